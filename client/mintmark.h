@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libmintmark: a programming station's side of mintmark, in C. Blocking calls over one connection,
+ * which is made when first needed and made again when it was lost.
+ *
+ * One struct mintmark is used by one thread at a time. Strings are UTF-8. Nothing here prints or ends
+ * the process. SIGPIPE is never raised.
+ */
+#ifndef MINTMARK_H
+#define MINTMARK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* gRPC status codes (https://grpc.io/docs/guides/status-codes/); 0 is success. */
+enum mintmark_status {
+    MINTMARK_OK = 0,
+    MINTMARK_CANCELLED = 1,
+    MINTMARK_UNKNOWN = 2,
+    MINTMARK_INVALID_ARGUMENT = 3,
+    MINTMARK_DEADLINE_EXCEEDED = 4,
+    MINTMARK_NOT_FOUND = 5,
+    MINTMARK_ALREADY_EXISTS = 6,
+    MINTMARK_PERMISSION_DENIED = 7,
+    MINTMARK_RESOURCE_EXHAUSTED = 8,
+    MINTMARK_FAILED_PRECONDITION = 9,
+    MINTMARK_ABORTED = 10,
+    MINTMARK_OUT_OF_RANGE = 11,
+    MINTMARK_UNIMPLEMENTED = 12,
+    MINTMARK_INTERNAL = 13,
+    MINTMARK_UNAVAILABLE = 14,
+    MINTMARK_DATA_LOSS = 15,
+    MINTMARK_UNAUTHENTICATED = 16,
+};
+
+/* Filled by every call that fails. */
+struct mintmark_error {
+    enum mintmark_status status;
+    char reason[64];   /* ErrorInfo.reason, e.g. "QUOTA_EXHAUSTED"; "" if the server gave none */
+    char field[64];    /* the request's field at fault; "" if none */
+    char message[256]; /* a sentence */
+    uint32_t retry_ms; /* when to come back; 0: no advice */
+};
+
+struct mintmark;
+
+/* target is "host:port"; the files are PEM. server_name is what the server's certificate must be for;
+ * NULL: the host of target. Opens no connection yet; reads and checks the files. */
+struct mintmark_options {
+    const char *target;
+    const char *server_name;
+    const char *ca_file;
+    const char *certificate_file;
+    const char *key_file;
+    uint32_t timeout_ms; /* deadline of each call; 0: 60 s. Provision: of each message */
+    uint32_t attempts;   /* tries of a call that may safely be repeated; 0: 5 */
+};
+int mintmark_new(const struct mintmark_options *options, struct mintmark **ret_client,
+                 struct mintmark_error *error);
+/* Closes the connection. NULL is fine. */
+void mintmark_free(struct mintmark *client);
+
+struct mintmark_ping {
+    int64_t time_ms;
+    int ready;
+    char version[32];
+    char detail[256];
+    char client[65];
+};
+int mintmark_ping(struct mintmark *client, struct mintmark_ping *ret_ping,
+                  struct mintmark_error *error);
+
+struct mintmark_counts {
+    uint64_t issued, ok, ko, unreported;
+};
+struct mintmark_batch {
+    char uid[37];
+    char name[65];
+    char profile[65];
+    char device_type[65];
+    char order_id[65];
+    char station[65];
+    uint64_t quantity;
+    uint32_t heads;
+    int released;
+    int64_t opened_time_ms, released_time_ms;
+    struct mintmark_counts counts;
+};
+struct mintmark_open_batch {
+    const char *name, *profile, *device_type;
+    const char *order_id; /* NULL: the live order that expires first */
+    uint64_t quantity;
+    uint32_t heads;
+};
+int mintmark_open_batch(struct mintmark *client, const struct mintmark_open_batch *request,
+                        struct mintmark_batch *ret_batch, struct mintmark_error *error);
+int mintmark_get_batch(struct mintmark *client, const char *batch_uid,
+                       struct mintmark_batch *ret_batch, struct mintmark_error *error);
+/* Calls each for every batch, newest first; a non-zero return ends the listing and is handed on. */
+int mintmark_list_batches(struct mintmark *client, int open_only,
+                          int (*each)(void *arg, const struct mintmark_batch *batch), void *arg,
+                          struct mintmark_error *error);
+
+enum mintmark_key_delivery { MINTMARK_KEY_WRAPPED = 1, MINTMARK_KEY_RETAINED = 2, MINTMARK_KEY_PLAIN = 3 };
+
+struct mintmark_data {
+    const uint8_t *data;
+    size_t len;
+};
+struct mintmark_item {
+    const char *name;
+    uint64_t size;
+    const uint8_t *sha256;       /* 32 bytes */
+    struct mintmark_data content; /* empty when referred to */
+    const char *reference;
+};
+/* One device; everything is borrowed and valid during the callback only. Chain, key_wrap and items are
+ * those of the stream, repeated here for every device. */
+struct mintmark_bundle {
+    const char *device_uid;
+    const char *hw_serial;
+    uint64_t number;
+    int64_t issued_time_ms;
+    struct mintmark_data certificate; /* one of the two is empty */
+    struct mintmark_data csr;
+    enum mintmark_key_delivery key_delivery;
+    struct mintmark_data private_key;
+    const char *key_id;
+    const struct mintmark_data *chain; /* issuing CA first */
+    size_t n_chain;
+    const char *transport_key;
+    const char *wrap_algorithm;
+    struct mintmark_data check_value;
+    const struct mintmark_item *items;
+    size_t n_items;
+};
+
+struct mintmark_provision {
+    const char *batch_uid;
+    uint32_t count;
+    const char *request_id;         /* NULL: a random one. Keep it to repeat after a crash */
+    const char *const *hw_serials;  /* NULL or count of them */
+};
+/* Makes count devices; each gets every device exactly once, also when the connection was lost and the
+ * call repeated with the same request id in between. A non-zero return of each cancels the call and
+ * is handed on. */
+int mintmark_provision(struct mintmark *client, const struct mintmark_provision *request,
+                       int (*each)(void *arg, const struct mintmark_bundle *bundle), void *arg,
+                       struct mintmark_error *error);
+int mintmark_get_device(struct mintmark *client, const char *device_uid,
+                        int (*each)(void *arg, const struct mintmark_bundle *bundle), void *arg,
+                        struct mintmark_error *error);
+
+struct mintmark_report {
+    const char *device_uid;
+    int ok;
+    const char *reason; /* KO: why; OK: NULL */
+};
+int mintmark_report_devices(struct mintmark *client, const char *batch_uid,
+                            const struct mintmark_report *reports, size_t n_reports,
+                            struct mintmark_counts *ret_counts, struct mintmark_error *error);
+
+struct mintmark_production_report {
+    struct mintmark_batch batch;
+    uint64_t order_quantity, order_used;
+    int64_t first_issued_time_ms, last_issued_time_ms;
+    size_t n_failures;
+    struct {
+        char reason[201];
+        uint64_t devices;
+    } failures[100];
+};
+int mintmark_release_batch(struct mintmark *client, const char *batch_uid,
+                           struct mintmark_production_report *ret_report,
+                           struct mintmark_error *error);
+
+struct mintmark_transport_key;
+/* Opens an exported transport key (docs/integration.md) with the recipient's private key (PEM file),
+ * and unwraps device keys with it. The result is DER PKCS#8; returns its length in *ret_len. */
+int mintmark_transport_open(const char *export_file, const char *recipient_key_file,
+                            struct mintmark_transport_key **ret_key, struct mintmark_error *error);
+void mintmark_transport_free(struct mintmark_transport_key *key);
+int mintmark_unwrap(struct mintmark_transport_key *key, const struct mintmark_data *wrapped,
+                    uint8_t *ret_pkcs8, size_t size, size_t *ret_len,
+                    struct mintmark_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

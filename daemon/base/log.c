@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/base/log.h"
+
+#include "daemon/base/buf.h"
+#include "daemon/base/clock.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { LINE_MAX_BYTES = 4096 };
+
+static const char *log_module = "mintmark";
+static enum mm_log_level log_level = MM_LOG_INFO;
+static const char *const level_names[] = {"error", "warning", "info", "debug"};
+/* syslog priorities, as systemd reads them from the start of a line: sd-daemon(3) */
+static const int level_priorities[] = {3, 4, 6, 7};
+
+void mm_log_setup(const char *module, enum mm_log_level level)
+{
+    log_module = module;
+    log_level = level;
+}
+
+int mm_log_level_parse(const char *text, enum mm_log_level *ret_level)
+{
+    for (size_t i = 0; i < MM_ARRAY_SIZE(level_names); i++) {
+        if (strcmp(text, level_names[i]) == 0) {
+            *ret_level = (enum mm_log_level)i;
+            return MM_OK;
+        }
+    }
+    return MM_ERR_INVALID;
+}
+
+static bool plain(const char *s)
+{
+    if (!*s)
+        return false;
+    for (; *s; s++) {
+        if ((unsigned char)*s <= ' ' || *s == '"' || *s == '=' || *s == '\\' || *s == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+static void append_value(struct mm_buf *line, const char *s)
+{
+    if (!s)
+        s = "";
+    if (plain(s)) {
+        mm_buf_append_str(line, s);
+        return;
+    }
+    mm_buf_append_u8(line, '"');
+    for (; *s; s++) {
+        const unsigned char c = (unsigned char)*s;
+
+        if (c == '"' || c == '\\')
+            mm_buf_printf(line, "\\%c", c);
+        else if (c < ' ' || c == 0x7f)
+            mm_buf_printf(line, "\\x%02x", c);
+        else
+            mm_buf_append_u8(line, c);
+    }
+    mm_buf_append_u8(line, '"');
+}
+
+static void append_kv(struct mm_buf *line, const struct mm_kv *kv)
+{
+    mm_buf_printf(line, " %s=", kv->key);
+    switch (kv->type) {
+    case MM_KV_STR:
+        append_value(line, kv->str);
+        break;
+    case MM_KV_INT:
+        mm_buf_printf(line, "%" PRId64, kv->i);
+        break;
+    case MM_KV_UINT:
+        mm_buf_printf(line, "%" PRIu64, kv->u);
+        break;
+    case MM_KV_HEX:
+        mm_buf_printf(line, "0x%" PRIx64, kv->u);
+        break;
+    }
+}
+
+void mm_log_emit(enum mm_log_level level, const char *event, const struct mm_kv *kv)
+{
+    MM_BUF_CLEANUP struct mm_buf line = MM_BUF_INIT(LINE_MAX_BYTES);
+    char ts[MM_CLOCK_TEXT];
+
+    if (level > log_level)
+        return;
+    mm_buf_printf(&line, "<%d>ts=%s level=%s module=%s event=%s", level_priorities[level],
+                  mm_clock_text(mm_clock_wall_ms(), ts), level_names[level], log_module, event);
+    for (; kv->key; kv++)
+        append_kv(&line, kv);
+    /* An over-long line is cut, never lost; its newline always fits because the cut stops early. */
+    line.err = MM_OK;
+    if (line.len == LINE_MAX_BYTES)
+        line.len--;
+    mm_buf_append_u8(&line, '\n');
+    if (write(STDERR_FILENO, line.data, line.len) < 0)
+        return; /* nowhere left to say so */
+}
+
+void mm_log_error(const char *event, const char *request_id, const struct mm_errinfo *ei)
+{
+    mm_log(MM_LOG_ERROR, event, MM_STR("request", request_id ? request_id : "-"),
+           MM_STR("code", mm_err_name(ei->code)), MM_STR("reason", ei->reason),
+           MM_HEX("detail", ei->detail), MM_STR("text", ei->text));
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/base/text.h"
+
+#include <ctype.h>
+#include <string.h>
+
+int mm_text_to_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret_value)
+{
+    uint64_t v = 0;
+
+    if (!*s)
+        return MM_ERR_INVALID;
+    for (; *s; s++) {
+        if (*s < '0' || *s > '9')
+            return MM_ERR_INVALID;
+        if (__builtin_mul_overflow(v, (uint64_t)10, &v) ||
+            __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v))
+            return MM_ERR_INVALID;
+    }
+    if (v < min || v > max)
+        return MM_ERR_INVALID;
+    *ret_value = v;
+    return MM_OK;
+}
+
+char *mm_hex_encode(const void *data, size_t len, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    const uint8_t *p = data;
+
+    for (size_t i = 0; i < len; i++) {
+        out[2 * i] = digits[p[i] >> 4];
+        out[2 * i + 1] = digits[p[i] & 15];
+    }
+    out[2 * len] = 0;
+    return out;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+int mm_hex_decode(const char *hex, void *out, size_t len)
+{
+    uint8_t *to = out;
+
+    for (size_t i = 0; i < len; i++) {
+        const int hi = hex_digit(hex[2 * i]);
+        const int lo = hi < 0 ? -1 : hex_digit(hex[2 * i + 1]);
+
+        if (lo < 0)
+            return MM_ERR_INVALID;
+        to[i] = (uint8_t)(hi << 4 | lo);
+    }
+    return hex[2 * len] ? MM_ERR_INVALID : MM_OK;
+}
+
+/* Length of the well-formed sequence at p, or 0 (RFC 3629 section 4, its table as code). */
+static size_t utf8_sequence(const uint8_t *p, size_t left)
+{
+    const uint8_t c = p[0];
+    size_t n;
+    uint8_t lo = 0x80, hi = 0xbf;
+
+    if (c >= 0x01 && c <= 0x7f)
+        return 1;
+    if (c >= 0xc2 && c <= 0xdf)
+        n = 2;
+    else if (c >= 0xe0 && c <= 0xef)
+        n = 3;
+    else if (c >= 0xf0 && c <= 0xf4)
+        n = 4;
+    else
+        return 0;
+    if (c == 0xe0)
+        lo = 0xa0;
+    else if (c == 0xed)
+        hi = 0x9f;
+    else if (c == 0xf0)
+        lo = 0x90;
+    else if (c == 0xf4)
+        hi = 0x8f;
+    if (left < n || p[1] < lo || p[1] > hi)
+        return 0;
+    for (size_t i = 2; i < n; i++) {
+        if (p[i] < 0x80 || p[i] > 0xbf)
+            return 0;
+    }
+    return n;
+}
+
+bool mm_utf8_valid(const void *data, size_t len)
+{
+    const uint8_t *p = data;
+
+    for (size_t at = 0, n; at < len; at += n) {
+        n = utf8_sequence(p + at, len - at);
+        if (n == 0)
+            return false;
+    }
+    return true;
+}
+
+bool mm_name_valid(const char *s, size_t max)
+{
+    const size_t len = strnlen(s, max + 1);
+
+    if (len == 0 || len > max || !isalnum((unsigned char)s[0]))
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (!isalnum((unsigned char)s[i]) && !strchr("._-", s[i]))
+            return false;
+    }
+    return true;
+}
+
+void mm_uuid_format(const uint8_t uuid[16], char out[37])
+{
+    char hex[33];
+    size_t to = 0;
+
+    mm_hex_encode(uuid, 16, hex);
+    for (size_t i = 0; i < 32; i++) {
+        if (i == 8 || i == 12 || i == 16 || i == 20)
+            out[to++] = '-';
+        out[to++] = hex[i];
+    }
+    out[to] = 0;
+}
+
+int mm_uuid_parse(const char *text, uint8_t ret_uuid[16])
+{
+    char hex[33];
+    size_t to = 0;
+
+    if (strnlen(text, 37) != 36)
+        return MM_ERR_INVALID;
+    for (size_t i = 0; i < 36; i++) {
+        const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+        if (dash != (text[i] == '-'))
+            return MM_ERR_INVALID;
+        if (!dash)
+            hex[to++] = text[i];
+    }
+    hex[to] = 0;
+    return mm_hex_decode(hex, ret_uuid, 16);
+}
+
+void mm_uuid7_stamp(uint8_t uuid[16], int64_t wall_ms)
+{
+    for (int i = 0; i < 6; i++)
+        uuid[i] = (uint8_t)(wall_ms >> (40 - 8 * i));
+    uuid[6] = (uint8_t)(0x70 | (uuid[6] & 0x0f));
+    uuid[8] = (uint8_t)(0x80 | (uuid[8] & 0x3f));
+}

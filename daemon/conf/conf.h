@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration as all processes see it: plain values, checked, with defaults filled in. One
+ * schema table (schema.c) drives the parser, the defaults, the range checks, --dump-config and the
+ * test that holds mintmark.conf(5) against it.
+ *
+ * A struct mm_conf is immutable once loaded. Strings are never NULL: what is not set is "".
+ * Relative paths in the file are taken from the file's own folder; here all paths are absolute.
+ */
+#pragma once
+
+#include "daemon/base/err.h"
+#include "daemon/base/limits.h"
+#include "daemon/base/log.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+/* Roles are a bit set; the names in the file are "station", "officer", "auditor", "monitor". */
+enum mm_role {
+    MM_ROLE_STATION = 1,
+    MM_ROLE_OFFICER = 2,
+    MM_ROLE_AUDITOR = 4,
+    MM_ROLE_MONITOR = 8,
+    MM_ROLE_ALL = 15,
+};
+
+struct mm_conf_listen {
+    char *address;     /* numeric IPv4 or IPv6; default 127.0.0.1 */
+    unsigned port;     /* 0..65535, default 7443; 0: the kernel chooses, and the log says which */
+    char *certificate; /* PEM file: server certificate, then its chain */
+    char *key;         /* PEM file of its private key, mode 0600 or stricter */
+    char *client_ca;   /* PEM file: CAs whose client certificates are taken */
+};
+
+/* client "NAME" { uri = 'urn:…' or subject = 'CN=…'; roles = {'station'} } */
+struct mm_conf_client {
+    char *name;
+    char *uri;     /* SAN uniformResourceIdentifier, compared byte for byte; or */
+    char *subject; /* subject DN, RFC 2253 as OpenSSL's XN_FLAG_RFC2253 prints it */
+    unsigned roles;
+};
+
+struct mm_conf_token {
+    char *name;
+    char *module;       /* path of the PKCS#11 module */
+    char *uri;          /* RFC 7512 URI that selects the token: token=, serial=, manufacturer=… */
+    char *pin_file;     /* path; or */
+    char *pin_credential; /* name of a systemd credential (LoadCredential=); or neither: refused */
+    unsigned workers;   /* processes; 0 (default): one per core */
+    char **environment; /* "NAME=value", for the module only, e.g. SOFTHSM2_CONF */
+    size_t n_environment;
+    unsigned job_timeout_ms; /* a job that takes longer gets its worker killed; default 10000 */
+};
+
+struct mm_conf_store {
+    char *path; /* SQLite database file, on a local file system */
+};
+
+/* A key in a token that device keys are wrapped under. */
+struct mm_conf_transport {
+    char *name;
+    char *token; /* name of a token section */
+    char *key;   /* RFC 7512 URI of an AES-256 secret key: pkcs11:object=… */
+};
+
+/* An issuing CA. kind "local": the CA's key is in a token. */
+struct mm_conf_issuer {
+    char *name;
+    char *token;
+    char *key;         /* RFC 7512 URI of the CA's private key */
+    char *certificate; /* PEM file: the issuing CA's certificate, then its chain up to the root */
+};
+
+struct mm_conf_item {
+    char *name;
+    char *file;      /* content to deliver, at most MM_ITEM_INLINE_MAX; or */
+    char *reference; /* where the station finds it */
+    char *sha256;    /* of a referenced item: 64 hex digits */
+    unsigned long size; /* of a referenced item, bytes */
+};
+
+/* A kind of identity. daemon/pki/profile.h compiles it. */
+struct mm_conf_profile {
+    char *name;
+    char *preset;    /* "matter-dac", "ieee8021ar-idevid", "matter-pai", "matter-paa" or "" */
+    char *issuer;    /* name of an issuer section, or "none": a CSR in place of a certificate */
+    char *token;     /* where the device keys are made; default: the issuer's, or the only one */
+    char *key;       /* "p256" (default) or "p384" */
+    char *delivery;  /* "wrapped" (default), "retained" or "plain" */
+    char *transport; /* name of a transport section; for "wrapped" */
+    char *subject;   /* template, e.g. 'CN=WifiFireAlarm_${number:20},VID=${vid},PID=${pid}' */
+    char *san;       /* comma-separated templates: 'DNS:…', 'URI:…', 'hwmodule:OID:${hw_serial}' */
+    char *vid;       /* 4 upper-case hexadecimal digits */
+    char *pid;
+    char *not_before; /* "now" (default) or YYYYMMDDHHMMSSZ */
+    char *validity;   /* "20y", "365d", "12h", or YYYYMMDDHHMMSSZ, e.g. 99991231235959Z */
+    char **key_usage;          /* RFC 5280 names: digitalSignature, keyCertSign, … */
+    size_t n_key_usage;
+    char **extended_key_usage; /* OIDs or OpenSSL short names */
+    size_t n_extended_key_usage;
+    char *basic_constraints;   /* "end-entity" (default), "none", "ca", "ca:0", "ca:1" */
+    bool subject_key_identifier;   /* default true */
+    bool authority_key_identifier; /* default true */
+    struct mm_conf_item *items;
+    size_t n_items;
+};
+
+struct mm_conf_limits {
+    unsigned connections;            /* default 256, at most MM_CONNECTIONS_MAX */
+    unsigned streams_per_connection; /* default 64, at most MM_STREAMS_PER_CONNECTION */
+    unsigned calls_per_client;       /* Provision calls in flight per client; default 16 */
+    unsigned jobs_per_worker;        /* jobs waiting in a worker's socket; default 2 */
+    unsigned drain_timeout_ms;       /* SIGTERM to the end; default 30000 */
+    unsigned handshake_timeout_ms;   /* default 10000 */
+    unsigned idle_timeout_ms;        /* a connection without calls; default 0: for days */
+};
+
+struct mm_conf {
+    char *path;      /* of the file, absolute */
+    char *site;      /* name of the site; default "mintmark" */
+    enum mm_log_level log_level;
+    struct mm_conf_listen listen;
+    struct mm_conf_store store;
+    struct mm_conf_limits limits;
+    struct mm_conf_token *tokens;
+    size_t n_tokens;
+    struct mm_conf_transport *transports;
+    size_t n_transports;
+    struct mm_conf_issuer *issuers;
+    size_t n_issuers;
+    struct mm_conf_profile *profiles;
+    size_t n_profiles;
+    struct mm_conf_client *clients;
+    size_t n_clients;
+};
+
+/* Parses text (its length without a NUL) as the file at path. On failure *ei has one sentence:
+ * "FILE:LINE: what is wrong, and what would be right". Main thread only (libconfuse's lexer is
+ * global). Checks what can be checked without opening other files; see mm_conf_check_files. */
+int mm_conf_parse(const char *path, const char *text, size_t len, struct mm_conf **ret_conf,
+                  struct mm_errinfo *ei) MM_MUST_USE;
+/* Reads the file, at most MM_CONF_FILE_MAX bytes, then as above. */
+int mm_conf_load(const char *path, struct mm_conf **ret_conf, struct mm_errinfo *ei) MM_MUST_USE;
+void mm_conf_free(struct mm_conf *conf);
+MM_DEFINE_CLEANUP(struct mm_conf *, mm_conf_free)
+#define MM_CONF_CLEANUP MM_CLEANUP(mm_conf_free_p)
+
+/* Every file that the configuration names is there and readable, secrets are not readable by others.
+ * What --check-config adds to parsing. */
+int mm_conf_check_files(const struct mm_conf *conf, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Writes the whole configuration with its defaults, in the file's own syntax; parsing it again gives
+ * the same. */
+int mm_conf_dump(const struct mm_conf *conf, FILE *out, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* By name; NULL if there is none. Borrowed. */
+const struct mm_conf_token *mm_conf_token_get(const struct mm_conf *c, const char *name);
+const struct mm_conf_transport *mm_conf_transport_get(const struct mm_conf *c, const char *name);
+const struct mm_conf_issuer *mm_conf_issuer_get(const struct mm_conf *c, const char *name);
+const struct mm_conf_profile *mm_conf_profile_get(const struct mm_conf *c, const char *name);

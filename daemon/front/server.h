@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The transport: listener, TLS, HTTP/2, gRPC. Knows nothing of batches and tokens. */
+#pragma once
+
+#include "daemon/front/call.h"
+
+#include <uv.h>
+
+struct mm_server;
+
+struct mm_server_stats {
+    unsigned connections;
+    unsigned calls_in_flight;
+    uint64_t calls_total;
+    uint64_t handshakes_failed;
+};
+
+/* A server on loop, listening as conf says, for the RPCs of the table (n_rpcs entries, borrowed).
+ * Health (grpc.health.v1) and reflection (v1, v1alpha) are its own. app comes back from
+ * mm_call_app. conf is borrowed until mm_server_reconfigure gives another. */
+int mm_server_new(uv_loop_t *loop, const struct mm_conf *conf, const struct mm_rpc *rpcs,
+                  size_t n_rpcs, void *app, struct mm_server **ret_server, struct mm_errinfo *ei)
+    MM_MUST_USE;
+
+/* The port it really listens on. */
+unsigned mm_server_port(const struct mm_server *s);
+
+/* New certificates, clients and limits for connections from now on; connections whose client is no
+ * longer known, or has other roles, are drained. On failure nothing changed. */
+int mm_server_reconfigure(struct mm_server *s, const struct mm_conf *conf, struct mm_errinfo *ei)
+    MM_MUST_USE;
+
+/* Health of a service name ("" is the whole server; "mintmark.v1.StationService"). */
+void mm_server_set_health(struct mm_server *s, const char *service, bool serving);
+
+void mm_server_stats(const struct mm_server *s, struct mm_server_stats *ret_stats);
+
+/* Stops listening; GOAWAY in two steps; calls run to their end or until timeout_ms, then are
+ * cancelled; done is called when the last connection is gone. */
+void mm_server_drain(struct mm_server *s, unsigned timeout_ms, void (*done)(void *arg), void *arg);
+
+/* Only after done, or before the loop has run. */
+void mm_server_free(struct mm_server *s);

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a worker process, the same for all kinds. The front starts it with the channel on
+ * descriptor 3 and nothing else; main calls mm_worker_main, which
+ *   hardens the process, ignores SIGPIPE, SIGINT and SIGHUP (the front decides), leaves SIGTERM to
+ *   end it, and dies with its parent (PR_SET_PDEATHSIG);
+ *   reads WorkerStart, parses the configuration, sets the log up;
+ *   calls ops->start, applies the sandbox of ops->duty, sends the ready message that start packed;
+ *   then takes job after job: handle; and flush whenever nothing more is waiting (so that the store
+ *   can commit what came in together as one transaction);
+ *   and returns when the channel closes: stop, exit 0.
+ * A worker exits with MM_EXIT_PIN when the PIN was refused, so that the front does not try again.
+ */
+#pragma once
+
+#include "daemon/conf/conf.h"
+#include "daemon/ipc/channel.h"
+
+enum { MM_WORKER_FD = 3 };
+
+enum mm_worker_exit { MM_EXIT_OK = 0, MM_EXIT_FAILED = 1, MM_EXIT_PIN = 3, MM_EXIT_CHANNEL = 4 };
+
+/* What a worker's process may do once it serves; ipc/sandbox.c has the system calls. */
+enum mm_duty { MM_DUTY_TOKEN, MM_DUTY_STORE, MM_DUTY_FRONT };
+
+struct mm_worker {
+    const struct mm_conf *conf; /* owned by mm_worker_main */
+    const char *name;           /* "token.0" */
+    const char *section;
+    void *state;                /* of the kind */
+    struct mm_buf out;          /* frames to send; mm_worker_reply appends */
+};
+
+struct mm_worker_ops {
+    enum mm_duty duty;
+    /* Opens what the worker needs and packs its ready message with mm_worker_reply. On failure the
+     * error is sent as the ready message by `refuse`, and the process ends. */
+    int (*start)(struct mm_worker *w, struct mm_errinfo *ei);
+    /* Packs the kind's result message (id 0) that carries ei. */
+    void (*refuse)(struct mm_worker *w, const struct mm_errinfo *ei);
+    /* Does one job and packs its answer now or in flush. A negative return ends the process. */
+    int (*handle)(struct mm_worker *w, struct mm_bytes payload, struct mm_errinfo *ei);
+    /* Nothing more is waiting (or MM_IPC_MESSAGE_MAX of answers are): finish. May be NULL. */
+    int (*flush)(struct mm_worker *w, struct mm_errinfo *ei);
+    void (*stop)(struct mm_worker *w);
+};
+
+/* Appends one answer to w->out. */
+int mm_worker_reply(struct mm_worker *w, const ProtobufCMessage *message) MM_MUST_USE;
+
+int mm_worker_main(const struct mm_worker_ops *ops);
+
+/* Lets the process do its duty's system calls and no others: unknown ones fail with EPERM and are
+ * logged by the kernel; execve, ptrace and, but for the front, new sockets are refused. Cannot be
+ * undone. Called by mm_worker_main, and by the front after it has started its workers' launcher. */
+int mm_sandbox_enter(enum mm_duty duty, struct mm_errinfo *ei) MM_MUST_USE;

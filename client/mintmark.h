@@ -3,8 +3,8 @@
  * libmintmark: a programming station's side of mintmark, in C. Blocking calls over one connection,
  * which is made when first needed and made again when it was lost.
  *
- * One struct mintmark is used by one thread at a time. Strings are UTF-8. Nothing here prints or ends
- * the process. SIGPIPE is never raised.
+ * One struct mintmark is used by one thread at a time. Strings are UTF-8. Nothing here prints or
+ * ends the process. SIGPIPE is never raised.
  */
 #ifndef MINTMARK_H
 #define MINTMARK_H
@@ -48,8 +48,8 @@ struct mintmark_error {
 
 struct mintmark;
 
-/* target is "host:port"; the files are PEM. server_name is what the server's certificate must be for;
- * NULL: the host of target. Opens no connection yet; reads and checks the files. */
+/* target is "host:port"; the files are PEM. server_name is what the server's certificate must be
+ * for; NULL: the host of target. Opens no connection yet; reads and checks the files. */
 struct mintmark_options {
     const char *target;
     const char *server_name;
@@ -105,7 +105,11 @@ int mintmark_list_batches(struct mintmark *client, int open_only,
                           int (*each)(void *arg, const struct mintmark_batch *batch), void *arg,
                           struct mintmark_error *error);
 
-enum mintmark_key_delivery { MINTMARK_KEY_WRAPPED = 1, MINTMARK_KEY_RETAINED = 2, MINTMARK_KEY_PLAIN = 3 };
+enum mintmark_key_delivery {
+    MINTMARK_KEY_WRAPPED = 1,
+    MINTMARK_KEY_RETAINED = 2,
+    MINTMARK_KEY_PLAIN = 3
+};
 
 struct mintmark_data {
     const uint8_t *data;
@@ -114,12 +118,12 @@ struct mintmark_data {
 struct mintmark_item {
     const char *name;
     uint64_t size;
-    const uint8_t *sha256;       /* 32 bytes */
+    const uint8_t *sha256;        /* 32 bytes */
     struct mintmark_data content; /* empty when referred to */
     const char *reference;
 };
-/* One device; everything is borrowed and valid during the callback only. Chain, key_wrap and items are
- * those of the stream, repeated here for every device. */
+/* One device; everything is borrowed and valid during the callback only. Chain, key_wrap and items
+ * are those of the stream, repeated here for every device. */
 struct mintmark_bundle {
     const char *device_uid;
     const char *hw_serial;
@@ -142,12 +146,12 @@ struct mintmark_bundle {
 struct mintmark_provision {
     const char *batch_uid;
     uint32_t count;
-    const char *request_id;         /* NULL: a random one. Keep it to repeat after a crash */
-    const char *const *hw_serials;  /* NULL or count of them */
+    const char *request_id;        /* NULL: a random one. Keep it to repeat after a crash */
+    const char *const *hw_serials; /* NULL or count of them */
 };
-/* Makes count devices; each gets every device exactly once, also when the connection was lost and the
- * call repeated with the same request id in between. A non-zero return of each cancels the call and
- * is handed on. */
+/* Makes count devices; each gets every device exactly once, also when the connection was lost and
+ * the call repeated with the same request id in between. A non-zero return of each cancels the call
+ * and is handed on. */
 int mintmark_provision(struct mintmark *client, const struct mintmark_provision *request,
                        int (*each)(void *arg, const struct mintmark_bundle *bundle), void *arg,
                        struct mintmark_error *error);
@@ -179,14 +183,14 @@ int mintmark_release_batch(struct mintmark *client, const char *batch_uid,
                            struct mintmark_error *error);
 
 struct mintmark_transport_key;
-/* Opens an exported transport key (docs/integration.md) with the recipient's private key (PEM file),
- * and unwraps device keys with it. The result is DER PKCS#8; returns its length in *ret_len. */
+/* Opens an exported transport key (docs/integration.md) with the recipient's private key (PEM
+ * file), and unwraps device keys with it. The result is DER PKCS#8; returns its length in *ret_len.
+ */
 int mintmark_transport_open(const char *export_file, const char *recipient_key_file,
                             struct mintmark_transport_key **ret_key, struct mintmark_error *error);
 void mintmark_transport_free(struct mintmark_transport_key *key);
 int mintmark_unwrap(struct mintmark_transport_key *key, const struct mintmark_data *wrapped,
-                    uint8_t *ret_pkcs8, size_t size, size_t *ret_len,
-                    struct mintmark_error *error);
+                    uint8_t *ret_pkcs8, size_t size, size_t *ret_len, struct mintmark_error *error);
 
 #ifdef __cplusplus
 }

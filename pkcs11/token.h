@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A PKCS#11 token as mintmark uses it: one module, one token, one login, one session, keys looked up
- * once. Blocking; one thread. Nothing above this layer calls a C_ function or sees a CK_ type, except
- * handles, which are opaque numbers here.
+ * A PKCS#11 token as mintmark uses it: one module, one token, one login, one session, keys looked
+ * up once. Blocking; one thread. Nothing above this layer calls a C_ function or sees a CK_ type,
+ * except handles, which are opaque numbers here.
  *
  * Sources: PKCS#11 v2.40 base specification; RFC 7512 (URIs); RFC 5649 (AES-KWP).
  */
@@ -42,9 +42,10 @@ const char *mm_token_rv_name(unsigned long ck_rv);
 
 /*
  * Loads the module (p11-kit), initialises it, finds the one token that the URI names and opens a
- * read-write session; not logged in yet. environment is set (setenv) before the module is loaded; may
- * be NULL. MM_ERR_INVALID for a bad URI, or one with a slot-id, pin-value or pin-source; MM_ERR_NOT_FOUND
- * when no token matches; MM_ERR_EXISTS when more than one does; MM_ERR_UNAVAILABLE otherwise.
+ * read-write session; not logged in yet. environment is set (setenv) before the module is loaded;
+ * may be NULL. MM_ERR_INVALID for a bad URI, or one with a slot-id, pin-value or pin-source;
+ * MM_ERR_NOT_FOUND when no token matches; MM_ERR_EXISTS when more than one does; MM_ERR_UNAVAILABLE
+ * otherwise.
  */
 struct mm_token_open {
     const char *module;
@@ -65,29 +66,30 @@ MM_DEFINE_CLEANUP(struct mm_token *, mm_token_free)
  * dropped, never tried again, once refused. */
 int mm_token_login(struct mm_token *t, struct mm_secret **pin, struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Brings the token back after MM_TOKEN_REOPEN or MM_TOKEN_LOGIN: new session, login if it was logged
- * in. All handles are stale afterwards. */
+/* Brings the token back after MM_TOKEN_REOPEN or MM_TOKEN_LOGIN: new session, login if it was
+ * logged in. All handles are stale afterwards. */
 int mm_token_reopen(struct mm_token *t, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* A PIN: from a file of at most MM_PIN_MAX bytes (refused when others may read it), an open
  * descriptor, a systemd credential ($CREDENTIALS_DIRECTORY/name), or the terminal without echo
  * (opens /dev/tty; MM_ERR_UNAVAILABLE when there is none). Never argv, never the environment. */
-int mm_pin_from_file(const char *path, struct mm_secret **ret_pin, struct mm_errinfo *ei) MM_MUST_USE;
+int mm_pin_from_file(const char *path, struct mm_secret **ret_pin,
+                     struct mm_errinfo *ei) MM_MUST_USE;
 int mm_pin_from_fd(int fd, struct mm_secret **ret_pin, struct mm_errinfo *ei) MM_MUST_USE;
-int mm_pin_from_credential(const char *name, struct mm_secret **ret_pin, struct mm_errinfo *ei)
-    MM_MUST_USE;
-int mm_pin_from_terminal(const char *prompt, struct mm_secret **ret_pin, struct mm_errinfo *ei)
-    MM_MUST_USE;
+int mm_pin_from_credential(const char *name, struct mm_secret **ret_pin,
+                           struct mm_errinfo *ei) MM_MUST_USE;
+int mm_pin_from_terminal(const char *prompt, struct mm_secret **ret_pin,
+                         struct mm_errinfo *ei) MM_MUST_USE;
 
 /* What the token says of itself; strings without PKCS#11's blank padding. */
 struct mm_token_info {
     char label[33], manufacturer[33], model[17], serial[17];
-    unsigned long flags; /* CKF_… of CK_TOKEN_INFO */
+    unsigned long flags;        /* CKF_… of CK_TOKEN_INFO */
     unsigned long max_sessions; /* 0: no limit known */
     bool pin_final_try, pin_locked, pin_count_low, initialized;
 };
-int mm_token_info(struct mm_token *t, struct mm_token_info *ret_info, struct mm_errinfo *ei)
-    MM_MUST_USE;
+int mm_token_info(struct mm_token *t, struct mm_token_info *ret_info,
+                  struct mm_errinfo *ei) MM_MUST_USE;
 
 /* What the token can do, probed once with C_GetMechanismInfo when it was opened. */
 struct mm_token_mechanisms {
@@ -120,18 +122,18 @@ struct mm_key_info {
     bool sensitive, always_sensitive, extractable, never_extractable, local, sign, wrap;
 };
 
-/* Makes a token key pair (CA) with that label and a random 16-byte id. MM_ERR_EXISTS when a key with
- * the label is there already. The attributes are read back and checked against the policy; on a
- * mismatch the key is destroyed and MM_ERR_CORRUPT returned. */
+/* Makes a token key pair (CA) with that label and a random 16-byte id. MM_ERR_EXISTS when a key
+ * with the label is there already. The attributes are read back and checked against the policy; on
+ * a mismatch the key is destroyed and MM_ERR_CORRUPT returned. */
 int mm_token_create_ca_key(struct mm_token *t, const char *label, enum mm_curve curve,
                            mm_handle *ret_private, struct mm_errinfo *ei) MM_MUST_USE;
 int mm_token_create_transport_key(struct mm_token *t, const char *label, mm_handle *ret_key,
                                   struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Calls each for every key in the token (private and secret); a negative return ends the walk and is
- * handed on. */
-int mm_token_list(struct mm_token *t, int (*each)(void *arg, const struct mm_key_info *key), void *arg,
-                  struct mm_errinfo *ei) MM_MUST_USE;
+/* Calls each for every key in the token (private and secret); a negative return ends the walk and
+ * is handed on. */
+int mm_token_list(struct mm_token *t, int (*each)(void *arg, const struct mm_key_info *key),
+                  void *arg, struct mm_errinfo *ei) MM_MUST_USE;
 int mm_token_key_info(struct mm_token *t, mm_handle key, struct mm_key_info *ret_info,
                       struct mm_errinfo *ei) MM_MUST_USE;
 /* MM_ERR_CORRUPT, naming the attribute, when a key found in the token breaks its use's policy
@@ -141,8 +143,8 @@ int mm_token_check_policy(struct mm_token *t, mm_handle key, enum mm_key_use use
 
 /* The public point of a key pair found by the private key's CKA_ID. */
 int mm_token_public_point(struct mm_token *t, mm_handle private_key, enum mm_curve *ret_curve,
-                          uint8_t point[MM_POINT_MAX], size_t *ret_len, struct mm_errinfo *ei)
-    MM_MUST_USE;
+                          uint8_t point[MM_POINT_MAX], size_t *ret_len,
+                          struct mm_errinfo *ei) MM_MUST_USE;
 
 /* ---- the hot path ------------------------------------------------------------------------ */
 
@@ -162,28 +164,30 @@ enum mm_device_key {
 /* Makes the pair; reads CKA_SENSITIVE, CKA_EXTRACTABLE and CKA_LOCAL back and checks them. label is
  * for retained keys, else NULL. */
 int mm_token_generate(struct mm_token *t, enum mm_curve curve, enum mm_device_key kind,
-                      const char *label, struct mm_keypair *ret_pair, struct mm_errinfo *ei)
-    MM_MUST_USE;
+                      const char *label, struct mm_keypair *ret_pair,
+                      struct mm_errinfo *ei) MM_MUST_USE;
 /* Destroys both objects; for errors after generate, and after wrapping. Failures are kept back: the
  * objects die with the session. */
 void mm_token_destroy(struct mm_token *t, struct mm_keypair *pair);
 
 /* Raw ECDSA (CKM_ECDSA) over a digest; signature is r || s (PKCS#11 v2.40 mechanisms 2.3.1). */
 int mm_token_sign(struct mm_token *t, mm_handle key, const uint8_t *digest, size_t digest_len,
-                  uint8_t signature[MM_SIGNATURE_MAX], size_t *ret_len, struct mm_errinfo *ei)
-    MM_MUST_USE;
+                  uint8_t signature[MM_SIGNATURE_MAX], size_t *ret_len,
+                  struct mm_errinfo *ei) MM_MUST_USE;
 
 /* The private key as DER PKCS#8, wrapped under a secret key by RFC 5649. */
 int mm_token_wrap(struct mm_token *t, mm_handle wrapping_key, mm_handle key,
-                  uint8_t wrapped[MM_WRAPPED_KEY_MAX], size_t *ret_len, struct mm_errinfo *ei)
-    MM_MUST_USE;
+                  uint8_t wrapped[MM_WRAPPED_KEY_MAX], size_t *ret_len,
+                  struct mm_errinfo *ei) MM_MUST_USE;
 
-/* The private value of a MM_DEVICE_PLAIN key: big-endian scalar of the curve's size, as a secret. */
+/* The private value of a MM_DEVICE_PLAIN key: big-endian scalar of the curve's size, as a secret.
+ */
 int mm_token_read_private(struct mm_token *t, const struct mm_keypair *pair,
                           struct mm_secret **ret_scalar, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* len random bytes of the token's generator. */
-int mm_token_random(struct mm_token *t, uint8_t *out, size_t len, struct mm_errinfo *ei) MM_MUST_USE;
+int mm_token_random(struct mm_token *t, uint8_t *out, size_t len,
+                    struct mm_errinfo *ei) MM_MUST_USE;
 
 /* First 8 bytes of SHA-256 over AES-ECB(key, 16 zero bytes): says which key it is, no more.
  * (mintmark.v1.KeyWrap.check_value.) The key's policy must allow it; see docs/keys.md. */
@@ -200,11 +204,12 @@ int mm_token_ping(struct mm_token *t, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* ---- officer's side ---------------------------------------------------------------------- */
 
-/* Initialises an uninitialised token: finds the one free slot's token of the module (or the token that
- * the URI names, only if it is not initialised), sets label, SO PIN and user PIN. Never touches an
- * initialised token: MM_ERR_EXISTS. */
-int mm_token_initialise(const struct mm_token_open *how, const char *label, struct mm_secret *so_pin,
-                        struct mm_secret *user_pin, struct mm_errinfo *ei) MM_MUST_USE;
+/* Initialises an uninitialised token: finds the one free slot's token of the module (or the token
+ * that the URI names, only if it is not initialised), sets label, SO PIN and user PIN. Never
+ * touches an initialised token: MM_ERR_EXISTS. */
+int mm_token_initialise(const struct mm_token_open *how, const char *label,
+                        struct mm_secret *so_pin, struct mm_secret *user_pin,
+                        struct mm_errinfo *ei) MM_MUST_USE;
 
 /* One line of the self-test: an operation, done by the token and checked by libcrypto. */
 struct mm_selftest_line {
@@ -220,8 +225,8 @@ int mm_token_selftest(struct mm_token *t, double seconds,
                       struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Wraps the transport key to a recipient's public key (DER SubjectPublicKeyInfo; RSA of 2048 bits
- * or more, or EC P-256 or P-384), inside the token. The text is the export file, JSON; its format is
- * in docs/integration.md. */
+ * or more, or EC P-256 or P-384), inside the token. The text is the export file, JSON; its format
+ * is in docs/integration.md. */
 int mm_token_export_transport(struct mm_token *t, mm_handle key, const char *name,
                               struct mm_bytes recipient_spki, struct mm_buf *ret_text,
                               struct mm_errinfo *ei) MM_MUST_USE;

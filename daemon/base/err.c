@@ -84,11 +84,26 @@ int mm_err_prefix(struct mm_errinfo *ei, const char *fmt, ...)
 const char *mm_err_name(int code)
 {
     static const char *const names[] = {
-        "MM_OK",          "MM_ERR_INVALID",     "MM_ERR_NOT_FOUND",       "MM_ERR_EXISTS",
-        "MM_ERR_PERMISSION", "MM_ERR_UNAUTHENTICATED", "MM_ERR_PRECONDITION", "MM_ERR_EXHAUSTED",
-        "MM_ERR_UNAVAILABLE", "MM_ERR_TIMEOUT", "MM_ERR_CANCELLED",       "MM_ERR_ABORTED",
-        "MM_ERR_TOO_BIG", "MM_ERR_MEMORY",      "MM_ERR_IO",              "MM_ERR_CORRUPT",
-        "MM_ERR_PIN",     "MM_ERR_UNSUPPORTED", "MM_ERR_EOF",             "MM_ERR_AGAIN",
+        "MM_OK",
+        "MM_ERR_INVALID",
+        "MM_ERR_NOT_FOUND",
+        "MM_ERR_EXISTS",
+        "MM_ERR_PERMISSION",
+        "MM_ERR_UNAUTHENTICATED",
+        "MM_ERR_PRECONDITION",
+        "MM_ERR_EXHAUSTED",
+        "MM_ERR_UNAVAILABLE",
+        "MM_ERR_TIMEOUT",
+        "MM_ERR_CANCELLED",
+        "MM_ERR_ABORTED",
+        "MM_ERR_TOO_BIG",
+        "MM_ERR_MEMORY",
+        "MM_ERR_IO",
+        "MM_ERR_CORRUPT",
+        "MM_ERR_PIN",
+        "MM_ERR_UNSUPPORTED",
+        "MM_ERR_EOF",
+        "MM_ERR_AGAIN",
         "MM_ERR_INTERNAL",
     };
 

@@ -16,21 +16,21 @@ enum mm_err {
     MM_ERR_EXISTS = -3,          /* the thing exists already: ALREADY_EXISTS */
     MM_ERR_PERMISSION = -4,      /* known, but not allowed: PERMISSION_DENIED */
     MM_ERR_UNAUTHENTICATED = -5, /* not known: UNAUTHENTICATED */
-    MM_ERR_PRECONDITION = -6,    /* the state forbids it, e.g. batch released: FAILED_PRECONDITION */
-    MM_ERR_EXHAUSTED = -7,       /* quota, batch or a limit used up: RESOURCE_EXHAUSTED */
-    MM_ERR_UNAVAILABLE = -8,     /* try again later: UNAVAILABLE */
-    MM_ERR_TIMEOUT = -9,         /* deadline passed: DEADLINE_EXCEEDED */
-    MM_ERR_CANCELLED = -10,      /* the caller went away: CANCELLED */
-    MM_ERR_ABORTED = -11,        /* overtaken by something concurrent: ABORTED */
-    MM_ERR_TOO_BIG = -12,        /* over a named limit of base/limits.h: RESOURCE_EXHAUSTED */
-    MM_ERR_MEMORY = -13,         /* allocation failed: RESOURCE_EXHAUSTED */
-    MM_ERR_IO = -14,             /* a system call failed; detail is errno: UNAVAILABLE */
-    MM_ERR_CORRUPT = -15,        /* stored or received data contradict themselves: DATA_LOSS */
-    MM_ERR_PIN = -16,            /* PIN wrong, locked or on its last try; never tried again */
-    MM_ERR_UNSUPPORTED = -17,    /* known, but not offered here: UNIMPLEMENTED */
-    MM_ERR_EOF = -18,            /* the peer closed in an orderly way */
-    MM_ERR_AGAIN = -19,          /* nothing to do now: not an error, never leaves a module */
-    MM_ERR_INTERNAL = -20,       /* a bug or a broken promise of a library: INTERNAL */
+    MM_ERR_PRECONDITION = -6, /* the state forbids it, e.g. batch released: FAILED_PRECONDITION */
+    MM_ERR_EXHAUSTED = -7,    /* quota, batch or a limit used up: RESOURCE_EXHAUSTED */
+    MM_ERR_UNAVAILABLE = -8,  /* try again later: UNAVAILABLE */
+    MM_ERR_TIMEOUT = -9,      /* deadline passed: DEADLINE_EXCEEDED */
+    MM_ERR_CANCELLED = -10,   /* the caller went away: CANCELLED */
+    MM_ERR_ABORTED = -11,     /* overtaken by something concurrent: ABORTED */
+    MM_ERR_TOO_BIG = -12,     /* over a named limit of base/limits.h: RESOURCE_EXHAUSTED */
+    MM_ERR_MEMORY = -13,      /* allocation failed: RESOURCE_EXHAUSTED */
+    MM_ERR_IO = -14,          /* a system call failed; detail is errno: UNAVAILABLE */
+    MM_ERR_CORRUPT = -15,     /* stored or received data contradict themselves: DATA_LOSS */
+    MM_ERR_PIN = -16,         /* PIN wrong, locked or on its last try; never tried again */
+    MM_ERR_UNSUPPORTED = -17, /* known, but not offered here: UNIMPLEMENTED */
+    MM_ERR_EOF = -18,         /* the peer closed in an orderly way */
+    MM_ERR_AGAIN = -19,       /* nothing to do now: not an error, never leaves a module */
+    MM_ERR_INTERNAL = -20,    /* a bug or a broken promise of a library: INTERNAL */
 };
 
 enum {

@@ -185,7 +185,8 @@ int mm_io_read_secret(int fd, size_t max, struct mm_secret **ret_secret, struct 
             return mm_fail(ei, MM_ERR_TOO_BIG, "SECRET_TOO_LONG", "longer than %zu bytes", max);
     }
     if (len == 0)
-        return mm_fail(ei, MM_ERR_INVALID, "SECRET_EMPTY", "nothing to read where a secret should be");
+        return mm_fail(ei, MM_ERR_INVALID, "SECRET_EMPTY",
+                       "nothing to read where a secret should be");
     mm_secret_truncate(s, len);
     *ret_secret = MM_TAKE(s);
     return MM_OK;

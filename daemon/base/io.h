@@ -9,8 +9,8 @@
 
 /* The whole regular file, at most max bytes; a longer one is MM_ERR_TOO_BIG. Appended to buf, whose
  * own maximum rules too. MM_ERR_NOT_FOUND when there is none. */
-int mm_io_read_file(const char *path, size_t max, struct mm_buf *buf, struct mm_errinfo *ei)
-    MM_MUST_USE;
+int mm_io_read_file(const char *path, size_t max, struct mm_buf *buf,
+                    struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Replaces path by data in one step (temporary file, fsync, rename, fsync of the directory). */
 int mm_io_write_file(const char *path, mode_t mode, const void *data, size_t len,
@@ -26,5 +26,5 @@ int mm_io_read_all(int fd, void *data, size_t len, struct mm_errinfo *ei) MM_MUS
 
 /* The first line that fd yields, without its newline, as a secret of 1..max bytes. Reads byte by
  * byte into locked memory, so nothing is left in a stdio buffer. Does not close fd. */
-int mm_io_read_secret(int fd, size_t max, struct mm_secret **ret_secret, struct mm_errinfo *ei)
-    MM_MUST_USE;
+int mm_io_read_secret(int fd, size_t max, struct mm_secret **ret_secret,
+                      struct mm_errinfo *ei) MM_MUST_USE;

@@ -7,31 +7,31 @@
 
 enum {
     /* Names and texts, in bytes without the NUL. */
-    MM_NAME_MAX = 64,          /* profile, batch, device type, order, issuer, token, client names */
-    MM_HW_SERIAL_MAX = 64,     /* a device's hardware serial number */
-    MM_REQUEST_ID_MAX = 64,    /* a station's idempotency key */
-    MM_REASON_TEXT_MAX = 200,  /* why a device is KO */
-    MM_URI_MAX = 1024,         /* a PKCS#11 URI, a SAN URI */
-    MM_PIN_MAX = 255,          /* a PIN, and a line in a PIN file */
-    MM_UID_LEN = 36,           /* a UUID in its canonical text form (RFC 9562 section 4) */
+    MM_NAME_MAX = 64,         /* profile, batch, device type, order, issuer, token, client names */
+    MM_HW_SERIAL_MAX = 64,    /* a device's hardware serial number */
+    MM_REQUEST_ID_MAX = 64,   /* a station's idempotency key */
+    MM_REASON_TEXT_MAX = 200, /* why a device is KO */
+    MM_URI_MAX = 1024,        /* a PKCS#11 URI, a SAN URI */
+    MM_PIN_MAX = 255,         /* a PIN, and a line in a PIN file */
+    MM_UID_LEN = 36,          /* a UUID in its canonical text form (RFC 9562 section 4) */
 
     /* Work. */
-    MM_CHUNK_DEVICES = 64,         /* devices in one token job and in one store transaction entry */
-    MM_PROVISION_MAX = 100000,     /* devices in one Provision call */
-    MM_REPORT_MAX = 10000,         /* devices in one ReportDevices call */
+    MM_CHUNK_DEVICES = 64,     /* devices in one token job and in one store transaction entry */
+    MM_PROVISION_MAX = 100000, /* devices in one Provision call */
+    MM_REPORT_MAX = 10000,     /* devices in one ReportDevices call */
     MM_BATCH_QUANTITY_MAX = 10000000,
     MM_ORDER_QUANTITY_MAX = 1000000000,
-    MM_PAGE_MAX = 1000,            /* rows in one page of a listing */
+    MM_PAGE_MAX = 1000, /* rows in one page of a listing */
     MM_HEADS_MAX = 4096,
 
     /* Messages, in bytes. */
-    MM_GRPC_MESSAGE_MAX = 4 * 1024 * 1024,  /* one gRPC message, either way (gRPC's own default) */
-    MM_IPC_MESSAGE_MAX = 8 * 1024 * 1024,   /* one message between front and worker */
-    MM_HEADER_LIST_MAX = 16 * 1024,         /* a header list, as RFC 9113 section 6.5.2 counts it */
-    MM_CERT_DER_MAX = 8 * 1024,             /* one certificate or CSR */
-    MM_CHAIN_MAX = 4,                       /* certificates above a leaf */
-    MM_ITEM_INLINE_MAX = 64 * 1024,         /* a profile's named item that travels in the stream */
-    MM_ITEMS_MAX = 16,                      /* named items in a profile */
+    MM_GRPC_MESSAGE_MAX = 4 * 1024 * 1024, /* one gRPC message, either way (gRPC's own default) */
+    MM_IPC_MESSAGE_MAX = 8 * 1024 * 1024,  /* one message between front and worker */
+    MM_HEADER_LIST_MAX = 16 * 1024,        /* a header list, as RFC 9113 section 6.5.2 counts it */
+    MM_CERT_DER_MAX = 8 * 1024,            /* one certificate or CSR */
+    MM_CHAIN_MAX = 4,                      /* certificates above a leaf */
+    MM_ITEM_INLINE_MAX = 64 * 1024,        /* a profile's named item that travels in the stream */
+    MM_ITEMS_MAX = 16,                     /* named items in a profile */
 
     /* Files. */
     MM_CONF_FILE_MAX = 1024 * 1024,

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small macros used everywhere: attributes, cleanup and moving ownership. No hidden control flow. */
+/* Small macros used everywhere: attributes, cleanup and moving ownership. No hidden control flow.
+ */
 #pragma once
 
 #include <stddef.h>
 #include <stdlib.h>
 
 /* The caller must look at the result. */
-#define MM_MUST_USE __attribute__((warn_unused_result))
+#define MM_MUST_USE          __attribute__((warn_unused_result))
 #define MM_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
-#define MM_UNUSED __attribute__((unused))
+#define MM_UNUSED            __attribute__((unused))
 /* Visible outside a shared library; everything else is hidden. */
 #define MM_PUBLIC __attribute__((visibility("default")))
 

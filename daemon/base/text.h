@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text: strict parsing and encoding. Nothing here accepts leading blanks, signs or trailing junk. */
+/* Text: strict parsing and encoding. Nothing here accepts leading blanks, signs or trailing junk.
+ */
 #pragma once
 
 #include "daemon/base/buf.h"

@@ -43,12 +43,12 @@ struct mm_conf_client {
 
 struct mm_conf_token {
     char *name;
-    char *module;       /* path of the PKCS#11 module */
-    char *uri;          /* RFC 7512 URI that selects the token: token=, serial=, manufacturer=… */
-    char *pin_file;     /* path; or */
+    char *module;   /* path of the PKCS#11 module */
+    char *uri;      /* RFC 7512 URI that selects the token: token=, serial=, manufacturer=… */
+    char *pin_file; /* path; or */
     char *pin_credential; /* name of a systemd credential (LoadCredential=); or neither: refused */
-    unsigned workers;   /* processes; 0 (default): one per core */
-    char **environment; /* "NAME=value", for the module only, e.g. SOFTHSM2_CONF */
+    unsigned workers;     /* processes; 0 (default): one per core */
+    char **environment;   /* "NAME=value", for the module only, e.g. SOFTHSM2_CONF */
     size_t n_environment;
     unsigned job_timeout_ms; /* a job that takes longer gets its worker killed; default 10000 */
 };
@@ -74,9 +74,9 @@ struct mm_conf_issuer {
 
 struct mm_conf_item {
     char *name;
-    char *file;      /* content to deliver, at most MM_ITEM_INLINE_MAX; or */
-    char *reference; /* where the station finds it */
-    char *sha256;    /* of a referenced item: 64 hex digits */
+    char *file;         /* content to deliver, at most MM_ITEM_INLINE_MAX; or */
+    char *reference;    /* where the station finds it */
+    char *sha256;       /* of a referenced item: 64 hex digits */
     unsigned long size; /* of a referenced item, bytes */
 };
 
@@ -90,16 +90,16 @@ struct mm_conf_profile {
     char *delivery;  /* "wrapped" (default), "retained" or "plain" */
     char *transport; /* name of a transport section; for "wrapped" */
     char *subject;   /* template, e.g. 'CN=WifiFireAlarm_${number:20},VID=${vid},PID=${pid}' */
-    char *san;       /* comma-separated templates: 'DNS:…', 'URI:…', 'hwmodule:OID:${hw_serial}' */
-    char *vid;       /* 4 upper-case hexadecimal digits */
+    char *san; /* comma-separated templates: 'DNS:…', 'URI:…', 'hwmodule:OID:${hw_serial}' */
+    char *vid; /* 4 upper-case hexadecimal digits */
     char *pid;
     char *not_before; /* "now" (default) or YYYYMMDDHHMMSSZ */
     char *validity;   /* "20y", "365d", "12h", or YYYYMMDDHHMMSSZ, e.g. 99991231235959Z */
-    char **key_usage;          /* RFC 5280 names: digitalSignature, keyCertSign, … */
+    char **key_usage; /* RFC 5280 names: digitalSignature, keyCertSign, … */
     size_t n_key_usage;
     char **extended_key_usage; /* OIDs or OpenSSL short names */
     size_t n_extended_key_usage;
-    char *basic_constraints;   /* "end-entity" (default), "none", "ca", "ca:0", "ca:1" */
+    char *basic_constraints;       /* "end-entity" (default), "none", "ca", "ca:0", "ca:1" */
     bool subject_key_identifier;   /* default true */
     bool authority_key_identifier; /* default true */
     struct mm_conf_item *items;
@@ -117,8 +117,8 @@ struct mm_conf_limits {
 };
 
 struct mm_conf {
-    char *path;      /* of the file, absolute */
-    char *site;      /* name of the site; default "mintmark" */
+    char *path; /* of the file, absolute */
+    char *site; /* name of the site; default "mintmark" */
     enum mm_log_level log_level;
     struct mm_conf_listen listen;
     struct mm_conf_store store;
@@ -146,12 +146,12 @@ void mm_conf_free(struct mm_conf *conf);
 MM_DEFINE_CLEANUP(struct mm_conf *, mm_conf_free)
 #define MM_CONF_CLEANUP MM_CLEANUP(mm_conf_free_p)
 
-/* Every file that the configuration names is there and readable, secrets are not readable by others.
- * What --check-config adds to parsing. */
+/* Every file that the configuration names is there and readable, secrets are not readable by
+ * others. What --check-config adds to parsing. */
 int mm_conf_check_files(const struct mm_conf *conf, struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Writes the whole configuration with its defaults, in the file's own syntax; parsing it again gives
- * the same. */
+/* Writes the whole configuration with its defaults, in the file's own syntax; parsing it again
+ * gives the same. */
 int mm_conf_dump(const struct mm_conf *conf, FILE *out, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* By name; NULL if there is none. Borrowed. */

@@ -4,9 +4,9 @@
  * services are above; this header is all that they share.
  *
  * Life of a call: the transport checks path, content type, timeout, role; collects request
- * messages; then calls the RPC's functions, on the loop, never concurrently. The service answers with
- * mm_call_send (0 or more) and exactly one mm_call_finish, at once or later. If the peer goes away,
- * its deadline passes, or the server gives up, on_cancel is called instead, once. After
+ * messages; then calls the RPC's functions, on the loop, never concurrently. The service answers
+ * with mm_call_send (0 or more) and exactly one mm_call_finish, at once or later. If the peer goes
+ * away, its deadline passes, or the server gives up, on_cancel is called instead, once. After
  * mm_call_finish returns, or on_cancel has been called, the pointer must not be used again.
  */
 #pragma once

@@ -19,16 +19,16 @@ struct mm_server_stats {
  * Health (grpc.health.v1) and reflection (v1, v1alpha) are its own. app comes back from
  * mm_call_app. conf is borrowed until mm_server_reconfigure gives another. */
 int mm_server_new(uv_loop_t *loop, const struct mm_conf *conf, const struct mm_rpc *rpcs,
-                  size_t n_rpcs, void *app, struct mm_server **ret_server, struct mm_errinfo *ei)
-    MM_MUST_USE;
+                  size_t n_rpcs, void *app, struct mm_server **ret_server,
+                  struct mm_errinfo *ei) MM_MUST_USE;
 
 /* The port it really listens on. */
 unsigned mm_server_port(const struct mm_server *s);
 
 /* New certificates, clients and limits for connections from now on; connections whose client is no
  * longer known, or has other roles, are drained. On failure nothing changed. */
-int mm_server_reconfigure(struct mm_server *s, const struct mm_conf *conf, struct mm_errinfo *ei)
-    MM_MUST_USE;
+int mm_server_reconfigure(struct mm_server *s, const struct mm_conf *conf,
+                          struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Health of a service name ("" is the whole server; "mintmark.v1.StationService"). */
 void mm_server_set_health(struct mm_server *s, const char *service, bool serving);

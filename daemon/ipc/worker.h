@@ -27,8 +27,8 @@ struct mm_worker {
     const struct mm_conf *conf; /* owned by mm_worker_main */
     const char *name;           /* "token.0" */
     const char *section;
-    void *state;                /* of the kind */
-    struct mm_buf out;          /* frames to send; mm_worker_reply appends */
+    void *state;       /* of the kind */
+    struct mm_buf out; /* frames to send; mm_worker_reply appends */
 };
 
 struct mm_worker_ops {

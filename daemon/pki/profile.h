@@ -25,8 +25,8 @@ int mm_profile_compile(const struct mm_conf_profile *conf, X509 *issuer,
 void mm_profile_free(struct mm_profile *p);
 MM_DEFINE_CLEANUP(struct mm_profile *, mm_profile_free)
 
-/* Is there a device that this profile could be made for without a hardware serial number? False when
- * a template uses ${hw_serial}. */
+/* Is there a device that this profile could be made for without a hardware serial number? False
+ * when a template uses ${hw_serial}. */
 bool mm_profile_needs_hw_serial(const struct mm_profile *p);
 
 /* What differs from device to device. */
@@ -36,7 +36,7 @@ struct mm_subject {
     const char *device_uid; /* "" if none */
     const uint8_t *point;   /* uncompressed point of the device's public key */
     size_t point_len;
-    uint8_t serial[20];     /* certificates: random; the top bit is cleared and zero avoided here */
+    uint8_t serial[20]; /* certificates: random; the top bit is cleared and zero avoided here */
     int64_t now_ms;
 };
 
@@ -70,12 +70,12 @@ int mm_verifier_new(const uint8_t *point, size_t point_len, struct mm_verifier *
                     struct mm_errinfo *ei) MM_MUST_USE;
 void mm_verifier_free(struct mm_verifier *v);
 int mm_verifier_check(struct mm_verifier *v, const uint8_t *digest, size_t digest_len,
-                      const uint8_t *signature, size_t signature_len, struct mm_errinfo *ei)
-    MM_MUST_USE;
+                      const uint8_t *signature, size_t signature_len,
+                      struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Is the finished certificate what the profile demands for this subject (names, validity, extensions
- * with criticality, key, issuer, serial)? Parses it anew. For the officer's tools and for certificates
- * that come back from elsewhere. */
+/* Is the finished certificate what the profile demands for this subject (names, validity,
+ * extensions with criticality, key, issuer, serial)? Parses it anew. For the officer's tools and
+ * for certificates that come back from elsewhere. */
 int mm_profile_check_certificate(const struct mm_profile *p, const struct mm_subject *s,
                                  struct mm_bytes der, struct mm_errinfo *ei) MM_MUST_USE;
 
@@ -86,5 +86,5 @@ int mm_pki_pkcs8(const uint8_t *scalar, size_t scalar_len, const uint8_t *point,
 
 /* PEM: certificates of a file's text, leaf or issuing CA first, at most 1 + MM_CHAIN_MAX; every one
  * must be issued by the next (names, AKI and signature). */
-int mm_pki_parse_chain(struct mm_bytes pem, STACK_OF(X509) * *ret_chain, struct mm_errinfo *ei)
-    MM_MUST_USE;
+int mm_pki_parse_chain(struct mm_bytes pem, STACK_OF(X509) * *ret_chain,
+                       struct mm_errinfo *ei) MM_MUST_USE;

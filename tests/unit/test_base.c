@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/base/buf.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/io.h"
+#include "daemon/base/log.h"
+#include "daemon/base/text.h"
+#include "tests/unit/check_main.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+START_TEST(buf_append_over_max_sticks_and_keeps_content)
+{
+    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(4);
+
+    mm_buf_append(&b, "abc", 3);
+    mm_buf_append(&b, "de", 2);
+    ck_assert_int_eq(mm_buf_err(&b), MM_ERR_TOO_BIG);
+    mm_buf_append(&b, "f", 1);
+    ck_assert_int_eq(mm_buf_err(&b), MM_ERR_TOO_BIG);
+    ck_assert_uint_eq(b.len, 3);
+    mm_buf_reset(&b);
+    mm_buf_append(&b, "wxyz", 4);
+    ck_assert_int_eq(mm_buf_err(&b), MM_OK);
+    ck_assert_str_eq(mm_buf_cstr(&b), "wxyz");
+}
+END_TEST
+
+START_TEST(buf_consume_keeps_the_rest)
+{
+    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(1000);
+
+    mm_buf_printf(&b, "%s-%d", "hello", 7);
+    mm_buf_append_be32(&b, 0x01020304);
+    mm_buf_consume(&b, 7);
+    ck_assert_uint_eq(b.len, 4);
+    ck_assert_mem_eq(b.data, "\1\2\3\4", 4);
+}
+END_TEST
+
+START_TEST(text_to_u64_takes_digits_only)
+{
+    uint64_t v = 42;
+    static const char *const bad[] = {"", " 1", "+1", "-1", "1 ", "0x1", "18446744073709551616",
+                                      "9"};
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(bad); i++)
+        ck_assert_int_eq(mm_text_to_u64(bad[i], 0, i == 7 ? 8 : UINT64_MAX, &v), MM_ERR_INVALID);
+    ck_assert_uint_eq(v, 42);
+    ck_assert_int_eq(mm_text_to_u64("18446744073709551615", 0, UINT64_MAX, &v), MM_OK);
+    ck_assert_uint_eq(v, UINT64_MAX);
+}
+END_TEST
+
+START_TEST(utf8_valid_refuses_nul_overlong_and_surrogates)
+{
+    static const struct {
+        const char *text;
+        size_t len;
+        bool valid;
+    } cases[] = {
+        {"", 0, true},
+        {"plain", 5, true},
+        {"\xc3\xa9", 2, true},
+        {"\xf0\x9f\x94\x91", 4, true},
+        {"a\0b", 3, false},
+        {"\xc0\x80", 2, false},
+        {"\xe0\x80\x80", 3, false},
+        {"\xed\xa0\x80", 3, false},
+        {"\xf4\x90\x80\x80", 4, false},
+        {"\xc3", 1, false},
+        {"\x80", 1, false},
+        {"\xf8\x88\x80\x80\x80", 5, false},
+        {"\xe2\x82", 2, false},
+    };
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(cases); i++)
+        ck_assert_msg(mm_utf8_valid(cases[i].text, cases[i].len) == cases[i].valid, "case %zu", i);
+}
+END_TEST
+
+START_TEST(name_valid_knows_its_form)
+{
+    ck_assert(mm_name_valid("line-1.batch_7", 64));
+    ck_assert(mm_name_valid("a", 1));
+    ck_assert(!mm_name_valid("", 64));
+    ck_assert(!mm_name_valid("ab", 1));
+    ck_assert(!mm_name_valid("-a", 64));
+    ck_assert(!mm_name_valid("a b", 64));
+    ck_assert(!mm_name_valid("a/../b", 64));
+}
+END_TEST
+
+START_TEST(uuid_round_trips_and_refuses_other_forms)
+{
+    uint8_t uuid[16], back[16];
+    char text[37];
+
+    memset(uuid, 0xab, sizeof(uuid));
+    mm_uuid7_stamp(uuid, 0x0123456789ab);
+    mm_uuid_format(uuid, text);
+    ck_assert_str_eq(text, "01234567-89ab-7bab-abab-abababababab");
+    ck_assert_int_eq(mm_uuid_parse(text, back), MM_OK);
+    ck_assert_mem_eq(uuid, back, 16);
+    ck_assert_int_eq(mm_uuid_parse("0123456789ab-7bab-abab-abababababab-", back), MM_ERR_INVALID);
+    ck_assert_int_eq(mm_uuid_parse("01234567-89ab-7bab-abab-ababababab", back), MM_ERR_INVALID);
+    ck_assert_int_eq(mm_uuid_parse("g1234567-89ab-7bab-abab-abababababab", back), MM_ERR_INVALID);
+}
+END_TEST
+
+START_TEST(hex_decode_wants_the_exact_length)
+{
+    uint8_t out[2];
+
+    ck_assert_int_eq(mm_hex_decode("a1B2", out, 2), MM_OK);
+    ck_assert_mem_eq(out, "\xa1\xb2", 2);
+    ck_assert_int_eq(mm_hex_decode("a1b", out, 2), MM_ERR_INVALID);
+    ck_assert_int_eq(mm_hex_decode("a1b2c", out, 2), MM_ERR_INVALID);
+    ck_assert_int_eq(mm_hex_decode("", out, 1), MM_ERR_INVALID);
+}
+END_TEST
+
+static char folder[] = "/tmp/mm-base-XXXXXX";
+
+static void make_folder(void)
+{
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    ck_assert_int_eq(chdir(folder), 0);
+}
+
+static void remove_folder(void)
+{
+    unlink("file");
+    ck_assert_int_eq(rmdir(folder), 0);
+}
+
+START_TEST(create_file_never_overwrites)
+{
+    struct mm_errinfo ei = {0};
+    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(100);
+    struct stat st;
+
+    ck_assert_int_eq(mm_io_create_file("file", 0600, "one", 3, &ei), MM_OK);
+    ck_assert_int_eq(mm_io_create_file("file", 0600, "two", 3, &ei), MM_ERR_EXISTS);
+    ck_assert_int_eq(mm_io_read_file("file", 100, &b, &ei), MM_OK);
+    ck_assert_str_eq(mm_buf_cstr(&b), "one");
+    ck_assert_int_eq(stat("file", &st), 0);
+    ck_assert_uint_eq(st.st_mode & 0777, 0600);
+    ck_assert_int_eq(mm_io_write_file("file", 0640, "three", 5, &ei), MM_OK);
+    mm_buf_reset(&b);
+    ck_assert_int_eq(mm_io_read_file("file", 4, &b, &ei), MM_ERR_TOO_BIG);
+    mm_buf_reset(&b);
+    ck_assert_int_eq(mm_io_read_file("file", 5, &b, &ei), MM_OK);
+    ck_assert_str_eq(mm_buf_cstr(&b), "three");
+}
+END_TEST
+
+START_TEST(read_file_names_what_is_missing)
+{
+    struct mm_errinfo ei = {0};
+    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(100);
+
+    ck_assert_int_eq(mm_io_read_file("nowhere", 100, &b, &ei), MM_ERR_NOT_FOUND);
+    ck_assert_str_eq(ei.text, "nowhere: no such file");
+    ck_assert_int_eq(mm_io_read_file(".", 100, &b, &ei), MM_ERR_INVALID);
+}
+END_TEST
+
+START_TEST(read_secret_takes_one_line_within_bounds)
+{
+    struct mm_errinfo ei = {0};
+    MM_SECRET_CLEANUP struct mm_secret *s = NULL;
+    int fds[2];
+
+    ck_assert_int_eq(pipe(fds), 0);
+    ck_assert_int_eq(write(fds[1], "1234\nrest\n\n123456", 17), 17);
+    close(fds[1]);
+    ck_assert_int_eq(mm_io_read_secret(fds[0], 5, &s, &ei), MM_OK);
+    ck_assert_uint_eq(mm_secret_len(s), 4);
+    ck_assert_mem_eq(mm_secret_data(s), "1234", 4);
+    mm_secret_free(MM_TAKE(s));
+    ck_assert_int_eq(mm_io_read_secret(fds[0], 5, &s, &ei), MM_OK);
+    mm_secret_free(MM_TAKE(s));
+    ck_assert_int_eq(mm_io_read_secret(fds[0], 5, &s, &ei), MM_ERR_INVALID);
+    ck_assert_int_eq(mm_io_read_secret(fds[0], 5, &s, &ei), MM_ERR_TOO_BIG);
+    ck_assert_ptr_null(s);
+    close(fds[0]);
+}
+END_TEST
+
+START_TEST(fail_cuts_long_texts_and_prefixes)
+{
+    struct mm_errinfo ei = {0};
+    char lots[400];
+
+    memset(lots, 'x', sizeof(lots) - 1);
+    lots[sizeof(lots) - 1] = 0;
+    ck_assert_int_eq(mm_fail(&ei, MM_ERR_EXISTS, "SOME_REASON", "%s", lots), MM_ERR_EXISTS);
+    ck_assert_uint_eq(strlen(ei.text), MM_ERR_TEXT_MAX - 1);
+    ck_assert_int_eq(mm_fail_field(&ei, "count", "%d is too many", 7), MM_ERR_INVALID);
+    ck_assert_str_eq(ei.field, "count");
+    mm_err_prefix(&ei, "file:%d", 3);
+    ck_assert_str_eq(ei.text, "file:3: 7 is too many");
+    ck_assert_str_eq(mm_err_name(MM_ERR_INTERNAL), "MM_ERR_INTERNAL");
+    ck_assert_str_eq(mm_err_name(-99), "MM_ERR_?");
+    ck_assert_str_eq(mm_err_name(1), "MM_ERR_?");
+}
+END_TEST
+
+static int64_t fixed_wall_ms(void)
+{
+    return 1795285016123;
+}
+
+START_TEST(log_escapes_values_into_one_line)
+{
+    char line[1024];
+    int fds[2];
+    const int saved = dup(STDERR_FILENO);
+    ssize_t n;
+
+    mm_clock_replace(fixed_wall_ms, NULL);
+    mm_log_setup("unit", MM_LOG_INFO);
+    ck_assert_int_eq(pipe(fds), 0);
+    dup2(fds[1], STDERR_FILENO);
+    mm_log(MM_LOG_DEBUG, "hidden");
+    mm_log(MM_LOG_WARNING, "seen", MM_STR("a", "two words\n"), MM_INT("b", -1), MM_STR("c", NULL),
+           MM_HEX("d", 255), MM_STR("e", "plain"));
+    dup2(saved, STDERR_FILENO);
+    n = read(fds[0], line, sizeof(line) - 1);
+    ck_assert_int_gt(n, 0);
+    line[n] = 0;
+    ck_assert_str_eq(line, "<4>ts=2026-11-21T18:16:56.123Z level=warning module=unit event=seen "
+                           "a=\"two words\\x0a\" b=-1 c=\"\" d=0xff e=plain\n");
+    mm_clock_replace(NULL, NULL);
+    close(saved);
+    close(fds[0]);
+    close(fds[1]);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("base");
+    TCase *plain = tcase_create("values");
+    TCase *files = tcase_create("files");
+
+    tcase_add_test(plain, buf_append_over_max_sticks_and_keeps_content);
+    tcase_add_test(plain, buf_consume_keeps_the_rest);
+    tcase_add_test(plain, text_to_u64_takes_digits_only);
+    tcase_add_test(plain, utf8_valid_refuses_nul_overlong_and_surrogates);
+    tcase_add_test(plain, name_valid_knows_its_form);
+    tcase_add_test(plain, uuid_round_trips_and_refuses_other_forms);
+    tcase_add_test(plain, hex_decode_wants_the_exact_length);
+    tcase_add_test(plain, read_secret_takes_one_line_within_bounds);
+    tcase_add_test(plain, fail_cuts_long_texts_and_prefixes);
+    tcase_add_test(plain, log_escapes_values_into_one_line);
+    tcase_add_checked_fixture(files, make_folder, remove_folder);
+    tcase_add_test(files, create_file_never_overwrites);
+    tcase_add_test(files, read_file_names_what_is_missing);
+    suite_add_tcase(suite, plain);
+    suite_add_tcase(suite, files);
+    return run_suite(suite);
+}

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "daemon/base/buf.h"
+#include "internal/ipc.pb-c.h"
 
 #include <protobuf-c/protobuf-c.h>
 
@@ -25,9 +26,6 @@ int mm_channel_next(const struct mm_buf *in, struct mm_bytes *ret_payload,
 int mm_channel_read(int fd, struct mm_buf *payload, struct mm_errinfo *ei) MM_MUST_USE;
 int mm_channel_write(int fd, const ProtobufCMessage *message, struct mm_errinfo *ei) MM_MUST_USE;
 
-struct _Mintmark__Internal__Error;
 /* struct mm_errinfo to and from its message; the message borrows from *ei. */
-void mm_channel_error_to(const struct mm_errinfo *ei,
-                         struct _Mintmark__Internal__Error *ret_message);
-void mm_channel_error_from(const struct _Mintmark__Internal__Error *message,
-                           struct mm_errinfo *ret_ei);
+void mm_channel_error_to(const struct mm_errinfo *ei, Mintmark__Internal__Error *ret_message);
+void mm_channel_error_from(const Mintmark__Internal__Error *message, struct mm_errinfo *ret_ei);

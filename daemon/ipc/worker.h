@@ -20,8 +20,10 @@ enum { MM_WORKER_FD = 3 };
 
 enum mm_worker_exit { MM_EXIT_OK = 0, MM_EXIT_FAILED = 1, MM_EXIT_PIN = 3, MM_EXIT_CHANNEL = 4 };
 
-/* What a worker's process may do once it serves; ipc/sandbox.c has the system calls. */
-enum mm_duty { MM_DUTY_TOKEN, MM_DUTY_STORE, MM_DUTY_FRONT };
+/* What a worker's process may do once it serves; ipc/sandbox.c has the system calls. A token worker
+ * may open sockets of the Unix family (local daemons of modules), and network sockets only when its
+ * token section says that the module needs them. */
+enum mm_duty { MM_DUTY_TOKEN, MM_DUTY_TOKEN_NETWORK, MM_DUTY_STORE, MM_DUTY_FRONT };
 
 struct mm_worker {
     const struct mm_conf *conf; /* owned by mm_worker_main */
@@ -51,6 +53,7 @@ int mm_worker_reply(struct mm_worker *w, const ProtobufCMessage *message) MM_MUS
 int mm_worker_main(const struct mm_worker_ops *ops);
 
 /* Lets the process do its duty's system calls and no others: unknown ones fail with EPERM and are
- * logged by the kernel; execve, ptrace and, but for the front, new sockets are refused. Cannot be
- * undone. Called by mm_worker_main, and by the front after it has started its workers' launcher. */
+ * logged by the kernel; execve, new processes and ptrace are refused to all, network sockets to all
+ * but the front and MM_DUTY_TOKEN_NETWORK. Cannot be undone. Called by mm_worker_main, and by the
+ * front after it has started its workers' launcher. */
 int mm_sandbox_enter(enum mm_duty duty, struct mm_errinfo *ei) MM_MUST_USE;

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/ipc/worker.h"
+
+#include "daemon/base/io.h"
+#include "daemon/base/limits.h"
+#include "daemon/base/secret.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum { READ_BYTES = 64 * 1024, FRAME_MAX = MM_IPC_MESSAGE_MAX + 5 };
+
+/* What mm_worker_main owns while the worker lives. */
+struct life {
+    struct mm_worker worker;
+    Mintmark__Internal__WorkerStart *start;
+    struct mm_conf *conf;
+    struct mm_buf in;
+    bool started; /* ops->start has succeeded, so ops->stop is due */
+};
+
+int mm_worker_reply(struct mm_worker *w, const ProtobufCMessage *message)
+{
+    return mm_channel_pack(&w->out, message);
+}
+
+static int become_worker(struct mm_errinfo *ei)
+{
+    static const int ignored[] = {SIGPIPE, SIGINT, SIGHUP};
+    int r = mm_secret_harden_process(ei);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < MM_ARRAY_SIZE(ignored); i++)
+        signal(ignored[i], SIG_IGN);
+    signal(SIGTERM, SIG_DFL);
+    /* A worker that hangs in a vendor's module never sees its channel close. If the parent has died
+     * already, the channel says so. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        return mm_fail_errno(ei, errno, "cannot tie the worker's life to its parent's");
+    closefrom(MM_WORKER_FD + 1);
+    return MM_OK;
+}
+
+static int read_start(struct life *l, struct mm_errinfo *ei)
+{
+    int r = mm_channel_read(MM_WORKER_FD, &l->in, ei);
+
+    if (r < 0)
+        return r;
+    l->start = mintmark__internal__worker_start__unpack(NULL, l->in.len, l->in.data);
+    mm_buf_reset(&l->in);
+    if (!l->start)
+        return mm_fail(ei, MM_ERR_CORRUPT, "CHANNEL_FRAME", "the first message is no WorkerStart");
+    l->worker.name = l->start->name;
+    l->worker.section = l->start->section;
+    mm_log_setup(l->worker.name, MM_LOG_INFO);
+    r = mm_conf_parse(l->start->config_path, (const char *)l->start->config.data,
+                      l->start->config.len, &l->conf, ei);
+    if (r < 0)
+        return r;
+    l->worker.conf = l->conf;
+    mm_log_setup(l->worker.name, l->conf->log_level);
+    return MM_OK;
+}
+
+/* Answers may hold keys in clear ("plain" profiles), so they do not linger in the buffer. */
+static int send_answers(struct mm_worker *w, struct mm_errinfo *ei)
+{
+    int r;
+
+    if (w->out.err)
+        return mm_fail(ei, w->out.err, "CHANNEL_FRAME", "cannot pack an answer: %s",
+                       mm_err_name(w->out.err));
+    r = mm_io_write_all(MM_WORKER_FD, w->out.data, w->out.len, ei);
+    if (w->out.len > 0)
+        explicit_bzero(w->out.data, w->out.len);
+    mm_buf_reset(&w->out);
+    return r;
+}
+
+static int flush(const struct mm_worker_ops *ops, struct mm_worker *w, struct mm_errinfo *ei)
+{
+    int r = ops->flush ? ops->flush(w, ei) : MM_OK;
+
+    if (r < 0)
+        return r;
+    return w->out.len > 0 ? send_answers(w, ei) : MM_OK;
+}
+
+/* Does every job that has come in whole. */
+static int handle_frames(const struct mm_worker_ops *ops, struct life *l, struct mm_errinfo *ei)
+{
+    for (;;) {
+        struct mm_bytes payload;
+        size_t frame_len;
+        int r = mm_channel_next(&l->in, &payload, &frame_len);
+
+        if (r == MM_ERR_AGAIN)
+            return MM_OK;
+        if (r < 0)
+            return mm_fail(ei, r, "CHANNEL_FRAME", "the front sent no proper frame");
+        r = ops->handle(&l->worker, payload, ei);
+        if (r < 0)
+            return r;
+        mm_buf_consume(&l->in, frame_len);
+        /* Without a flush there is nothing to gain from keeping an answer back. */
+        if (!ops->flush || l->worker.out.len >= MM_IPC_MESSAGE_MAX) {
+            r = flush(ops, &l->worker, ei);
+            if (r < 0)
+                return r;
+        }
+    }
+}
+
+/* Is there more to read at this moment? */
+static bool readable(void)
+{
+    struct pollfd p = {.fd = MM_WORKER_FD, .events = POLLIN};
+
+    return poll(&p, 1, 0) > 0;
+}
+
+/* MM_ERR_EOF when the front has closed the channel between frames. */
+static int read_more(struct life *l, struct mm_errinfo *ei)
+{
+    const size_t room = l->in.max - l->in.len;
+    const size_t len = room < READ_BYTES ? room : READ_BYTES;
+    uint8_t *to = mm_buf_reserve(&l->in, len);
+    ssize_t n;
+
+    if (!to)
+        return mm_fail_memory(ei);
+    do {
+        n = read(MM_WORKER_FD, to, len);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return mm_fail_errno(ei, errno, "cannot read from the front");
+    if (n == 0 && l->in.len > 0)
+        return mm_fail(ei, MM_ERR_CORRUPT, "CHANNEL_FRAME", "the channel closed inside a frame");
+    if (n == 0)
+        return MM_ERR_EOF;
+    mm_buf_grew(&l->in, (size_t)n);
+    return MM_OK;
+}
+
+/* Jobs, until the channel closes (MM_OK) or something fails. */
+static int serve(const struct mm_worker_ops *ops, struct life *l, struct mm_errinfo *ei)
+{
+    for (;;) {
+        int r;
+
+        if (!readable()) {
+            r = flush(ops, &l->worker, ei);
+            if (r < 0)
+                return r;
+        }
+        r = read_more(l, ei);
+        if (r == MM_ERR_EOF)
+            return flush(ops, &l->worker, ei);
+        if (r < 0)
+            return r;
+        r = handle_frames(ops, l, ei);
+        if (r < 0)
+            return r;
+    }
+}
+
+static int start(const struct mm_worker_ops *ops, struct life *l, struct mm_errinfo *ei)
+{
+    int r = ops->start(&l->worker, ei);
+
+    if (r < 0)
+        return r;
+    l->started = true;
+    r = mm_sandbox_enter(ops->duty, ei);
+    if (r < 0)
+        return r;
+    return send_answers(&l->worker, ei);
+}
+
+static int exit_code(int r)
+{
+    switch (r) {
+    case MM_OK:
+        return MM_EXIT_OK;
+    case MM_ERR_PIN:
+        return MM_EXIT_PIN;
+    case MM_ERR_CORRUPT:
+    case MM_ERR_EOF:
+        return MM_EXIT_CHANNEL;
+    default:
+        return MM_EXIT_FAILED;
+    }
+}
+
+/* The front learns why, in place of the ready message; the log is told by the caller. */
+static void refuse(const struct mm_worker_ops *ops, struct life *l, const struct mm_errinfo *ei)
+{
+    struct mm_errinfo ignored = {0};
+
+    mm_buf_reset(&l->worker.out);
+    ops->refuse(&l->worker, ei);
+    if (send_answers(&l->worker, &ignored) < 0)
+        mm_log_error("refusal_not_sent", NULL, &ignored);
+}
+
+int mm_worker_main(const struct mm_worker_ops *ops)
+{
+    struct life l = {
+        .in = MM_BUF_INIT(FRAME_MAX),
+        .worker = {.name = "worker", .out = MM_BUF_INIT((size_t)2 * FRAME_MAX)},
+    };
+    struct mm_errinfo ei = {0};
+    int r = become_worker(&ei);
+
+    if (r == MM_OK)
+        r = read_start(&l, &ei);
+    if (r == MM_OK)
+        r = start(ops, &l, &ei);
+    if (r < 0)
+        refuse(ops, &l, &ei);
+    else
+        r = serve(ops, &l, &ei);
+    if (r < 0)
+        mm_log_error("worker_failed", NULL, &ei);
+    if (l.started)
+        ops->stop(&l.worker);
+    mm_log_setup("worker", MM_LOG_INFO);
+    mm_buf_done(&l.in);
+    mm_buf_done(&l.worker.out);
+    mm_conf_free(l.conf);
+    if (l.start)
+        mintmark__internal__worker_start__free_unpacked(l.start, NULL);
+    return exit_code(r);
+}

@@ -33,6 +33,12 @@ enum {
     MM_ITEM_INLINE_MAX = 64 * 1024,        /* a profile's named item that travels in the stream */
     MM_ITEMS_MAX = 16,                     /* named items in a profile */
 
+    /* Reading protobuf from strangers. */
+    MM_PROTO_DEPTH_MAX = 32,       /* messages within messages */
+    MM_PROTO_FIELDS_MAX = 262144,  /* fields and elements in one message, all levels together */
+    MM_ARENA_KEEP_MAX = 64 * 1024, /* bytes that an arena keeps for its next use */
+    MM_ARENA_CHUNK_MAX = 1024 * 1024,
+
     /* Files. */
     MM_CONF_FILE_MAX = 1024 * 1024,
     MM_PEM_FILE_MAX = 256 * 1024,

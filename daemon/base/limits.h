@@ -48,4 +48,10 @@ enum {
     MM_STREAMS_PER_CONNECTION = 128,
     MM_TOKEN_WORKERS_MAX = 128,
     MM_TOKENS_MAX = 8,
+
+    /* Sections of the configuration. */
+    MM_TRANSPORTS_MAX = 64,
+    MM_ISSUERS_MAX = 64,
+    MM_PROFILES_MAX = 256,
+    MM_CLIENTS_MAX = 4096,
 };

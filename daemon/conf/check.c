@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/conf/check.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+/* One element of a titled section, for messages: its kind, its place in the file. */
+struct subject {
+    const struct mm_draft *draft;
+    const char *kind, *name;
+    cfg_t *section;
+};
+
+static struct subject subject_at(const struct mm_draft *draft, const char *kind, size_t index)
+{
+    cfg_t *section = cfg_getnsec(draft->parsed->root, kind, (unsigned)index);
+
+    return (struct subject){draft, kind, section->title, section};
+}
+
+/* "FILE:LINE: KIND 'NAME': …", with the line of the setting at fault, or of the section. */
+static int bad(const struct subject *s, const char *key, const char *fmt, ...) MM_PRINTF(3, 4);
+static int bad(const struct subject *s, const char *key, const char *fmt, ...)
+{
+    const bool given = key && mm_raw_count(s->section, key) > 0;
+    const int line =
+        given ? mm_raw_at(s->section, key, 0)->line : mm_section_line(s->draft->parsed, s->section);
+    char text[MM_ERR_TEXT_MAX];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    return mm_fail_at(s->draft->place, line, "%s '%s': %s", s->kind, s->name, text);
+}
+
+/* Both sides of an "either … or …". */
+static int exactly_one(const struct subject *s, const char *a, const char *b)
+{
+    const bool has_a = mm_raw_count(s->section, a) > 0, has_b = mm_raw_count(s->section, b) > 0;
+
+    if (has_a && has_b)
+        return bad(s, b, "set %s or %s, not both", a, b);
+    if (!has_a && !has_b)
+        return bad(s, NULL, "set %s or %s", a, b);
+    return MM_OK;
+}
+
+static int known_token(const struct subject *s, const char *token)
+{
+    if (mm_conf_token_get(s->draft->conf, token))
+        return MM_OK;
+    return bad(s, "token", "there is no section token '%s'", token);
+}
+
+static int check_tokens(const struct mm_draft *draft)
+{
+    int r = MM_OK;
+
+    for (size_t i = 0; i < draft->conf->n_tokens && r >= 0; i++) {
+        const struct subject s = subject_at(draft, "token", i);
+
+        r = exactly_one(&s, "pin_file", "pin_credential");
+    }
+    return r;
+}
+
+static int check_transports(const struct mm_draft *draft)
+{
+    int r = MM_OK;
+
+    for (size_t i = 0; i < draft->conf->n_transports && r >= 0; i++) {
+        const struct subject s = subject_at(draft, "transport", i);
+
+        r = known_token(&s, draft->conf->transports[i].token);
+    }
+    return r;
+}
+
+static int check_issuers(const struct mm_draft *draft)
+{
+    int r = MM_OK;
+
+    for (size_t i = 0; i < draft->conf->n_issuers && r >= 0; i++) {
+        const struct subject s = subject_at(draft, "issuer", i);
+
+        if (!strcmp(s.name, "none"))
+            return bad(&s, NULL, "'none' means that there is no issuer; choose another name");
+        r = known_token(&s, draft->conf->issuers[i].token);
+    }
+    return r;
+}
+
+/* Keys are made where the CA's key is: one job is one token's. */
+static int check_profile_token(const struct subject *s, struct mm_conf_profile *p)
+{
+    const struct mm_conf *conf = s->draft->conf;
+    const struct mm_conf_issuer *issuer = mm_conf_issuer_get(conf, p->issuer);
+    const char *token = NULL;
+
+    if (!issuer && strcmp(p->issuer, "none") != 0)
+        return bad(s, "issuer", "there is no section issuer '%s'; write 'none' for requests (CSR)",
+                   p->issuer);
+    if (*p->token) {
+        if (issuer && strcmp(issuer->token, p->token) != 0)
+            return bad(s, "token", "its issuer's key is in token '%s': device keys are made there",
+                       issuer->token);
+        return known_token(s, p->token);
+    }
+    if (issuer)
+        token = issuer->token;
+    else if (conf->n_tokens == 1)
+        token = conf->tokens[0].name;
+    else
+        return bad(s, "issuer", "set token: there are %zu to choose from", conf->n_tokens);
+    free(p->token);
+    p->token = strdup(token);
+    return p->token ? MM_OK : mm_fail_memory(s->draft->place->ei);
+}
+
+static int check_delivery(const struct subject *s, const struct mm_conf_profile *p)
+{
+    const struct mm_conf_transport *transport = mm_conf_transport_get(s->draft->conf, p->transport);
+
+    if (strcmp(p->delivery, "wrapped") != 0) {
+        if (*p->transport)
+            return bad(s, "transport", "a transport key is for delivery 'wrapped', not for '%s'",
+                       p->delivery);
+        return MM_OK;
+    }
+    if (!*p->transport)
+        return bad(s, "delivery", "delivery 'wrapped' needs a transport key: set transport");
+    if (!transport)
+        return bad(s, "transport", "there is no section transport '%s'", p->transport);
+    if (strcmp(transport->token, p->token) != 0)
+        return bad(s, "transport",
+                   "its key is in token '%s', but device keys are made in token '%s'",
+                   transport->token, p->token);
+    return MM_OK;
+}
+
+static int check_item(const struct subject *s)
+{
+    const bool referred = mm_raw_count(s->section, "reference") > 0;
+    static const char *const about[] = {"sha256", "size"};
+    const int r = exactly_one(s, "file", "reference");
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < MM_ARRAY_SIZE(about); i++) {
+        const bool given = mm_raw_count(s->section, about[i]) > 0;
+
+        if (referred && !given)
+            return bad(s, NULL, "a referenced item must set %s", about[i]);
+        if (!referred && given)
+            return bad(s, about[i], "%s is for referenced items; a file's is computed", about[i]);
+    }
+    return MM_OK;
+}
+
+static int check_content(const struct subject *s, const struct mm_conf_profile *p)
+{
+    const bool preset = *p->preset;
+
+    if (!preset && !*p->subject && !*p->san)
+        return bad(s, NULL, "set subject or san: an identity needs a name");
+    if (!preset && !*p->validity && strcmp(p->issuer, "none") != 0)
+        return bad(s, NULL, "set validity, like '20y' or '99991231235959Z'");
+    return MM_OK;
+}
+
+static int check_profiles(const struct mm_draft *draft)
+{
+    int r = MM_OK;
+
+    for (size_t i = 0; i < draft->conf->n_profiles && r >= 0; i++) {
+        const struct subject s = subject_at(draft, "profile", i);
+        struct mm_conf_profile *p = &draft->conf->profiles[i];
+
+        r = check_profile_token(&s, p);
+        if (r >= 0)
+            r = check_delivery(&s, p);
+        if (r >= 0)
+            r = check_content(&s, p);
+        for (size_t j = 0; j < p->n_items && r >= 0; j++) {
+            cfg_t *section = cfg_getnsec(s.section, "item", (unsigned)j);
+            const struct subject item = {draft, "item", p->items[j].name, section};
+
+            r = check_item(&item);
+        }
+    }
+    return r;
+}
+
+/* Two clients with one identity: which roles would hold? */
+static int check_client_unique(const struct subject *s, size_t index)
+{
+    const struct mm_conf_client *clients = s->draft->conf->clients;
+    const struct mm_conf_client *c = &clients[index];
+
+    for (size_t i = 0; i < index; i++) {
+        if (*c->uri && !strcmp(clients[i].uri, c->uri))
+            return bad(s, "uri", "client '%s' has the same uri", clients[i].name);
+        if (*c->subject && !strcmp(clients[i].subject, c->subject))
+            return bad(s, "subject", "client '%s' has the same subject", clients[i].name);
+    }
+    return MM_OK;
+}
+
+static int check_clients(const struct mm_draft *draft)
+{
+    int r = MM_OK;
+
+    for (size_t i = 0; i < draft->conf->n_clients && r >= 0; i++) {
+        const struct subject s = subject_at(draft, "client", i);
+
+        r = exactly_one(&s, "uri", "subject");
+        if (r >= 0)
+            r = check_client_unique(&s, i);
+        if (r >= 0 && draft->conf->clients[i].roles == 0)
+            r = bad(&s, "roles", "set roles to at least one of station, officer, auditor, monitor");
+    }
+    return r;
+}
+
+int mm_conf_check(const struct mm_draft *draft)
+{
+    static int (*const checks[])(const struct mm_draft *) = {
+        check_tokens, check_transports, check_issuers, check_profiles, check_clients};
+    int r = MM_OK;
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(checks) && r >= 0; i++)
+        r = checks[i](draft);
+    return r;
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/conf/conf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What a file must be; the setting's name is for the message. */
+struct demand {
+    const char *kind, *name; /* "token", "main"; name is "" for single sections */
+    const char *key;
+    off_t max; /* bytes */
+    bool secret;
+};
+
+static int bad(const struct demand *d, struct mm_errinfo *ei)
+{
+    return mm_err_prefix(ei, "%s%s%s%s.%s", d->kind, *d->name ? " '" : "", d->name,
+                         *d->name ? "'" : "", d->key);
+}
+
+static int check_stat(const struct demand *d, const char *path, int fd, struct mm_errinfo *ei)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return mm_fail_errno(ei, errno, "%s", path);
+    if (!S_ISREG(st.st_mode))
+        return mm_fail(ei, MM_ERR_INVALID, "BAD_FILE", "%s is not a regular file", path);
+    if (st.st_size > d->max)
+        return mm_fail(ei, MM_ERR_TOO_BIG, "BAD_FILE", "%s has %lld bytes; at most %lld are taken",
+                       path, (long long)st.st_size, (long long)d->max);
+    if (d->secret && (st.st_mode & (S_IRWXG | S_IRWXO)))
+        return mm_fail(ei, MM_ERR_PERMISSION, "BAD_FILE",
+                       "%s holds a secret and has mode %03o: chmod 600 it", path,
+                       (unsigned)st.st_mode & 0777u);
+    return MM_OK;
+}
+
+static int check_file(const struct demand *d, const char *path, struct mm_errinfo *ei)
+{
+    MM_CLOSE int fd = -1;
+    int r;
+
+    if (!*path)
+        return MM_OK;
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    r = fd < 0 ? mm_fail_errno(ei, errno, "%s", path) : check_stat(d, path, fd, ei);
+    return r < 0 ? bad(d, ei) : MM_OK;
+}
+
+/* A database that is not there yet needs a folder that it can be made in. */
+static int check_store(const char *path, struct mm_errinfo *ei)
+{
+    MM_FREE char *folder = strndup(path, (size_t)(strrchr(path, '/') - path) + 1);
+
+    if (!folder)
+        return mm_fail_memory(ei);
+    if (access(folder, W_OK | X_OK) < 0) {
+        mm_fail_errno(ei, errno, "folder %s", folder);
+        return mm_err_prefix(ei, "store.path");
+    }
+    return MM_OK;
+}
+
+/* Outside of its unit the service's credentials are not there to be looked at. Their folder is
+ * private; their mode says nothing, since systemd grants by an ACL. */
+static int check_credential(const struct mm_conf_token *t, struct mm_errinfo *ei)
+{
+    const struct demand d = {"token", t->name, "pin_credential", MM_PIN_MAX + 1, false};
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    MM_FREE char *path = NULL;
+
+    if (!folder || !*t->pin_credential)
+        return MM_OK;
+    if (asprintf(&path, "%s/%s", folder, t->pin_credential) < 0) {
+        path = NULL;
+        return mm_fail_memory(ei);
+    }
+    return check_file(&d, path, ei);
+}
+
+static int check_listen(const struct mm_conf_listen *l, struct mm_errinfo *ei)
+{
+    const struct {
+        struct demand demand;
+        const char *path;
+    } files[] = {
+        {{"listen", "", "certificate", MM_PEM_FILE_MAX, false}, l->certificate},
+        {{"listen", "", "key", MM_PEM_FILE_MAX, true}, l->key},
+        {{"listen", "", "client_ca", MM_PEM_FILE_MAX, false}, l->client_ca},
+    };
+    int r = MM_OK;
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(files) && r >= 0; i++)
+        r = check_file(&files[i].demand, files[i].path, ei);
+    return r;
+}
+
+static int check_token(const struct mm_conf_token *t, struct mm_errinfo *ei)
+{
+    const struct demand module = {"token", t->name, "module", INT32_MAX, false};
+    const struct demand pin = {"token", t->name, "pin_file", MM_PIN_MAX + 1, true};
+    int r = check_file(&module, t->module, ei);
+
+    if (r >= 0)
+        r = check_file(&pin, t->pin_file, ei);
+    return r < 0 ? r : check_credential(t, ei);
+}
+
+static int check_items(const struct mm_conf_profile *p, struct mm_errinfo *ei)
+{
+    int r = MM_OK;
+
+    for (size_t i = 0; i < p->n_items && r >= 0; i++) {
+        const struct demand d = {"item", p->items[i].name, "file", MM_ITEM_INLINE_MAX, false};
+
+        r = check_file(&d, p->items[i].file, ei);
+    }
+    return r;
+}
+
+int mm_conf_check_files(const struct mm_conf *conf, struct mm_errinfo *ei)
+{
+    int r = check_listen(&conf->listen, ei);
+
+    if (r >= 0)
+        r = check_store(conf->store.path, ei);
+    for (size_t i = 0; i < conf->n_tokens && r >= 0; i++)
+        r = check_token(&conf->tokens[i], ei);
+    for (size_t i = 0; i < conf->n_issuers && r >= 0; i++) {
+        const struct demand d = {"issuer", conf->issuers[i].name, "certificate", MM_PEM_FILE_MAX,
+                                 false};
+
+        r = check_file(&d, conf->issuers[i].certificate, ei);
+    }
+    for (size_t i = 0; i < conf->n_profiles && r >= 0; i++)
+        r = check_items(&conf->profiles[i], ei);
+    return r;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/conf/format.h"
+
+#include "daemon/base/limits.h"
+#include "daemon/base/text.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <string.h>
+
+bool mm_format_name(const char *s)
+{
+    return mm_name_valid(s, MM_NAME_MAX);
+}
+
+bool mm_format_address(const char *s)
+{
+    unsigned char address[sizeof(struct in6_addr)];
+
+    return inet_pton(AF_INET, s, address) == 1 || inet_pton(AF_INET6, s, address) == 1;
+}
+
+bool mm_format_pkcs11_uri(const char *s)
+{
+    return !strncmp(s, "pkcs11:", 7) && s[7];
+}
+
+bool mm_format_uri(const char *s)
+{
+    const size_t scheme = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                    "0123456789+-.");
+
+    return isalpha((unsigned char)s[0]) && s[scheme] == ':' && s[scheme + 1];
+}
+
+bool mm_format_dn(const char *s)
+{
+    const char *equals = strchr(s, '=');
+
+    return equals && equals != s;
+}
+
+bool mm_format_environment(const char *s)
+{
+    const char *equals = strchr(s, '=');
+
+    if (!equals || equals == s || isdigit((unsigned char)*s))
+        return false;
+    for (; s < equals; s++)
+        if (!isalnum((unsigned char)*s) && *s != '_')
+            return false;
+    return true;
+}
+
+bool mm_format_hex4(const char *s)
+{
+    return strlen(s) == 4 && strspn(s, "0123456789ABCDEF") == 4;
+}
+
+bool mm_format_sha256(const char *s)
+{
+    unsigned char digest[32];
+
+    return strlen(s) == 64 && mm_hex_decode(s, digest, sizeof(digest)) == MM_OK;
+}
+
+static unsigned number(const char *digits, size_t n)
+{
+    unsigned v = 0;
+
+    while (n--)
+        v = v * 10 + (unsigned)(*digits++ - '0');
+    return v;
+}
+
+/* YYYYMMDDHHMMSSZ of a moment that exists: GeneralizedTime as RFC 5280 section 4.1.2.5.2 has it. */
+static bool generalized_time(const char *s)
+{
+    static const unsigned char days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    unsigned year, month, day;
+    bool leap;
+
+    if (strlen(s) != 15 || strspn(s, "0123456789") != 14 || s[14] != 'Z')
+        return false;
+    year = number(s, 4);
+    month = number(s + 4, 2);
+    day = number(s + 6, 2);
+    leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    if (year < 1950 || month < 1 || month > 12 || day < 1)
+        return false;
+    if (day > days[month - 1] + (leap && month == 2 ? 1u : 0u))
+        return false;
+    return number(s + 8, 2) < 24 && number(s + 10, 2) < 60 && number(s + 12, 2) < 60;
+}
+
+bool mm_format_not_before(const char *s)
+{
+    return !strcmp(s, "now") || generalized_time(s);
+}
+
+bool mm_format_validity(const char *s)
+{
+    const size_t digits = strspn(s, "0123456789");
+
+    if (generalized_time(s))
+        return true;
+    if (digits < 1 || digits > 6 || *s == '0' || s[digits] == 0 || s[digits + 1] != 0)
+        return false;
+    return strchr("ydh", s[digits]) != NULL;
+}

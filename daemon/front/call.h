@@ -8,6 +8,9 @@
  * with mm_call_send (0 or more) and exactly one mm_call_finish, at once or later. If the peer goes
  * away, its deadline passes, or the server gives up, on_cancel is called instead, once. After
  * mm_call_finish returns, or on_cancel has been called, the pointer must not be used again.
+ *
+ * on_cancel and on_writable come from the loop, never from inside a mm_call_ function; both may
+ * come as soon as the RPC's function has returned.
  */
 #pragma once
 
@@ -27,8 +30,9 @@ struct mm_rpc {
     const ProtobufCMessageDescriptor *request;
     /* Client-streaming and bidirectional: headers are in. NULL otherwise. */
     void (*start)(struct mm_call *call);
-    /* One request message, unpacked within bounds, strings checked; valid during the call only.
-     * Unary and server-streaming: exactly once, after the client has half-closed. */
+    /* One request message, unpacked within bounds, strings checked. It is wiped when this function
+     * returns: copy what must outlive it. Unary and server-streaming: exactly once, after the
+     * client has half-closed. While mm_call_send says stop, further messages wait. */
     void (*message)(struct mm_call *call, const ProtobufCMessage *request);
     /* Client-streaming and bidirectional: no more messages. NULL otherwise. */
     void (*half_closed)(struct mm_call *call);

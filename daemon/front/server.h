@@ -30,7 +30,9 @@ unsigned mm_server_port(const struct mm_server *s);
 int mm_server_reconfigure(struct mm_server *s, const struct mm_conf *conf,
                           struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Health of a service name ("" is the whole server; "mintmark.v1.StationService"). */
+/* Health of a service name ("" is the whole server; "mintmark.v1.StationService"). Every service of
+ * the table, and the server, are NOT_SERVING until this says otherwise, and again from
+ * mm_server_drain on. A name that the server does not know is ignored. */
 void mm_server_set_health(struct mm_server *s, const char *service, bool serving);
 
 void mm_server_stats(const struct mm_server *s, struct mm_server_stats *ret_stats);

@@ -62,38 +62,30 @@ int mm_hex_decode(const char *hex, void *out, size_t len)
     return hex[2 * len] ? MM_ERR_INVALID : MM_OK;
 }
 
-/* Length of the well-formed sequence at p, or 0 (RFC 3629 section 4, its table as code). */
+/* Length of the well-formed sequence at p, or 0. */
 static size_t utf8_sequence(const uint8_t *p, size_t left)
 {
-    const uint8_t c = p[0];
-    size_t n;
-    uint8_t lo = 0x80, hi = 0xbf;
+    /* RFC 3629 section 4: first byte's range, length, second byte's range. */
+    static const struct {
+        uint8_t first, last, len, lo, hi;
+    } table[] = {
+        {0x01, 0x7f, 1, 0, 0},       {0xc2, 0xdf, 2, 0x80, 0xbf}, {0xe0, 0xe0, 3, 0xa0, 0xbf},
+        {0xe1, 0xec, 3, 0x80, 0xbf}, {0xed, 0xed, 3, 0x80, 0x9f}, {0xee, 0xef, 3, 0x80, 0xbf},
+        {0xf0, 0xf0, 4, 0x90, 0xbf}, {0xf1, 0xf3, 4, 0x80, 0xbf}, {0xf4, 0xf4, 4, 0x80, 0x8f},
+    };
+    size_t row = 0;
 
-    if (c >= 0x01 && c <= 0x7f)
-        return 1;
-    if (c >= 0xc2 && c <= 0xdf)
-        n = 2;
-    else if (c >= 0xe0 && c <= 0xef)
-        n = 3;
-    else if (c >= 0xf0 && c <= 0xf4)
-        n = 4;
-    else
+    while (row < MM_ARRAY_SIZE(table) && (p[0] < table[row].first || p[0] > table[row].last))
+        row++;
+    if (row == MM_ARRAY_SIZE(table) || left < table[row].len)
         return 0;
-    if (c == 0xe0)
-        lo = 0xa0;
-    else if (c == 0xed)
-        hi = 0x9f;
-    else if (c == 0xf0)
-        lo = 0x90;
-    else if (c == 0xf4)
-        hi = 0x8f;
-    if (left < n || p[1] < lo || p[1] > hi)
+    if (table[row].len > 1 && (p[1] < table[row].lo || p[1] > table[row].hi))
         return 0;
-    for (size_t i = 2; i < n; i++) {
+    for (size_t i = 2; i < table[row].len; i++) {
         if (p[i] < 0x80 || p[i] > 0xbf)
             return 0;
     }
-    return n;
+    return table[row].len;
 }
 
 bool mm_utf8_valid(const void *data, size_t len)

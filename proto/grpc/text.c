@@ -54,7 +54,8 @@ const char *mm_grpc_timeout_format(int64_t us, char *out)
             return out;
         }
     }
-    return strcpy(out, "99999999H");
+    snprintf(out, MM_GRPC_TIMEOUT_TEXT, "99999999H");
+    return out;
 }
 
 void mm_grpc_percent_encode(struct mm_buf *out, const void *text, size_t len)

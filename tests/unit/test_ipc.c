@@ -244,11 +244,21 @@ struct expectation {
 #endif
 
 /* 0, or which expectation was not met. */
+static int try_sockets(const struct expectation *e)
+{
+    if (try_socket(AF_UNIX) != e->unix_socket)
+        return 4;
+    if (try_socket(AF_INET) != e->inet_socket || try_socket(AF_INET6) != e->inet_socket)
+        return 5;
+    return try_socket(AF_PACKET) != EPERM ? 6 : 0;
+}
+
 static int child(const struct expectation *e)
 {
     struct mm_errinfo ei = {0};
     char spare[] = "/tmp/mintmark-sandbox-XXXXXX";
     const int fd = mkstemp(spare);
+    int r;
 
     if (fd < 0 || unlink(spare) < 0 || mm_sandbox_enter(e->duty, &ei) < 0)
         return 1;
@@ -256,12 +266,9 @@ static int child(const struct expectation *e)
         return 2;
     if (!MAY_FORK && (try_fork() != EPERM || ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0))
         return 3;
-    if (try_socket(AF_UNIX) != e->unix_socket)
-        return 4;
-    if (try_socket(AF_INET) != e->inet_socket || try_socket(AF_INET6) != e->inet_socket)
-        return 5;
-    if (try_socket(AF_PACKET) != EPERM)
-        return 6;
+    r = try_sockets(e);
+    if (r != 0)
+        return r;
     if (!MAY_FORK && try_open(spare, O_CREAT | O_WRONLY) != e->write_file)
         return 7;
     (void)unlink(spare);

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Each check finds what it is for, and finds nothing in a tree where nothing is wrong.
+
+usage: selftest.py CC...
+"""
+import os
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+HEAD = '/* SPDX-License-Identifier: Apache-2.0 */\n'
+GOOD = {
+    'daemon/base/good.h': HEAD + '#pragma once\n\nint good(void);\n',
+    'daemon/base/good.c': HEAD + '#include "daemon/base/good.h"\n\n'
+                                 'int good(void)\n{\n    return 1; /* strcpy( */\n}\n',
+    'daemon/front/main.c': HEAD + '#include "daemon/base/good.h"\n\n#include <uv.h>\n',
+    '.clang-format': 'BasedOnStyle: LLVM\nIndentWidth: 4\nBreakBeforeBraces: Linux\n'
+                     'AllowShortFunctionsOnASingleLine: None\n',
+}
+LONG = 'int f(int a)\n{\n' + '    a++;\n' * 60 + '    return a;\n}\n'
+DEEP = 'int f(int a)\n{\n' + '    if (a)\n        a++;\n' * 15 + '    return a;\n}\n'
+
+# check, file, what is put there, what the check must say
+CASES = [
+    ('layers', 'daemon/front/a.c', HEAD + '#include "pkcs11/token.h"\n', '"pkcs11/token.h"'),
+    ('layers', 'daemon/front/a.c', HEAD + '#include <sqlite3.h>\n', '<sqlite3.h>'),
+    ('layers', 'daemon/base/a.c', HEAD + '#include "daemon/conf/conf.h"\n', 'conf.h'),
+    ('layers', 'client/a.c', HEAD + '# include "daemon/ipc/channel.h"\n', 'channel.h'),
+    ('layers', 'pkcs11/a.c', HEAD + '#include "mintmark/v1/types.pb-c.h"\n', 'messages'),
+    ('layers', 'tools/verify/a.c', HEAD + '#include "daemon/base/good.h"\n', 'good.h'),
+    ('layers', 'daemon/base/a.c', HEAD + '#include "good.h"\n', '"good.h"'),
+    ('layers', 'elsewhere/a.c', HEAD, 'no rule'),
+    ('style', 'daemon/base/a.c', HEAD + 'void f(char *a)\n{\n    strcpy(a, "b");\n}\n', 'strcpy'),
+    ('style', 'daemon/base/a.c', 'int a;\n', 'SPDX'),
+    ('style', 'tools/run', '#!/bin/sh\ntrue\n', 'SPDX'),
+    ('style', 'daemon/base/a.c', HEAD + '/* TO' 'DO: later */\n', 'open an issue'),
+    ('style', 'daemon/base/a.c', HEAD + '\n' * 600, '601 lines'),
+    ('functions', 'daemon/base/a.c', HEAD + LONG, '64 lines'),
+    ('functions', 'daemon/base/a.c', HEAD + DEEP, 'complexity 16'),
+    ('format', 'daemon/base/a.c', HEAD + 'int   a;\n', 'clang-format -i'),
+    ('headers', 'daemon/base/a.h', HEAD + 'size_t f(void);\n', 'does not compile'),
+    ('headers', 'daemon/base/a.h', HEAD + 'struct a {\n    int b;\n};\n', 'does not compile'),
+    ('paths', 'docs/a.md', 'see /home/' 'me/notes\n', '/home/'),
+    ('paths', 'tools/a.sh', 'pip install -i https://regist' 'ry.example.com/simple\n', 'registry'),
+]
+
+
+def run(check, root, compiler):
+    extra = {'headers': [root] + compiler}
+    done = subprocess.run([sys.executable, os.path.join(HERE, check + '.py'), root] +
+                          extra.get(check, []), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.returncode, done.stdout.decode()
+
+
+def plant(root, tree):
+    for name, text in tree.items():
+        path = os.path.join(root, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write(text)
+
+
+def one(check, tree, compiler, expect):
+    """Is the outcome as expected? expect None: all well."""
+    with tempfile.TemporaryDirectory(prefix='mintmark-lint-') as root:
+        plant(root, tree)
+        code, out = run(check, root, compiler)
+    if code == 77:
+        print(f'{check}: {out.strip()}')
+        return True
+    if (expect is None and code == 0) or (expect is not None and code == 1 and expect in out):
+        return True
+    print(f'{check}: expected {expect or "nothing wrong"}, got {code}:\n{out}')
+    return False
+
+
+def links(compiler):
+    """A program that links what its duty does not need."""
+    with tempfile.TemporaryDirectory(prefix='mintmark-lint-') as root:
+        plant(root, {'a.c': 'int main(void) { return 0; }\n'})
+        program = os.path.join(root, 'a')
+        subprocess.run(compiler + [os.path.join(root, 'a.c'), '-o', program, '-Wl,--no-as-needed',
+                                   '-lz'], check=True)
+        wrong = True
+        for name, expect in (('mintmark-verify', 1), ('mintmark', 0)):
+            done = subprocess.run([sys.executable, os.path.join(HERE, 'links.py'),
+                                   f'{name}={program}'], stdout=subprocess.PIPE)
+            if done.returncode not in (expect, 77):
+                print(f'links: {name}: expected {expect}:\n{done.stdout.decode()}')
+                wrong = False
+    return wrong
+
+
+def main(compiler):
+    good = {c: one(c, GOOD, compiler, None)
+            for c in ('layers', 'style', 'functions', 'format', 'headers', 'paths')}
+    bad = [one(check, dict(GOOD, **{name: text}), compiler, expect)
+           for check, name, text, expect in CASES]
+    results = list(good.values()) + bad + [links(compiler)]
+    print(f'selftest: {len(results)} run, {results.count(False)} wrong')
+    sys.exit(0 if all(results) else 1)
+
+
+main(sys.argv[1:])

@@ -5,6 +5,10 @@
  *
  * One struct mintmark is used by one thread at a time. Strings are UTF-8. Nothing here prints or
  * ends the process. SIGPIPE is never raised.
+ *
+ * Functions that return int return 0, or, when they fail, minus the status, which also stands in
+ * *error; error may be NULL. A callback ends its call by returning something other than 0, which
+ * the function then returns: let it be positive, to be told from a failure.
  */
 #ifndef MINTMARK_H
 #define MINTMARK_H
@@ -15,6 +19,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* gRPC status codes (https://grpc.io/docs/guides/status-codes/); 0 is success. */
 enum mintmark_status {
@@ -48,8 +53,9 @@ struct mintmark_error {
 
 struct mintmark;
 
-/* target is "host:port"; the files are PEM. server_name is what the server's certificate must be
- * for; NULL: the host of target. Opens no connection yet; reads and checks the files. */
+/* target is "host:port" or "[address]:port"; the files are PEM, the key without a passphrase.
+ * server_name is what the server's certificate must be for; NULL: the host of target. Opens no
+ * connection yet; reads and checks the files. */
 struct mintmark_options {
     const char *target;
     const char *server_name;
@@ -63,6 +69,9 @@ int mintmark_new(const struct mintmark_options *options, struct mintmark **ret_c
                  struct mintmark_error *error);
 /* Closes the connection. NULL is fine. */
 void mintmark_free(struct mintmark *client);
+/* Ends the call that is running, or else the next one, with MINTMARK_CANCELLED. May be called from
+ * another thread and from a signal handler. */
+void mintmark_cancel(struct mintmark *client);
 
 struct mintmark_ping {
     int64_t time_ms;
@@ -192,6 +201,7 @@ void mintmark_transport_free(struct mintmark_transport_key *key);
 int mintmark_unwrap(struct mintmark_transport_key *key, const struct mintmark_data *wrapped,
                     uint8_t *ret_pkcs8, size_t size, size_t *ret_len, struct mintmark_error *error);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

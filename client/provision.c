@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The calls that deliver devices. */
+#include "client/delivery.h"
+#include "client/error.h"
+#include "client/rpc.h"
+#include "client/station.h"
+#include "client/uidset.h"
+#include "daemon/base/text.h"
+
+#include <openssl/rand.h>
+#include <string.h>
+
+static const struct mm_method method_provision = {
+    "/mintmark.v1.StationService/Provision", &mintmark__v1__delivery__descriptor,
+    MM_REPEAT_SAFE /* it carries a request id */, true};
+static const struct mm_method method_get_device = {
+    "/mintmark.v1.StationService/GetProvisioningData", &mintmark__v1__delivery__descriptor,
+    MM_REPEAT_SAFE, false};
+
+enum { RANDOM_ID_BYTES = 16 };
+
+struct provision {
+    const struct mintmark_provision *request;
+    int (*each)(void *arg, const struct mintmark_bundle *bundle);
+    void *arg;
+    struct mm_delivery delivery;
+    struct mm_uidset *seen; /* devices that each has been given */
+    const char *device_uid; /* the one that was asked for; NULL: any */
+};
+
+static void begin_stream(void *arg)
+{
+    struct provision *p = arg;
+
+    mm_delivery_begin(&p->delivery);
+}
+
+static int take_bundle(struct provision *p, const Mintmark__V1__Bundle *from, int *ret_progress,
+                       struct mintmark_error *error)
+{
+    struct mintmark_bundle bundle;
+    uint8_t uid[16];
+    int r = mm_delivery_bundle(&p->delivery, from, p->request->batch_uid, &bundle, uid, error);
+
+    if (r < 0)
+        return r;
+    if (p->device_uid && strcmp(p->device_uid, bundle.device_uid) != 0)
+        return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
+                              "the server delivered another device than the one asked for");
+    /* The call was repeated, and this device came before. */
+    if (mm_uidset_has(p->seen, uid))
+        return 0;
+    if (!mm_uidset_add(p->seen, uid))
+        return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
+                              "the server delivered more than the %u devices asked for",
+                              (unsigned)p->request->count);
+    *ret_progress = 1;
+    return p->each(p->arg, &bundle);
+}
+
+static int take_message(void *arg, const struct mm_bytes *bytes, int *ret_progress,
+                        struct mintmark_error *error)
+{
+    struct provision *p = arg;
+    const Mintmark__V1__Delivery *message;
+    int r = mm_delivery_read(&p->delivery, bytes, &message, error);
+
+    for (size_t i = 0; r == 0 && i < message->n_bundles; i++)
+        r = take_bundle(p, message->bundles[i], ret_progress, error);
+    return r;
+}
+
+static int check_count(const struct mintmark_provision *request, struct mintmark_error *error)
+{
+    int r;
+
+    if (request->count >= 1 && request->count <= MM_PROVISION_MAX)
+        return 0;
+    r = mm_client_fail(error, MINTMARK_INVALID_ARGUMENT, "INVALID_FIELD",
+                       "count must be 1 to %d: %u", MM_PROVISION_MAX, (unsigned)request->count);
+    if (error)
+        mm_client_copy_text(error->field, sizeof(error->field), "count");
+    return r;
+}
+
+/* All devices, each once, whatever happened in between. */
+static int run(struct mintmark *client, struct provision *p,
+               const Mintmark__V1__ProvisionRequest *request, struct mintmark_error *error)
+{
+    const struct mm_rpc_sink sink = {begin_stream, take_message, p};
+    int r = mm_rpc_call(client, &method_provision, &request->base, &sink, error);
+
+    if (r != 0 || mm_uidset_count(p->seen) == p->request->count)
+        return r;
+    return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
+                          "the server ended the call after %zu of %u devices",
+                          mm_uidset_count(p->seen), (unsigned)p->request->count);
+}
+
+int mintmark_provision(struct mintmark *client, const struct mintmark_provision *request,
+                       int (*each)(void *arg, const struct mintmark_bundle *bundle), void *arg,
+                       struct mintmark_error *error)
+{
+    struct provision p = {.request = request, .each = each, .arg = arg};
+    Mintmark__V1__ProvisionRequest message = MINTMARK__V1__PROVISION_REQUEST__INIT;
+    char random_id[2 * RANDOM_ID_BYTES + 1];
+    uint8_t random[RANDOM_ID_BYTES];
+    int r = check_count(request, error);
+
+    if (r < 0)
+        return r;
+    if (!request->request_id && RAND_bytes(random, sizeof(random)) != 1)
+        return mm_client_fail(error, MINTMARK_INTERNAL, "NO_RANDOM", "no random bytes");
+    message.request_id = request->request_id ? mm_station_text(request->request_id)
+                                             : mm_hex_encode(random, sizeof(random), random_id);
+    message.batch_uid = mm_station_text(request->batch_uid);
+    message.count = request->count;
+    message.n_hw_serials = request->hw_serials ? request->count : 0;
+    message.hw_serials = (char **)(uintptr_t)request->hw_serials;
+    p.seen = mm_uidset_new(request->count);
+    if (!p.seen)
+        return mm_client_fail_memory(error);
+    r = run(client, &p, &message, error);
+    mm_delivery_done(&p.delivery);
+    mm_uidset_free(p.seen);
+    return r;
+}
+
+int mintmark_get_device(struct mintmark *client, const char *device_uid,
+                        int (*each)(void *arg, const struct mintmark_bundle *bundle), void *arg,
+                        struct mintmark_error *error)
+{
+    const struct mintmark_provision one = {.count = 1};
+    struct provision p = {.request = &one, .each = each, .arg = arg, .device_uid = device_uid};
+    Mintmark__V1__GetProvisioningDataRequest message =
+        MINTMARK__V1__GET_PROVISIONING_DATA_REQUEST__INIT;
+    const struct mm_rpc_sink sink = {begin_stream, take_message, &p};
+    int r;
+
+    message.device_uid = mm_station_text(device_uid);
+    p.seen = mm_uidset_new(1);
+    if (!p.seen)
+        return mm_client_fail_memory(error);
+    r = mm_rpc_call(client, &method_get_device, &message.base, &sink, error);
+    if (r == 0 && mm_uidset_count(p.seen) != 1)
+        r = mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
+                           "the server's answer lacks the device");
+    mm_delivery_done(&p.delivery);
+    mm_uidset_free(p.seen);
+    return r;
+}

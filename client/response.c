@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/response.h"
+
+#include "daemon/base/limits.h"
+#include "proto/grpc/status.h"
+#include "proto/grpc/text.h"
+
+#include <string.h>
+
+/* RFC 9113 section 6.5.2: what a field counts beyond its name and value. */
+enum { FIELD_OVERHEAD = 32 };
+
+void mm_response_init(struct mm_response *response)
+{
+    *response = (struct mm_response){
+        .message = MM_BUF_INIT(MM_HEADER_LIST_MAX),
+        .details = MM_BUF_INIT(MM_HEADER_LIST_MAX),
+    };
+}
+
+void mm_response_done(struct mm_response *response)
+{
+    mm_buf_done(&response->message);
+    mm_buf_done(&response->details);
+}
+
+void mm_response_block(struct mm_response *response)
+{
+    response->block_bytes = 0;
+    response->has_status = false;
+    response->has_pushback = false;
+    mm_buf_reset(&response->message);
+    mm_buf_reset(&response->details);
+}
+
+static int take_http_status(struct mm_response *response, const struct mm_bytes *value)
+{
+    /* nghttp2 has made sure of three digits. */
+    response->http_status = 0;
+    for (size_t i = 0; i < value->len && i < 3; i++)
+        response->http_status = response->http_status * 10 + (unsigned)(value->data[i] - '0');
+    return MM_OK;
+}
+
+static int take_content_type(struct mm_response *response, const struct mm_bytes *value)
+{
+    response->is_grpc = mm_grpc_content_parse(value->data, value->len) == MM_GRPC_CONTENT_PROTO;
+    return MM_OK;
+}
+
+static int take_encoding(struct mm_response *response, const struct mm_bytes *value)
+{
+    response->coded =
+        value->len != strlen("identity") || memcmp(value->data, "identity", value->len) != 0;
+    return MM_OK;
+}
+
+static int take_status(struct mm_response *response, const struct mm_bytes *value)
+{
+    response->has_status = true;
+    response->status = (enum mintmark_status)mm_grpc_status_parse(value->data, value->len);
+    return MM_OK;
+}
+
+static int take_message(struct mm_response *response, const struct mm_bytes *value)
+{
+    mm_buf_reset(&response->message);
+    mm_grpc_percent_decode(&response->message, value->data, value->len);
+    return mm_buf_err(&response->message);
+}
+
+static int take_details(struct mm_response *response, const struct mm_bytes *value)
+{
+    mm_buf_reset(&response->details);
+    /* What is no base64 says nothing; the status stands all the same. */
+    if (mm_grpc_base64_decode(&response->details, value->data, value->len) == MM_ERR_INVALID)
+        mm_buf_reset(&response->details);
+    return mm_buf_err(&response->details);
+}
+
+static int take_pushback(struct mm_response *response, const struct mm_bytes *value)
+{
+    int64_t ms = 0;
+    bool valid = value->len > 0 && value->len <= 9;
+
+    for (size_t i = 0; valid && i < value->len; i++) {
+        valid = value->data[i] >= '0' && value->data[i] <= '9';
+        ms = ms * 10 + (value->data[i] - '0');
+    }
+    /* gRFC A6: what is no number counts as negative. */
+    response->has_pushback = true;
+    response->pushback_ms = valid ? ms : -1;
+    return MM_OK;
+}
+
+int mm_response_field(struct mm_response *response, const struct mm_bytes *name,
+                      const struct mm_bytes *value)
+{
+    static const struct {
+        const char *name;
+        int (*take)(struct mm_response *response, const struct mm_bytes *value);
+    } fields[] = {
+        {":status", take_http_status},
+        {"content-type", take_content_type},
+        {"grpc-encoding", take_encoding},
+        {"grpc-status", take_status},
+        {"grpc-message", take_message},
+        {"grpc-status-details-bin", take_details},
+        {"grpc-retry-pushback-ms", take_pushback},
+    };
+
+    response->block_bytes += name->len + value->len + FIELD_OVERHEAD;
+    if (response->block_bytes > MM_HEADER_LIST_MAX)
+        return MM_ERR_TOO_BIG;
+    for (size_t i = 0; i < MM_ARRAY_SIZE(fields); i++)
+        if (name->len == strlen(fields[i].name) &&
+            memcmp(name->data, fields[i].name, name->len) == 0)
+            return fields[i].take(response, value);
+    return MM_OK;
+}
+
+bool mm_response_is_interim(const struct mm_response *response)
+{
+    return response->http_status >= 100 && response->http_status < 200;
+}
+
+/* The response did not come from a gRPC service. */
+static int fail_http(const struct mm_response *response, struct mintmark_error *error)
+{
+    return mm_client_fail(
+        error, (enum mintmark_status)mm_grpc_status_of_http(response->http_status), "NOT_GRPC",
+        "the server answered with HTTP status %u and no gRPC status", response->http_status);
+}
+
+int mm_response_check(const struct mm_response *response, struct mintmark_error *error)
+{
+    if (response->http_status != 200 || !response->is_grpc)
+        return fail_http(response, error);
+    if (response->coded)
+        return mm_client_fail(error, MINTMARK_INTERNAL, "BAD_RESPONSE",
+                              "the server compresses although this client did not offer it");
+    return 0;
+}
+
+static void read_details(struct mm_response *response, struct mintmark_error *error)
+{
+    struct mm_errinfo ei = {.code = MM_OK};
+
+    if (response->details.len > 0 &&
+        mm_grpc_details_unpack(response->details.data, response->details.len, &ei) == MM_OK) {
+        mm_client_copy_text(error->reason, sizeof(error->reason), ei.reason);
+        mm_client_copy_text(error->field, sizeof(error->field), ei.field);
+        error->retry_ms = ei.retry_ms;
+    }
+    if (response->has_pushback && response->pushback_ms > 0)
+        error->retry_ms = (uint32_t)response->pushback_ms;
+}
+
+void mm_response_end(struct mm_response *response, struct mintmark_error *ret_error)
+{
+    const char *message;
+
+    if (!response->has_status) {
+        (void)fail_http(response, ret_error);
+        return;
+    }
+    *ret_error = (struct mintmark_error){.status = response->status};
+    if (response->status == MINTMARK_OK)
+        return;
+    message = mm_buf_cstr(&response->message);
+    mm_client_copy_text(
+        ret_error->message, sizeof(ret_error->message),
+        message && *message ? message : mm_grpc_status_name((enum mm_grpc_status)response->status));
+    read_details(response, ret_error);
+}

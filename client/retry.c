@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/retry.h"
+
+enum { FIRST_MS = 200, MOST_MS = 15000 };
+
+bool mm_retry_wanted(const struct mm_stream_end *end, enum mm_repeat repeat)
+{
+    if (end->final)
+        return false;
+    switch (end->error.status) {
+    case MINTMARK_UNAVAILABLE:
+        return end->unprocessed || repeat == MM_REPEAT_SAFE;
+    case MINTMARK_RESOURCE_EXHAUSTED:
+        /* Too much at once, if waiting helps; a used-up quota comes without such advice. */
+        return repeat == MM_REPEAT_SAFE && end->error.retry_ms > 0;
+    default:
+        return false;
+    }
+}
+
+uint32_t mm_retry_pause_ms(unsigned failures, uint32_t advice_ms, uint32_t random)
+{
+    uint32_t ms = FIRST_MS;
+
+    for (unsigned i = 1; i < failures && ms < MOST_MS; i++)
+        ms = ms * 5 / 2;
+    if (ms > MOST_MS)
+        ms = MOST_MS;
+    /* So that the stations of a line do not come back all at once. */
+    ms = ms * 4 / 5 + random % (ms * 2 / 5 + 1);
+    return ms > advice_ms ? ms : advice_ms;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* When to try a call again, and how long to wait before. Pure functions. */
+#pragma once
+
+#include "client/rpc.h"
+#include "client/session.h"
+
+/* May a call that ended so be repeated, and would that help? */
+bool mm_retry_wanted(const struct mm_stream_end *end, enum mm_repeat repeat);
+
+/* The pause before the next try, after so many failures in a row (1 and up): 0.2 s, growing by 2.5
+ * up to 15 s, give or take a fifth by the random number, and never less than the server's advice.
+ */
+uint32_t mm_retry_pause_ms(unsigned failures, uint32_t advice_ms, uint32_t random);

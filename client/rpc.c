@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/rpc.h"
+
+#include "client/client.h"
+#include "client/retry.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/limits.h"
+#include "proto/grpc/unpack.h"
+
+#include <openssl/rand.h>
+
+struct call {
+    struct mintmark *client;
+    const struct mm_method *method;
+    const struct mm_rpc_sink *sink;
+    struct mm_buf request;
+    int64_t deadline_us; /* INT64_MAX: the wait for each message is limited instead */
+    unsigned failures;   /* in a row */
+};
+
+static int64_t from_now(const struct call *call)
+{
+    return mm_clock_mono_us() + (int64_t)call->client->timeout_ms * 1000;
+}
+
+/* When this wait has to be over. */
+static int64_t wait_limit(const struct call *call)
+{
+    return call->deadline_us == INT64_MAX ? from_now(call) : call->deadline_us;
+}
+
+/* One message to the sink. */
+static int deliver(struct call *call, const struct mm_bytes *message, struct mintmark_error *error)
+{
+    int progress = 0;
+    int r = call->sink->message(call->sink->arg, message, &progress, error);
+
+    if (progress)
+        call->failures = 0;
+    return r;
+}
+
+/* Runs a stream to its end: 0, and *ret_end says how it ended. Or what ends the whole call: the
+ * deadline, a cancellation, the sink's own word. */
+static int run_stream(struct call *call, struct mm_stream *stream, struct mm_stream_end *ret_end,
+                      struct mintmark_error *error)
+{
+    int64_t limit_us = wait_limit(call);
+
+    for (;;) {
+        const struct mm_stream_end *end;
+        struct mm_bytes message;
+        int r = mm_stream_next(stream, &message, &end);
+
+        if (r == MM_ERR_EOF) {
+            *ret_end = *end;
+            return 0;
+        }
+        if (r == MM_OK) {
+            r = deliver(call, &message, error);
+            if (r != 0)
+                return r;
+            limit_us = wait_limit(call);
+            continue;
+        }
+        r = mm_link_step(call->client->link, limit_us, error);
+        /* Any other failure has ended the stream, which says more about it. */
+        if (r == -MINTMARK_DEADLINE_EXCEEDED || r == -MINTMARK_CANCELLED)
+            return r;
+    }
+}
+
+/* One try. As run_stream. */
+static int attempt(struct call *call, struct mm_stream_end *ret_end, struct mintmark_error *error)
+{
+    const struct mm_bytes request = {call->request.data, call->request.len};
+    struct mm_stream *stream;
+    int64_t timeout_us = INT64_MAX;
+    int r = mm_client_connect(call->client, wait_limit(call), error);
+
+    if (r == -MINTMARK_CANCELLED || r == -MINTMARK_DEADLINE_EXCEEDED)
+        return r;
+    if (r < 0) {
+        *ret_end = (struct mm_stream_end){.error = *error, .unprocessed = true};
+        return 0;
+    }
+    if (call->deadline_us != INT64_MAX)
+        timeout_us = call->deadline_us - mm_clock_mono_us();
+    r = mm_stream_new(mm_link_session(call->client->link), call->method->path, timeout_us, &request,
+                      &stream, error);
+    if (r < 0)
+        return r;
+    if (call->sink->begin)
+        call->sink->begin(call->sink->arg);
+    r = run_stream(call, stream, ret_end, error);
+    mm_stream_free(stream);
+    /* The server should learn of a cancellation now, not with the next call. */
+    mm_link_flush(call->client->link);
+    return r;
+}
+
+/* 0: after a pause, the call shall be tried again. */
+static int pause_before_retry(struct call *call, const struct mm_stream_end *end,
+                              struct mintmark_error *error)
+{
+    uint32_t random = 0, ms;
+
+    *error = end->error;
+    call->failures++;
+    if (!mm_retry_wanted(end, call->method->repeat) || call->failures >= call->client->attempts)
+        return -(int)end->error.status;
+    /* Without randomness the pause is just shorter. */
+    (void)RAND_bytes((unsigned char *)&random, sizeof(random));
+    ms = mm_retry_pause_ms(call->failures, end->error.retry_ms, random);
+    if (mm_clock_mono_us() + (int64_t)ms * 1000 >= wait_limit(call))
+        return -(int)end->error.status;
+    return mm_link_sleep(call->client->cancel_fd, ms, error);
+}
+
+static int run_attempts(struct call *call, struct mintmark_error *error)
+{
+    for (;;) {
+        struct mm_stream_end end;
+        int r = attempt(call, &end, error);
+
+        if (r != 0)
+            return r;
+        if (end.error.status == MINTMARK_OK) {
+            *error = end.error;
+            return 0;
+        }
+        r = pause_before_retry(call, &end, error);
+        if (r < 0)
+            return r;
+    }
+}
+
+static int pack(const ProtobufCMessage *request, struct mm_buf *out, struct mintmark_error *error)
+{
+    size_t len = protobuf_c_message_get_packed_size(request);
+    uint8_t *to;
+
+    if (len > MM_GRPC_MESSAGE_MAX)
+        return mm_client_fail(error, MINTMARK_RESOURCE_EXHAUSTED, "MESSAGE_TOO_BIG",
+                              "the request is larger than a message may be");
+    to = mm_buf_reserve(out, len);
+    if (!to)
+        return mm_client_fail_memory(error);
+    mm_buf_grew(out, protobuf_c_message_pack(request, to));
+    return 0;
+}
+
+static int run_call(struct call *call, const ProtobufCMessage *request,
+                    struct mintmark_error *error)
+{
+    int r = pack(request, &call->request, error);
+
+    if (r == 0)
+        r = run_attempts(call, error);
+    if (r == -MINTMARK_CANCELLED)
+        mm_client_clear_cancel(call->client);
+    mm_buf_done(&call->request);
+    return r;
+}
+
+int mm_rpc_call(struct mintmark *client, const struct mm_method *method,
+                const ProtobufCMessage *request, const struct mm_rpc_sink *sink,
+                struct mintmark_error *error)
+{
+    struct call call = {.client = client,
+                        .method = method,
+                        .sink = sink,
+                        .request = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX),
+                        .deadline_us = INT64_MAX};
+    struct mintmark_error ignored;
+    int r;
+
+    if (client->busy)
+        return mm_client_fail(error, MINTMARK_FAILED_PRECONDITION, "BUSY",
+                              "the client can't be used from a callback of its own");
+    if (!method->streams)
+        call.deadline_us = from_now(&call);
+    client->busy = true;
+    r = run_call(&call, request, error ? error : &ignored);
+    client->busy = false;
+    return r;
+}
+
+struct unary {
+    const ProtobufCMessageDescriptor *descriptor;
+    struct mm_arena *arena;
+    ProtobufCMessage *response;
+};
+
+static void begin_unary(void *arg)
+{
+    struct unary *unary = arg;
+
+    mm_arena_reset(unary->arena);
+    unary->response = NULL;
+}
+
+static int fail_count(const char *what, struct mintmark_error *error)
+{
+    return mm_client_fail(error, MINTMARK_UNIMPLEMENTED, "BAD_RESPONSE",
+                          "the server sent %s where one is due", what);
+}
+
+static int take_unary(void *arg, const struct mm_bytes *message, int *ret_progress,
+                      struct mintmark_error *error)
+{
+    struct unary *unary = arg;
+
+    (void)ret_progress;
+    if (unary->response)
+        return fail_count("several messages", error);
+    return mm_rpc_unpack(unary->descriptor, message, unary->arena, &unary->response, error);
+}
+
+int mm_rpc_unary(struct mintmark *client, const struct mm_method *method,
+                 const ProtobufCMessage *request, struct mm_arena *arena,
+                 ProtobufCMessage **ret_response, struct mintmark_error *error)
+{
+    struct unary unary = {.descriptor = method->response, .arena = arena};
+    const struct mm_rpc_sink sink = {begin_unary, take_unary, &unary};
+    int r = mm_rpc_call(client, method, request, &sink, error);
+
+    if (r < 0)
+        return r;
+    if (!unary.response)
+        return fail_count("no message", error);
+    *ret_response = unary.response;
+    return 0;
+}
+
+int mm_rpc_unpack(const ProtobufCMessageDescriptor *descriptor, const struct mm_bytes *message,
+                  struct mm_arena *arena, ProtobufCMessage **ret_message,
+                  struct mintmark_error *error)
+{
+    struct mm_errinfo ei = {.code = MM_OK};
+
+    if (mm_grpc_unpack(descriptor, message->data, message->len, arena, ret_message, &ei) == MM_OK)
+        return 0;
+    return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
+                          "the server sent a message that can't be read: %s", ei.text);
+}

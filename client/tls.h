@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* TLS 1.3 as a station speaks it: its own certificate, the service's checked against one CA file
+ * and one name, ALPN h2 and nothing else. No call here touches a terminal or raises SIGPIPE. */
+#pragma once
+
+#include "client/error.h"
+
+#include <openssl/ssl.h>
+
+/* Reads and checks the files of the options. */
+int mm_tls_context_new(const struct mintmark_options *options, SSL_CTX **ret_context,
+                       struct mintmark_error *error) MM_MUST_USE;
+
+/* A client's end over fd, which is borrowed, for a service of that DNS name or IP address. */
+int mm_tls_new(SSL_CTX *context, int fd, const char *server_name, SSL **ret_tls,
+               struct mintmark_error *error) MM_MUST_USE;
+
+/* After the handshake: was h2 chosen? */
+int mm_tls_check_protocol(const SSL *tls, struct mintmark_error *error) MM_MUST_USE;
+
+/* Makes a failed SSL_ call into an error: UNAUTHENTICATED for what no repetition heals (the peer's
+ * certificate or ours is refused), else UNAVAILABLE. errno_value is that of the call. */
+int mm_tls_fail(const SSL *tls, int ssl_error, int errno_value, struct mintmark_error *error);
+
+MM_DEFINE_CLEANUP(SSL_CTX *, SSL_CTX_free)
+MM_DEFINE_CLEANUP(SSL *, SSL_free)

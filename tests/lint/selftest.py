@@ -16,6 +16,8 @@ GOOD = {
     'daemon/base/good.c': HEAD + '#include "daemon/base/good.h"\n\n'
                                  'int good(void)\n{\n    return 1; /* strcpy( */\n}\n',
     'daemon/front/main.c': HEAD + '#include "daemon/base/good.h"\n\n#include <uv.h>\n',
+    'proto/mintmark/v1/a.proto': '// SPDX-License-Identifier: Apache-2.0\n// An A.\nmessage A {\n'
+                                 '  repeated x.Y b = 1;  // its b\n}\n',
     '.clang-format': 'BasedOnStyle: LLVM\nIndentWidth: 4\nBreakBeforeBraces: Linux\n'
                      'AllowShortFunctionsOnASingleLine: None\n',
 }
@@ -42,6 +44,8 @@ CASES = [
     ('format', 'daemon/base/a.c', HEAD + 'int   a;\n', 'clang-format -i'),
     ('headers', 'daemon/base/a.h', HEAD + 'size_t f(void);\n', 'does not compile'),
     ('headers', 'daemon/base/a.h', HEAD + 'struct a {\n    int b;\n};\n', 'does not compile'),
+    ('messages', 'proto/mintmark/v1/b.proto', 'message B {\n  string c = 1;  // of B\n}\n', 'B has'),
+    ('messages', 'proto/mintmark/v1/b.proto', '// A B.\nmessage B {\n  string c = 1;\n}\n', 'c has'),
     ('paths', 'docs/a.md', 'see /home/' 'me/notes\n', '/home/'),
     ('paths', 'tools/a.sh', 'pip install -i https://regist' 'ry.example.com/simple\n', 'registry'),
 ]
@@ -95,7 +99,7 @@ def links(compiler):
 
 def main(compiler):
     good = {c: one(c, GOOD, compiler, None)
-            for c in ('layers', 'style', 'functions', 'format', 'headers', 'paths')}
+            for c in ('layers', 'style', 'functions', 'format', 'headers', 'messages', 'paths')}
     bad = [one(check, dict(GOOD, **{name: text}), compiler, expect)
            for check, name, text, expect in CASES]
     results = list(good.values()) + bad + [links(compiler)]

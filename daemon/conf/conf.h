@@ -50,6 +50,7 @@ struct mm_conf_token {
     unsigned workers;     /* processes; 0 (default): one per core */
     char **environment;   /* "NAME=value", for the module only, e.g. SOFTHSM2_CONF */
     size_t n_environment;
+    bool network; /* the module reaches its HSM over a network; default false: sockets refused */
     unsigned job_timeout_ms; /* a job that takes longer gets its worker killed; default 10000 */
 };
 
@@ -99,7 +100,8 @@ struct mm_conf_profile {
     size_t n_key_usage;
     char **extended_key_usage; /* OIDs or OpenSSL short names */
     size_t n_extended_key_usage;
-    char *basic_constraints;       /* "end-entity" (default), "none", "ca", "ca:0", "ca:1" */
+    /* "end-entity" (default), "none", "ca", "ca:0", "ca:1"; "" when the preset decides */
+    char *basic_constraints;
     bool subject_key_identifier;   /* default true */
     bool authority_key_identifier; /* default true */
     struct mm_conf_item *items;

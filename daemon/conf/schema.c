@@ -133,6 +133,8 @@ static const struct mm_setting settings[] = {
      .format = mm_format_environment,
      .expects = "NAME=value, like 'SOFTHSM2_CONF=/etc/softhsm2.conf'",
      .help = "Environment of the module, a list of NAME=value."},
+    {TOKEN(network), .type = MM_SETTING_BOOL, .fallback = "false",
+     .help = "Let the module open network sockets, to reach its HSM."},
     {TOKEN(job_timeout_ms), .type = MM_SETTING_UINT, .min = 100, .max = 3600000,
      .fallback = "10000", .unit = "ms",
      .help = "A worker whose job takes longer is killed and started again."},

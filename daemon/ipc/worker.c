@@ -170,6 +170,16 @@ static int serve(const struct mm_worker_ops *ops, struct life *l, struct mm_erri
     }
 }
 
+/* Network sockets only where the token section says that its module needs them. */
+static enum mm_duty duty_of(const struct mm_worker_ops *ops, const struct mm_worker *w)
+{
+    const struct mm_conf_token *token = mm_conf_token_get(w->conf, w->section);
+
+    if (ops->duty == MM_DUTY_TOKEN && token && token->network)
+        return MM_DUTY_TOKEN_NETWORK;
+    return ops->duty;
+}
+
 static int start(const struct mm_worker_ops *ops, struct life *l, struct mm_errinfo *ei)
 {
     int r = ops->start(&l->worker, ei);
@@ -177,7 +187,7 @@ static int start(const struct mm_worker_ops *ops, struct life *l, struct mm_erri
     if (r < 0)
         return r;
     l->started = true;
-    r = mm_sandbox_enter(ops->duty, ei);
+    r = mm_sandbox_enter(duty_of(ops, &l->worker), ei);
     if (r < 0)
         return r;
     return send_answers(&l->worker, ei);

@@ -33,6 +33,13 @@ enum {
     MM_ITEM_INLINE_MAX = 64 * 1024,        /* a profile's named item that travels in the stream */
     MM_ITEMS_MAX = 16,                     /* named items in a profile */
 
+    /* Names in certificates. */
+    MM_RDNS_MAX = 16,            /* attributes of a subject template */
+    MM_SANS_MAX = 8,             /* subject alternative names of a profile */
+    MM_TEMPLATE_PARTS_MAX = 16,  /* texts and variables of one template */
+    MM_TEMPLATE_VALUE_MAX = 512, /* bytes of a template's literal text, and of what it expands to */
+    MM_KEY_USAGES_MAX = 16,      /* extended_key_usage entries of a profile */
+
     /* Reading protobuf from strangers. */
     MM_PROTO_DEPTH_MAX = 32,       /* messages within messages */
     MM_PROTO_FIELDS_MAX = 262144,  /* fields and elements in one message, all levels together */

@@ -17,17 +17,27 @@ struct mm_profile;
 
 enum mm_profile_delivery { MM_DELIVERY_WRAPPED, MM_DELIVERY_RETAINED, MM_DELIVERY_PLAIN };
 
-/* Compiles a profile: expands the preset, checks the templates, prepares names and extensions.
- * issuer is the issuing CA's certificate (borrowed for the call), NULL for issuer "none" and for a
- * root. MM_ERR_INVALID says which setting is wrong and what would be right. */
+/* Compiles a profile: fills what is "" or empty from the preset, checks the templates, prepares
+ * names and extensions, and makes one certificate of a made-up device to see that it works. issuer
+ * is the issuing CA's certificate (a reference is taken); NULL for issuer "none", which makes
+ * requests, and with any other issuer name for a self-signed root, whose subject is its issuer and
+ * whose authority key identifier, if wanted, is its own. The curve of the signing key decides the
+ * hash: SHA-256 for P-256, SHA-384 for P-384.
+ * The grammar of subject is in pki/name.h, of san in pki/san.h, of templates in pki/template.h.
+ * MM_ERR_INVALID or MM_ERR_PRECONDITION say which setting is wrong and what would be right. A
+ * profile serves one thread. */
 int mm_profile_compile(const struct mm_conf_profile *conf, X509 *issuer,
                        struct mm_profile **ret_profile, struct mm_errinfo *ei) MM_MUST_USE;
 void mm_profile_free(struct mm_profile *p);
 MM_DEFINE_CLEANUP(struct mm_profile *, mm_profile_free)
 
-/* Is there a device that this profile could be made for without a hardware serial number? False
- * when a template uses ${hw_serial}. */
+/* Does a template use ${hw_serial}, so that every device must come with one? */
 bool mm_profile_needs_hw_serial(const struct mm_profile *p);
+/* Issuer "none": mm_profile_csr_tbs is for it, else mm_profile_certificate_tbs. */
+bool mm_profile_makes_requests(const struct mm_profile *p);
+enum mm_profile_delivery mm_profile_delivery(const struct mm_profile *p);
+/* Of the device's key: 256 or 384. */
+unsigned mm_profile_key_bits(const struct mm_profile *p);
 
 /* What differs from device to device. */
 struct mm_subject {
@@ -36,9 +46,13 @@ struct mm_subject {
     const char *device_uid; /* "" if none */
     const uint8_t *point;   /* uncompressed point of the device's public key */
     size_t point_len;
-    uint8_t serial[20]; /* certificates: random; the top bit is cleared and zero avoided here */
+    uint8_t serial[20]; /* certificates: random, as mm_pki_serial_fix leaves it */
     int64_t now_ms;
 };
+
+/* Makes 20 random bytes a serial number: clears the top bit, avoids zero (RFC 5280 section
+ * 4.1.2.2). */
+void mm_pki_serial_fix(uint8_t serial[20]);
 
 /* What is to be signed: DER, and the digest that the token signs. */
 struct mm_tbs {
@@ -50,7 +64,9 @@ struct mm_tbs {
 #define MM_TBS_INIT ((struct mm_tbs){.der = MM_BUF_INIT(MM_CERT_DER_MAX)})
 
 /* TBSCertificate (RFC 5280 section 4.1.2), signed later by the issuer's key: the digest is that of
- * the issuer's algorithm. */
+ * the issuer's algorithm. tbs is reused: what it held is dropped. MM_ERR_INVALID with field
+ * "hw_serial" when the station's value does not fit the templates; MM_ERR_PRECONDITION when the
+ * certificate would leave its issuer's validity (99991231235959Z may). */
 int mm_profile_certificate_tbs(const struct mm_profile *p, const struct mm_subject *s,
                                struct mm_tbs *tbs, struct mm_errinfo *ei) MM_MUST_USE;
 /* CertificationRequestInfo (RFC 2986 section 4.1), signed later by the device's own key. Carries
@@ -84,7 +100,13 @@ int mm_profile_check_certificate(const struct mm_profile *p, const struct mm_sub
 int mm_pki_pkcs8(const uint8_t *scalar, size_t scalar_len, const uint8_t *point, size_t point_len,
                  struct mm_buf *der, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* The uncompressed point of a certificate's key; borrowed from the certificate. MM_ERR_INVALID when
+ * the key is not on P-256 or P-384. */
+int mm_pki_certificate_point(const X509 *certificate, struct mm_bytes *ret_point,
+                             struct mm_errinfo *ei) MM_MUST_USE;
+
 /* PEM: certificates of a file's text, leaf or issuing CA first, at most 1 + MM_CHAIN_MAX; every one
- * must be issued by the next (names, AKI and signature). */
+ * must be issued by the next (names, AKI and signature). The last need not be a root. Other PEM
+ * blocks are refused; text between blocks is not. */
 int mm_pki_parse_chain(struct mm_bytes pem, STACK_OF(X509) * *ret_chain,
                        struct mm_errinfo *ei) MM_MUST_USE;

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of daemon/pki share: the compiled profile. */
+#pragma once
+
+#include "daemon/pki/name.h"
+#include "daemon/pki/preset.h"
+#include "daemon/pki/profile.h"
+#include "daemon/pki/san.h"
+#include "daemon/pki/validity.h"
+
+#include <openssl/evp.h>
+
+/* A curve, with the hash that its keys sign with (RFC 5758 section 3.2). */
+struct mm_ec {
+    unsigned bits;
+    const char *conf_name, *group;
+    int curve_nid, signature_nid;
+    const char *digest;
+    size_t digest_len, point_len;
+};
+const struct mm_ec *mm_ec_by_conf_name(const char *name);
+const struct mm_ec *mm_ec_by_digest_len(size_t len);
+const struct mm_ec *mm_ec_by_point_len(size_t len);
+/* Of a certificate's key; NULL when it is on no curve of ours. */
+const struct mm_ec *mm_ec_of_key(EVP_PKEY *key);
+enum { MM_SPKI_PREFIX_MAX = 32 };
+/* SubjectPublicKeyInfo up to the point; the point's bytes make it whole. */
+int mm_ec_spki_prefix(const struct mm_ec *ec, uint8_t prefix[MM_SPKI_PREFIX_MAX],
+                      size_t *ret_len) MM_MUST_USE;
+
+enum mm_profile_kind { MM_KIND_CSR, MM_KIND_SELF_SIGNED, MM_KIND_ISSUED };
+
+enum { MM_SKI_LEN = 20, MM_EXTENSIONS_DER_MAX = 4096 };
+
+struct mm_profile {
+    enum mm_profile_kind kind;
+    enum mm_profile_delivery delivery;
+    enum mm_matter_role matter;
+    const struct mm_ec *key, *signer;
+    struct mm_name subject;
+    struct mm_san san;
+    struct mm_validity validity;
+    X509 *issuer; /* MM_KIND_ISSUED */
+    int64_t issuer_not_before_s, issuer_not_after_s;
+    bool subject_key_identifier;
+    bool authority_key_identifier;
+
+    /* Prepared once. DER of whole extensions, one after the other: those that are the same for
+     * every device, and the authority key identifier, which stands last. */
+    struct mm_buf fixed_extensions, aki_extension;
+    ASN1_INTEGER *version;
+    X509_ALGOR *algorithm;
+    ASN1_TYPE *issuer_name;
+    uint8_t spki_prefix[MM_SPKI_PREFIX_MAX]; /* SubjectPublicKeyInfo up to the point */
+    size_t spki_prefix_len;
+
+    /* Fetched once: an implicit fetch costs as much as the hash of a certificate. The context is
+     * scratch; a profile serves one thread. */
+    EVP_MD *digest, *sha1, *sha256;
+    EVP_MD_CTX *md_ctx;
+};
+
+/* The settings of a profile with the preset's defaults in place of those left open. */
+struct mm_settings {
+    const struct mm_preset *preset;
+    const char *subject, *not_before, *validity, *basic_constraints;
+    const char *const *key_usage;
+    size_t n_key_usage;
+    char *const *extended_key_usage;
+    size_t n_extended_key_usage;
+};
+
+/* Fills fixed_extensions and aki_extension. */
+int mm_extensions_prepare(struct mm_profile *p, const struct mm_settings *settings,
+                          struct mm_errinfo *ei) MM_MUST_USE;
+/* Appends the DER Extensions of this device, in their order; for_request leaves SKI and AKI out.
+ * Appends nothing when there is none. */
+int mm_extensions_der(const struct mm_profile *p, const struct mm_subject *s, bool for_request,
+                      struct mm_buf *der, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* SHA-1 over the point: RFC 5280 section 4.2.1.2, method 1. */
+int mm_profile_key_identifier(const struct mm_profile *p, const uint8_t *point, size_t point_len,
+                              uint8_t ret_id[MM_SKI_LEN]) MM_MUST_USE;
+
+/* Makes a certificate or request for a made-up device, so that a profile that cannot work is
+ * refused when it is compiled. The number is the longest there is. */
+int mm_profile_try(const struct mm_profile *p, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* r || s as the DER SEQUENCE of RFC 3279 section 2.2.3, appended. MM_ERR_CORRUPT when r or s is 0.
+ */
+int mm_pki_signature_der(const uint8_t *signature, size_t len, struct mm_buf *der,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+
+/* SubjectPublicKeyInfo of this device. */
+int mm_profile_spki(const struct mm_profile *p, const struct mm_subject *s, struct mm_buf *der,
+                    struct mm_errinfo *ei) MM_MUST_USE;
+
+/* notBefore and notAfter of this device's certificate, inside the issuer's. */
+int mm_profile_validity(const struct mm_profile *p, const struct mm_subject *s,
+                        int64_t *ret_not_before_s, int64_t *ret_not_after_s,
+                        struct mm_errinfo *ei) MM_MUST_USE;
+
+/* The rules of Matter's attestation certificates (Matter Core Specification section 6.2.2; vendor
+ * and product id either as attributes or in the common name). issuer: the issuing certificate, NULL
+ * for a PAA and where it is not known. */
+int mm_matter_check(X509 *certificate, X509 *issuer, enum mm_matter_role role,
+                    struct mm_errinfo *ei) MM_MUST_USE;
+enum { MM_MATTER_DER_MAX = 600 };
+
+MM_DEFINE_CLEANUP(X509 *, X509_free)

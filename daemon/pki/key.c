@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keys outside certificates: checking signatures, and private keys as PKCS#8. */
+#include "daemon/pki/internal.h"
+
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/param_build.h>
+
+struct mm_verifier {
+    EVP_PKEY *key;
+    EVP_PKEY_CTX *ctx; /* initialised for verifying */
+    const struct mm_ec *ec;
+};
+
+static EVP_PKEY *decode_key(const struct mm_ec *ec, const uint8_t *point)
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
+    OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
+    OSSL_PARAM *params = NULL;
+    EVP_PKEY *key = NULL;
+
+    if (bld && OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_GROUP_NAME, ec->group, 0) &&
+        OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, ec->point_len))
+        params = OSSL_PARAM_BLD_to_param(bld);
+    if (!ctx || !params || EVP_PKEY_fromdata_init(ctx) != 1 ||
+        EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_PUBLIC_KEY, params) != 1)
+        key = NULL;
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(bld);
+    EVP_PKEY_CTX_free(ctx);
+    return key;
+}
+
+int mm_verifier_new(const uint8_t *point, size_t point_len, struct mm_verifier **ret_verifier,
+                    struct mm_errinfo *ei)
+{
+    const struct mm_ec *ec = mm_ec_by_point_len(point_len);
+    struct mm_verifier *v = calloc(1, sizeof(*v));
+
+    if (!v)
+        return mm_fail_memory(ei);
+    v->ec = ec;
+    v->key = ec ? decode_key(ec, point) : NULL;
+    v->ctx = v->key ? EVP_PKEY_CTX_new_from_pkey(NULL, v->key, NULL) : NULL;
+    if (!v->ctx || EVP_PKEY_verify_init(v->ctx) != 1) {
+        mm_verifier_free(v);
+        ERR_clear_error();
+        return mm_fail(ei, MM_ERR_INVALID, "KEY_UNSUPPORTED",
+                       "no point on P-256 or P-384, or out of memory");
+    }
+    *ret_verifier = v;
+    return MM_OK;
+}
+
+void mm_verifier_free(struct mm_verifier *v)
+{
+    if (!v)
+        return;
+    EVP_PKEY_CTX_free(v->ctx);
+    EVP_PKEY_free(v->key);
+    free(v);
+}
+
+int mm_verifier_check(struct mm_verifier *v, const uint8_t *digest, size_t digest_len,
+                      const uint8_t *signature, size_t signature_len, struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf der = MM_BUF_INIT(256);
+    int r;
+
+    if (signature_len != v->ec->point_len - 1)
+        return mm_fail(ei, MM_ERR_CORRUPT, "SIGNATURE_INVALID", "a signature of %zu bytes",
+                       signature_len);
+    r = mm_pki_signature_der(signature, signature_len, &der, ei);
+    if (r < 0)
+        return r;
+    if (EVP_PKEY_verify(v->ctx, der.data, der.len, digest, digest_len) == 1)
+        return MM_OK;
+    ERR_clear_error();
+    return mm_fail(ei, MM_ERR_CORRUPT, "SIGNATURE_INVALID", "the signature does not verify");
+}
+
+/* PrivateKeyInfo around ECPrivateKey without parameters, up to the scalar, and from there to the
+ * point. The layout is fixed by the curve, and written straight into the caller's wiped buffer: no
+ * library object ever holds the scalar. */
+static const struct {
+    size_t scalar_len;
+    struct mm_bytes head, middle;
+} pkcs8_layouts[] = {
+    {32,
+     {(const uint8_t[]){0x30, 0x81, 0x87, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86,
+                        0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
+                        0x03, 0x01, 0x07, 0x04, 0x6d, 0x30, 0x6b, 0x02, 0x01, 0x01, 0x04, 0x20},
+      36},
+     {(const uint8_t[]){0xa1, 0x44, 0x03, 0x42, 0x00}, 5}},
+    {48,
+     {(const uint8_t[]){0x30, 0x81, 0xb6, 0x02, 0x01, 0x00, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86,
+                        0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22,
+                        0x04, 0x81, 0x9e, 0x30, 0x81, 0x9b, 0x02, 0x01, 0x01, 0x04, 0x30},
+      35},
+     {(const uint8_t[]){0xa1, 0x64, 0x03, 0x62, 0x00}, 5}},
+};
+
+int mm_pki_pkcs8(const uint8_t *scalar, size_t scalar_len, const uint8_t *point, size_t point_len,
+                 struct mm_buf *der, struct mm_errinfo *ei)
+{
+    for (size_t i = 0; i < MM_ARRAY_SIZE(pkcs8_layouts); i++) {
+        if (scalar_len != pkcs8_layouts[i].scalar_len || point_len != 2 * scalar_len + 1)
+            continue;
+        mm_buf_append(der, pkcs8_layouts[i].head.data, pkcs8_layouts[i].head.len);
+        mm_buf_append(der, scalar, scalar_len);
+        mm_buf_append(der, pkcs8_layouts[i].middle.data, pkcs8_layouts[i].middle.len);
+        mm_buf_append(der, point, point_len);
+        return mm_buf_err(der) < 0 ? mm_fail_memory(ei) : MM_OK;
+    }
+    return mm_fail(ei, MM_ERR_INVALID, "KEY_UNSUPPORTED",
+                   "a private value of %zu bytes and a point of %zu", scalar_len, point_len);
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/pki/internal.h"
+
+#include <openssl/objects.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+
+static const char *or_default(const char *value, const char *fallback)
+{
+    return *value ? value : fallback;
+}
+
+static int resolve_preset(const struct mm_conf_profile *conf, struct mm_settings *ret_settings,
+                          struct mm_errinfo *ei)
+{
+    const struct mm_preset *preset = mm_preset_get(conf->preset);
+
+    if (!preset)
+        return mm_fail_field(ei, "preset",
+                             "no preset \"%.40s\"; there are matter-paa, matter-pai, matter-dac "
+                             "and ieee8021ar-idevid",
+                             conf->preset);
+    *ret_settings = (struct mm_settings){
+        .preset = preset,
+        .subject = or_default(conf->subject, preset->subject),
+        .not_before = or_default(conf->not_before, "now"),
+        .validity = or_default(conf->validity, preset->validity),
+        .basic_constraints = or_default(conf->basic_constraints, preset->basic_constraints),
+        .key_usage = conf->n_key_usage ? (const char *const *)conf->key_usage : preset->key_usage,
+        .n_key_usage = conf->n_key_usage ? conf->n_key_usage : preset->n_key_usage,
+        .extended_key_usage = conf->extended_key_usage,
+        .n_extended_key_usage = conf->n_extended_key_usage,
+    };
+    if (!*ret_settings->subject && !*conf->san)
+        return mm_fail_field(ei, "subject", "a profile without a preset needs a subject, or san");
+    return MM_OK;
+}
+
+static int parse_delivery(const char *text, enum mm_profile_delivery *ret, struct mm_errinfo *ei)
+{
+    static const struct {
+        const char *name;
+        enum mm_profile_delivery delivery;
+    } names[] = {{"", MM_DELIVERY_WRAPPED},
+                 {"wrapped", MM_DELIVERY_WRAPPED},
+                 {"retained", MM_DELIVERY_RETAINED},
+                 {"plain", MM_DELIVERY_PLAIN}};
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(names); i++) {
+        if (strcmp(text, names[i].name) == 0) {
+            *ret = names[i].delivery;
+            return MM_OK;
+        }
+    }
+    return mm_fail_field(ei, "delivery", "delivery must be wrapped, retained or plain");
+}
+
+static int prepare_names(struct mm_profile *p, const struct mm_conf_profile *conf,
+                         const struct mm_settings *settings, struct mm_errinfo *ei)
+{
+    const struct mm_template_fixed fixed = {conf->vid, conf->pid, conf->name};
+    int r = mm_name_parse(settings->subject, &fixed, &p->subject, ei);
+
+    return r < 0 ? r : mm_san_parse(conf->san, &fixed, &p->san, ei);
+}
+
+static int prepare_validity(struct mm_profile *p, const struct mm_settings *settings,
+                            struct mm_errinfo *ei)
+{
+    int r;
+
+    if (p->kind == MM_KIND_CSR)
+        return MM_OK;
+    if (!*settings->validity)
+        return mm_fail_field(ei, "validity",
+                             "a profile without a preset needs a validity, e.g. \"20y\" or "
+                             "99991231235959Z");
+    r = mm_validity_parse(settings->not_before, settings->validity, &p->validity, ei);
+    if (r < 0 || p->kind == MM_KIND_SELF_SIGNED)
+        return r;
+    if (mm_validity_time(X509_get0_notBefore(p->issuer), &p->issuer_not_before_s) < 0 ||
+        mm_validity_time(X509_get0_notAfter(p->issuer), &p->issuer_not_after_s) < 0)
+        return mm_fail_field(ei, "issuer", "the issuer's certificate has no readable validity");
+    return MM_OK;
+}
+
+/* Who signs, and so with which hash. */
+static int prepare_signer(struct mm_profile *p, const struct mm_conf_profile *conf, X509 *issuer,
+                          struct mm_errinfo *ei)
+{
+    p->key = mm_ec_by_conf_name(or_default(conf->key, "p256"));
+    if (!p->key)
+        return mm_fail_field(ei, "key", "key must be p256 or p384");
+    p->signer = p->key;
+    if (strcmp(conf->issuer, "none") == 0) {
+        p->kind = MM_KIND_CSR;
+        return MM_OK;
+    }
+    p->kind = issuer ? MM_KIND_ISSUED : MM_KIND_SELF_SIGNED;
+    if (!issuer)
+        return MM_OK;
+    if (!X509_check_ca(issuer))
+        return mm_fail_field(ei, "issuer", "the issuer's certificate is not a CA's");
+    p->signer = mm_ec_of_key(X509_get0_pubkey(issuer));
+    if (!p->signer)
+        return mm_fail_field(ei, "issuer", "the issuer's key must be on P-256 or P-384");
+    X509_up_ref(issuer);
+    p->issuer = issuer;
+    return MM_OK;
+}
+
+/* A DER name as an ANY, so that it is encoded but once. */
+static ASN1_TYPE *name_any(const X509_NAME *name)
+{
+    ASN1_TYPE *any = ASN1_TYPE_new();
+    ASN1_STRING *packed = ASN1_STRING_type_new(V_ASN1_SEQUENCE);
+    uint8_t *der = NULL;
+    const int len = i2d_X509_NAME(name, &der);
+
+    if (!any || !packed || len < 0) {
+        ASN1_TYPE_free(any);
+        ASN1_STRING_free(packed);
+        OPENSSL_free(der);
+        return NULL;
+    }
+    ASN1_STRING_set0(packed, der, len);
+    ASN1_TYPE_set(any, V_ASN1_SEQUENCE, packed);
+    return any;
+}
+
+static int prepare_objects(struct mm_profile *p, struct mm_errinfo *ei)
+{
+    p->version = ASN1_INTEGER_new();
+    p->algorithm = X509_ALGOR_new();
+    p->digest = EVP_MD_fetch(NULL, p->signer->digest, NULL);
+    p->sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
+    p->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    p->md_ctx = EVP_MD_CTX_new();
+    if (p->issuer)
+        p->issuer_name = name_any(X509_get_subject_name(p->issuer));
+    if (!p->version || !p->algorithm || !p->digest || !p->sha1 || !p->sha256 || !p->md_ctx ||
+        (p->issuer && !p->issuer_name) ||
+        mm_ec_spki_prefix(p->key, p->spki_prefix, &p->spki_prefix_len) < 0 ||
+        !ASN1_INTEGER_set(p->version, p->kind == MM_KIND_CSR ? 0 : 2) ||
+        !X509_ALGOR_set0(p->algorithm, OBJ_nid2obj(p->signer->signature_nid), V_ASN1_UNDEF, NULL))
+        return mm_fail_memory(ei);
+    return MM_OK;
+}
+
+static int compile(const struct mm_conf_profile *conf, X509 *issuer, struct mm_profile *p,
+                   struct mm_errinfo *ei)
+{
+    struct mm_settings settings;
+    int r = resolve_preset(conf, &settings, ei);
+
+    if (r < 0)
+        return r;
+    p->matter = settings.preset->matter;
+    p->subject_key_identifier = conf->subject_key_identifier;
+    p->authority_key_identifier = conf->authority_key_identifier;
+    r = parse_delivery(conf->delivery, &p->delivery, ei);
+    if (r == MM_OK)
+        r = prepare_signer(p, conf, issuer, ei);
+    if (r == MM_OK)
+        r = prepare_names(p, conf, &settings, ei);
+    if (r == MM_OK)
+        r = prepare_validity(p, &settings, ei);
+    if (r == MM_OK)
+        r = prepare_objects(p, ei);
+    if (r == MM_OK)
+        r = mm_extensions_prepare(p, &settings, ei);
+    return r < 0 ? r : mm_profile_try(p, ei);
+}
+
+int mm_profile_compile(const struct mm_conf_profile *conf, X509 *issuer,
+                       struct mm_profile **ret_profile, struct mm_errinfo *ei)
+{
+    struct mm_errinfo unused;
+    struct mm_profile *p = calloc(1, sizeof(*p));
+    int r;
+
+    if (!ei)
+        ei = &unused;
+    if (!p)
+        return mm_fail_memory(ei);
+    p->fixed_extensions = MM_BUF_INIT(MM_EXTENSIONS_DER_MAX);
+    p->aki_extension = MM_BUF_INIT(MM_EXTENSIONS_DER_MAX);
+    r = compile(conf, issuer, p, ei);
+    if (r < 0) {
+        mm_profile_free(p);
+        return mm_err_prefix(ei, "profile \"%s\"", conf->name);
+    }
+    *ret_profile = p;
+    return MM_OK;
+}
+
+void mm_profile_free(struct mm_profile *p)
+{
+    if (!p)
+        return;
+    mm_name_done(&p->subject);
+    mm_san_done(&p->san);
+    mm_buf_done(&p->fixed_extensions);
+    mm_buf_done(&p->aki_extension);
+    X509_free(p->issuer);
+    ASN1_INTEGER_free(p->version);
+    X509_ALGOR_free(p->algorithm);
+    ASN1_TYPE_free(p->issuer_name);
+    EVP_MD_free(p->digest);
+    EVP_MD_free(p->sha1);
+    EVP_MD_free(p->sha256);
+    EVP_MD_CTX_free(p->md_ctx);
+    free(p);
+}
+
+bool mm_profile_needs_hw_serial(const struct mm_profile *p)
+{
+    return mm_name_uses(&p->subject, MM_PART_HW_SERIAL) || mm_san_uses(&p->san, MM_PART_HW_SERIAL);
+}
+
+bool mm_profile_makes_requests(const struct mm_profile *p)
+{
+    return p->kind == MM_KIND_CSR;
+}
+
+enum mm_profile_delivery mm_profile_delivery(const struct mm_profile *p)
+{
+    return p->delivery;
+}
+
+unsigned mm_profile_key_bits(const struct mm_profile *p)
+{
+    return p->key->bits;
+}

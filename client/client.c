@@ -27,7 +27,9 @@ static int parse_target(struct mintmark *client, const char *target, struct mint
 
     if (!colon || mm_text_to_u64(colon + 1, 1, 65535, &port) < 0)
         return fail_target(target, error);
-    if (len > 2 && host[0] == '[' && host[len - 1] == ']') {
+    if (len > 0 && host[0] == '[') {
+        if (len < 3 || host[len - 1] != ']')
+            return fail_target(target, error);
         host++;
         len -= 2;
     } else if (memchr(host, ':', len)) {

@@ -32,7 +32,7 @@ RULES = {
     'daemon/front/': (['daemon/base/', 'daemon/conf/', 'daemon/ipc/', 'daemon/pki/', 'proto/'],
                       ['protobuf-c/', 'openssl/', 'nghttp2/', 'uv.h', 'zlib.h']),
     'client/': (['daemon/base/', 'proto/'],
-                ['protobuf-c/', 'openssl/', 'nghttp2/', 'jansson.h', 'zlib.h']),
+                ['protobuf-c/', 'openssl/', 'nghttp2/', 'jansson.h', 'zlib.h', 'confuse.h']),
     'tools/': (['daemon/base/', 'daemon/conf/', 'daemon/pki/', 'pkcs11/', 'proto/', 'client/'],
                ['protobuf-c/', 'openssl/', 'jansson.h']),
     # The verifier trusts, and shares, nothing.

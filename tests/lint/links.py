@@ -21,7 +21,7 @@ ALLOWED = {
                        'libjansson'},
     'mintmark-store': {'libsqlite3', 'libprotobuf-c', 'libconfuse', 'libseccomp'},
     'mintmark': {'libmintmark', 'libssl', 'libcrypto', 'libnghttp2', 'libprotobuf-c',
-                 'libjansson', 'libz'},
+                 'libjansson', 'libconfuse', 'libz'},
     'libmintmark': {'libssl', 'libcrypto', 'libnghttp2', 'libprotobuf-c', 'libjansson', 'libz'},
     'mintmark-officer': {'libmintmark', 'libp11-kit', 'libcrypto', 'libssl', 'libnghttp2',
                          'libprotobuf-c', 'libconfuse', 'libjansson', 'libz'},

@@ -35,7 +35,10 @@ enum mm_token_class {
     MM_TOKEN_FATAL,   /* this request cannot succeed; the token is well */
     MM_TOKEN_PIN,     /* PIN wrong, locked or expired: stop, and do not start again by itself */
 };
-/* The class of a CK_RV, as found in mm_errinfo.detail of a failure of this layer. */
+/* The class of a CK_RV, as found in mm_errinfo.detail of a failure of this layer; a code that no
+ * table knows is MM_TOKEN_RETRY. A failure that no CK_RV caused has detail 0, which is MM_TOKEN_OK:
+ * nothing is wrong with the token, and the request fails. MM_ERR_PIN means MM_TOKEN_PIN whatever
+ * the detail. Who sees MM_TOKEN_RETRY again and again should take it for MM_TOKEN_RESTART. */
 enum mm_token_class mm_token_error_class(unsigned long ck_rv);
 /* "CKR_DEVICE_ERROR" and so on; "CKR_?" when unknown. */
 const char *mm_token_rv_name(unsigned long ck_rv);
@@ -43,12 +46,13 @@ const char *mm_token_rv_name(unsigned long ck_rv);
 /*
  * Loads the module (p11-kit), initialises it, finds the one token that the URI names and opens a
  * read-write session; not logged in yet. environment is set (setenv) before the module is loaded;
- * may be NULL. MM_ERR_INVALID for a bad URI, or one with a slot-id, pin-value or pin-source;
- * MM_ERR_NOT_FOUND when no token matches; MM_ERR_EXISTS when more than one does; MM_ERR_UNAVAILABLE
- * otherwise.
+ * may be NULL. The module's code stays mapped after mm_token_free, until the process ends.
+ * MM_ERR_INVALID for a bad URI, or one with a slot-id, pin-value or pin-source; MM_ERR_NOT_FOUND
+ * when no token matches; MM_ERR_EXISTS when more than one does; MM_ERR_UNAVAILABLE when the module
+ * does not load, and otherwise as the module's CK_RV says.
  */
 struct mm_token_open {
-    const char *module;
+    const char *module; /* absolute path */
     const char *uri;
     char *const *environment; /* "NAME=value" */
     size_t n_environment;
@@ -91,7 +95,9 @@ struct mm_token_info {
 int mm_token_info(struct mm_token *t, struct mm_token_info *ret_info,
                   struct mm_errinfo *ei) MM_MUST_USE;
 
-/* What the token can do, probed once with C_GetMechanismInfo when it was opened. */
+/* What the token can do, probed once with C_GetMechanismInfo when it was opened; aes_kwp by a known
+ * answer, for which session keys are made, when it was logged in (0 until then): some tokens read
+ * 0x210A as another padding. */
 struct mm_token_mechanisms {
     bool ec_key_gen, ecdsa, ecdh, rsa_oaep, aes_key_gen;
     unsigned long aes_kwp; /* the number under which this token does RFC 5649, 0: it cannot */
@@ -122,7 +128,7 @@ struct mm_key_info {
     bool sensitive, always_sensitive, extractable, never_extractable, local, sign, wrap;
 };
 
-/* Makes a token key pair (CA) with that label and a random 16-byte id. MM_ERR_EXISTS when a key
+/* Makes a token key pair (CA) or a secret key (transport) with that label and a random 16-byte id. MM_ERR_EXISTS when a key
  * with the label is there already. The attributes are read back and checked against the policy; on
  * a mismatch the key is destroyed and MM_ERR_CORRUPT returned. */
 int mm_token_create_ca_key(struct mm_token *t, const char *label, enum mm_curve curve,
@@ -136,8 +142,9 @@ int mm_token_list(struct mm_token *t, int (*each)(void *arg, const struct mm_key
                   void *arg, struct mm_errinfo *ei) MM_MUST_USE;
 int mm_token_key_info(struct mm_token *t, mm_handle key, struct mm_key_info *ret_info,
                       struct mm_errinfo *ei) MM_MUST_USE;
-/* MM_ERR_CORRUPT, naming the attribute, when a key found in the token breaks its use's policy
- * (CKA_SENSITIVE, CKA_EXTRACTABLE, CKA_LOCAL, CKA_NEVER_EXTRACTABLE). */
+/* MM_ERR_CORRUPT, naming the attribute, when a key found in the token breaks its use's policy, as
+ * docs/keys.md has it (CKA_SENSITIVE, CKA_EXTRACTABLE, CKA_LOCAL, CKA_NEVER_EXTRACTABLE, rights).
+ */
 int mm_token_check_policy(struct mm_token *t, mm_handle key, enum mm_key_use use,
                           struct mm_errinfo *ei) MM_MUST_USE;
 
@@ -154,7 +161,7 @@ struct mm_keypair {
     enum mm_curve curve;
     uint8_t point[MM_POINT_MAX]; /* uncompressed, without the OCTET STRING around it */
     size_t point_len;
-    uint8_t id[16]; /* retained keys: CKA_ID */
+    uint8_t id[16]; /* retained keys: CKA_ID, the 16 bytes of the device UID */
 };
 enum mm_device_key {
     MM_DEVICE_WRAPPED,  /* session objects, sensitive, extractable (to be wrapped) */
@@ -162,7 +169,7 @@ enum mm_device_key {
     MM_DEVICE_PLAIN,    /* session objects, extractable and not sensitive: profile says "plain" */
 };
 /* Makes the pair; reads CKA_SENSITIVE, CKA_EXTRACTABLE and CKA_LOCAL back and checks them. label is
- * for retained keys, else NULL. */
+ * for retained keys, a UUID in its canonical form; else NULL. */
 int mm_token_generate(struct mm_token *t, enum mm_curve curve, enum mm_device_key kind,
                       const char *label, struct mm_keypair *ret_pair,
                       struct mm_errinfo *ei) MM_MUST_USE;
@@ -189,8 +196,9 @@ int mm_token_read_private(struct mm_token *t, const struct mm_keypair *pair,
 int mm_token_random(struct mm_token *t, uint8_t *out, size_t len,
                     struct mm_errinfo *ei) MM_MUST_USE;
 
-/* First 8 bytes of SHA-256 over AES-ECB(key, 16 zero bytes): says which key it is, no more.
- * (mintmark.v1.KeyWrap.check_value.) The key's policy must allow it; see docs/keys.md. */
+/* Says which key it is, no more (mintmark.v1.KeyWrap.check_value): first 8 bytes of SHA-256 over
+ * the RFC 5649 wrap, under the key, of the 32 bytes 00 01 02 … 1f. Needs no right of the key but
+ * CKA_WRAP. Imports a session key for it: MM_ERR_UNSUPPORTED when the token takes none. */
 int mm_token_check_value(struct mm_token *t, mm_handle key, uint8_t ret_value[8],
                          struct mm_errinfo *ei) MM_MUST_USE;
 
@@ -226,7 +234,7 @@ int mm_token_selftest(struct mm_token *t, double seconds,
 
 /* Wraps the transport key to a recipient's public key (DER SubjectPublicKeyInfo; RSA of 2048 bits
  * or more, or EC P-256 or P-384), inside the token. The text is the export file, JSON; its format
- * is in docs/integration.md. */
+ * is in docs/transport-key.md. */
 int mm_token_export_transport(struct mm_token *t, mm_handle key, const char *name,
                               struct mm_bytes recipient_spki, struct mm_buf *ret_text,
                               struct mm_errinfo *ei) MM_MUST_USE;

@@ -55,6 +55,7 @@ enum {
     MM_STREAMS_PER_CONNECTION = 128,
     MM_TOKEN_WORKERS_MAX = 128,
     MM_TOKENS_MAX = 8,
+    MM_TOKEN_KEYS_MAX = 4000000, /* keys that a listing of one token walks */
 
     /* Sections of the configuration. */
     MM_TRANSPORTS_MAX = 64,

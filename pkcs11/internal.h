@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of pkcs11/ share; nothing outside includes it. */
+#pragma once
+
+#include "daemon/base/limits.h"
+#include "pkcs11/token.h"
+
+#include <p11-kit/p11-kit.h>
+#include <p11-kit/uri.h>
+#include <time.h>
+
+/* PKCS#11 v3.0 section 2.14.3; p11-kit 0.24 knows no 0x210B. In v2.40 0x210A's padding is left
+ * open, and tokens differ: mechanism.c tries before it trusts. */
+#define MM_CKM_AES_KEY_WRAP_PAD 0x210AUL
+#define MM_CKM_AES_KEY_WRAP_KWP 0x210BUL
+
+enum {
+    MM_AES_256_BYTES = 32,
+    MM_KEY_CACHE_MAX = 32, /* keys that stay and are looked up by a process: CAs and KEKs */
+};
+
+struct mm_cached_key {
+    char *uri;
+    enum mm_key_class class;
+    mm_handle handle;
+};
+
+struct mm_token {
+    CK_FUNCTION_LIST *ck; /* p11-kit's managed view of the module; NULL until loaded */
+    bool initialised;     /* C_Initialize succeeded: C_Finalize is owed */
+    CK_SLOT_ID slot;
+    CK_SESSION_HANDLE session; /* 0: none */
+    CK_TOKEN_INFO info;        /* as it was when opened; what identifies the token */
+    struct mm_secret *pin;     /* NULL unless logged in with it */
+    struct mm_token_mechanisms mechanisms;
+    CK_MECHANISM_TYPE kwp_candidates[4]; /* numbers that may mean RFC 5649; 0 ends the list */
+    struct mm_cached_key cache[MM_KEY_CACHE_MAX];
+    size_t n_cached;
+    bool metering;
+    uint64_t metered_ns;
+    uint64_t call_started_ns;
+};
+
+static inline uint64_t mm_cpu_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static inline void mm_call_begin(struct mm_token *t)
+{
+    if (t->metering)
+        t->call_started_ns = mm_cpu_ns();
+}
+
+static inline CK_RV mm_call_end(struct mm_token *t, CK_RV rv)
+{
+    if (t->metering)
+        t->metered_ns += mm_cpu_ns() - t->call_started_ns;
+    return rv;
+}
+
+/* The one way to call the module: rv = MM_CK(t, C_Sign(t->session, …)). */
+#define MM_CK(t, call) (mm_call_begin(t), mm_call_end((t), (t)->ck->call))
+
+/* A template entry for a variable; PKCS#11 takes the value through a pointer to non-const. */
+#define MM_ATTR(attr, variable) ((CK_ATTRIBUTE){(attr), &(variable), sizeof(variable)})
+#define MM_ATTR_BYTES(attr, pointer, length)                                                       \
+    ((CK_ATTRIBUTE){(attr), (void *)(uintptr_t)(pointer), (length)})
+
+/* ---- error.c ----------------------------------------------------------------------------- */
+
+/* Fills *ei from a CK_RV: code and reason by its class, detail = rv, text "what: CKR_NAME". */
+int mm_token_fail(struct mm_errinfo *ei, CK_RV rv, const char *what, ...) MM_PRINTF(3, 4);
+
+/* ---- uri.c ------------------------------------------------------------------------------- */
+
+/* Parses a URI that names a token (RFC 7512), or, with objects, keys in one. Refuses what would
+ * select by slot or carry a PIN, and what it does not know. */
+int mm_uri_parse(const char *text, bool objects, P11KitUri **ret_uri,
+                 struct mm_errinfo *ei) MM_MUST_USE;
+MM_DEFINE_CLEANUP(P11KitUri *, p11_kit_uri_free)
+#define MM_URI_CLEANUP MM_CLEANUP(p11_kit_uri_free_p)
+
+/* ---- module.c ---------------------------------------------------------------------------- */
+
+/* Loads and initialises the module into a new token without slot or session. */
+int mm_module_open(const struct mm_token_open *how, struct mm_token **ret_token,
+                   struct mm_errinfo *ei) MM_MUST_USE;
+/* Ends the module and frees *t; no session may be open any more. */
+void mm_module_close(struct mm_token *t);
+
+struct mm_slot_match {
+    CK_SLOT_ID slot;
+    CK_TOKEN_INFO info;
+    size_t matches; /* tokens that matched; slot and info are the last one's */
+};
+/* Walks the slots that hold a token, and matches those whose CKF_TOKEN_INITIALIZED is as wanted
+ * against the URI (NULL: any). A slot that cannot be read is passed over, but when nothing matched
+ * its error is returned. */
+int mm_slot_find(struct mm_token *t, P11KitUri *uri, bool initialised, struct mm_slot_match *ret,
+                 struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Opens t->session, read-write. */
+int mm_session_open(struct mm_token *t, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* C_GetTokenInfo of t->slot. */
+int mm_slot_info(struct mm_token *t, CK_TOKEN_INFO *ret_info, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* ---- mechanism.c ------------------------------------------------------------------------- */
+
+int mm_mechanisms_probe(struct mm_token *t, struct mm_errinfo *ei) MM_MUST_USE;
+/* Determines mechanisms.aes_kwp by a known answer; needs the login. */
+int mm_mechanisms_probe_kwp(struct mm_token *t, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* ---- known.c ----------------------------------------------------------------------------- */
+
+/* Puts an AES-256 key of known value into the token as a session object. rights are CKA_WRAP or 0
+ * (a key to be wrapped). MM_ERR_UNSUPPORTED when the token takes no keys from outside. */
+int mm_known_key_import(struct mm_token *t, const uint8_t value[MM_AES_256_BYTES],
+                        CK_ATTRIBUTE_TYPE right, CK_OBJECT_HANDLE *ret_key,
+                        struct mm_errinfo *ei) MM_MUST_USE;
+
+/* ---- object.c ---------------------------------------------------------------------------- */
+
+/* One attribute; *ret_len is CK_UNAVAILABLE_INFORMATION when the object has none. */
+int mm_object_read(struct mm_token *t, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, void *value,
+                   size_t size, CK_ULONG *ret_len, struct mm_errinfo *ei) MM_MUST_USE;
+/* A CK_BBOOL: 0, 1, or -1 when the object has no such attribute. */
+int mm_object_read_bool(struct mm_token *t, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+                        int *ret_value, struct mm_errinfo *ei) MM_MUST_USE;
+/* The objects that match; at most max, *ret_n says how many of them there are. */
+int mm_object_find(struct mm_token *t, CK_ATTRIBUTE *template, CK_ULONG n_template,
+                   CK_OBJECT_HANDLE *ret_objects, CK_ULONG max, CK_ULONG *ret_n,
+                   struct mm_errinfo *ei) MM_MUST_USE;
+/* Destroys; the outcome does not matter, since what is destroyed is on its way out anyway. */
+void mm_object_drop(struct mm_token *t, CK_OBJECT_HANDLE object);
+void mm_cache_clear(struct mm_token *t);
+
+/* ---- curve.c ----------------------------------------------------------------------------- */
+
+/* DER of the named curve's OID, as CKA_EC_PARAMS holds it (RFC 5480 section 2.1.1.1). */
+struct mm_curve_info {
+    enum mm_curve curve;
+    const char *name;  /* "P-256" */
+    const char *group; /* libcrypto's name */
+    size_t bytes;      /* of a coordinate */
+    const uint8_t *params;
+    size_t params_len;
+};
+const struct mm_curve_info *mm_curve_get(enum mm_curve curve);
+/* NULL when the parameters name none of ours. */
+const struct mm_curve_info *mm_curve_by_params(const uint8_t *params, size_t len);
+const struct mm_curve_info *mm_curve_by_group(const char *group);
+
+/* CKA_EC_POINT: the point in an OCTET STRING (PKCS#11 v2.40 mechanisms 2.3.3), or bare as some
+ * tokens give it; uncompressed and of the curve's size either way. */
+enum { MM_EC_POINT_ATTR_MAX = MM_POINT_MAX + 3 };
+int mm_point_decode(const uint8_t *value, size_t len, const struct mm_curve_info *curve,
+                    uint8_t point[MM_POINT_MAX], size_t *ret_len,
+                    struct mm_errinfo *ei) MM_MUST_USE;

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Logging in, and finding back after a lost session or login. The one rule: a PIN that the token
+ * has refused is never sent again, and none is sent when it may be the last try. */
+#include "pkcs11/internal.h"
+
+static int may_try(struct mm_token *t, struct mm_errinfo *ei)
+{
+    CK_TOKEN_INFO info;
+    int r = mm_slot_info(t, &info, ei);
+
+    if (r < 0)
+        return r;
+    if (info.flags & CKF_USER_PIN_LOCKED)
+        return mm_fail(ei, MM_ERR_PIN, "TOKEN_PIN_LOCKED",
+                       "the token's user PIN is locked; its security officer must set a new one");
+    if (info.flags & CKF_USER_PIN_FINAL_TRY)
+        return mm_fail(ei, MM_ERR_PIN, "TOKEN_PIN_FINAL_TRY",
+                       "one more wrong PIN would lock the token: not tried; log in by hand with "
+                       "the right PIN to clear it");
+    if (!(info.flags & CKF_USER_PIN_INITIALIZED))
+        return mm_fail(ei, MM_ERR_PIN, "TOKEN_PIN_NOT_SET", "the token has no user PIN yet");
+    return MM_OK;
+}
+
+static int try_pin(struct mm_token *t, struct mm_secret *pin, struct mm_errinfo *ei)
+{
+    CK_RV rv;
+    int r = may_try(t, ei);
+
+    if (r < 0)
+        return r;
+    rv = MM_CK(t, C_Login(t->session, CKU_USER, mm_secret_data(pin), mm_secret_len(pin)));
+    if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
+        return MM_OK;
+    /* A PIN of a length that the token never takes is as wrong as any other. */
+    if (rv == CKR_PIN_LEN_RANGE || rv == CKR_PIN_INVALID) {
+        mm_fail(ei, MM_ERR_PIN, "TOKEN_PIN_REFUSED", "C_Login: %s (0x%lx)", mm_token_rv_name(rv),
+                rv);
+        if (ei)
+            ei->detail = rv;
+        return MM_ERR_PIN;
+    }
+    return mm_token_fail(ei, rv, "C_Login");
+}
+
+int mm_token_login(struct mm_token *t, struct mm_secret **pin, struct mm_errinfo *ei)
+{
+    MM_SECRET_CLEANUP struct mm_secret *kept = MM_TAKE(*pin);
+    int r = try_pin(t, kept, ei);
+
+    if (r < 0)
+        return r;
+    mm_secret_free(t->pin);
+    t->pin = MM_TAKE(kept);
+    return mm_mechanisms_probe_kwp(t, ei);
+}
+
+int mm_token_reopen(struct mm_token *t, struct mm_errinfo *ei)
+{
+    int r;
+
+    mm_cache_clear(t);
+    /* The old session may be half alive; its objects must not outlive it. */
+    if (t->session != CK_INVALID_HANDLE)
+        (void)MM_CK(t, C_CloseSession(t->session));
+    r = mm_session_open(t, ei);
+    if (r < 0 || !t->pin)
+        return r;
+    r = try_pin(t, t->pin, ei);
+    if (r == MM_ERR_PIN)
+        mm_secret_free(MM_TAKE(t->pin));
+    return r;
+}

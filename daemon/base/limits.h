@@ -23,12 +23,18 @@ enum {
     MM_ORDER_QUANTITY_MAX = 1000000000,
     MM_PAGE_MAX = 1000, /* rows in one page of a listing */
     MM_HEADS_MAX = 4096,
+    MM_OPEN_BATCHES_MAX = 8192, /* with the live orders they fit the store's ready message */
+    MM_LIVE_ORDERS_MAX = 4096,
+    MM_REPORT_FAILURES_MAX = 100,         /* reasons in a production report */
+    MM_GROUP_JOBS_MAX = 64,               /* store jobs that one transaction commits */
+    MM_GROUP_BYTES_MAX = 4 * 1024 * 1024, /* of their messages, but for the last one's */
 
     /* Messages, in bytes. */
     MM_GRPC_MESSAGE_MAX = 4 * 1024 * 1024, /* one gRPC message, either way (gRPC's own default) */
     MM_IPC_MESSAGE_MAX = 8 * 1024 * 1024,  /* one message between front and worker */
     MM_HEADER_LIST_MAX = 16 * 1024,        /* a header list, as RFC 9113 section 6.5.2 counts it */
     MM_CERT_DER_MAX = 8 * 1024,            /* one certificate or CSR */
+    MM_BUNDLE_MAX = 32 * 1024,             /* one device's Bundle; a chunk fits a gRPC message */
     MM_CHAIN_MAX = 4,                      /* certificates above a leaf */
     MM_ITEM_INLINE_MAX = 64 * 1024,        /* a profile's named item that travels in the stream */
     MM_ITEMS_MAX = 16,                     /* named items in a profile */

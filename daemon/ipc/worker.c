@@ -69,7 +69,7 @@ static int read_start(struct life *l, struct mm_errinfo *ei)
 }
 
 /* Answers may hold keys in clear ("plain" profiles), so they do not linger in the buffer. */
-static int send_answers(struct mm_worker *w, struct mm_errinfo *ei)
+int mm_worker_send(struct mm_worker *w, struct mm_errinfo *ei)
 {
     int r;
 
@@ -89,7 +89,7 @@ static int flush(const struct mm_worker_ops *ops, struct mm_worker *w, struct mm
 
     if (r < 0)
         return r;
-    return w->out.len > 0 ? send_answers(w, ei) : MM_OK;
+    return w->out.len > 0 ? mm_worker_send(w, ei) : MM_OK;
 }
 
 /* Does every job that has come in whole. */
@@ -190,7 +190,7 @@ static int start(const struct mm_worker_ops *ops, struct life *l, struct mm_erri
     r = mm_sandbox_enter(duty_of(ops, &l->worker), ei);
     if (r < 0)
         return r;
-    return send_answers(&l->worker, ei);
+    return mm_worker_send(&l->worker, ei);
 }
 
 static int exit_code(int r)
@@ -215,7 +215,7 @@ static void refuse(const struct mm_worker_ops *ops, struct life *l, const struct
 
     mm_buf_reset(&l->worker.out);
     ops->refuse(&l->worker, ei);
-    if (send_answers(&l->worker, &ignored) < 0)
+    if (mm_worker_send(&l->worker, &ignored) < 0)
         mm_log_error("refusal_not_sent", NULL, &ignored);
 }
 

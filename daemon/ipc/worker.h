@@ -50,6 +50,9 @@ struct mm_worker_ops {
 /* Appends one answer to w->out. */
 int mm_worker_reply(struct mm_worker *w, const ProtobufCMessage *message) MM_MUST_USE;
 
+/* Sends the answers that wait in w->out now: for a handle or flush that makes many big ones. */
+int mm_worker_send(struct mm_worker *w, struct mm_errinfo *ei) MM_MUST_USE;
+
 int mm_worker_main(const struct mm_worker_ops *ops);
 
 /* Lets the process do its duty's system calls and no others: unknown ones fail with EPERM and are

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Recorded devices: delivered again, and reported on. */
+#include "daemon/base/text.h"
+#include "daemon/store/message.h"
+#include "daemon/store/rows.h"
+
+static int fail_unknown(const ProtobufCBinaryData *uid, struct mm_errinfo *ei)
+{
+    char text[MM_UID_LEN + 1];
+
+    mm_uuid_format(uid->data, text);
+    return mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_DEVICE", "there is no device %s", text);
+}
+
+int mm_store_get_device(struct mm_store *s, const Mintmark__Internal__GetDevice *job,
+                        Mintmark__Internal__DeviceFound **ret_device, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__Internal__DeviceFound *device =
+        mm_message_new(&mintmark__internal__device_found__descriptor);
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_DEVICE_GET);
+    int r;
+
+    if (!device)
+        return mm_fail_memory(ei);
+    mm_sql_bind_blob(&q, job->uid.data, job->uid.len);
+    r = mm_sql_step(&q, ei);
+    if (r == 0)
+        return fail_unknown(&job->uid, ei);
+    if (r < 0)
+        return r;
+    device->bundle = mm_sql_dup_blob(&q, 0);
+    device->profile = mm_sql_dup_text(&q, 1);
+    device->state = (Mintmark__V1__DeviceState)mm_sql_int(&q, 2);
+    r = mm_sql_end(&q, ei);
+    if (r < 0)
+        return r;
+    *ret_device = MM_TAKE(device);
+    return MM_OK;
+}
+
+int mm_hw_serial_find(struct mm_store *s, int64_t profile, const char *hw_serial,
+                      int64_t *ret_request, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_DEVICE_BY_HW_SERIAL);
+    int r;
+
+    mm_sql_bind_int(&q, profile);
+    mm_sql_bind_text(&q, hw_serial);
+    r = mm_sql_step(&q, ei);
+    if (r == 1)
+        *ret_request = mm_sql_int(&q, 0);
+    return r;
+}
+
+int mm_hw_serial_fail(const char *hw_serial, struct mm_errinfo *ei)
+{
+    return mm_fail(ei, MM_ERR_EXISTS, "DUPLICATE_HW_SERIAL",
+                   "hardware serial number %s has an identity of this profile already", hw_serial);
+}
+
+/* Reporting. */
+
+static int find(struct mm_store *s, const ProtobufCBinaryData *uid, int64_t batch, int64_t *ret_row,
+                Mintmark__V1__DeviceState *ret_state, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_DEVICE_FIND);
+    int r;
+
+    mm_sql_bind_blob(&q, uid->data, uid->len);
+    r = mm_sql_step(&q, ei);
+    if (r < 0)
+        return r;
+    /* Another batch's device is as unknown as none: a station learns nothing of it. */
+    if (r == 0 || mm_sql_int(&q, 1) != batch)
+        return fail_unknown(uid, ei);
+    *ret_row = mm_sql_int(&q, 0);
+    *ret_state = (Mintmark__V1__DeviceState)mm_sql_int(&q, 2);
+    return MM_OK;
+}
+
+static int set_state(struct mm_store *s, int64_t row,
+                     const Mintmark__Internal__ReportDevices__Report *report, int64_t now_ms,
+                     struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_DEVICE_REPORT);
+
+    mm_sql_bind_int(&q, row);
+    mm_sql_bind_int(&q, report->state);
+    mm_sql_bind_text_or_null(&q, report->reason);
+    mm_sql_bind_int(&q, now_ms);
+    return mm_sql_run(&q, ei);
+}
+
+static int count_failure(struct mm_store *s, int64_t batch, const char *reason,
+                         struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_FAILURE_COUNT);
+
+    mm_sql_bind_int(&q, batch);
+    mm_sql_bind_text(&q, reason);
+    return mm_sql_run(&q, ei);
+}
+
+struct tally {
+    int64_t ok;
+    int64_t ko;
+};
+
+static int report_one(struct mm_store *s, int64_t batch, int64_t now_ms,
+                      const Mintmark__Internal__ReportDevices__Report *report, struct tally *tally,
+                      struct mm_errinfo *ei)
+{
+    Mintmark__V1__DeviceState state = MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_UNSPECIFIED;
+    char uid[MM_UID_LEN + 1];
+    int64_t row = 0;
+    int r = find(s, &report->uid, batch, &row, &state, ei);
+
+    if (r < 0 || state == report->state)
+        return r;
+    if (state != MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_ISSUED) {
+        mm_uuid_format(report->uid.data, uid);
+        return mm_fail(ei, MM_ERR_PRECONDITION, "ALREADY_REPORTED",
+                       "device %s was reported %s before", uid,
+                       state == MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_OK ? "OK" : "KO");
+    }
+    r = set_state(s, row, report, now_ms, ei);
+    if (r < 0)
+        return r;
+    if (report->state == MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_OK) {
+        tally->ok++;
+        return MM_OK;
+    }
+    tally->ko++;
+    return count_failure(s, batch, report->reason, ei);
+}
+
+static int add_tally(struct mm_store *s, int64_t batch, const struct tally *tally,
+                     Mintmark__V1__BatchCounts **ret_counts, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCH_REPORT);
+    int r;
+
+    mm_sql_bind_int(&q, batch);
+    mm_sql_bind_int(&q, tally->ok);
+    mm_sql_bind_int(&q, tally->ko);
+    r = mm_sql_step(&q, ei);
+    if (r >= 0)
+        r = mm_counts_take(&q, 0, ret_counts, ei);
+    if (r == MM_OK)
+        r = mm_sql_run(&q, ei);
+    return r;
+}
+
+static int report(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
+                  Mintmark__V1__BatchCounts **ret_counts, struct mm_errinfo *ei)
+{
+    struct tally tally = {0};
+    struct mm_batch_row batch;
+    int r = mm_batch_find(s, job->batch_uid, &batch, ei);
+
+    if (r == MM_OK)
+        r = mm_batch_check_open(&batch, job->batch_uid, ei);
+    for (size_t i = 0; r == MM_OK && i < job->n_reports; i++)
+        r = report_one(s, batch.row, job->now_ms, job->reports[i], &tally, ei);
+    return r < 0 ? r : add_tally(s, batch.row, &tally, ret_counts, ei);
+}
+
+int mm_store_report_devices(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
+                            Mintmark__V1__BatchCounts **ret_counts, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__V1__BatchCounts *counts = NULL;
+    int r = mm_sql_verb_begin(s, ei);
+
+    if (r < 0)
+        return r;
+    r = mm_sql_verb_finish(s, report(s, job, &counts, ei), ei);
+    if (r < 0)
+        return r;
+    *ret_counts = MM_TAKE(counts);
+    return MM_OK;
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/store/group.h"
+
+#include "daemon/base/clock.h"
+#include "daemon/ipc/channel.h"
+#include "daemon/store/message.h"
+
+int mm_group_add(struct mm_group *g, struct mm_bytes payload, struct mm_errinfo *ei)
+{
+    Mintmark__Internal__StoreJob *job;
+    const int r = mm_job_unpack(payload, &g->arena, &job, ei);
+
+    if (r < 0)
+        return r;
+    g->entries[g->n++] = (struct mm_group_entry){.job = job};
+    g->bytes += payload.len;
+    return MM_OK;
+}
+
+bool mm_group_full(const struct mm_group *g)
+{
+    return g->n == MM_GROUP_JOBS_MAX || g->bytes >= MM_GROUP_BYTES_MAX;
+}
+
+/* Fills the result's oneof; on failure the case may be set without its message. */
+static int do_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
+                   Mintmark__Internal__StoreResult *to, struct mm_errinfo *ei)
+{
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_ORDER:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_ORDER;
+        return mm_store_add_order(s, job->add_order, &to->order, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_ORDERS;
+        return mm_store_list_orders(s, job->list_orders, &to->orders, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_BATCH;
+        return mm_store_open_batch(s, job->open_batch, &to->batch, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_BATCH;
+        return mm_store_get_batch(s, job->get_batch, &to->batch, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_BATCHES:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_BATCHES;
+        return mm_store_list_batches(s, job->list_batches, &to->batches, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_FIND_REQUEST:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_REQUEST_FOUND;
+        return mm_store_find_request(s, job->find_request, &to->request_found, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_FETCH_REQUEST:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_FETCHED;
+        return mm_store_fetch_request(s, job->fetch_request, &to->fetched, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_RECORDED;
+        return mm_store_spend_and_record(s, job->spend_and_record, &to->recorded, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_DEVICE:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_DEVICE;
+        return mm_store_get_device(s, job->get_device, &to->device, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_DEVICES:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_COUNTS;
+        return mm_store_report_devices(s, job->report_devices, &to->counts, ei);
+    default: /* mm_job_check lets no other through */
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_REPORT;
+        return mm_store_release_batch(s, job->release_batch, &to->report, ei);
+    }
+}
+
+static int do_job(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
+                  Mintmark__Internal__StoreResult **ret_result, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__Internal__StoreResult *result =
+        mm_message_new(&mintmark__internal__store_result__descriptor);
+    int r;
+
+    if (!result)
+        return mm_fail_memory(ei);
+    if (job->deadline_mono_us && mm_clock_mono_us() >= job->deadline_mono_us)
+        return mm_fail(ei, MM_ERR_TIMEOUT, "DEADLINE_EXCEEDED",
+                       "the deadline passed before the store came to the job");
+    r = mm_job_check(job, ei);
+    if (r == MM_OK)
+        r = do_verb(s, job, result, ei);
+    if (r < 0)
+        return r;
+    *ret_result = MM_TAKE(result);
+    return MM_OK;
+}
+
+static void do_jobs(struct mm_group *g, struct mm_store *s, bool writing)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        struct mm_group_entry *e = &g->entries[i];
+
+        if (mm_job_writes(e->job) == writing)
+            (void)do_job(s, e->job, &e->result, &e->ei);
+    }
+}
+
+/* Nothing of the group's writing has happened: all its jobs say so, and why. */
+static void fail_writes(struct mm_group *g, const struct mm_errinfo *why)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        struct mm_group_entry *e = &g->entries[i];
+
+        if (!mm_job_writes(e->job))
+            continue;
+        mm_message_free(e->result);
+        e->result = NULL;
+        e->ei = *why;
+    }
+}
+
+static void write_group(struct mm_group *g, struct mm_store *s)
+{
+    struct mm_errinfo ei = {0};
+    size_t writes = 0;
+    int r;
+
+    for (size_t i = 0; i < g->n; i++)
+        writes += mm_job_writes(g->entries[i].job);
+    if (writes == 0)
+        return;
+    r = mm_store_begin(s, &ei);
+    if (r == MM_OK) {
+        do_jobs(g, s, true);
+        r = mm_store_commit(s, &ei);
+    }
+    if (r < 0)
+        fail_writes(g, &ei);
+}
+
+static int answer_entry(struct mm_group_entry *e, mm_group_answer_fn answer, void *user,
+                        struct mm_errinfo *ei)
+{
+    Mintmark__Internal__StoreResult refusal = MINTMARK__INTERNAL__STORE_RESULT__INIT;
+    Mintmark__Internal__Error error;
+
+    if (e->result) {
+        e->result->id = e->job->id;
+        return answer(user, e->result, ei);
+    }
+    mm_channel_error_to(&e->ei, &error);
+    refusal.id = e->job->id;
+    refusal.error = &error;
+    return answer(user, &refusal, ei);
+}
+
+static void clear(struct mm_group *g)
+{
+    for (size_t i = 0; i < g->n; i++)
+        mm_message_free(g->entries[i].result);
+    g->n = 0;
+    g->bytes = 0;
+}
+
+int mm_group_run(struct mm_group *g, struct mm_store *s, mm_group_answer_fn answer, void *user,
+                 struct mm_errinfo *ei)
+{
+    int r = MM_OK;
+
+    write_group(g, s);
+    do_jobs(g, s, false);
+    for (size_t i = 0; r == MM_OK && i < g->n; i++)
+        r = answer_entry(&g->entries[i], answer, user, ei);
+    clear(g);
+    mm_arena_reset(&g->arena);
+    return r;
+}
+
+void mm_group_done(struct mm_group *g)
+{
+    clear(g);
+    mm_arena_done(&g->arena);
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/store/job.h"
+
+#include "daemon/base/limits.h"
+#include "daemon/base/text.h"
+#include "proto/grpc/unpack.h"
+
+#include <string.h>
+
+enum { UID_BYTES = 16, DIGEST_BYTES = 32, SERIAL_BYTES_MAX = 20 };
+
+int mm_job_unpack(struct mm_bytes payload, struct mm_arena *arena,
+                  Mintmark__Internal__StoreJob **ret_job, struct mm_errinfo *ei)
+{
+    ProtobufCMessage *message;
+    const int r = mm_grpc_unpack(&mintmark__internal__store_job__descriptor, payload.data,
+                                 payload.len, arena, &message, ei);
+
+    if (r == MM_OK)
+        *ret_job = (Mintmark__Internal__StoreJob *)message;
+    return r;
+}
+
+/*
+ * The checks of one message read like its fields. The first that fails sticks, and the rest are
+ * passed over.
+ */
+struct check {
+    struct mm_errinfo *ei;
+    int r;
+};
+
+static bool wrong(struct check *c, const char *field, const char *want)
+{
+    c->r = mm_fail_field(c->ei, field, "%s is not %s", field, want);
+    return false;
+}
+
+static bool name(struct check *c, const char *field, const char *value)
+{
+    return c->r == MM_OK && (mm_name_valid(value, MM_NAME_MAX) || wrong(c, field, "a name"));
+}
+
+static bool uuid_text(struct check *c, const char *field, const char *value)
+{
+    uint8_t uuid[UID_BYTES];
+
+    return c->r == MM_OK && (mm_uuid_parse(value, uuid) == MM_OK || wrong(c, field, "a UUID"));
+}
+
+static bool bytes(struct check *c, const char *field, const ProtobufCBinaryData *value, size_t min,
+                  size_t max)
+{
+    return c->r == MM_OK &&
+           ((value->len >= min && value->len <= max) || wrong(c, field, "of the right length"));
+}
+
+static bool range(struct check *c, const char *field, uint64_t value, uint64_t min, uint64_t max)
+{
+    return c->r == MM_OK && ((value >= min && value <= max) || wrong(c, field, "in its range"));
+}
+
+static bool time_ms(struct check *c, const char *field, int64_t value)
+{
+    return c->r == MM_OK && (value >= 0 || wrong(c, field, "a time"));
+}
+
+static bool present(struct check *c, const char *field, const void *message)
+{
+    return c->r == MM_OK && (message || wrong(c, field, "there"));
+}
+
+/* Printable ASCII, as the API says. */
+static bool hw_serial(struct check *c, const char *field, const char *value, size_t min)
+{
+    size_t len = 0;
+
+    while (value[len] >= 0x20 && value[len] < 0x7f)
+        len++;
+    return c->r == MM_OK && ((!value[len] && len >= min && len <= MM_HW_SERIAL_MAX) ||
+                             wrong(c, field, "1 to 64 printable ASCII characters"));
+}
+
+static void check_order(struct check *c, const Mintmark__V1__Order *o)
+{
+    if (!present(c, "order", o))
+        return;
+    name(c, "order_id", o->order_id);
+    name(c, "profile", o->profile);
+    range(c, "quantity", o->quantity, 1, MM_ORDER_QUANTITY_MAX);
+    time_ms(c, "not_before_time_ms", o->not_before_time_ms);
+    if (c->r == MM_OK && o->not_after_time_ms <= o->not_before_time_ms)
+        wrong(c, "not_after_time_ms", "after not_before_time_ms");
+    time_ms(c, "added_time_ms", o->added_time_ms);
+    name(c, "added_by", o->added_by);
+}
+
+static void check_batch(struct check *c, const Mintmark__V1__Batch *b)
+{
+    if (!present(c, "batch", b))
+        return;
+    uuid_text(c, "batch_uid", b->batch_uid);
+    name(c, "name", b->name);
+    name(c, "profile", b->profile);
+    name(c, "device_type", b->device_type);
+    range(c, "quantity", b->quantity, 1, MM_BATCH_QUANTITY_MAX);
+    range(c, "heads", b->heads, 1, MM_HEADS_MAX);
+    name(c, "order_id", b->order_id);
+    name(c, "station", b->station);
+    time_ms(c, "opened_time_ms", b->opened_time_ms);
+}
+
+static void check_find(struct check *c, const Mintmark__Internal__FindRequest *f)
+{
+    name(c, "station", f->station);
+    name(c, "request_id", f->request_id);
+    bytes(c, "digest", &f->digest, DIGEST_BYTES, DIGEST_BYTES);
+    range(c, "hw_serials", f->n_hw_serials, 0, MM_PROVISION_MAX);
+    if (f->n_hw_serials > 0)
+        uuid_text(c, "batch_uid", f->batch_uid);
+    for (size_t i = 0; c->r == MM_OK && i < f->n_hw_serials; i++)
+        hw_serial(c, "hw_serials", f->hw_serials[i], 1);
+}
+
+static void check_fetch(struct check *c, const Mintmark__Internal__FetchRequest *f)
+{
+    name(c, "station", f->station);
+    name(c, "request_id", f->request_id);
+    range(c, "after_row", f->after_row, 0, INT64_MAX);
+    range(c, "limit", f->limit, 1, MM_CHUNK_DEVICES);
+}
+
+static void check_device(struct check *c, const Mintmark__Internal__DeviceRecord *d)
+{
+    bytes(c, "devices.bundle", &d->bundle, 1, MM_BUNDLE_MAX);
+    bytes(c, "devices.uid", &d->uid, UID_BYTES, UID_BYTES);
+    range(c, "devices.number", d->number, 1, INT64_MAX - 1);
+    hw_serial(c, "devices.hw_serial", d->hw_serial, 0);
+    bytes(c, "devices.spki_sha256", &d->spki_sha256, DIGEST_BYTES, DIGEST_BYTES);
+    bytes(c, "devices.serial", &d->serial, 0, SERIAL_BYTES_MAX);
+}
+
+static void check_spend(struct check *c, const Mintmark__Internal__SpendAndRecord *s)
+{
+    uuid_text(c, "batch_uid", s->batch_uid);
+    name(c, "station", s->station);
+    name(c, "request_id", s->request_id);
+    bytes(c, "digest", &s->digest, DIGEST_BYTES, DIGEST_BYTES);
+    range(c, "request_count", s->request_count, 1, MM_PROVISION_MAX);
+    time_ms(c, "now_ms", s->now_ms);
+    range(c, "devices", s->n_devices, 1, MM_CHUNK_DEVICES);
+    for (size_t i = 0; c->r == MM_OK && i < s->n_devices; i++)
+        check_device(c, s->devices[i]);
+}
+
+static void check_report(struct check *c, const Mintmark__Internal__ReportDevices__Report *report)
+{
+    const size_t reason_len = strlen(report->reason);
+
+    bytes(c, "devices.device_uid", &report->uid, UID_BYTES, UID_BYTES);
+    if (report->state == MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_OK)
+        range(c, "devices.reason", reason_len, 0, 0);
+    else if (report->state == MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_KO)
+        range(c, "devices.reason", reason_len, 1, MM_REASON_TEXT_MAX);
+    else if (c->r == MM_OK)
+        wrong(c, "devices.state", "OK or KO");
+}
+
+static void check_reports(struct check *c, const Mintmark__Internal__ReportDevices *r)
+{
+    uuid_text(c, "batch_uid", r->batch_uid);
+    name(c, "station", r->station);
+    time_ms(c, "now_ms", r->now_ms);
+    range(c, "devices", r->n_reports, 1, MM_REPORT_MAX);
+    for (size_t i = 0; c->r == MM_OK && i < r->n_reports; i++)
+        check_report(c, r->reports[i]);
+}
+
+static void check_release(struct check *c, const Mintmark__Internal__ReleaseBatch *r)
+{
+    uuid_text(c, "batch_uid", r->batch_uid);
+    name(c, "station", r->station);
+    time_ms(c, "now_ms", r->now_ms);
+}
+
+int mm_job_check(const Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
+{
+    struct check c = {.ei = ei};
+
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_ORDER:
+        check_order(&c, job->add_order->order);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH:
+        check_batch(&c, job->open_batch->batch);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH:
+        uuid_text(&c, "batch_uid", job->get_batch->batch_uid);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_BATCHES:
+        break; /* by page.c */
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_FIND_REQUEST:
+        check_find(&c, job->find_request);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_FETCH_REQUEST:
+        check_fetch(&c, job->fetch_request);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD:
+        check_spend(&c, job->spend_and_record);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_DEVICE:
+        bytes(&c, "device_uid", &job->get_device->uid, UID_BYTES, UID_BYTES);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_DEVICES:
+        check_reports(&c, job->report_devices);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH:
+        check_release(&c, job->release_batch);
+        break;
+    default:
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "UNKNOWN_JOB", "the store does not know job %d",
+                       (int)job->job_case);
+    }
+    return c.r;
+}
+
+bool mm_job_writes(const Mintmark__Internal__StoreJob *job)
+{
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_ORDER:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_DEVICES:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH:
+        return true;
+    default:
+        return false;
+    }
+}

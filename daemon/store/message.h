@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Messages built on the heap as protobuf-c's unpack would, for its free_unpacked. */
+#pragma once
+
+#include "daemon/base/macros.h"
+
+#include <protobuf-c/protobuf-c.h>
+
+/* A message with nothing set; NULL when out of memory. */
+void *mm_message_new(const ProtobufCMessageDescriptor *descriptor);
+/* Frees a message and all that it holds; NULL is fine. */
+void mm_message_free(void *message);
+
+MM_UNUSED static inline void mm_message_free_p(void *p)
+{
+    mm_message_free(*(void **)p);
+}
+#define MM_MESSAGE_CLEANUP MM_CLEANUP(mm_message_free_p)
+
+/* The array of a repeated field of n pointers or structs, moved so that one more fits; NULL when
+ * out of memory, and then it is where it was. Only for arrays that grow by this from n = 0. */
+void *mm_message_room(void *array, size_t n, size_t item_size) MM_MUST_USE;

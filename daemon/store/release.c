@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Closing a batch for good, with its account. */
+#include "daemon/store/message.h"
+#include "daemon/store/rows.h"
+
+static int close_batch(struct mm_store *s, int64_t row, int64_t now_ms, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCH_RELEASE);
+
+    mm_sql_bind_int(&q, row);
+    mm_sql_bind_int(&q, now_ms);
+    return mm_sql_run(&q, ei);
+}
+
+static int add_failure(struct mm_sql *q, Mintmark__V1__ProductionReport *report,
+                       struct mm_errinfo *ei)
+{
+    Mintmark__V1__FailureCount **room =
+        mm_message_room(report->failures, report->n_failures, sizeof(*room));
+    Mintmark__V1__FailureCount *f;
+
+    if (!room)
+        return mm_fail_memory(ei);
+    report->failures = room;
+    f = mm_message_new(&mintmark__v1__failure_count__descriptor);
+    if (!f)
+        return mm_fail_memory(ei);
+    room[report->n_failures++] = f;
+    f->reason = mm_sql_dup_text(q, 0);
+    f->devices = mm_sql_uint(q, 1);
+    return mm_sql_end(q, ei);
+}
+
+static int report_failures(struct mm_store *s, int64_t row, Mintmark__V1__ProductionReport *report,
+                           struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_FAILURES);
+    int r;
+
+    mm_sql_bind_int(&q, row);
+    mm_sql_bind_int(&q, MM_REPORT_FAILURES_MAX);
+    while ((r = mm_sql_step(&q, ei)) > 0) {
+        r = add_failure(&q, report, ei);
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
+static int report_account(struct mm_store *s, int64_t row, Mintmark__V1__ProductionReport *report,
+                          struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCH_ACCOUNT);
+    int r;
+
+    mm_sql_bind_int(&q, row);
+    r = mm_sql_step(&q, ei);
+    if (r < 0)
+        return r;
+    report->order_quantity = mm_sql_uint(&q, 0);
+    report->order_used = mm_sql_uint(&q, 1);
+    report->first_issued_time_ms = mm_sql_int(&q, 2);
+    report->last_issued_time_ms = mm_sql_int(&q, 3);
+    return mm_sql_end(&q, ei);
+}
+
+static int release(struct mm_store *s, const Mintmark__Internal__ReleaseBatch *job,
+                   Mintmark__V1__ProductionReport **ret_report, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__V1__ProductionReport *report =
+        mm_message_new(&mintmark__v1__production_report__descriptor);
+    struct mm_batch_row batch;
+    int r = mm_batch_find(s, job->batch_uid, &batch, ei);
+
+    if (r == MM_OK)
+        r = mm_batch_check_open(&batch, job->batch_uid, ei);
+    if (r == MM_OK && !report)
+        r = mm_fail_memory(ei);
+    if (r == MM_OK)
+        r = close_batch(s, batch.row, job->now_ms, ei);
+    if (r == MM_OK)
+        r = mm_batch_get(s, job->batch_uid, &report->batch, ei);
+    if (r == MM_OK)
+        r = report_failures(s, batch.row, report, ei);
+    if (r == MM_OK)
+        r = report_account(s, batch.row, report, ei);
+    if (r == MM_OK)
+        *ret_report = MM_TAKE(report);
+    return r;
+}
+
+int mm_store_release_batch(struct mm_store *s, const Mintmark__Internal__ReleaseBatch *job,
+                           Mintmark__V1__ProductionReport **ret_report, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__V1__ProductionReport *report = NULL;
+    int r = mm_sql_verb_begin(s, ei);
+
+    if (r < 0)
+        return r;
+    r = mm_sql_verb_finish(s, release(s, job, &report, ei), ei);
+    if (r < 0)
+        return r;
+    *ret_report = MM_TAKE(report);
+    return MM_OK;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The transaction that everything rests on: spend units of an order, and record their devices. */
+#include "daemon/base/text.h"
+#include "daemon/store/message.h"
+#include "daemon/store/rows.h"
+
+/* Makes the request's row, with nothing recorded. */
+static int add_request(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
+                       int64_t batch, struct mm_request_row *ret_request, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REQUEST_ADD);
+    int r;
+
+    mm_sql_bind_text(&q, job->station);
+    mm_sql_bind_text(&q, job->request_id);
+    mm_sql_bind_int(&q, batch);
+    mm_sql_bind_blob(&q, job->digest.data, job->digest.len);
+    mm_sql_bind_uint(&q, job->request_count);
+    r = mm_sql_run(&q, ei);
+    if (r < 0)
+        return r;
+    *ret_request = (struct mm_request_row){
+        .row = sqlite3_last_insert_rowid(s->db), .batch = batch, .count = job->request_count};
+    return MM_OK;
+}
+
+static int count_recorded(struct mm_store *s, const struct mm_request_row *request, size_t n,
+                          struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REQUEST_RECORD);
+
+    mm_sql_bind_int(&q, request->row);
+    mm_sql_bind_uint(&q, n);
+    return mm_sql_run(&q, ei);
+}
+
+/* Counts the devices under their request, which the first of them makes. */
+static int enter_request(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
+                         int64_t batch, struct mm_request_row *ret_request, struct mm_errinfo *ei)
+{
+    struct mm_request_row request = {0};
+    int r = mm_request_find(s, job->station, job->request_id, &job->digest, &request, ei);
+
+    if (r == 1 && (request.batch != batch || request.count != job->request_count))
+        return mm_request_fail_reused(job->request_id, ei);
+    if (r == 0)
+        r = add_request(s, job, batch, &request, ei);
+    if (r < 0)
+        return r;
+    if (request.count - request.recorded < job->n_devices)
+        return mm_fail(ei, MM_ERR_PRECONDITION, "REQUEST_COMPLETE",
+                       "request %s asked for %llu devices and has %llu; %zu more are too many",
+                       job->request_id, (unsigned long long)request.count,
+                       (unsigned long long)request.recorded, job->n_devices);
+    r = count_recorded(s, &request, job->n_devices, ei);
+    if (r == MM_OK)
+        *ret_request = request;
+    return r;
+}
+
+static int spend_order(struct mm_store *s, const struct mm_order_row *order, size_t n,
+                       uint64_t *ret_used, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ORDER_SPEND);
+    int r;
+
+    mm_sql_bind_int(&q, order->row);
+    mm_sql_bind_uint(&q, n);
+    r = mm_sql_step(&q, ei);
+    if (r == 0)
+        return mm_order_fail_quota(order, n, ei);
+    if (r < 0)
+        return r;
+    *ret_used = mm_sql_uint(&q, 0);
+    return mm_sql_run(&q, ei);
+}
+
+static int issue_in_batch(struct mm_store *s, const struct mm_batch_row *batch, size_t n,
+                          int64_t now_ms, uint64_t *ret_issued, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCH_ISSUE);
+    int r;
+
+    mm_sql_bind_int(&q, batch->row);
+    mm_sql_bind_uint(&q, n);
+    mm_sql_bind_int(&q, now_ms);
+    r = mm_sql_step(&q, ei);
+    if (r == 0)
+        return mm_fail(ei, MM_ERR_EXHAUSTED, "BATCH_FULL", "the batch has room for %llu, not %zu",
+                       (unsigned long long)(batch->quantity - batch->issued), n);
+    if (r < 0)
+        return r;
+    *ret_issued = mm_sql_uint(&q, 0);
+    return mm_sql_run(&q, ei);
+}
+
+/* A UNIQUE constraint refused the device: says which one, and by what. */
+static int fail_duplicate(struct mm_store *s, int64_t profile,
+                          const Mintmark__Internal__DeviceRecord *device, struct mm_errinfo *ei)
+{
+    char uid[MM_UID_LEN + 1];
+    int64_t request;
+    const int r = mm_hw_serial_find(s, profile, device->hw_serial, &request, ei);
+
+    if (r < 0)
+        return r;
+    if (r == 1)
+        return mm_hw_serial_fail(device->hw_serial, ei);
+    mm_uuid_format(device->uid.data, uid);
+    return mm_fail(ei, MM_ERR_EXISTS, "DUPLICATE_DEVICE", "device %s is recorded already", uid);
+}
+
+static int insert_devices(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
+                          int64_t request, int64_t profile, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_DEVICE_ADD);
+    int r = MM_OK;
+
+    mm_sql_bind_int(&q, request);
+    mm_sql_bind_int(&q, profile);
+    for (size_t i = 0; r == MM_OK && i < job->n_devices; i++) {
+        const Mintmark__Internal__DeviceRecord *d = job->devices[i];
+
+        mm_sql_bind_blob(&q, d->uid.data, d->uid.len);
+        mm_sql_bind_uint(&q, d->number);
+        mm_sql_bind_text_or_null(&q, d->hw_serial);
+        mm_sql_bind_blob(&q, d->spki_sha256.data, d->spki_sha256.len);
+        mm_sql_bind_blob_or_null(&q, d->serial.data, d->serial.len);
+        mm_sql_bind_blob(&q, d->bundle.data, d->bundle.len);
+        r = mm_sql_run(&q, ei);
+        if (q.rc == SQLITE_CONSTRAINT_UNIQUE)
+            return fail_duplicate(s, profile, d, ei);
+        mm_sql_again(&q, 2);
+    }
+    return r;
+}
+
+/* After a restart the front numbers on from here. */
+static int advance_number(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
+                          int64_t profile, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_PROFILE_ADVANCE);
+    uint64_t next = 0;
+
+    for (size_t i = 0; i < job->n_devices; i++) {
+        if (job->devices[i]->number >= next)
+            next = job->devices[i]->number + 1;
+    }
+    mm_sql_bind_int(&q, profile);
+    mm_sql_bind_uint(&q, next);
+    return mm_sql_run(&q, ei);
+}
+
+static int spend_and_record(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
+                            Mintmark__Internal__Recorded *ret_recorded, struct mm_errinfo *ei)
+{
+    struct mm_batch_row batch;
+    struct mm_request_row request = {0};
+    int r = mm_batch_find(s, job->batch_uid, &batch, ei);
+
+    if (r == MM_OK)
+        r = enter_request(s, job, batch.row, &request, ei);
+    if (r == MM_OK)
+        r = mm_batch_check_open(&batch, job->batch_uid, ei);
+    if (r == MM_OK)
+        r = mm_order_check_time(&batch.order, job->now_ms, ei);
+    if (r == MM_OK)
+        r = spend_order(s, &batch.order, job->n_devices, &ret_recorded->order_used, ei);
+    if (r == MM_OK)
+        r = issue_in_batch(s, &batch, job->n_devices, job->now_ms, &ret_recorded->batch_issued, ei);
+    if (r == MM_OK)
+        r = insert_devices(s, job, request.row, batch.order.profile, ei);
+    if (r == MM_OK)
+        r = advance_number(s, job, batch.order.profile, ei);
+    return r;
+}
+
+int mm_store_spend_and_record(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
+                              Mintmark__Internal__Recorded **ret_recorded, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__Internal__Recorded *recorded =
+        mm_message_new(&mintmark__internal__recorded__descriptor);
+    int r;
+
+    if (!recorded)
+        return mm_fail_memory(ei);
+    r = mm_sql_verb_begin(s, ei);
+    if (r < 0)
+        return r;
+    r = mm_sql_verb_finish(s, spend_and_record(s, job, recorded, ei), ei);
+    if (r < 0)
+        return r;
+    *ret_recorded = MM_TAKE(recorded);
+    return MM_OK;
+}

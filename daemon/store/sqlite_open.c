@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening and closing the database, and the settings that its promises rest on. */
+#include "daemon/store/sqlite.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* SQLite would make the file with the umask's mode; it holds whatever is delivered, and where a
+ * profile says "plain" that includes private keys. The WAL takes the file's mode. */
+static int create_file(const char *path, struct mm_errinfo *ei)
+{
+    MM_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return mm_fail_errno(ei, errno, "cannot open the database");
+    if (!S_ISREG(st.st_mode))
+        return mm_fail(ei, MM_ERR_INVALID, "NOT_A_FILE", "not a regular file");
+    if (st.st_mode & (S_IRWXG | S_IRWXO))
+        return mm_fail(ei, MM_ERR_PERMISSION, "STORE_PERMISSIONS",
+                       "mode %04o lets others in; want 0600", (unsigned)st.st_mode & 07777);
+    return MM_OK;
+}
+
+static int connect_file(struct mm_store *s, const char *path, struct mm_errinfo *ei)
+{
+    static const struct {
+        int option;
+        int value;
+    } options[] = {
+        {SQLITE_DBCONFIG_DEFENSIVE, 1},   {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+        {SQLITE_DBCONFIG_ENABLE_FKEY, 1}, {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
+        {SQLITE_DBCONFIG_ENABLE_VIEW, 0}, {SQLITE_DBCONFIG_DQS_DML, 0},
+        {SQLITE_DBCONFIG_DQS_DDL, 0},
+    };
+    int rc = sqlite3_open_v2(
+        path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+
+    if (rc != SQLITE_OK)
+        return mm_sql_fail(s, rc, ei);
+    for (size_t i = 0; i < MM_ARRAY_SIZE(options); i++) {
+        int now = -1;
+
+        rc = sqlite3_db_config(s->db, options[i].option, options[i].value, &now);
+        if (rc != SQLITE_OK || now != options[i].value)
+            return mm_fail(ei, MM_ERR_INTERNAL, "STORE_ERROR",
+                           "this SQLite (%s) does not take option %d", sqlite3_libversion(),
+                           options[i].option);
+    }
+    (void)sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 0);
+    (void)sqlite3_limit(s->db, SQLITE_LIMIT_LENGTH, MM_IPC_MESSAGE_MAX);
+    (void)sqlite3_busy_timeout(s->db, 2000);
+    return MM_OK;
+}
+
+/*
+ * Exclusive: from the first read on the file is locked until it is closed, so a second store fails
+ * at once instead of meeting the first one's writes, and the WAL's index stands in this process's
+ * memory. The lock is the kernel's, and dies with the process.
+ */
+static const char settings_before[] = "PRAGMA locking_mode = EXCLUSIVE;"
+                                      "PRAGMA temp_store = MEMORY;"
+                                      "PRAGMA mmap_size = 0;"
+                                      "PRAGMA cell_size_check = ON;";
+static const char settings_after[] = "PRAGMA synchronous = FULL;"
+                                     "PRAGMA cache_size = -8192;"
+                                     "PRAGMA wal_autocheckpoint = 1000;"
+                                     "PRAGMA journal_size_limit = 67108864;";
+
+/* What our promises rest on, read back: SQLite ignores a PRAGMA that it does not know or like. */
+static int verify_settings(struct mm_store *s, struct mm_errinfo *ei)
+{
+    static const struct {
+        const char *sql;
+        int64_t want;
+    } settings[] = {
+        {"PRAGMA synchronous", 2},
+        {"PRAGMA foreign_keys", 1},
+        {"PRAGMA trusted_schema", 0},
+        {"SELECT journal_mode = 'wal' FROM pragma_journal_mode", 1},
+        {"SELECT locking_mode = 'exclusive' FROM pragma_locking_mode", 1},
+    };
+    int64_t value;
+    int r;
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(settings); i++) {
+        r = mm_sql_get_int(s, settings[i].sql, &value, ei);
+        if (r < 0)
+            return r;
+        if (value != settings[i].want)
+            return mm_fail(ei, MM_ERR_UNAVAILABLE, "STORE_SETTING",
+                           "SQLite does not take a setting: %s is %lld", settings[i].sql,
+                           (long long)value);
+    }
+    return MM_OK;
+}
+
+static int prepare_all(struct mm_store *s, struct mm_errinfo *ei)
+{
+    for (int i = 0; i < MM_SQL_COUNT; i++) {
+        const int rc = sqlite3_prepare_v3(s->db, mm_sql_text[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                          &s->statements[i], NULL);
+
+        if (rc != SQLITE_OK) {
+            mm_sql_fail(s, rc, ei);
+            return mm_err_prefix(ei, "%s", mm_sql_text[i]);
+        }
+    }
+    return MM_OK;
+}
+
+static int set_up(struct mm_store *s, const char *path, struct mm_errinfo *ei)
+{
+    int r = create_file(path, ei);
+
+    if (r == MM_OK)
+        r = connect_file(s, path, ei);
+    if (r == MM_OK)
+        r = mm_sql_exec(s, settings_before, ei);
+    if (r == MM_OK)
+        r = mm_sql_migrate(s, ei);
+    if (r == MM_OK)
+        r = mm_sql_exec(s, settings_after, ei);
+    if (r == MM_OK)
+        r = verify_settings(s, ei);
+    if (r == MM_OK)
+        r = mm_sql_check(s, ei);
+    if (r == MM_OK)
+        r = prepare_all(s, ei);
+    return r;
+}
+
+int mm_store_open(const char *path, struct mm_store **ret_store, struct mm_errinfo *ei)
+{
+    MM_STORE_CLEANUP struct mm_store *s = calloc(1, sizeof(*s));
+    int r;
+
+    if (!s)
+        return mm_fail_memory(ei);
+    r = set_up(s, path, ei);
+    if (r < 0)
+        return mm_err_prefix(ei, "%s", path);
+    *ret_store = MM_TAKE(s);
+    return MM_OK;
+}
+
+void mm_store_free(struct mm_store *s)
+{
+    if (!s)
+        return;
+    for (int i = 0; i < MM_SQL_COUNT; i++)
+        sqlite3_finalize(s->statements[i]);
+    (void)sqlite3_close(s->db);
+    free(s);
+}

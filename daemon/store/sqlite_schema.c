@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The schema, version by version, and the checks of a database that is opened. Figures behind its
+ * shape: docs/adr/0002-sqlite-schema.md.
+ */
+#include "daemon/store/sqlite.h"
+
+#include <string.h>
+
+/* "MMst": who made the file (PRAGMA application_id). */
+enum { APPLICATION_ID = 0x4d4d7374 };
+
+/*
+ * Rows are never deleted, so rows of devices are numbered from 1 without gaps: max(row) is their
+ * count, which the check at start compares with the counters.
+ *
+ * The counters stand in the rows of orders, batches and requests, and change in the transaction
+ * that changes what they count; the CHECKs are a second wall behind the conditions of the UPDATEs.
+ * uid is a UUID version 7: its index grows at its end.
+ */
+static const char version_1[] =
+    "CREATE TABLE profiles ("
+    " row INTEGER PRIMARY KEY,"
+    " name TEXT NOT NULL UNIQUE,"
+    " next_number INTEGER NOT NULL DEFAULT 1 CHECK (next_number >= 1)"
+    ") STRICT;"
+
+    "CREATE TABLE orders ("
+    " row INTEGER PRIMARY KEY,"
+    " order_id TEXT NOT NULL UNIQUE,"
+    " profile INTEGER NOT NULL REFERENCES profiles (row),"
+    " quantity INTEGER NOT NULL CHECK (quantity >= 1),"
+    " used INTEGER NOT NULL DEFAULT 0 CHECK (used BETWEEN 0 AND quantity),"
+    " not_before_ms INTEGER NOT NULL,"
+    " not_after_ms INTEGER NOT NULL CHECK (not_after_ms > not_before_ms),"
+    " added_ms INTEGER NOT NULL,"
+    " added_by TEXT NOT NULL"
+    ") STRICT;"
+
+    /* state: mintmark.v1.BatchState. */
+    "CREATE TABLE batches ("
+    " row INTEGER PRIMARY KEY,"
+    " uid BLOB NOT NULL UNIQUE CHECK (length(uid) = 16),"
+    " name TEXT NOT NULL,"
+    " device_type TEXT NOT NULL,"
+    " quantity INTEGER NOT NULL CHECK (quantity >= 1),"
+    " heads INTEGER NOT NULL CHECK (heads >= 1),"
+    " order_row INTEGER NOT NULL REFERENCES orders (row),"
+    " state INTEGER NOT NULL DEFAULT 1 CHECK (state IN (1, 2)),"
+    " station TEXT NOT NULL,"
+    " opened_ms INTEGER NOT NULL,"
+    " released_ms INTEGER NOT NULL DEFAULT 0,"
+    " first_issued_ms INTEGER NOT NULL DEFAULT 0,"
+    " last_issued_ms INTEGER NOT NULL DEFAULT 0,"
+    " issued INTEGER NOT NULL DEFAULT 0 CHECK (issued BETWEEN 0 AND quantity),"
+    " ok INTEGER NOT NULL DEFAULT 0 CHECK (ok >= 0),"
+    " ko INTEGER NOT NULL DEFAULT 0 CHECK (ko >= 0),"
+    " CHECK (ok + ko <= issued)"
+    ") STRICT;"
+    "CREATE INDEX batches_open ON batches (row) WHERE state = 1;"
+
+    /* KO devices by reason, so that a release need not read the batch's devices. */
+    "CREATE TABLE failures ("
+    " batch INTEGER NOT NULL REFERENCES batches (row),"
+    " reason TEXT NOT NULL,"
+    " devices INTEGER NOT NULL CHECK (devices >= 1),"
+    " PRIMARY KEY (batch, reason)"
+    ") STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE requests ("
+    " row INTEGER PRIMARY KEY,"
+    " station TEXT NOT NULL,"
+    " request_id TEXT NOT NULL,"
+    " batch INTEGER NOT NULL REFERENCES batches (row),"
+    " digest BLOB NOT NULL CHECK (length(digest) = 32),"
+    " count INTEGER NOT NULL CHECK (count >= 1),"
+    " recorded INTEGER NOT NULL DEFAULT 0 CHECK (recorded BETWEEN 0 AND count),"
+    " UNIQUE (request_id, station)"
+    ") STRICT;"
+
+    /* state: mintmark.v1.DeviceState; 3 is KO, whose hardware serial number may come again. */
+    "CREATE TABLE devices ("
+    " row INTEGER PRIMARY KEY,"
+    " request INTEGER NOT NULL REFERENCES requests (row),"
+    " profile INTEGER NOT NULL REFERENCES profiles (row),"
+    " uid BLOB NOT NULL UNIQUE CHECK (length(uid) = 16),"
+    " state INTEGER NOT NULL DEFAULT 1 CHECK (state IN (1, 2, 3)),"
+    " number INTEGER NOT NULL CHECK (number >= 1),"
+    " hw_serial TEXT,"
+    " reported_ms INTEGER,"
+    " reason TEXT,"
+    " spki_sha256 BLOB NOT NULL CHECK (length(spki_sha256) = 32),"
+    " serial BLOB,"
+    " bundle BLOB NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX devices_request ON devices (request);"
+    "CREATE UNIQUE INDEX devices_hw_serial ON devices (profile, hw_serial)"
+    " WHERE hw_serial IS NOT NULL AND state <> 3;";
+
+/* migrations[v] brings a database of version v to v + 1. */
+static const char *const migrations[] = {version_1};
+enum { VERSION = MM_ARRAY_SIZE(migrations) };
+
+static int read_identity(struct mm_store *s, int64_t *ret_version, bool *ret_ours, bool *ret_empty,
+                         struct mm_errinfo *ei)
+{
+    int64_t id, version, objects;
+    int r = mm_sql_get_int(s, "PRAGMA application_id", &id, ei);
+
+    if (r == MM_OK)
+        r = mm_sql_get_int(s, "PRAGMA user_version", &version, ei);
+    if (r == MM_OK)
+        r = mm_sql_get_int(s, "SELECT count(*) FROM sqlite_schema", &objects, ei);
+    if (r < 0)
+        return r;
+    *ret_version = version;
+    *ret_ours = id == APPLICATION_ID;
+    *ret_empty = id == 0 && version == 0 && objects == 0;
+    return MM_OK;
+}
+
+static int migrate_from(struct mm_store *s, int64_t version, struct mm_errinfo *ei)
+{
+    char identity[80];
+    int r = mm_sql_exec(s, "BEGIN IMMEDIATE", ei);
+
+    for (; r == MM_OK && version < VERSION; version++)
+        r = mm_sql_exec(s, migrations[version], ei);
+    sqlite3_snprintf(sizeof(identity), identity,
+                     "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID,
+                     VERSION);
+    if (r == MM_OK)
+        r = mm_sql_exec(s, identity, ei);
+    if (r == MM_OK)
+        r = mm_sql_exec(s, "COMMIT", ei);
+    return r;
+}
+
+int mm_sql_migrate(struct mm_store *s, struct mm_errinfo *ei)
+{
+    int64_t version;
+    bool ours, empty;
+    int r = read_identity(s, &version, &ours, &empty, ei);
+
+    if (r < 0)
+        return r;
+    if (!ours && !empty)
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "STORE_FOREIGN", "is another program's database");
+    if (version > VERSION)
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "STORE_TOO_NEW",
+                       "database is of version %lld, this program knows %d", (long long)version,
+                       VERSION);
+    if (version < 0 || (ours && version == 0))
+        return mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT", "schema version %lld cannot be",
+                       (long long)version);
+    /* Only now, so that what is refused is left as it was. Once set it stays in the file. */
+    if (empty)
+        r = mm_sql_exec(s, "PRAGMA page_size = 8192", ei);
+    if (r == MM_OK)
+        r = mm_sql_exec(s, "PRAGMA journal_mode = WAL", ei);
+    if (r == MM_OK && version < VERSION)
+        r = migrate_from(s, version, ei);
+    return r;
+}
+
+/* One quick_check of a table and its indexes; "ok" is all that a sound one says. */
+static int check_table(struct mm_store *s, const char *table, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = {0};
+    char sql[64];
+    const char *said;
+    int r;
+
+    sqlite3_snprintf(sizeof(sql), sql, "PRAGMA quick_check('%s')", table);
+    q = mm_sql_prepare(s, sql);
+    r = mm_sql_step(&q, ei);
+    if (r < 0)
+        return r;
+    said = r ? (const char *)sqlite3_column_text(q.stmt, 0) : NULL;
+    if (!said || strcmp(said, "ok") != 0)
+        return mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT", "table %s: %s", table,
+                       said ? said : "cannot be checked");
+    return MM_OK;
+}
+
+int mm_sql_check(struct mm_store *s, struct mm_errinfo *ei)
+{
+    /* Each counts what does not add up. The devices themselves may be millions: their number
+     * comes from the end of the table. */
+    static const struct {
+        const char *sql;
+        const char *text;
+    } sums[] = {
+        {"SELECT count(*) FROM orders o LEFT JOIN"
+         " (SELECT order_row, sum(issued) AS issued FROM batches GROUP BY order_row) b"
+         " ON b.order_row = o.row WHERE o.used <> coalesce(b.issued, 0)",
+         "units spent of an order are not those of its batches"},
+        {"SELECT (SELECT coalesce(sum(used), 0) FROM orders) <>"
+         " (SELECT coalesce(max(row), 0) FROM devices)",
+         "units spent are not the devices recorded"},
+    };
+    static const char *const tables[] = {"profiles", "orders", "batches"};
+    int64_t wrong;
+    int r = MM_OK;
+
+    for (size_t i = 0; r == MM_OK && i < MM_ARRAY_SIZE(tables); i++)
+        r = check_table(s, tables[i], ei);
+    for (size_t i = 0; r == MM_OK && i < MM_ARRAY_SIZE(sums); i++) {
+        r = mm_sql_get_int(s, sums[i].sql, &wrong, ei);
+        if (r == MM_OK && wrong)
+            r = mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT", "%s", sums[i].text);
+    }
+    return r;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every statement that the store runs once it is open. The schema is in sqlite_schema.c. */
+#include "daemon/store/sqlite.h"
+
+/* The columns of mm_order_append and mm_batch_append, in the order in which those read them. */
+#define ORDER_COLUMNS                                                                              \
+    "SELECT o.row, o.order_id, p.name, o.quantity, o.used, o.not_before_ms, o.not_after_ms,"       \
+    " o.added_ms, o.added_by FROM orders o JOIN profiles p ON p.row = o.profile "
+#define BATCH_COLUMNS                                                                              \
+    "SELECT b.row, b.uid, b.name, p.name, b.device_type, b.quantity, b.heads, o.order_id,"         \
+    " b.state, b.station, b.opened_ms, b.released_ms, b.issued, b.ok, b.ko"                        \
+    " FROM batches b JOIN orders o ON o.row = b.order_row JOIN profiles p ON p.row = o.profile "
+
+const char *const mm_sql_text[MM_SQL_COUNT] = {
+    [MM_SQL_BEGIN] = "BEGIN IMMEDIATE",
+    [MM_SQL_COMMIT] = "COMMIT",
+    [MM_SQL_ROLLBACK] = "ROLLBACK",
+    [MM_SQL_SAVEPOINT] = "SAVEPOINT verb",
+    [MM_SQL_RELEASE] = "RELEASE verb",
+    [MM_SQL_ROLLBACK_TO] = "ROLLBACK TO verb",
+
+    [MM_SQL_PROFILE_FIND] = "SELECT row FROM profiles WHERE name = ?1",
+    [MM_SQL_PROFILE_ADD] = "INSERT INTO profiles (name) VALUES (?1)",
+    [MM_SQL_PROFILE_ADVANCE] =
+        "UPDATE profiles SET next_number = ?2 WHERE row = ?1 AND next_number < ?2",
+    [MM_SQL_PROFILES] = "SELECT name, next_number FROM profiles ORDER BY row",
+
+    [MM_SQL_ORDER_ADD] =
+        "INSERT INTO orders (order_id, profile, quantity, not_before_ms, not_after_ms, added_ms,"
+        " added_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (order_id) DO NOTHING",
+    [MM_SQL_ORDER_FIND] =
+        "SELECT o.row, o.profile, o.quantity, o.used, o.not_before_ms, o.not_after_ms, p.name"
+        " FROM orders o JOIN profiles p ON p.row = o.profile WHERE o.order_id = ?1",
+    [MM_SQL_ORDER_GET] = ORDER_COLUMNS "WHERE o.order_id = ?1",
+    [MM_SQL_ORDER_SPEND] =
+        "UPDATE orders SET used = used + ?2 WHERE row = ?1 AND used + ?2 <= quantity"
+        " RETURNING used",
+    [MM_SQL_ORDERS_COUNT_LIVE] =
+        "SELECT count(*) FROM orders WHERE used < quantity AND not_after_ms > ?1",
+    [MM_SQL_ORDERS_READY] =
+        ORDER_COLUMNS "WHERE (o.used < o.quantity AND o.not_after_ms > ?1)"
+                      " OR o.row IN (SELECT order_row FROM batches WHERE state = 1)"
+                      " ORDER BY o.row",
+    [MM_SQL_ORDERS_PAGE] = ORDER_COLUMNS "WHERE o.row < ?1 ORDER BY o.row DESC LIMIT ?2",
+
+    [MM_SQL_BATCH_ADD] =
+        "INSERT INTO batches (uid, name, device_type, quantity, heads, order_row, station,"
+        " opened_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (uid) DO NOTHING",
+    [MM_SQL_BATCH_FIND] = "SELECT b.row, b.state, b.quantity, b.issued,"
+                          " o.row, o.profile, o.quantity, o.used, o.not_before_ms, o.not_after_ms"
+                          " FROM batches b JOIN orders o ON o.row = b.order_row WHERE b.uid = ?1",
+    [MM_SQL_BATCH_GET] = BATCH_COLUMNS "WHERE b.uid = ?1",
+    [MM_SQL_BATCH_ISSUE] =
+        "UPDATE batches SET issued = issued + ?2, last_issued_ms = max(last_issued_ms, ?3),"
+        " first_issued_ms = CASE issued WHEN 0 THEN ?3 ELSE first_issued_ms END"
+        " WHERE row = ?1 AND issued + ?2 <= quantity RETURNING issued",
+    [MM_SQL_BATCH_REPORT] =
+        "UPDATE batches SET ok = ok + ?2, ko = ko + ?3 WHERE row = ?1 RETURNING issued, ok, ko",
+    [MM_SQL_BATCH_RELEASE] = "UPDATE batches SET state = 2, released_ms = ?2 WHERE row = ?1",
+    [MM_SQL_BATCH_ACCOUNT] =
+        "SELECT o.quantity, o.used, b.first_issued_ms, b.last_issued_ms"
+        " FROM batches b JOIN orders o ON o.row = b.order_row WHERE b.row = ?1",
+    [MM_SQL_BATCHES_COUNT_OPEN] = "SELECT count(*) FROM batches WHERE state = 1",
+    [MM_SQL_BATCHES_PAGE] = BATCH_COLUMNS "WHERE b.row < ?1 ORDER BY b.row DESC LIMIT ?2",
+    [MM_SQL_BATCHES_PAGE_OPEN] =
+        BATCH_COLUMNS "WHERE b.row < ?1 AND b.state = 1 ORDER BY b.row DESC LIMIT ?2",
+
+    [MM_SQL_REQUEST_FIND] = "SELECT row, batch, digest, count, recorded FROM requests"
+                            " WHERE station = ?1 AND request_id = ?2",
+    [MM_SQL_REQUEST_ADD] = "INSERT INTO requests (station, request_id, batch, digest, count)"
+                           " VALUES (?1, ?2, ?3, ?4, ?5)",
+    [MM_SQL_REQUEST_RECORD] = "UPDATE requests SET recorded = recorded + ?2 WHERE row = ?1",
+    [MM_SQL_REQUEST_SERIALS] = "SELECT hw_serial FROM devices WHERE request = ?1 ORDER BY row",
+    [MM_SQL_REQUEST_BUNDLES] = "SELECT row, bundle FROM devices WHERE request = ?1 AND row > ?2"
+                               " ORDER BY row LIMIT ?3",
+
+    [MM_SQL_DEVICE_ADD] =
+        "INSERT INTO devices (request, profile, uid, number, hw_serial, spki_sha256, serial,"
+        " bundle) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    [MM_SQL_DEVICE_FIND] = "SELECT d.row, r.batch, d.state"
+                           " FROM devices d JOIN requests r ON r.row = d.request WHERE d.uid = ?1",
+    [MM_SQL_DEVICE_GET] = "SELECT d.bundle, p.name, d.state"
+                          " FROM devices d JOIN profiles p ON p.row = d.profile WHERE d.uid = ?1",
+    [MM_SQL_DEVICE_REPORT] =
+        "UPDATE devices SET state = ?2, reason = ?3, reported_ms = ?4 WHERE row = ?1",
+    [MM_SQL_DEVICE_BY_HW_SERIAL] =
+        "SELECT request FROM devices WHERE profile = ?1 AND hw_serial = ?2 AND state <> 3",
+    [MM_SQL_FAILURE_COUNT] = "INSERT INTO failures (batch, reason, devices) VALUES (?1, ?2, 1)"
+                             " ON CONFLICT (batch, reason) DO UPDATE SET devices = devices + 1",
+    [MM_SQL_FAILURES] = "SELECT reason, devices FROM failures WHERE batch = ?1"
+                        " ORDER BY devices DESC, reason LIMIT ?2",
+};

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/unit/store_fixture.h"
+
+#include "daemon/store/message.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* protobuf-c has no const strings; what is packed is only read. */
+#define TEXT(s) ((char *)(uintptr_t)(s))
+
+void fixture_open(struct fixture *f)
+{
+    struct mm_errinfo ei = {0};
+    const int r = mm_store_open(f->path, &f->store, &ei);
+
+    ck_assert_msg(r == MM_OK, "open: %s: %s", ei.reason, ei.text);
+}
+
+void fixture_close(struct fixture *f)
+{
+    mm_store_free(f->store);
+    f->store = NULL;
+}
+
+void fixture_setup(struct fixture *f)
+{
+    *f = (struct fixture){.dir = "/tmp/mintmark-store-XXXXXX"};
+    ck_assert_ptr_nonnull(mkdtemp(f->dir));
+    snprintf(f->path, sizeof(f->path), "%s/store.db", f->dir);
+    fixture_open(f);
+}
+
+static void drop_results(struct fixture *f)
+{
+    for (size_t i = 0; i < f->n_results; i++)
+        mm_message_free(f->results[i]);
+    f->n_results = 0;
+}
+
+void fixture_teardown(struct fixture *f)
+{
+    static const char *const suffixes[] = {"", "-wal", "-journal"};
+    char path[128];
+
+    drop_results(f);
+    mm_group_done(&f->group);
+    fixture_close(f);
+    for (size_t i = 0; i < MM_ARRAY_SIZE(suffixes); i++) {
+        snprintf(path, sizeof(path), "%s%s", f->path, suffixes[i]);
+        unlink(path);
+    }
+    ck_assert_int_eq(rmdir(f->dir), 0);
+}
+
+static void dump_table(struct fixture *f, const char *table, FILE *out)
+{
+    sqlite3_stmt *st;
+    char sql[64];
+    int rc;
+
+    snprintf(sql, sizeof(sql), "SELECT * FROM %s ORDER BY 1, 2", table);
+    ck_assert_int_eq(sqlite3_prepare_v2(f->store->db, sql, -1, &st, NULL), SQLITE_OK);
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        fprintf(out, "%s", table);
+        for (int i = 0; i < sqlite3_column_count(st); i++) {
+            const uint8_t *data = sqlite3_column_blob(st, i);
+            const int len = sqlite3_column_bytes(st, i);
+
+            fputc('|', out);
+            for (int k = 0; k < len; k++)
+                fprintf(out, data[k] > ' ' && data[k] < 0x7f ? "%c" : "\\%02x", data[k]);
+        }
+        fputc('\n', out);
+    }
+    ck_assert_int_eq(rc, SQLITE_DONE);
+    sqlite3_finalize(st);
+}
+
+char *fixture_dump(struct fixture *f)
+{
+    static const char *const tables[] = {"profiles", "orders",  "batches",
+                                         "requests", "devices", "failures"};
+    char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+
+    ck_assert_ptr_nonnull(out);
+    for (size_t i = 0; i < MM_ARRAY_SIZE(tables); i++)
+        dump_table(f, tables[i], out);
+    fclose(out);
+    return text;
+}
+
+int64_t fixture_int(struct fixture *f, const char *sql)
+{
+    struct mm_errinfo ei = {0};
+    int64_t value = -1;
+    const int r = mm_sql_get_int(f->store, sql, &value, &ei);
+
+    ck_assert_msg(r == MM_OK, "%s: %s", sql, ei.text);
+    return value;
+}
+
+void fixture_check_invariants(struct fixture *f)
+{
+    static const char *const wrong[] = {
+        "SELECT count(*) FROM orders WHERE used > quantity",
+        "SELECT count(*) FROM batches WHERE issued > quantity OR ok + ko > issued",
+        "SELECT count(*) FROM requests WHERE recorded > count",
+        "SELECT (SELECT sum(used) FROM orders) <> (SELECT count(*) FROM devices)",
+        "SELECT count(*) FROM orders o WHERE used <>"
+        " (SELECT coalesce(sum(issued), 0) FROM batches WHERE order_row = o.row)",
+        "SELECT count(*) FROM batches b WHERE issued <> (SELECT count(*) FROM devices d"
+        " JOIN requests r ON r.row = d.request WHERE r.batch = b.row)",
+        "SELECT count(*) FROM requests r WHERE recorded <>"
+        " (SELECT count(*) FROM devices WHERE request = r.row)",
+        "SELECT count(*) FROM batches b WHERE ko <>"
+        " (SELECT coalesce(sum(devices), 0) FROM failures WHERE batch = b.row)",
+        "SELECT count(*) FROM profiles p WHERE next_number <= (SELECT coalesce(max(number), 0)"
+        " FROM devices WHERE profile = p.row)",
+        "SELECT integrity_check <> 'ok' FROM pragma_integrity_check",
+    };
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(wrong); i++)
+        ck_assert_msg(fixture_int(f, wrong[i]) == 0, "%s", wrong[i]);
+}
+
+static int keep_result(void *user, const Mintmark__Internal__StoreResult *result,
+                       MM_UNUSED struct mm_errinfo *ei)
+{
+    struct fixture *f = user;
+    const size_t len = mintmark__internal__store_result__get_packed_size(result);
+    uint8_t *packed = malloc(len + 1);
+
+    ck_assert_ptr_nonnull(packed);
+    mintmark__internal__store_result__pack(result, packed);
+    f->results[f->n_results] = mintmark__internal__store_result__unpack(NULL, len, packed);
+    ck_assert_ptr_nonnull(f->results[f->n_results]);
+    ck_assert_uint_eq(result->id, f->n_results + 1);
+    f->n_results++;
+    free(packed);
+    return MM_OK;
+}
+
+void fixture_run(struct fixture *f, const Mintmark__Internal__StoreJob *const *jobs, size_t n)
+{
+    struct mm_errinfo ei = {0};
+    int r = MM_OK;
+
+    drop_results(f);
+    for (size_t i = 0; r == MM_OK && i < n; i++) {
+        Mintmark__Internal__StoreJob job = *jobs[i];
+        uint8_t *packed;
+        size_t len;
+
+        job.id = i + 1;
+        len = mintmark__internal__store_job__get_packed_size(&job);
+        packed = malloc(len);
+        ck_assert_ptr_nonnull(packed);
+        mintmark__internal__store_job__pack(&job, packed);
+        r = mm_group_add(&f->group, (struct mm_bytes){packed, len}, &ei);
+        free(packed);
+    }
+    if (r == MM_OK)
+        r = mm_group_run(&f->group, f->store, keep_result, f, &ei);
+    ck_assert_msg(r == MM_OK, "%s", ei.text);
+    ck_assert_uint_eq(f->n_results, n);
+}
+
+int fixture_code(const struct fixture *f, size_t i)
+{
+    return f->results[i]->error ? f->results[i]->error->code : MM_OK;
+}
+
+const char *fixture_reason(const struct fixture *f, size_t i)
+{
+    return f->results[i]->error ? f->results[i]->error->reason : "";
+}
+
+int fixture_do(struct fixture *f, const Mintmark__Internal__StoreJob *job)
+{
+    fixture_run(f, &job, 1);
+    return fixture_code(f, 0);
+}
+
+void fixture_refused(struct fixture *f, const Mintmark__Internal__StoreJob *job, int code,
+                     const char *reason)
+{
+    char *before = fixture_dump(f), *after;
+    const int got = fixture_do(f, job);
+
+    ck_assert_msg(got == code, "%s, not %s", mm_err_name(got), mm_err_name(code));
+    ck_assert_str_eq(fixture_reason(f, 0), reason);
+    ck_assert(f->results[0]->error->text[0]);
+    after = fixture_dump(f);
+    ck_assert_str_eq(before, after);
+    free(before);
+    free(after);
+}
+
+const char *batch_uid(unsigned number)
+{
+    static char text[8][MM_UID_LEN + 1];
+    static unsigned next;
+    char *to = text[next++ % 8];
+
+    snprintf(to, sizeof(text[0]), "01890000-0000-7000-8000-%012x", number);
+    return to;
+}
+
+static void device_uid(unsigned number, uint8_t uid[16])
+{
+    memset(uid, 0, 16);
+    uid[0] = 1;
+    uid[6] = 0x70;
+    for (int i = 0; i < 4; i++)
+        uid[12 + i] = (uint8_t)(number >> (24 - 8 * i));
+}
+
+static void init_job(Mintmark__Internal__StoreJob *job,
+                     Mintmark__Internal__StoreJob__JobCase job_case)
+{
+    mintmark__internal__store_job__init(job);
+    job->job_case = job_case;
+}
+
+void make_order(struct order_job *j, const char *order_id, uint64_t quantity)
+{
+    init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_ORDER);
+    j->job.add_order = &j->add;
+    mintmark__internal__add_order__init(&j->add);
+    j->add.order = &j->order;
+    mintmark__v1__order__init(&j->order);
+    j->order.order_id = TEXT(order_id);
+    j->order.profile = TEXT(PROFILE);
+    j->order.quantity = quantity;
+    j->order.not_before_time_ms = T0;
+    j->order.not_after_time_ms = T_END;
+    j->order.added_time_ms = T0;
+    j->order.added_by = TEXT("officer-1");
+}
+
+void make_batch(struct batch_job *j, unsigned number, uint64_t quantity)
+{
+    init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH);
+    j->job.open_batch = &j->open;
+    mintmark__internal__open_batch__init(&j->open);
+    j->open.batch = &j->batch;
+    mintmark__v1__batch__init(&j->batch);
+    memcpy(j->uid, batch_uid(number), sizeof(j->uid));
+    j->batch.batch_uid = j->uid;
+    j->batch.name = TEXT("monday");
+    j->batch.profile = TEXT(PROFILE);
+    j->batch.device_type = TEXT("alarm");
+    j->batch.quantity = quantity;
+    j->batch.heads = 4;
+    j->batch.order_id = TEXT(ORDER);
+    j->batch.station = TEXT(STATION);
+    j->batch.opened_time_ms = T0;
+}
+
+void make_spend(struct spend_job *j, unsigned batch, const char *request_id, uint32_t request_count,
+                unsigned first, unsigned n)
+{
+    static uint8_t spki_sha256[32], serial[20] = {0x40};
+    Mintmark__Internal__SpendAndRecord *s = &j->spend;
+
+    init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD);
+    j->job.spend_and_record = s;
+    mintmark__internal__spend_and_record__init(s);
+    s->batch_uid = TEXT(batch_uid(batch));
+    s->station = TEXT(STATION);
+    s->request_id = TEXT(request_id);
+    memset(j->digest, (int)request_count & 0xff, sizeof(j->digest));
+    s->digest = (ProtobufCBinaryData){sizeof(j->digest), j->digest};
+    s->request_count = request_count;
+    s->now_ms = T0 + 5;
+    s->devices = j->pointers;
+    s->n_devices = n;
+    for (unsigned i = 0; i < n; i++) {
+        Mintmark__Internal__DeviceRecord *d = &j->devices[i];
+        const int len =
+            snprintf(j->bundles[i], sizeof(j->bundles[i]), "bundle of device %u", first + i);
+
+        j->pointers[i] = d;
+        mintmark__internal__device_record__init(d);
+        device_uid(first + i, j->uids[i]);
+        d->bundle = (ProtobufCBinaryData){(size_t)len, (uint8_t *)j->bundles[i]};
+        d->uid = (ProtobufCBinaryData){16, j->uids[i]};
+        d->number = first + i;
+        d->spki_sha256 = (ProtobufCBinaryData){sizeof(spki_sha256), spki_sha256};
+        d->serial = (ProtobufCBinaryData){sizeof(serial), serial};
+    }
+}
+
+void set_hw_serial(struct spend_job *j, unsigned i, const char *hw_serial)
+{
+    snprintf(j->hw_serials[i], sizeof(j->hw_serials[i]), "%s", hw_serial);
+    j->devices[i].hw_serial = j->hw_serials[i];
+}
+
+void make_report(struct report_job *j, unsigned batch, unsigned first, unsigned n,
+                 const char *reason)
+{
+    init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_DEVICES);
+    j->job.report_devices = &j->devices;
+    mintmark__internal__report_devices__init(&j->devices);
+    j->devices.batch_uid = TEXT(batch_uid(batch));
+    j->devices.station = TEXT(STATION);
+    j->devices.now_ms = T0 + 7;
+    j->devices.reports = j->pointers;
+    j->devices.n_reports = n;
+    for (unsigned i = 0; i < n; i++) {
+        Mintmark__Internal__ReportDevices__Report *r = &j->reports[i];
+
+        j->pointers[i] = r;
+        mintmark__internal__report_devices__report__init(r);
+        device_uid(first + i, j->uids[i]);
+        r->uid = (ProtobufCBinaryData){16, j->uids[i]};
+        r->state = *reason ? MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_KO
+                           : MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_OK;
+        r->reason = TEXT(reason);
+    }
+}
+
+void make_release(struct small_job *j, unsigned batch)
+{
+    init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH);
+    j->job.release_batch = &j->release;
+    mintmark__internal__release_batch__init(&j->release);
+    j->release.batch_uid = TEXT(batch_uid(batch));
+    j->release.station = TEXT(STATION);
+    j->release.now_ms = T0 + 9;
+}
+
+void make_get_batch(struct small_job *j, unsigned batch)
+{
+    init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH);
+    j->job.get_batch = &j->get_batch;
+    mintmark__internal__get_batch__init(&j->get_batch);
+    j->get_batch.batch_uid = TEXT(batch_uid(batch));
+}
+
+void make_find(struct small_job *j, const char *request_id)
+{
+    static uint8_t digest[32];
+
+    init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_FIND_REQUEST);
+    j->job.find_request = &j->find;
+    mintmark__internal__find_request__init(&j->find);
+    j->find.station = TEXT(STATION);
+    j->find.request_id = TEXT(request_id);
+    j->find.digest = (ProtobufCBinaryData){sizeof(digest), digest};
+}
+
+void make_fetch(struct small_job *j, const char *request_id, uint64_t after_row, uint32_t limit)
+{
+    init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_FETCH_REQUEST);
+    j->job.fetch_request = &j->fetch;
+    mintmark__internal__fetch_request__init(&j->fetch);
+    j->fetch.station = TEXT(STATION);
+    j->fetch.request_id = TEXT(request_id);
+    j->fetch.after_row = after_row;
+    j->fetch.limit = limit;
+}
+
+void make_get_device(struct small_job *j, unsigned number)
+{
+    static uint8_t uid[16];
+
+    init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_GET_DEVICE);
+    j->job.get_device = &j->get_device;
+    mintmark__internal__get_device__init(&j->get_device);
+    device_uid(number, uid);
+    j->get_device.uid = (ProtobufCBinaryData){sizeof(uid), uid};
+}
+
+void fixture_populate(struct fixture *f, uint64_t quantity)
+{
+    struct order_job order;
+    struct batch_job batch;
+    const Mintmark__Internal__StoreJob *jobs[] = {&order.job, &batch.job};
+
+    make_order(&order, ORDER, quantity);
+    make_batch(&batch, 1, quantity);
+    fixture_run(f, jobs, MM_ARRAY_SIZE(jobs));
+    ck_assert_str_eq(fixture_reason(f, 0), "");
+    ck_assert_str_eq(fixture_reason(f, 1), "");
+}

@@ -84,39 +84,40 @@ START_TEST(template_without_setting_is_refused)
 }
 END_TEST
 
+/* n times `what`, with `before` in front; borrowed until the next call. */
+static const char *repeated(const char *before, const char *what, int n)
+{
+    static struct mm_buf b;
+
+    mm_buf_done(&b);
+    b = MM_BUF_INIT(4096);
+    mm_buf_append_str(&b, before);
+    for (int i = 0; i < n; i++)
+        mm_buf_append_str(&b, what);
+    return mm_buf_cstr(&b);
+}
+
 START_TEST(template_limits_are_kept)
 {
-    char text[2 * MM_TEMPLATE_VALUE_MAX];
     struct mm_template t;
-    const char *at = text;
+    const char *at = repeated("", "a", MM_TEMPLATE_VALUE_MAX);
 
-    memset(text, 'a', sizeof(text));
-    text[MM_TEMPLATE_VALUE_MAX] = 0;
     ck_assert_int_eq(mm_template_scan(&at, "", &fixed, &t, NULL), MM_OK);
-    text[MM_TEMPLATE_VALUE_MAX] = 'a';
-    text[MM_TEMPLATE_VALUE_MAX + 1] = 0;
-    refuse_template(text, "bytes of text");
-    text[0] = 0;
-    for (int i = 0; i < MM_TEMPLATE_PARTS_MAX; i++)
-        strcat(text, "${number}");
-    at = text;
+    refuse_template(repeated("", "a", MM_TEMPLATE_VALUE_MAX + 1), "bytes of text");
+    at = repeated("", "${number}", MM_TEMPLATE_PARTS_MAX);
     ck_assert_int_eq(mm_template_scan(&at, "", &fixed, &t, NULL), MM_OK);
-    strcat(text, "${number}");
-    refuse_template(text, "parts");
-    strcpy(strrchr(text, '$'), "x");
-    refuse_template(text, "parts");
+    refuse_template(repeated("", "${number}", MM_TEMPLATE_PARTS_MAX + 1), "parts");
+    refuse_template(repeated("", "a${number}", MM_TEMPLATE_PARTS_MAX), "parts");
 }
 END_TEST
 
 START_TEST(template_expanded_beyond_limit_is_refused)
 {
-    char text[MM_TEMPLATE_VALUE_MAX + 32], out[MM_TEMPLATE_VALUE_MAX];
-    const char *at = text;
+    char out[MM_TEMPLATE_VALUE_MAX];
+    const char *at = repeated("${number}", "a", MM_TEMPLATE_VALUE_MAX - 1);
     struct mm_template t;
     size_t len;
 
-    memset(text, 'a', sizeof(text));
-    strcpy(text + MM_TEMPLATE_VALUE_MAX - 1, "${number}");
     ck_assert_int_eq(mm_template_scan(&at, "", &fixed, &t, NULL), MM_OK);
     ck_assert_int_eq(mm_template_expand(&t, &device, out, &len, NULL), MM_ERR_TOO_BIG);
 }
@@ -223,25 +224,15 @@ END_TEST
 
 START_TEST(name_upper_bound_counts_characters)
 {
-    char text[3 + 2 * 65 + 1] = "CN=";
-
-    for (int i = 0; i < 64; i++)
-        strcat(text, "ü");
-    (void)name_text(text, &device, MM_OK);
-    strcat(text, "ü");
-    refuse_name(text, "too long");
+    (void)name_text(repeated("CN=", "ü", 64), &device, MM_OK);
+    refuse_name(repeated("CN=", "ü", 65), "too long");
 }
 END_TEST
 
 START_TEST(name_too_many_attributes_is_refused)
 {
-    char text[8 * (MM_RDNS_MAX + 1)] = "O=a";
-
-    for (int i = 1; i < MM_RDNS_MAX; i++)
-        strcat(text, ",O=a");
-    (void)name_text(text, &device, MM_OK);
-    strcat(text, ",O=a");
-    refuse_name(text, "more than");
+    (void)name_text(repeated("O=a", ",O=a", MM_RDNS_MAX - 1), &device, MM_OK);
+    refuse_name(repeated("O=a", ",O=a", MM_RDNS_MAX), "more than");
 }
 END_TEST
 

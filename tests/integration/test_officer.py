@@ -593,6 +593,39 @@ class Transcript(Base):
         self.assertIn('operator: Eve\\x0a2026', self.transcript())
 
 
+class DemoSite(unittest.TestCase):
+    def demo_site(self, folder, *args):
+        return subprocess.run([ROOT / 'tools/demo-site', '--dir', folder, '--bin', BUILD, *args],
+                              capture_output=True, text=True, timeout=120)
+
+    def test_demo_site_is_made_and_left_alone_the_second_time(self):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix='mintmark-demo.'))
+        self.addCleanup(shutil.rmtree, folder)
+        made = self.demo_site(folder, '--port', '7444', '--workers', '3')
+        self.assertEqual(made.returncode, 0, made.stderr)
+        self.assertIn('3 profiles', made.stdout)
+        conf = (folder / 'mintmark.conf').read_text()
+        self.assertIn('port = 7444', conf)
+        self.assertIn('workers = 3', conf)
+        pins = [(folder / name).read_text().strip() for name in ('so.pin', 'user.pin')]
+        record = ''.join(path.read_text() for path in (folder / 'ceremony').iterdir())
+        for pin in pins:
+            self.assertNotIn(pin, made.stdout + made.stderr + record)
+        for path in folder.rglob('*.key'):
+            self.assertEqual(path.stat().st_mode & 0o077, 0, path)
+        for name in ('server', 'station', 'officer'):
+            said = openssl('verify', '-x509_strict', '-CAfile', folder / 'tls/ca.pem',
+                           folder / f'tls/{name}.pem')
+            self.assertIn(b'OK', said)
+        files = {path: path.stat().st_mtime_ns for path in folder.rglob('*')}
+        again = self.demo_site(folder)
+        self.assertEqual(again.returncode, 1)
+        self.assertIn('not empty', again.stderr)
+        self.assertEqual({path: path.stat().st_mtime_ns for path in folder.rglob('*')}, files)
+        for args in (['--port', 'x'], ['--what'], ['--port']):
+            self.assertEqual(self.demo_site(folder, *args).returncode, 64)
+
+
 class Configuration(Base):
     def check(self, status):
         return self.run_officer('config', 'check', self.conf, config=False, status=status)

@@ -3,7 +3,7 @@
  * How a program reaches the service, from a file: what `mintmark --site FILE` and
  * `mintmark-officer --site FILE` read. The syntax is that of mintmark.conf(5):
  *
- *     target = '10.0.0.5:7443'            # host:port
+ *     target = 'factory.example:7443'   # host:port
  *     ca = 'tls/ca.pem'                   # what the server's certificate is checked against
  *     certificate = 'tls/station.pem'     # ours, then its chain
  *     key = 'tls/station.key'

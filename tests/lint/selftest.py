@@ -97,12 +97,33 @@ def links(compiler):
     return wrong
 
 
+def commands():
+    """A page that lacks a command, an option, or has one that the program does not."""
+    page = '.It Ic make\n.It Fl -out Ar file\n.It Fl -help\n'
+    cases = [(page, None), (page.replace('make', 'take'), 'command make is missing'),
+             (page.replace('-out', '-in'), '--out is missing'), (page + '.Fl -json\n', '--json is')]
+    right = True
+    for text, expect in cases:
+        with tempfile.TemporaryDirectory(prefix='mintmark-lint-') as root:
+            plant(root, {'a.1': text, 'a': '#!/bin/sh\n'
+                         'echo "  make   make it"\necho "  --out FILE   where to"\n'})
+            os.chmod(os.path.join(root, 'a'), 0o755)
+            done = subprocess.run([sys.executable, os.path.join(HERE, 'commands.py'),
+                                   os.path.join(root, 'a.1'), os.path.join(root, 'a')],
+                                  stdout=subprocess.PIPE)
+        out = done.stdout.decode()
+        if done.returncode != (1 if expect else 0) or (expect and expect not in out):
+            print(f'commands: expected {expect or "nothing wrong"}:\n{out}')
+            right = False
+    return right
+
+
 def main(compiler):
     good = {c: one(c, GOOD, compiler, None)
             for c in ('layers', 'style', 'functions', 'format', 'headers', 'messages', 'paths')}
     bad = [one(check, dict(GOOD, **{name: text}), compiler, expect)
            for check, name, text, expect in CASES]
-    results = list(good.values()) + bad + [links(compiler)]
+    results = list(good.values()) + bad + [links(compiler), commands()]
     print(f'selftest: {len(results)} run, {results.count(False)} wrong')
     sys.exit(0 if all(results) else 1)
 

@@ -160,7 +160,7 @@ void mm_cli_help(FILE *out)
     for (size_t i = 0; i < mm_commands_count; i++)
         fprintf(out, "  %-22s %s\n", mm_commands[i].words, mm_commands[i].summary);
     fputs(
-        "\n'mintmark-officer COMMAND --help' explains a command; mintmark-officer(1) has it all.\n",
+        "\n'mintmark-officer COMMAND --help' explains a command; mintmark-officer(8) has it all.\n",
         out);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mintmark-officer: tokens, keys, CAs and production orders of a site. See mintmark-officer(1). */
+/* mintmark-officer: tokens, keys, CAs and production orders of a site. See mintmark-officer(8). */
 #include "tools/officer/officer.h"
 
 #include <string.h>

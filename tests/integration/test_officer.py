@@ -5,16 +5,8 @@ and verified by the openssl command and python3-cryptography."""
 import hashlib
 import json
 import os
-import pathlib
-import pty
 import re
-import select
-import shutil
 import signal
-import subprocess
-import tempfile
-import termios
-import time
 import unittest
 
 from cryptography.hazmat.primitives import serialization
@@ -23,39 +15,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.keywrap import (aes_key_unwrap_with_padding,
                                                     aes_key_wrap_with_padding)
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get('MINTMARK_BUILD', ROOT / 'build'))
-OFFICER = BUILD / 'tools/officer/mintmark-officer'
-MODULE = '/usr/lib/softhsm/libsofthsm2.so'
-SO_PIN, USER_PIN = 'so-secret-4711', 'user-secret-0815'
-
-CONF = """\
-site = 'test'
-listen {{ certificate = 'tls.pem' key = 'tls.key' client_ca = 'tls.pem' }}
-store {{ path = 'm.db' }}
-token 'main' {{
-    module = '{module}'
-    uri = 'pkcs11:token=test'
-    pin_file = 'user.pin'
-    environment = {{'SOFTHSM2_CONF={dir}/softhsm2.conf'}}
-}}
-transport 'line' {{ token = 'main' key = 'pkcs11:object=transport' }}
-issuer 'pai' {{ token = 'main' key = 'pkcs11:object=pai' certificate = 'pai.pem' }}
-profile 'dac' {{
-    preset = 'matter-dac'
-    issuer = 'pai'
-    vid = 'FFF1'
-    pid = '8000'
-    transport = 'line'
-}}
-"""
-
-
-def openssl(*args, data=None):
-    done = subprocess.run(['openssl', *map(str, args)], input=data, capture_output=True, timeout=60)
-    if done.returncode != 0:
-        raise AssertionError(f'openssl {args}: {done.stderr.decode()}')
-    return done.stdout
+from officer_site import MODULE, SO_PIN, USER_PIN, Base, Terminal, openssl
 
 
 def open_ecdh(export, private_pem):
@@ -70,117 +30,6 @@ def open_ecdh(export, private_pem):
                              export['transport_key'].encode()).digest()
     kek = Cipher(algorithms.AES(secret), modes.CBC(bytes(16))).encryptor().update(context)
     return aes_key_unwrap_with_padding(kek, bytes.fromhex(export['wrapped_key']))
-
-
-class Terminal:
-    """The tool on a terminal of its own: says what it showed, and types answers."""
-
-    def __init__(self, *args):
-        self.text = ''
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execv(OFFICER, [str(OFFICER), *map(str, args)])
-
-    def expect(self, pattern, seconds=30):
-        end = time.monotonic() + seconds
-        seen = len(self.text)
-        while not re.search(pattern, self.text[self.mark:]):
-            ready = select.select([self.fd], [], [], max(0, end - time.monotonic()))[0]
-            data = b''
-            if ready:
-                try:
-                    data = os.read(self.fd, 4096)
-                except OSError:  # the other side is closed
-                    pass
-            if not data:
-                raise AssertionError(f'{pattern!r} never came, only: {self.text[seen:]!r}')
-            self.text += data.decode()
-        self.mark = len(self.text)
-
-    mark = 0
-
-    def type(self, line):
-        os.write(self.fd, line.encode() + b'\n')
-
-    def echoes(self):
-        return bool(termios.tcgetattr(self.fd)[3] & termios.ECHO)
-
-    def end(self):
-        """The rest of the output, and the exit status."""
-        while True:
-            try:
-                data = os.read(self.fd, 4096)
-            except OSError:
-                break
-            if not data:
-                break
-            self.text += data.decode()
-        status = os.waitpid(self.pid, 0)[1]
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(status)
-
-
-class Base(unittest.TestCase):
-    def setUp(self):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix='mintmark-officer.'))
-        self.addCleanup(shutil.rmtree, self.dir)
-        (self.dir / 'tokens').mkdir()
-        (self.dir / 'softhsm2.conf').write_text(
-            f'directories.tokendir = {self.dir}/tokens\nobjectstore.backend = file\n')
-        self.conf = self.dir / 'mintmark.conf'
-        self.conf.write_text(CONF.format(module=MODULE, dir=self.dir))
-        self.said = ''  # everything that any command of this test showed
-
-    def secret(self, name, text):
-        path = self.dir / name
-        path.write_text(text + '\n')
-        path.chmod(0o600)
-        return path
-
-    def run_officer(self, *args, status=0, config=True, **kwargs):
-        """A scripted command, without a terminal; (stdout, stderr)."""
-        command = [OFFICER, *args]
-        if config:
-            command += ['--config', self.conf]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60,
-                              stdin=subprocess.DEVNULL, start_new_session=True, **kwargs)
-        self.said += done.stdout + done.stderr
-        self.assertEqual(done.returncode, status, f'{args}\n{done.stdout}{done.stderr}')
-        if status:
-            errors = [line for line in done.stderr.splitlines()
-                      if line.startswith('mintmark-officer: ')]
-            self.assertEqual(len(errors), 1, done.stderr)
-        return done.stdout, done.stderr
-
-    def ceremony(self, *args, status=0):
-        return self.run_officer(*args, '--operator', 'Alice', '--witness', 'Bob', '--yes',
-                                '--transcript', self.dir / 'ceremony.txt', status=status)
-
-    def data(self, *args, status=0):
-        return json.loads(self.run_officer(*args, '--json', status=status)[0])
-
-    def init(self):
-        self.secret('so.pin', SO_PIN)
-        self.secret('user.pin', USER_PIN)
-        self.ceremony('token', 'init', '--label', 'test', '--so-pin-file', self.dir / 'so.pin',
-                      '--pin-file', self.dir / 'user.pin')
-
-    def make_root(self, *args, out='paa.pem', label='paa', status=0):
-        return self.ceremony('ca', 'create-root', '--label', label, '--create-key', '--preset',
-                             'matter-paa', '--vid', 'FFF1', '--subject', 'CN=Test PAA,VID=${vid}',
-                             '--out', self.dir / out, *args, status=status)
-
-    def make_sub(self, *args, out='pai.pem', label='pai', status=0):
-        return self.ceremony('ca', 'create-sub', '--label', label, '--create-key', '--preset',
-                             'matter-pai', '--vid', 'FFF1', '--subject', 'CN=Test PAI,VID=${vid}',
-                             '--parent-label', 'paa', '--parent-certificate', self.dir / 'paa.pem',
-                             '--out', self.dir / out, *args, status=status)
-
-    def key_labels(self):
-        return sorted(key['label'] for key in self.data('key', 'list')['keys'])
-
-    def transcript(self):
-        return (self.dir / 'ceremony.txt').read_text()
 
 
 class Ceremony(Base):
@@ -463,10 +312,6 @@ class Refusals(Base):
                       '--operator', 'a']):
             self.run_officer(*args, status=64)
         self.run_officer('--version', config=False)
-        listing = self.run_officer('--help', config=False)[0]
-        for command in re.findall(r'^  (\w.*?)  ', listing, re.M):
-            text = self.run_officer(*command.split(), '--help', config=False)[0]
-            self.assertIn(command, text)
 
     def test_no_confirmation_possible_changes_nothing(self):
         self.init()
@@ -591,79 +436,6 @@ class Transcript(Base):
                          self.dir / 'ceremony.txt')
         self.assertNotIn('\n2026-01-01T00', self.transcript())
         self.assertIn('operator: Eve\\x0a2026', self.transcript())
-
-
-class DemoSite(unittest.TestCase):
-    def demo_site(self, folder, *args):
-        return subprocess.run([ROOT / 'tools/demo-site', '--dir', folder, '--bin', BUILD, *args],
-                              capture_output=True, text=True, timeout=120)
-
-    def test_demo_site_is_made_and_left_alone_the_second_time(self):
-        folder = pathlib.Path(tempfile.mkdtemp(prefix='mintmark-demo.'))
-        self.addCleanup(shutil.rmtree, folder)
-        made = self.demo_site(folder, '--port', '7444', '--workers', '3')
-        self.assertEqual(made.returncode, 0, made.stderr)
-        self.assertIn('3 profiles', made.stdout)
-        conf = (folder / 'mintmark.conf').read_text()
-        self.assertIn('port = 7444', conf)
-        self.assertIn('workers = 3', conf)
-        pins = [(folder / name).read_text().strip() for name in ('so.pin', 'user.pin')]
-        record = ''.join(path.read_text() for path in (folder / 'ceremony').iterdir())
-        for pin in pins:
-            self.assertNotIn(pin, made.stdout + made.stderr + record)
-        for path in folder.rglob('*.key'):
-            self.assertEqual(path.stat().st_mode & 0o077, 0, path)
-        for name in ('server', 'station', 'officer'):
-            said = openssl('verify', '-x509_strict', '-CAfile', folder / 'tls/ca.pem',
-                           folder / f'tls/{name}.pem')
-            self.assertIn(b'OK', said)
-        files = {path: path.stat().st_mtime_ns for path in folder.rglob('*')}
-        again = self.demo_site(folder)
-        self.assertEqual(again.returncode, 1)
-        self.assertIn('not empty', again.stderr)
-        self.assertEqual({path: path.stat().st_mtime_ns for path in folder.rglob('*')}, files)
-        for args in (['--port', 'x'], ['--what'], ['--port']):
-            self.assertEqual(self.demo_site(folder, *args).returncode, 64)
-
-
-class Configuration(Base):
-    def check(self, status):
-        return self.run_officer('config', 'check', self.conf, config=False, status=status)
-
-    def test_good_configuration_is_told(self):
-        self.init()
-        self.make_root()
-        self.make_sub()
-        openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
-                '-subj', '/CN=x', '-keyout', self.dir / 'tls.key', '-out', self.dir / 'tls.pem')
-        out, _ = self.check(0)
-        self.assertIn('good: 1 tokens, 1 issuers, 1 profiles', out)
-        text = self.conf.read_text()
-        for good, bad, says in (
-                ("vid = 'FFF1'", "vid = 'FFF2'", 'vendor id'),  # not the PAI's
-                ("pai.pem'", "paa.pem.none'", 'paa.pem.none'),
-                ("pai.pem'", "tls.key'", 'tls.key'),
-                ("user.pin'", "none.pin'", 'none.pin')):
-            self.conf.write_text(text.replace(good, bad, 1))
-            _, error = self.check(78)
-            self.assertIn(says, error)
-            self.assertIn('mintmark.conf', error)
-
-    def test_bad_configurations_are_told_with_line_and_remedy(self):
-        text = self.conf.read_text()
-        for good, bad, line, says in (
-                ('module =', 'modul =', 5, 'module'),
-                ("preset = 'matter-dac'", "preset = 'matter'", 13, 'matter-dac'),
-                ("issuer = 'pai'", "issuer = 'unknown'", 14, 'unknown'),
-                ("site = 'test'", "site = 'a b'", 1, 'letters')):
-            self.assertIn(good, text)
-            self.conf.write_text(text.replace(good, bad, 1))
-            _, error = self.check(78)
-            self.assertRegex(error, rf'mintmark\.conf:{line}: ')
-            self.assertIn(says, error)
-        self.conf.unlink()
-        _, error = self.check(78)
-        self.assertIn('no such file', error)
 
 
 if __name__ == '__main__':

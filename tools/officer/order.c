@@ -111,13 +111,14 @@ static int ask_order(struct mm_officer *o, const Mintmark__V1__AddOrderRequest *
 
 int mm_cmd_order_add(struct mm_officer *o, struct mm_errinfo *ei)
 {
-    Mintmark__V1__AddOrderRequest request = MINTMARK__V1__ADD_ORDER_REQUEST__INIT;
+    Mintmark__V1__AddOrderRequest request;
     MM_CLEANUP(mintmark_free_p) struct mintmark *client = NULL;
     const Mintmark__V1__AddOrderResponse *response;
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     ProtobufCMessage *message = NULL;
     int r;
 
+    mintmark__v1__add_order_request__init(&request);
     r = read_order(o, &request, ei);
     if (r < 0)
         return r;
@@ -145,12 +146,13 @@ int mm_cmd_order_add(struct mm_officer *o, struct mm_errinfo *ei)
 static int list_page(struct mintmark *client, char **page_token, json_t *orders,
                      struct mm_errinfo *ei)
 {
-    Mintmark__V1__ListOrdersRequest request = MINTMARK__V1__LIST_ORDERS_REQUEST__INIT;
+    Mintmark__V1__ListOrdersRequest request;
     const Mintmark__V1__ListOrdersResponse *response;
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     ProtobufCMessage *message = NULL;
     int r;
 
+    mintmark__v1__list_orders_request__init(&request);
     request.page_size = PAGE_SIZE;
     if (*page_token)
         request.page_token = *page_token;
@@ -267,13 +269,14 @@ static void print_service(const json_t *status)
 
 int mm_cmd_status(struct mm_officer *o, struct mm_errinfo *ei)
 {
-    Mintmark__V1__GetStatusRequest request = MINTMARK__V1__GET_STATUS_REQUEST__INIT;
+    Mintmark__V1__GetStatusRequest request;
     MM_CLEANUP(mintmark_free_p) struct mintmark *client = NULL;
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     ProtobufCMessage *message = NULL;
     json_t *description;
     int r;
 
+    mintmark__v1__get_status_request__init(&request);
     r = mm_service_open(o, &client, ei);
     if (r < 0)
         return r;

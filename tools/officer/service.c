@@ -5,7 +5,8 @@
 
 int mm_service_open(struct mm_officer *o, struct mintmark **ret_client, struct mm_errinfo *ei)
 {
-    struct mintmark_options options = {0};
+    /* A person is waiting: one more try, for a connection that a restart has cut. */
+    struct mintmark_options options = {.attempts = 2};
     struct mintmark_error error = {0};
     struct mm_site site;
     int r;

@@ -53,6 +53,8 @@ struct mm_call_ops {
 };
 /* user is handed to the ops; ops must live as long as the call. */
 void mm_call_set(struct mm_call *call, const struct mm_call_ops *ops, void *user);
+/* NULL before mm_call_set. */
+void *mm_call_user(const struct mm_call *call);
 
 const struct mm_peer *mm_call_peer(const struct mm_call *call);
 /* What every log line about this call carries: "r-…", unique while the process lives. */

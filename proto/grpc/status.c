@@ -4,8 +4,8 @@
 #include "daemon/base/text.h"
 #include "proto/grpc/unpack.h"
 
-#include <google/rpc/error_details.pb-c.h>
-#include <google/rpc/status.pb-c.h>
+#include "google/rpc/error_details.pb-c.h"
+#include "google/rpc/status.pb-c.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -5,7 +5,7 @@
 #include "proto/grpc/text.h"
 #include "tests/unit/check_main.h"
 
-#include <google/rpc/status.pb-c.h>
+#include "google/rpc/status.pb-c.h"
 #include <string.h>
 
 static struct mm_bytes bytes(const void *data, size_t len)

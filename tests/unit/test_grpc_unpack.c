@@ -4,7 +4,7 @@
 #include "proto/grpc/unpack.h"
 #include "tests/unit/check_main.h"
 
-#include <mintmark/v1/station.pb-c.h>
+#include "mintmark/v1/station.pb-c.h"
 #include <string.h>
 
 static struct mm_bytes bytes(const void *data, size_t len)

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/front/server.h"
+
+#include "daemon/base/log.h"
+#include "daemon/front/server_impl.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    ACCEPTS_PER_TURN = 16,
+    ACCEPT_PAUSE_MS = 100, /* when descriptors or memory have run out */
+    DRAIN_END_MS = 1000    /* for the last answers to leave, after the drain's time is up */
+};
+
+static void set_accepting(struct mm_server *s);
+
+/* Lists. */
+
+void mm_server_mark_dirty(struct mm_conn *c)
+{
+    if (c->dirty || c->state == MM_CONN_CLOSED)
+        return;
+    c->dirty = true;
+    TAILQ_INSERT_TAIL(&c->server->dirty, c, dirty_entry);
+}
+
+static void on_again(uv_idle_t *idle);
+
+void mm_server_mark_unfinished(struct mm_conn *c)
+{
+    if (c->unfinished || c->state == MM_CONN_CLOSED)
+        return;
+    c->unfinished = true;
+    TAILQ_INSERT_TAIL(&c->server->unfinished, c, unfinished_entry);
+    uv_idle_start(&c->server->again, on_again);
+}
+
+static void clear_unfinished(struct mm_conn *c)
+{
+    struct mm_server *s = c->server;
+
+    if (!c->unfinished)
+        return;
+    c->unfinished = false;
+    TAILQ_REMOVE(&s->unfinished, c, unfinished_entry);
+    if (TAILQ_EMPTY(&s->unfinished))
+        uv_idle_stop(&s->again);
+}
+
+static void clear_dirty(struct mm_conn *c)
+{
+    if (!c->dirty)
+        return;
+    c->dirty = false;
+    TAILQ_REMOVE(&c->server->dirty, c, dirty_entry);
+}
+
+void mm_server_forget(struct mm_conn *c)
+{
+    clear_dirty(c);
+    clear_unfinished(c);
+    TAILQ_REMOVE(&c->server->conns, c, entry);
+}
+
+void mm_server_handshake_over(struct mm_server *s)
+{
+    s->handshakes--;
+    set_accepting(s);
+}
+
+/* Before the loop blocks: everything that the turn has brought leaves now. */
+static void on_flush(uv_prepare_t *prepare)
+{
+    struct mm_server *s = prepare->data;
+    struct mm_conn *c;
+
+    while ((c = TAILQ_FIRST(&s->dirty))) {
+        clear_dirty(c);
+        mm_conn_flush(c);
+    }
+}
+
+/* Those that had more than their share, once each; on_flush comes before they are asked again. */
+static void on_again(uv_idle_t *idle)
+{
+    struct mm_server *s = idle->data;
+    struct mm_conns now = TAILQ_HEAD_INITIALIZER(now);
+    struct mm_conn *c, *next;
+
+    for (c = TAILQ_FIRST(&s->unfinished); c; c = next) {
+        next = TAILQ_NEXT(c, unfinished_entry);
+        clear_unfinished(c);
+        mm_server_mark_dirty(c);
+        if (c->state == MM_CONN_OPEN && c->left.len == 0)
+            mm_conn_read(c);
+    }
+}
+
+/* The end of everything. */
+
+static void on_server_handle_closed(uv_handle_t *handle)
+{
+    struct mm_server *s = handle->data;
+
+    if (--s->handles > 0)
+        return;
+    if (s->freed)
+        free(s);
+    else if (s->drained)
+        s->drained(s->drained_arg);
+}
+
+static void close_listener(struct mm_server *s)
+{
+    if (s->listen_fd < 0)
+        return;
+    uv_poll_stop(&s->listener);
+    close(s->listen_fd);
+    s->listen_fd = -1;
+    s->accepting = false;
+}
+
+static void close_handles(struct mm_server *s)
+{
+    close_listener(s);
+    uv_close((uv_handle_t *)&s->listener, on_server_handle_closed);
+    uv_close((uv_handle_t *)&s->flush, on_server_handle_closed);
+    uv_close((uv_handle_t *)&s->again, on_server_handle_closed);
+    uv_close((uv_handle_t *)&s->timer, on_server_handle_closed);
+}
+
+void mm_server_conn_gone(struct mm_server *s)
+{
+    s->core->stats.connections--;
+    if (s->draining && s->core->stats.connections == 0)
+        close_handles(s);
+    else
+        set_accepting(s);
+}
+
+static void on_drain_timer(uv_timer_t *timer)
+{
+    struct mm_server *s = timer->data;
+    struct mm_conn *c, *next;
+
+    for (c = TAILQ_FIRST(&s->conns); c; c = next) {
+        next = TAILQ_NEXT(c, entry);
+        if (s->drain_over)
+            mm_conn_close(c);
+        else
+            mm_conn_cancel_calls(c);
+    }
+    if (s->drain_over)
+        return;
+    s->drain_over = true;
+    uv_timer_start(&s->timer, on_drain_timer, DRAIN_END_MS, 0);
+}
+
+void mm_server_drain(struct mm_server *s, unsigned timeout_ms, void (*done)(void *arg), void *arg)
+{
+    struct mm_conn *c, *next;
+
+    if (s->draining)
+        return;
+    s->draining = true;
+    s->drained = done;
+    s->drained_arg = arg;
+    close_listener(s);
+    mm_health_shutdown(s->core);
+    for (c = TAILQ_FIRST(&s->conns); c; c = next) {
+        next = TAILQ_NEXT(c, entry);
+        mm_conn_drain(c, "shutdown");
+    }
+    uv_timer_start(&s->timer, on_drain_timer, timeout_ms, 0);
+    if (s->core->stats.connections == 0)
+        close_handles(s);
+}
+
+void mm_server_free(struct mm_server *s)
+{
+    struct mm_conn *c, *next;
+
+    if (!s)
+        return;
+    for (c = TAILQ_FIRST(&s->conns); c; c = next) {
+        next = TAILQ_NEXT(c, entry);
+        mm_conn_close(c);
+    }
+    if (s->handles > 0 && !uv_is_closing((uv_handle_t *)&s->flush))
+        close_handles(s);
+    SSL_CTX_free(MM_TAKE(s->tls));
+    mm_core_free(MM_TAKE(s->core));
+    if (s->handles > 0)
+        s->freed = true;
+    else
+        free(s);
+}
+
+/* Accepting. */
+
+static void on_accept_again(uv_timer_t *timer)
+{
+    set_accepting(timer->data);
+}
+
+static void pause_accepting(struct mm_server *s)
+{
+    uv_poll_stop(&s->listener);
+    s->accepting = false;
+    uv_timer_start(&s->timer, on_accept_again, ACCEPT_PAUSE_MS, 0);
+}
+
+static void refuse(struct mm_server *s, int fd)
+{
+    uint64_t suppressed;
+
+    close(fd);
+    if (mm_core_may_log(s->core, &suppressed))
+        mm_log(MM_LOG_WARNING, "connection_refused", MM_STR("reason", "too many connections"),
+               MM_UINT("connections", s->core->stats.connections),
+               MM_UINT("suppressed", suppressed));
+}
+
+static void on_listener(uv_poll_t *poll, MM_UNUSED int status, MM_UNUSED int events)
+{
+    struct mm_server *s = poll->data;
+    struct mm_errinfo ei = {0};
+
+    for (int i = 0; i < ACCEPTS_PER_TURN && s->handshakes < MM_HANDSHAKES_MAX; i++) {
+        const int fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+            mm_fail_errno(&ei, errno, "accept");
+            mm_log_error("accept_failed", NULL, &ei);
+            pause_accepting(s);
+            return;
+        }
+        if (fd < 0)
+            break;
+        if (s->core->stats.connections >= s->conf->limits.connections)
+            refuse(s, fd);
+        else if (mm_conn_new(s, fd, &ei) < 0)
+            mm_log_error("accept_failed", NULL, &ei);
+    }
+    set_accepting(s);
+}
+
+static void set_accepting(struct mm_server *s)
+{
+    const bool want = s->listen_fd >= 0 && s->handshakes < MM_HANDSHAKES_MAX;
+
+    if (want == s->accepting || s->listen_fd < 0)
+        return;
+    s->accepting = want;
+    if (want)
+        uv_poll_start(&s->listener, UV_READABLE, on_listener);
+    else
+        uv_poll_stop(&s->listener);
+}
+
+/* Birth. */
+
+static int parse_address(const struct mm_conf_listen *listen, struct sockaddr_storage *ret_sa,
+                         socklen_t *ret_len, struct mm_errinfo *ei)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+
+    memset(ret_sa, 0, sizeof(*ret_sa));
+    if (uv_ip4_addr(listen->address, (int)listen->port, &v4) == 0) {
+        memcpy(ret_sa, &v4, sizeof(v4));
+        *ret_len = sizeof(v4);
+    } else if (uv_ip6_addr(listen->address, (int)listen->port, &v6) == 0) {
+        memcpy(ret_sa, &v6, sizeof(v6));
+        *ret_len = sizeof(v6);
+    } else {
+        return mm_fail(ei, MM_ERR_INVALID, "BAD_ADDRESS", "%s is no numeric address",
+                       listen->address);
+    }
+    return MM_OK;
+}
+
+static int bind_listener(struct mm_server *s, struct mm_errinfo *ei)
+{
+    const struct mm_conf_listen *conf = &s->conf->listen;
+    const int on = 1;
+    MM_CLOSE int fd = -1;
+    struct sockaddr_storage sa;
+    socklen_t len;
+    int r;
+
+    r = parse_address(conf, &sa, &len, ei);
+    if (r < 0)
+        return r;
+    fd = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+        bind(fd, (struct sockaddr *)&sa, len) < 0 || listen(fd, MM_LISTEN_BACKLOG) < 0 ||
+        getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+        return mm_fail_errno(ei, errno, "listening on %s port %u", conf->address, conf->port);
+    s->port = ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port
+                                             : ((struct sockaddr_in *)&sa)->sin_port);
+    s->listen_fd = fd;
+    fd = -1;
+    return MM_OK;
+}
+
+static int make_context(const struct mm_server *s, const struct mm_conf *conf, SSL_CTX **ret_ctx,
+                        struct mm_errinfo *ei)
+{
+    *ret_ctx = NULL;
+    if (s->security == MM_TRANSPORT_CLEARTEXT)
+        return MM_OK;
+    return mm_tls_context_new(&conf->listen, s->security == MM_TRANSPORT_MTLS, ret_ctx, ei);
+}
+
+static void apply_limits(struct mm_server *s)
+{
+    s->core->max_streams = s->conf->limits.streams_per_connection;
+    s->core->idle_timeout_ms = s->conf->limits.idle_timeout_ms;
+}
+
+static int start(struct mm_server *s, struct mm_errinfo *ei)
+{
+    const int r = uv_poll_init(s->loop, &s->listener, s->listen_fd);
+
+    if (r < 0)
+        return mm_fail(ei, MM_ERR_IO, "SYSTEM_ERROR", "poll: %s", uv_strerror(r));
+    uv_prepare_init(s->loop, &s->flush);
+    uv_idle_init(s->loop, &s->again);
+    uv_timer_init(s->loop, &s->timer);
+    s->listener.data = s->flush.data = s->again.data = s->timer.data = s;
+    s->handles = 4;
+    uv_prepare_start(&s->flush, on_flush);
+    apply_limits(s);
+    set_accepting(s);
+    return MM_OK;
+}
+
+int mm_server_new_transport(uv_loop_t *loop, const struct mm_conf *conf,
+                            const struct mm_transport *transport, const struct mm_rpc *rpcs,
+                            size_t n_rpcs, void *app, struct mm_server **ret_server,
+                            struct mm_errinfo *ei)
+{
+    const struct mm_core_options options = {
+        .rpcs = rpcs, .n_rpcs = n_rpcs, .app = app, .descriptors = transport->descriptors};
+    struct mm_server *s = calloc(1, sizeof(*s));
+    int r;
+
+    if (!s)
+        return mm_fail_memory(ei);
+    s->loop = loop;
+    s->conf = conf;
+    s->security = transport->security;
+    s->listen_fd = -1;
+    TAILQ_INIT(&s->conns);
+    TAILQ_INIT(&s->dirty);
+    TAILQ_INIT(&s->unfinished);
+    r = make_context(s, conf, &s->tls, ei);
+    if (r == MM_OK)
+        r = mm_core_new(&options, &s->core, ei);
+    if (r == MM_OK)
+        r = bind_listener(s, ei);
+    if (r == MM_OK)
+        r = start(s, ei);
+    if (r < 0) {
+        mm_close_p(&s->listen_fd);
+        mm_core_free(s->core);
+        SSL_CTX_free(s->tls);
+        free(s);
+        return r;
+    }
+    mm_log(MM_LOG_INFO, "listening", MM_STR("address", conf->listen.address),
+           MM_UINT("port", s->port));
+    *ret_server = s;
+    return MM_OK;
+}
+
+int mm_server_new(uv_loop_t *loop, const struct mm_conf *conf, const struct mm_rpc *rpcs,
+                  size_t n_rpcs, void *app, struct mm_server **ret_server, struct mm_errinfo *ei)
+{
+    const struct mm_transport transport = {.security = MM_TRANSPORT_MTLS,
+                                           .descriptors = &mm_descriptors_mintmark};
+
+    return mm_server_new_transport(loop, conf, &transport, rpcs, n_rpcs, app, ret_server, ei);
+}
+
+int mm_server_reconfigure(struct mm_server *s, const struct mm_conf *conf, struct mm_errinfo *ei)
+{
+    struct mm_conn *c, *next;
+    SSL_CTX *ctx;
+    int r;
+
+    r = make_context(s, conf, &ctx, ei);
+    if (r < 0)
+        return r;
+    SSL_CTX_free(s->tls);
+    s->tls = ctx;
+    s->conf = conf;
+    apply_limits(s);
+    for (c = TAILQ_FIRST(&s->conns); c; c = next) {
+        next = TAILQ_NEXT(c, entry);
+        mm_conn_recheck(c);
+    }
+    return MM_OK;
+}
+
+unsigned mm_server_port(const struct mm_server *s)
+{
+    return s->port;
+}
+
+void mm_server_set_health(struct mm_server *s, const char *service, bool serving)
+{
+    if (!s->draining)
+        mm_health_set(s->core, service, serving);
+}
+
+void mm_server_stats(const struct mm_server *s, struct mm_server_stats *ret_stats)
+{
+    *ret_stats = s->core->stats;
+}

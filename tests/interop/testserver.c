@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gRPC's interoperability test service on mintmark's transport, for anybody's client:
+ *
+ *   testserver [--address A] [--port P] --cert FILE --key FILE [--client-ca FILE]
+ *              [--station NAME=URI] [--officer NAME=URI] [--connections N] [--streams N]
+ *              [--idle-ms N] [--drain-ms N]
+ *   testserver [--address A] [--port P] --cleartext
+ *
+ * Without --client-ca it asks for no client certificates. Its first line on stdout is the port.
+ * SIGTERM drains it; SIGHUP reads its files again, and forgets the clients it was given.
+ */
+#include "daemon/base/log.h"
+#include "daemon/base/text.h"
+#include "daemon/front/transport.h"
+#include "tests/interop/testservice.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const struct mm_descriptors test_descriptors;
+
+enum { CLIENTS_MAX = 4 };
+
+struct options {
+    struct mm_conf conf;
+    struct mm_conf_client clients[CLIENTS_MAX];
+    struct mm_transport transport;
+};
+
+struct program {
+    uv_loop_t loop;
+    uv_signal_t term, hup;
+    struct options options;
+    struct test_app app;
+};
+
+static char empty[] = "";
+
+static unsigned number(const char *text, unsigned max)
+{
+    uint64_t value;
+
+    if (mm_text_to_u64(text, 0, max, &value) < 0) {
+        fprintf(stderr, "testserver: %s: not a number up to %u\n", text, max);
+        exit(64);
+    }
+    return (unsigned)value;
+}
+
+static void add_client(struct options *o, char *text, unsigned role)
+{
+    char *equals = strchr(text, '=');
+
+    if (!equals || o->conf.n_clients == CLIENTS_MAX) {
+        fprintf(stderr, "testserver: %s: NAME=URI expected\n", text);
+        exit(64);
+    }
+    *equals = 0;
+    o->clients[o->conf.n_clients++] =
+        (struct mm_conf_client){.name = text, .uri = equals + 1, .subject = empty, .roles = role};
+}
+
+static const struct option long_options[] = {{"address", required_argument, NULL, 'a'},
+                                             {"port", required_argument, NULL, 'p'},
+                                             {"cert", required_argument, NULL, 'c'},
+                                             {"key", required_argument, NULL, 'k'},
+                                             {"client-ca", required_argument, NULL, 'A'},
+                                             {"cleartext", no_argument, NULL, 'C'},
+                                             {"station", required_argument, NULL, 's'},
+                                             {"officer", required_argument, NULL, 'o'},
+                                             {"connections", required_argument, NULL, 'n'},
+                                             {"streams", required_argument, NULL, 'm'},
+                                             {"idle-ms", required_argument, NULL, 'i'},
+                                             {"drain-ms", required_argument, NULL, 'd'},
+                                             {NULL, 0, NULL, 0}};
+
+static void take_option(struct options *o, int option, char *value)
+{
+    struct mm_conf_limits *limits = &o->conf.limits;
+    struct mm_conf_listen *listen = &o->conf.listen;
+
+    switch (option) {
+    case 'a':
+        listen->address = value;
+        break;
+    case 'p':
+        listen->port = number(value, 65535);
+        break;
+    case 'c':
+        listen->certificate = value;
+        break;
+    case 'k':
+        listen->key = value;
+        break;
+    case 'A':
+        listen->client_ca = value;
+        break;
+    case 'C':
+        o->transport.security = MM_TRANSPORT_CLEARTEXT;
+        break;
+    case 's':
+        add_client(o, value, MM_ROLE_STATION);
+        break;
+    case 'o':
+        add_client(o, value, MM_ROLE_OFFICER);
+        break;
+    case 'n':
+        limits->connections = number(value, MM_CONNECTIONS_MAX);
+        break;
+    case 'm':
+        limits->streams_per_connection = number(value, MM_STREAMS_PER_CONNECTION);
+        break;
+    case 'i':
+        limits->idle_timeout_ms = number(value, 1000000);
+        break;
+    case 'd':
+        limits->drain_timeout_ms = number(value, 1000000);
+        break;
+    default:
+        exit(64);
+    }
+}
+
+static void parse(struct options *o, int argc, char **argv)
+{
+    static char localhost[] = "127.0.0.1";
+    int option;
+
+    o->transport.descriptors = &test_descriptors;
+    o->transport.security = MM_TRANSPORT_TLS;
+    o->conf.listen = (struct mm_conf_listen){localhost, 0, empty, empty, empty};
+    o->conf.clients = o->clients;
+    o->conf.limits = (struct mm_conf_limits){.connections = 256,
+                                             .streams_per_connection = 100,
+                                             .drain_timeout_ms = 5000,
+                                             .handshake_timeout_ms = 10000};
+    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1)
+        take_option(o, option, optarg);
+    if (o->transport.security == MM_TRANSPORT_TLS && o->conf.listen.client_ca[0])
+        o->transport.security = MM_TRANSPORT_MTLS;
+}
+
+static void on_drained(void *arg)
+{
+    struct program *p = arg;
+
+    uv_close((uv_handle_t *)&p->term, NULL);
+    uv_close((uv_handle_t *)&p->hup, NULL);
+}
+
+static void on_term(uv_signal_t *signal, MM_UNUSED int number)
+{
+    struct program *p = signal->data;
+
+    mm_server_drain(p->app.server, p->options.conf.limits.drain_timeout_ms, on_drained, p);
+}
+
+static void on_hup(uv_signal_t *signal, MM_UNUSED int number)
+{
+    struct program *p = signal->data;
+    struct mm_errinfo ei = {0};
+
+    p->options.conf.n_clients = 0;
+    if (mm_server_reconfigure(p->app.server, &p->options.conf, &ei) < 0)
+        mm_log_error("reconfigure_failed", NULL, &ei);
+    else
+        mm_log(MM_LOG_INFO, "reconfigured");
+}
+
+static void on_signal(struct program *p, uv_signal_t *handle, int number, uv_signal_cb cb)
+{
+    uv_signal_init(&p->loop, handle);
+    handle->data = p;
+    uv_signal_start(handle, cb, number);
+}
+
+int main(int argc, char **argv)
+{
+    static struct program p;
+    struct mm_errinfo ei = {0};
+
+    mm_log_setup("testserver", MM_LOG_INFO);
+    signal(SIGPIPE, SIG_IGN);
+    parse(&p.options, argc, argv);
+    uv_loop_init(&p.loop);
+    p.app.loop = &p.loop;
+    if (mm_server_new_transport(&p.loop, &p.options.conf, &p.options.transport, test_rpcs,
+                                test_n_rpcs, &p.app, &p.app.server, &ei) < 0) {
+        mm_log_error("start_failed", NULL, &ei);
+        return EXIT_FAILURE;
+    }
+    mm_server_set_health(p.app.server, "", true);
+    mm_server_set_health(p.app.server, "grpc.testing.TestService", true);
+    on_signal(&p, &p.term, SIGTERM, on_term);
+    on_signal(&p, &p.hup, SIGHUP, on_hup);
+    printf("%u\n", mm_server_port(p.app.server));
+    fflush(stdout);
+    uv_run(&p.loop, UV_RUN_DEFAULT);
+    mm_server_free(p.app.server);
+    return uv_loop_close(&p.loop) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

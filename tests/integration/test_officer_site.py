@@ -88,6 +88,9 @@ class DemoSite(unittest.TestCase):
         self.assertEqual({path: path.stat().st_mtime_ns for path in folder.rglob('*')}, files)
         for args in (['--port', 'x'], ['--what'], ['--port']):
             self.assertEqual(self.demo_site(folder, *args).returncode, 64)
+        odd = folder / 'a b'
+        self.assertEqual(self.demo_site(odd).returncode, 1)
+        self.assertFalse(odd.exists())
 
 
 class Configuration(Base):

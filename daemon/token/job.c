@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/token/job.h"
+
+#include "daemon/token/mint.h"
+
+#include <stdio.h>
+
+enum { TOKEN_RETRY_MS = 1000 }; /* about how long a worker takes to start again */
+
+struct state {
+    struct mm_minter *minter;
+    struct mm_chunk *chunk;
+};
+
+static int reply(struct mm_worker *w, const Mintmark__Internal__TokenResult *result,
+                 struct mm_errinfo *ei)
+{
+    const int r = mm_worker_reply(w, &result->base);
+
+    return r < 0 ? mm_fail(ei, r, "CHANNEL_FRAME", "cannot pack an answer") : MM_OK;
+}
+
+static int reply_error(struct mm_worker *w, uint64_t id, const struct mm_errinfo *why,
+                       struct mm_errinfo *ei)
+{
+    Mintmark__Internal__TokenResult result = MINTMARK__INTERNAL__TOKEN_RESULT__INIT;
+    Mintmark__Internal__Error error;
+
+    mm_channel_error_to(why, &error);
+    result.id = id;
+    result.error = &error;
+    return reply(w, &result, ei);
+}
+
+static void refuse(struct mm_worker *w, const struct mm_errinfo *why)
+{
+    struct mm_errinfo ei;
+
+    if (reply_error(w, 0, why, &ei) < 0)
+        mm_log_error("refusal_not_packed", NULL, &ei);
+}
+
+static int reply_ready(struct mm_worker *w, struct mm_minter *m, struct mm_errinfo *ei)
+{
+    Mintmark__Internal__TokenResult result = MINTMARK__INTERNAL__TOKEN_RESULT__INIT;
+    Mintmark__Internal__TokenReady ready = MINTMARK__INTERNAL__TOKEN_READY__INIT;
+    Mintmark__Internal__ProfileShared *shared = calloc(m->n_profiles + 1, sizeof(*shared));
+    Mintmark__Internal__ProfileShared **list = calloc(m->n_profiles + 1, sizeof(*list));
+    int r;
+
+    for (size_t i = 0; shared && list && i < m->n_profiles; i++) {
+        mintmark__internal__profile_shared__init(&shared[i]);
+        shared[i].profile = m->profiles[i].conf->name;
+        shared[i].delivery =
+            (ProtobufCBinaryData){m->profiles[i].delivery.len, m->profiles[i].delivery.data};
+        list[i] = &shared[i];
+    }
+    ready.token_label = m->info.label;
+    ready.token_serial = m->info.serial;
+    ready.module = m->section->module;
+    ready.profiles = list;
+    ready.n_profiles = m->n_profiles;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_READY;
+    result.ready = &ready;
+    r = shared && list ? reply(w, &result, ei) : mm_fail_memory(ei);
+    free(list);
+    free(shared);
+    return r;
+}
+
+static void stop(struct mm_worker *w)
+{
+    struct state *s = w->state;
+
+    mm_chunk_free(s->chunk);
+    mm_minter_free(s->minter);
+    free(s);
+    w->state = NULL;
+}
+
+static int start(struct mm_worker *w, struct mm_errinfo *ei)
+{
+    struct state *s = calloc(1, sizeof(*s));
+    int r;
+
+    if (!s)
+        return mm_fail_memory(ei);
+    w->state = s;
+    r = mm_minter_open(w->conf, w->section, &s->minter, ei);
+    if (r == MM_OK && mm_chunk_new(&s->chunk) < 0)
+        r = mm_fail_memory(ei);
+    if (r == MM_OK)
+        r = reply_ready(w, s->minter, ei);
+    if (r < 0) {
+        stop(w);
+        return r;
+    }
+    mm_log(MM_LOG_INFO, "token_ready", MM_STR("token", s->minter->info.label),
+           MM_STR("serial", s->minter->info.serial), MM_UINT("profiles", s->minter->n_profiles));
+    return MM_OK;
+}
+
+/* Is the token of no more use to this process? What could be cured here has been by now. */
+static bool is_lost(const struct mm_errinfo *why)
+{
+    const enum mm_token_class class = mm_token_error_class(why->detail);
+
+    return why->code == MM_ERR_PIN || (class != MM_TOKEN_OK && class != MM_TOKEN_FATAL);
+}
+
+/* Answers a failed job. When the token is lost the front hears so before the process ends. */
+static int fail_job(struct mm_worker *w, uint64_t id, const struct mm_errinfo *why,
+                    struct mm_errinfo *ei)
+{
+    struct mm_errinfo lost;
+    int r;
+
+    if (!is_lost(why))
+        return reply_error(w, id, why, ei);
+    (void)mm_fail(&lost, MM_ERR_UNAVAILABLE, "TOKEN_UNAVAILABLE",
+                  "the token does not answer as it should: %.180s", why->text);
+    lost.detail = why->detail;
+    lost.retry_ms = TOKEN_RETRY_MS;
+    r = reply_error(w, id, &lost, ei);
+    if (r == MM_OK)
+        r = mm_worker_send(w, ei);
+    if (r < 0)
+        return r;
+    *ei = why->code == MM_ERR_PIN ? *why : lost;
+    return ei->code;
+}
+
+static int mint(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, struct mm_errinfo *ei)
+{
+    struct state *s = w->state;
+    Mintmark__Internal__TokenResult result = MINTMARK__INTERNAL__TOKEN_RESULT__INIT;
+    struct mm_errinfo why;
+    int r = mm_mint(s->minter, job->mint, job->deadline_mono_us, s->chunk, &why);
+
+    if (r < 0)
+        return fail_job(w, job->id, &why, ei);
+    result.id = job->id;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_MINT;
+    result.mint = mm_chunk_message(s->chunk);
+    r = reply(w, &result, ei);
+    mm_chunk_clear(s->chunk);
+    return r;
+}
+
+static int ping(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, struct mm_errinfo *ei)
+{
+    struct state *s = w->state;
+    Mintmark__Internal__TokenResult result = MINTMARK__INTERNAL__TOKEN_RESULT__INIT;
+    struct mm_errinfo why;
+
+    if (mm_token_ping(s->minter->token, &why) < 0)
+        return fail_job(w, job->id, &why, ei);
+    result.id = job->id;
+    return reply(w, &result, ei);
+}
+
+static int handle(struct mm_worker *w, struct mm_bytes payload, struct mm_errinfo *ei)
+{
+    Mintmark__Internal__TokenJob *job =
+        mintmark__internal__token_job__unpack(NULL, payload.len, payload.data);
+    int r;
+
+    if (!job)
+        return mm_fail(ei, MM_ERR_CORRUPT, "CHANNEL_FRAME", "the front sent no TokenJob");
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_MINT:
+        r = mint(w, job, ei);
+        break;
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_PING:
+        r = ping(w, job, ei);
+        break;
+    default:
+        r = mm_fail(ei, MM_ERR_CORRUPT, "CHANNEL_FRAME", "job %llu asks for nothing",
+                    (unsigned long long)job->id);
+    }
+    mintmark__internal__token_job__free_unpacked(job, NULL);
+    return r;
+}
+
+const struct mm_worker_ops mm_token_worker_ops = {
+    .duty = MM_DUTY_TOKEN,
+    .start = start,
+    .refuse = refuse,
+    .handle = handle,
+    .stop = stop,
+};

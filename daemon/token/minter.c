@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/token/minter.h"
+
+#include "daemon/base/io.h"
+
+#include <string.h>
+
+MM_UNUSED static inline void chain_free_p(STACK_OF(X509) * *chain)
+{
+    sk_X509_pop_free(*chain, X509_free);
+}
+
+static int read_pin(const struct mm_conf_token *conf, struct mm_secret **ret_pin,
+                    struct mm_errinfo *ei)
+{
+    if (*conf->pin_file)
+        return mm_pin_from_file(conf->pin_file, ret_pin, ei);
+    return mm_pin_from_credential(conf->pin_credential, ret_pin, ei);
+}
+
+static int open_token(struct mm_minter *m, struct mm_errinfo *ei)
+{
+    const struct mm_token_open how = {
+        .module = m->section->module,
+        .uri = m->section->uri,
+        .environment = m->section->environment,
+        .n_environment = m->section->n_environment,
+    };
+    MM_SECRET_CLEANUP struct mm_secret *pin = NULL;
+    int r = mm_token_open(&how, &m->token, ei);
+
+    if (r == MM_OK)
+        r = read_pin(m->section, &pin, ei);
+    if (r == MM_OK)
+        r = mm_token_login(m->token, &pin, ei);
+    return r < 0 ? r : mm_token_info(m->token, &m->info, ei);
+}
+
+static int read_chain(const struct mm_conf_issuer *issuer, STACK_OF(X509) * *ret_chain,
+                      struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
+    STACK_OF(X509) *chain = NULL;
+    int r = mm_io_read_file(issuer->certificate, MM_PEM_FILE_MAX, &pem, ei);
+
+    if (r == MM_OK)
+        r = mm_pki_parse_chain((struct mm_bytes){pem.data, pem.len}, &chain, ei);
+    if (r < 0)
+        return mm_err_prefix(ei, "%.80s", issuer->certificate);
+    if (X509_self_signed(sk_X509_value(chain, sk_X509_num(chain) - 1), 1) != 1) {
+        sk_X509_pop_free(chain, X509_free);
+        return mm_fail(ei, MM_ERR_INVALID, "CHAIN_INVALID",
+                       "%.80s: the chain must go up to a self-signed root", issuer->certificate);
+    }
+    *ret_chain = chain;
+    return MM_OK;
+}
+
+/* The key in the token is that of the certificate, and kept as a CA's key must be. */
+static int check_ca_key(struct mm_minter *m, struct mm_minting *p, const X509 *certificate,
+                        struct mm_errinfo *ei)
+{
+    uint8_t point[MM_POINT_MAX];
+    struct mm_bytes certified = {NULL, 0};
+    enum mm_curve curve;
+    size_t len;
+    int r = mm_token_check_policy(m->token, p->ca_key, MM_USE_CA, ei);
+
+    if (r == MM_OK)
+        r = mm_token_public_point(m->token, p->ca_key, &curve, point, &len, ei);
+    if (r == MM_OK)
+        r = mm_pki_certificate_point(certificate, &certified, ei);
+    if (r < 0)
+        return r;
+    if (len != certified.len || memcmp(point, certified.data, len) != 0)
+        return mm_fail(ei, MM_ERR_INVALID, "CA_KEY_MISMATCH",
+                       "the key in the token is not that of the certificate");
+    return mm_verifier_new(point, len, &p->verifier, ei);
+}
+
+static int find_keys(struct mm_minter *m, struct mm_minting *p, struct mm_errinfo *ei)
+{
+    const struct mm_conf_issuer *issuer = mm_conf_issuer_get(m->conf, p->conf->issuer);
+    const struct mm_conf_transport *transport = mm_conf_transport_get(m->conf, p->conf->transport);
+    int r = MM_OK;
+
+    if (issuer) {
+        r = mm_token_find(m->token, issuer->key, MM_KEY_PRIVATE, &p->ca_key, ei);
+        if (r < 0)
+            return mm_err_prefix(ei, "issuer \"%s\"", issuer->name);
+    }
+    if (p->kind == MM_DEVICE_WRAPPED && transport) {
+        r = mm_token_find(m->token, transport->key, MM_KEY_SECRET, &p->transport_key, ei);
+        if (r < 0)
+            return mm_err_prefix(ei, "transport \"%s\"", transport->name);
+    }
+    return MM_OK;
+}
+
+int mm_minter_find_keys(struct mm_minter *m, struct mm_errinfo *ei)
+{
+    for (size_t i = 0; i < m->n_profiles; i++) {
+        const int r = find_keys(m, &m->profiles[i], ei);
+
+        if (r < 0)
+            return r;
+    }
+    return MM_OK;
+}
+
+static int check_transport(struct mm_minter *m, struct mm_minting *p, uint8_t check_value[8],
+                           struct mm_errinfo *ei)
+{
+    int r;
+
+    if (!mm_token_mechanisms(m->token)->aes_kwp)
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "TOKEN_MECHANISM_UNSUPPORTED",
+                       "the token cannot wrap keys by RFC 5649");
+    r = mm_token_check_policy(m->token, p->transport_key, MM_USE_TRANSPORT, ei);
+    if (r == MM_OK)
+        r = mm_token_check_value(m->token, p->transport_key, check_value, ei);
+    return r < 0 ? mm_err_prefix(ei, "transport \"%s\"", p->conf->transport) : MM_OK;
+}
+
+static int compile(struct mm_minting *p, X509 *issuer, struct mm_errinfo *ei)
+{
+    static const enum mm_device_key kinds[] = {
+        [MM_DELIVERY_WRAPPED] = MM_DEVICE_WRAPPED,
+        [MM_DELIVERY_RETAINED] = MM_DEVICE_RETAINED,
+        [MM_DELIVERY_PLAIN] = MM_DEVICE_PLAIN,
+    };
+    const int r = mm_profile_compile(p->conf, issuer, &p->profile, ei);
+
+    if (r < 0)
+        return r;
+    p->curve = mm_profile_key_bits(p->profile) == 256 ? MM_CURVE_P256 : MM_CURVE_P384;
+    p->kind = kinds[mm_profile_delivery(p->profile)];
+    return MM_OK;
+}
+
+static int prepare(struct mm_minter *m, struct mm_minting *p, struct mm_errinfo *ei)
+{
+    const struct mm_conf_issuer *issuer = mm_conf_issuer_get(m->conf, p->conf->issuer);
+    MM_CLEANUP(chain_free_p) STACK_OF(X509) *chain = NULL;
+    X509 *certificate = NULL;
+    uint8_t check_value[8];
+    int r = issuer ? read_chain(issuer, &chain, ei) : MM_OK;
+
+    if (r == MM_OK && chain)
+        certificate = sk_X509_value(chain, 0);
+    if (r == MM_OK)
+        r = compile(p, certificate, ei);
+    if (r == MM_OK)
+        r = find_keys(m, p, ei);
+    if (r == MM_OK && certificate)
+        r = check_ca_key(m, p, certificate, ei);
+    if (r == MM_OK && p->kind == MM_DEVICE_WRAPPED)
+        r = check_transport(m, p, check_value, ei);
+    if (r < 0)
+        return r;
+    return mm_delivery_shared(p->conf, chain, p->kind == MM_DEVICE_WRAPPED ? check_value : NULL,
+                              &p->delivery, ei);
+}
+
+static int prepare_all(struct mm_minter *m, struct mm_errinfo *ei)
+{
+    m->profiles = calloc(m->conf->n_profiles + 1, sizeof(*m->profiles));
+    if (!m->profiles)
+        return mm_fail_memory(ei);
+    for (size_t i = 0; i < m->conf->n_profiles; i++) {
+        struct mm_minting *p = &m->profiles[m->n_profiles];
+        int r;
+
+        if (strcmp(m->conf->profiles[i].token, m->section->name) != 0)
+            continue;
+        m->n_profiles++;
+        p->conf = &m->conf->profiles[i];
+        p->delivery = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX / 2);
+        r = prepare(m, p, ei);
+        if (r < 0)
+            return mm_err_prefix(ei, "profile \"%s\"", p->conf->name);
+    }
+    return MM_OK;
+}
+
+int mm_minter_open(const struct mm_conf *conf, const char *section, struct mm_minter **ret_minter,
+                   struct mm_errinfo *ei)
+{
+    MM_CLEANUP(mm_minter_free_p) struct mm_minter *m = calloc(1, sizeof(*m));
+    int r;
+
+    if (!m)
+        return mm_fail_memory(ei);
+    m->conf = conf;
+    m->section = mm_conf_token_get(conf, section);
+    if (!m->section)
+        return mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_TOKEN", "no token section \"%s\"", section);
+    r = open_token(m, ei);
+    if (r == MM_OK)
+        r = prepare_all(m, ei);
+    if (r < 0)
+        return mm_err_prefix(ei, "token \"%s\"", section);
+    *ret_minter = MM_TAKE(m);
+    return MM_OK;
+}
+
+void mm_minter_free(struct mm_minter *m)
+{
+    if (!m)
+        return;
+    for (size_t i = 0; i < m->n_profiles; i++) {
+        mm_profile_free(m->profiles[i].profile);
+        mm_verifier_free(m->profiles[i].verifier);
+        mm_buf_done(&m->profiles[i].delivery);
+    }
+    free(m->profiles);
+    mm_token_free(m->token);
+    free(m);
+}
+
+struct mm_minting *mm_minter_profile(struct mm_minter *m, const char *name)
+{
+    for (size_t i = 0; i < m->n_profiles; i++) {
+        if (strcmp(m->profiles[i].conf->name, name) == 0)
+            return &m->profiles[i];
+    }
+    return NULL;
+}

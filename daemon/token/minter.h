@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a token worker keeps between jobs: the token, logged in, and per profile the compiled
+ * profile, the handles of its keys and what its deliveries share.
+ */
+#pragma once
+
+#include "daemon/conf/conf.h"
+#include "daemon/pki/profile.h"
+#include "internal/token.pb-c.h"
+#include "pkcs11/token.h"
+
+/* One profile, ready to mint. Handles are those of the open session. */
+struct mm_minting {
+    const struct mm_conf_profile *conf;
+    struct mm_profile *profile;
+    enum mm_curve curve;
+    enum mm_device_key kind;
+    mm_handle ca_key;             /* 0 for profiles that make requests */
+    mm_handle transport_key;      /* 0 unless wrapped */
+    struct mm_verifier *verifier; /* of the CA's key; NULL for profiles that make requests */
+    struct mm_buf delivery;       /* ProfileShared.delivery */
+};
+
+struct mm_minter {
+    const struct mm_conf *conf; /* borrowed */
+    const struct mm_conf_token *section;
+    struct mm_token *token;
+    struct mm_token_info info;
+    struct mm_minting *profiles;
+    size_t n_profiles;
+    unsigned chunks; /* minted so far, for sampling */
+};
+
+/* Opens the token of that section and logs in; compiles and checks every profile whose keys are
+ * made there: key policies, the CA key against its certificate, chains, items. conf is borrowed. */
+int mm_minter_open(const struct mm_conf *conf, const char *section, struct mm_minter **ret_minter,
+                   struct mm_errinfo *ei) MM_MUST_USE;
+void mm_minter_free(struct mm_minter *m);
+MM_DEFINE_CLEANUP(struct mm_minter *, mm_minter_free)
+
+/* Looks the handles up, again after a reopen. */
+int mm_minter_find_keys(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* NULL when this token has no such profile. */
+struct mm_minting *mm_minter_profile(struct mm_minter *m, const char *name);
+
+/* Serialises what all deliveries of a profile share (mintmark.v1.Delivery without bundles): chain
+ * (NULL: none), how keys are wrapped, items with their files' content. check_value: of the
+ * transport key, 8 bytes; NULL unless wrapped. */
+int mm_delivery_shared(const struct mm_conf_profile *conf, const STACK_OF(X509) * chain,
+                       const uint8_t *check_value, struct mm_buf *ret_delivery,
+                       struct mm_errinfo *ei) MM_MUST_USE;

@@ -1,0 +1,173 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures the service beside a bare loop of the same PKCS#11 calls, alternating, and prints medians.
+
+usage: tools/bench [--seconds S] [--rounds R] [--json]
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'tests/support'))
+from site_under_test import BUILD, OFFICER, Site, run  # noqa: E402
+
+TICK_US = 1e6 / os.sysconf('SC_CLK_TCK')
+BARE = BUILD / 'tools/bench/bare_loop'
+STATION = BUILD / 'tools/bench/station'
+RSS_DEVICES = 200_000  # what memory must stay flat over
+
+
+def cpu_us(pids):
+    """CPU time of some processes so far, from /proc/PID/schedstat: nanoseconds, exact."""
+    return sum(int(pathlib.Path(f'/proc/{p}/schedstat').read_text().split()[0]) for p in pids) / 1e3
+
+
+def rss_kb(pids):
+    """Resident memory that is the processes' own: anonymous pages, without files and shared maps."""
+    total = 0
+    for pid in pids:
+        for line in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines():
+            if line.startswith('RssAnon:'):
+                total += int(line.split()[1])
+    return total
+
+
+class Bench:
+    def __init__(self, site, seconds):
+        self.site, self.seconds = site, seconds
+        self.cores = os.cpu_count()
+        self.batches = {}
+        for profile in ('dac', 'csr'):
+            site.add_order(f'bench-{profile}', 100_000_000, profile)
+            self.batches[profile] = site.open_batch(10_000_000, profile, name=f'bench-{profile}')
+
+    def bare(self, csr=False):
+        args = ['--module', '/usr/lib/softhsm/libsofthsm2.so', '--uri', 'pkcs11:token=demo',
+                '--pin-file', self.site.dir / 'user.pin', '--ca-label', 'pai',
+                '--transport-label', 'transport', '--processes', self.cores,
+                '--seconds', self.seconds]
+        if csr:
+            args.append('--csr')
+        env = dict(os.environ, SOFTHSM2_CONF=str(self.site.dir / 'softhsm2.conf'))
+        return json.loads(run(BARE, *args, env=env, timeout=self.seconds * 4 + 60))
+
+    def station(self, mode, profile, *extra):
+        tls = self.site.dir / 'tls'
+        return json.loads(run(
+            STATION, mode, '--target', f'127.0.0.1:{self.site.port}', '--ca', tls / 'ca.pem',
+            '--certificate', tls / 'station.pem', '--key', tls / 'station.key', '--batch',
+            self.batches[profile], '--seconds', self.seconds, *extra,
+            timeout=self.seconds * 4 + 120))
+
+    def status(self):
+        return json.loads(self.site.officer('status', '--json'))
+
+    def inside(self):
+        """Microseconds inside C_ functions, and the devices they stand for, over all workers."""
+        workers = [w for w in self.status()['workers'] if w['name'].startswith('token')]
+        return (sum(int(w['token_cpu_us']) for w in workers),
+                sum(int(w['sampled_devices']) for w in workers))
+
+    def pids(self):
+        found = self.site.processes()
+        return {'front': found['mintmarkd'], 'store': found['mintmark-store'],
+                'token': found['mintmark-token']}
+
+    def service(self):
+        """One round of bulk work: rate, and CPU per identity of each kind of process."""
+        pids = self.pids()
+        inside = self.inside()
+        before = {kind: cpu_us(p) for kind, p in pids.items()}
+        load = self.station('bulk', 'dac')
+        after = {kind: cpu_us(p) for kind, p in pids.items()}
+        inside_us, sampled = (b - a for a, b in zip(inside, self.inside()))
+        each = {kind: (after[kind] - before[kind]) / load['devices'] for kind in pids}
+        each['inside'] = inside_us / sampled if sampled else 0.0
+        each['outside'] = each['token'] - each['inside']
+        return load, each
+
+
+def measure(args):
+    rows = {'bare': [], 'service': [], 'csr': [], 'bare_csr': [], 'cpu': []}
+    with Site() as site:
+        site.start()
+        bench = Bench(site, args.seconds)
+        devices = bench.station('bulk', 'dac')['devices']  # warm: caches, pools, arenas
+        everything = [p for pids in bench.pids().values() for p in pids]
+        rss_start = rss_kb(everything)
+        devices = 0
+        for _ in range(args.rounds):
+            rows['bare'].append(bench.bare()['per_s'])
+            load, cpu = bench.service()
+            devices += load['devices']
+            rows['service'].append(load['per_s'])
+            rows['cpu'].append(cpu)
+            rows['bare_csr'].append(bench.bare(csr=True)['per_s'])
+            rows['csr'].append(bench.station('bulk', 'csr')['per_s'])
+        while devices < RSS_DEVICES:
+            devices += bench.station('bulk', 'dac')['devices']
+        rss_end = rss_kb(everything)
+        capacity = bench.station('single', 'dac', '--connections', 8)
+        half = bench.station('single', 'dac', '--connections', 8, '--rate', capacity['per_s'] / 2)
+        if sorted(p for pids in bench.pids().values() for p in pids) != sorted(everything):
+            raise SystemExit('a process was restarted during the measurement')
+    median = statistics.median
+    cpu = {k: median(c[k] for c in rows['cpu']) for k in rows['cpu'][0]}
+    bare, service = median(rows['bare']), median(rows['service'])
+    return {
+        'cores': bench.cores,
+        'bare_loop_per_s': round(bare, 1),
+        'service_per_s': round(service, 1),
+        'ratio': round(median(s / b for s, b in zip(rows['service'], rows['bare'])), 3),
+        'csr_per_s': round(median(rows['csr']), 1),
+        'bare_csr_per_s': round(median(rows['bare_csr']), 1),
+        'service_cpu_us_per_identity': round(cpu['front'] + cpu['store'] + cpu['outside'], 1),
+        'front_cpu_us': round(cpu['front'], 1),
+        'store_cpu_us': round(cpu['store'], 1),
+        'worker_outside_cpu_us': round(cpu['outside'], 1),
+        'worker_inside_cpu_us': round(cpu['inside'], 1),
+        'single_per_s': round(capacity['per_s'], 1),
+        'latency_p50_ms': half['p50_ms'],
+        'latency_p99_ms': half['p99_ms'],
+        'rss_start_kb': rss_start,
+        'rss_end_kb': rss_end,
+        'rss_growth_kb': rss_end - rss_start,
+        'rss_devices': devices,
+    }
+
+
+def show(r):
+    print(f"""on {r['cores']} cores, the client on the same machine; medians
+  bare PKCS#11 loop       {r['bare_loop_per_s']:>10} identities/s
+  service, one stream     {r['service_per_s']:>10} identities/s   ratio {r['ratio']}
+  CSRs, one stream        {r['csr_per_s']:>10} /s   (bare loop {r['bare_csr_per_s']})
+  service's own CPU       {r['service_cpu_us_per_identity']:>10} us an identity: front \
+{r['front_cpu_us']}, store {r['store_cpu_us']}, workers outside C_* {r['worker_outside_cpu_us']}
+  workers inside C_*      {r['worker_inside_cpu_us']:>10} us an identity
+  single devices          {r['single_per_s']:>10} /s on 8 connections
+  latency at half of that   p50 {r['latency_p50_ms']} ms, p99 {r['latency_p99_ms']} ms
+  memory (anonymous)        {r['rss_start_kb']} kB to {r['rss_end_kb']} kB over \
+{r['rss_devices']} devices: {r['rss_growth_kb']:+} kB""")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='tools/bench', description=__doc__.splitlines()[0])
+    parser.add_argument('--seconds', type=float, default=5, help='of each measurement (default 5)')
+    parser.add_argument('--rounds', type=int, default=3, help='of alternation (default 3)')
+    parser.add_argument('--json', action='store_true', help='print one JSON object')
+    args = parser.parse_args()
+    if args.seconds <= 0 or args.rounds < 1:
+        parser.error('--seconds and --rounds must be positive')
+    result = measure(args)
+    if args.json:
+        print(json.dumps(result))
+    else:
+        show(result)
+
+
+if __name__ == '__main__':
+    main()

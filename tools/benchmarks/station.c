@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A station that measures: the load side of tools/bench, on the public client library.
+ *
+ *   station bulk    --batch UID --seconds S                 one stream, as fast as it goes
+ *   station single  --batch UID --seconds S --connections C [--rate R]
+ *
+ * bulk repeats Provision calls of --per-call devices until the time is over. single asks for one
+ * device a call on C connections (a process each): without --rate each connection calls again at
+ * once (capacity); with --rate the calls come at random times, R a second in all, and a latency
+ * counts from the moment the call was due, so that a stall is seen by all who would have called
+ * meanwhile. Prints one JSON object.
+ */
+#include "client/mintmark.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LATENCIES_MAX = 1 << 20, CONNECTIONS_MAX = 64 };
+
+struct settings {
+    struct mintmark_options client;
+    const char *batch;
+    double seconds, rate;
+    unsigned connections, per_call;
+};
+
+/* What a connection's process leaves behind, in memory shared with the parent. */
+struct tally {
+    uint64_t calls;
+    uint64_t failed;
+    uint32_t latency_us[];
+};
+
+static double now_s(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static int count_bundle(void *arg, const struct mintmark_bundle *bundle)
+{
+    uint64_t *devices = arg;
+
+    (void)bundle;
+    ++*devices;
+    return 0;
+}
+
+static int provision(struct mintmark *client, const struct settings *s, uint32_t count,
+                     uint64_t *devices)
+{
+    const struct mintmark_provision request = {.batch_uid = s->batch, .count = count};
+    struct mintmark_error error;
+
+    if (mintmark_provision(client, &request, count_bundle, devices, &error) == 0)
+        return 0;
+    fprintf(stderr, "station: %s: %s\n", error.reason, error.message);
+    return -1;
+}
+
+static struct mintmark *open_client(const struct settings *s)
+{
+    struct mintmark_error error;
+    struct mintmark *client = NULL;
+
+    if (mintmark_new(&s->client, &client, &error) != 0) {
+        fprintf(stderr, "station: %s\n", error.message);
+        exit(EXIT_FAILURE);
+    }
+    return client;
+}
+
+static int bulk(const struct settings *s)
+{
+    struct mintmark *client = open_client(s);
+    uint64_t devices = 0, warm = 0;
+    double began, took;
+    int r;
+
+    r = provision(client, s, 256, &warm);
+    began = now_s();
+    do {
+        if (r == 0)
+            r = provision(client, s, s->per_call, &devices);
+        took = now_s() - began;
+    } while (r == 0 && took < s->seconds);
+    printf("{\"devices\": %llu, \"seconds\": %.3f, \"per_s\": %.1f}\n", (unsigned long long)devices,
+           took, (double)devices / took);
+    mintmark_free(client);
+    return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static void sleep_until(double due)
+{
+    const struct timespec at = {.tv_sec = (time_t)due, .tv_nsec = (long)((due - floor(due)) * 1e9)};
+
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
+        ;
+}
+
+/* One connection's process: calls at exponentially distributed times, or back to back. */
+static void single_connection(const struct settings *s, unsigned index, struct tally *tally)
+{
+    struct mintmark *client = open_client(s);
+    unsigned short seed[3] = {(unsigned short)index, 7, 42};
+    uint64_t devices = 0;
+    const double rate = s->rate / s->connections;
+    double due, end;
+
+    if (provision(client, s, 1, &devices) != 0)
+        exit(EXIT_FAILURE);
+    due = now_s();
+    end = due + s->seconds;
+    while (due < end && tally->calls < LATENCIES_MAX) {
+        if (s->rate > 0) {
+            due -= log(1 - erand48(seed)) / rate;
+            sleep_until(due);
+        } else {
+            due = now_s();
+        }
+        if (provision(client, s, 1, &devices) != 0) {
+            tally->failed++;
+            continue;
+        }
+        tally->latency_us[tally->calls++] = (uint32_t)((now_s() - due) * 1e6);
+    }
+    mintmark_free(client);
+    exit(EXIT_SUCCESS);
+}
+
+static int compare_u32(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void print_latencies(const struct settings *s, struct tally *const *tallies)
+{
+    uint64_t calls = 0, failed = 0, at = 0;
+    uint32_t *all;
+
+    for (unsigned i = 0; i < s->connections; i++) {
+        calls += tallies[i]->calls;
+        failed += tallies[i]->failed;
+    }
+    all = calloc(calls + 1, sizeof(*all));
+    if (!all)
+        exit(EXIT_FAILURE);
+    for (unsigned i = 0; i < s->connections; i++) {
+        memcpy(all + at, tallies[i]->latency_us, tallies[i]->calls * sizeof(*all));
+        at += tallies[i]->calls;
+    }
+    qsort(all, calls, sizeof(*all), compare_u32);
+    printf("{\"calls\": %llu, \"failed\": %llu, \"per_s\": %.1f, \"p50_ms\": %.3f, \"p99_ms\": "
+           "%.3f}\n",
+           (unsigned long long)calls, (unsigned long long)failed, (double)calls / s->seconds,
+           (double)all[calls / 2] / 1e3, (double)all[calls * 99 / 100] / 1e3);
+    free(all);
+}
+
+static int single(const struct settings *s)
+{
+    const size_t size = sizeof(struct tally) + LATENCIES_MAX * sizeof(uint32_t);
+    struct tally *tallies[CONNECTIONS_MAX];
+    int status, bad = 0;
+
+    for (unsigned i = 0; i < s->connections; i++) {
+        tallies[i] = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (tallies[i] == MAP_FAILED)
+            return EXIT_FAILURE;
+        if (fork() == 0)
+            single_connection(s, i, tallies[i]);
+    }
+    for (unsigned i = 0; i < s->connections; i++) {
+        if (wait(&status) < 0 || status != 0)
+            bad = 1;
+    }
+    print_latencies(s, tallies);
+    return bad ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int usage(void)
+{
+    fputs("usage: station bulk|single --target HOST:PORT --ca FILE --certificate FILE --key FILE\n"
+          "               --batch UID --seconds S [--per-call N] [--connections C] [--rate R]\n",
+          stderr);
+    return 64;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"target", required_argument, NULL, 't'},
+        {"ca", required_argument, NULL, 'a'},
+        {"certificate", required_argument, NULL, 'c'},
+        {"key", required_argument, NULL, 'k'},
+        {"batch", required_argument, NULL, 'b'},
+        {"seconds", required_argument, NULL, 's'},
+        {"per-call", required_argument, NULL, 'p'},
+        {"connections", required_argument, NULL, 'n'},
+        {"rate", required_argument, NULL, 'r'},
+        {0},
+    };
+    struct settings s = {.seconds = 5, .connections = 8, .per_call = 20000};
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (c) {
+        case 't':
+            s.client.target = optarg;
+            break;
+        case 'a':
+            s.client.ca_file = optarg;
+            break;
+        case 'c':
+            s.client.certificate_file = optarg;
+            break;
+        case 'k':
+            s.client.key_file = optarg;
+            break;
+        case 'b':
+            s.batch = optarg;
+            break;
+        case 's':
+            s.seconds = atof(optarg);
+            break;
+        case 'p':
+            s.per_call = (unsigned)atoi(optarg);
+            break;
+        case 'n':
+            s.connections = (unsigned)atoi(optarg);
+            break;
+        case 'r':
+            s.rate = atof(optarg);
+            break;
+        default:
+            return usage();
+        }
+    }
+    if (optind != argc - 1 || !s.batch || s.seconds <= 0 || s.connections == 0 ||
+        s.connections > CONNECTIONS_MAX || s.per_call == 0)
+        return usage();
+    if (strcmp(argv[optind], "bulk") == 0)
+        return bulk(&s);
+    if (strcmp(argv[optind], "single") == 0)
+        return single(&s);
+    return usage();
+}

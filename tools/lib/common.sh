@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2034,SC2154
+# What the project's own scripts share: saying things, installing packages, building. Sourced by
+# bash scripts that have set `root` to the project's folder.
+
+say() { printf '%s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# What it takes to build, and to run the demo.
+packages_build=(gcc libc6-dev meson ninja-build pkg-config python3
+    protobuf-compiler protobuf-c-compiler libprotobuf-dev libprotobuf-c-dev
+    libuv1-dev libssl-dev libnghttp2-dev zlib1g-dev libp11-kit-dev libsqlite3-dev
+    libseccomp-dev libconfuse-dev libjansson-dev uthash-dev)
+packages_run=(softhsm2 openssl)
+# What tools/bench needs on top.
+packages_bench=(python3 procps)
+# What the tests need on top.
+packages_test=(check clang clang-format llvm valgrind pmccabe mandoc procps git g++
+    python3-grpcio python3-protobuf python3-h2 python3-cryptography)
+
+# Installs those of the named packages that are missing.
+install_packages() {
+    local missing=() package sudo=()
+    for package in "$@"; do
+        dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
+            missing+=("$package")
+    done
+    [ ${#missing[@]} -eq 0 ] && return 0
+    command -v apt-get >/dev/null || die "missing ${missing[*]}, and there is no apt-get here"
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || die "missing ${missing[*]}; run as root, or install sudo"
+        sudo=(sudo)
+    fi
+    say "installing with apt: ${missing[*]}"
+    {
+        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q update &&
+            "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y \
+                --no-install-recommends "${missing[@]}"
+    } >"$root/apt.log" 2>&1 || {
+        tail -n 20 "$root/apt.log" >&2
+        die "apt-get failed; the whole of what it said is in $root/apt.log"
+    }
+    rm -f "$root/apt.log"
+}
+
+# build_tree DIR [meson setup options...]: configures once, then builds what has changed.
+build_tree() {
+    local dir=$1 log
+    shift
+    log=$dir.log
+    if [ ! -f "$dir/build.ninja" ]; then
+        rm -rf "$dir"
+        meson setup "$dir" "$root" "$@" >"$log" 2>&1 || { tail -n 20 "$log" >&2; die "meson failed"; }
+    fi
+    ninja -C "$dir" >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "the build failed; see $log"; }
+}
+
+# seconds since $1, a value of `now`, with one digit
+now() { date +%s%N; }
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", (b - a) / 1e9 }'; }

@@ -192,6 +192,12 @@ static int single(const struct settings *s)
     return bad ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* 0, which main refuses, when it is no number. */
+static unsigned positive(const char *text)
+{
+    return (unsigned)strtoul(text, NULL, 10);
+}
+
 static int usage(void)
 {
     fputs("usage: station bulk|single --target HOST:PORT --ca FILE --certificate FILE --key FILE\n"
@@ -235,16 +241,16 @@ int main(int argc, char **argv)
             s.batch = optarg;
             break;
         case 's':
-            s.seconds = atof(optarg);
+            s.seconds = strtod(optarg, NULL);
             break;
         case 'p':
-            s.per_call = (unsigned)atoi(optarg);
+            s.per_call = positive(optarg);
             break;
         case 'n':
-            s.connections = (unsigned)atoi(optarg);
+            s.connections = positive(optarg);
             break;
         case 'r':
-            s.rate = atof(optarg);
+            s.rate = strtod(optarg, NULL);
             break;
         default:
             return usage();

@@ -133,8 +133,8 @@ class Base(unittest.TestCase):
         return self.run_officer(*args, '--operator', 'Alice', '--witness', 'Bob', '--yes',
                                 '--transcript', self.dir / 'ceremony.txt', status=status)
 
-    def data(self, *args, status=0):
-        return json.loads(self.run_officer(*args, '--json', status=status)[0])
+    def data(self, *args, **kwargs):
+        return json.loads(self.run_officer(*args, '--json', **kwargs)[0])
 
     def init(self):
         self.secret('so.pin', SO_PIN)

@@ -289,7 +289,7 @@ static int fill_section(const struct mm_draft *draft, enum mm_section_id id, cfg
         if (settings[i].section == id)
             r = fill_setting(&slot);
     }
-    for (size_t sub = 1; sub < MM_SECTIONS && r >= 0; sub++) {
+    for (enum mm_section_id sub = 1; sub < MM_SECTIONS && r >= 0; sub++) {
         const struct mm_section *schema = mm_schema_section(sub);
 
         if (schema->parent != id)

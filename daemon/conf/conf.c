@@ -107,7 +107,7 @@ static void done_section(enum mm_section_id id, unsigned char *base)
         else if (s->type <= MM_SETTING_CHOICE)
             free(*(char **)member);
     }
-    for (size_t sub = 1; sub < MM_SECTIONS; sub++) {
+    for (enum mm_section_id sub = 1; sub < MM_SECTIONS; sub++) {
         const struct mm_section *schema = mm_schema_section(sub);
 
         if (schema->parent != id)

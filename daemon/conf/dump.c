@@ -126,7 +126,7 @@ static void dump_section(FILE *out, enum mm_section_id id, const unsigned char *
         dump_value(out, &settings[i], base);
         fputc('\n', out);
     }
-    for (size_t sub = 1; sub < MM_SECTIONS; sub++)
+    for (enum mm_section_id sub = 1; sub < MM_SECTIONS; sub++)
         if (mm_schema_section(sub)->parent == id)
             dump_subsection(out, sub, base, depth);
 }

@@ -65,7 +65,7 @@ static void drop_value(void *value)
 
 static enum mm_section_id section_id(const cfg_t *section)
 {
-    for (size_t id = 1; id < MM_SECTIONS; id++)
+    for (enum mm_section_id id = 1; id < MM_SECTIONS; id++)
         if (!strcmp(mm_schema_section(id)->name, section->name))
             return id;
     return MM_SECTION_ROOT;
@@ -101,6 +101,7 @@ static void unknown_name(cfg_t *section, const char *name)
                *where ? " in section " : "", where, hint ? "; " : "", hint ? hint : "");
 }
 
+static void take_error(cfg_t *section, const char *format, va_list ap) MM_PRINTF(2, 0);
 static void take_error(cfg_t *section, const char *format, va_list ap)
 {
     char text[MM_ERR_TEXT_MAX];
@@ -157,7 +158,7 @@ static cfg_opt_t *make_options(enum mm_section_id id)
         if (settings[i].section == id)
             options[n++] = (cfg_opt_t)CFG_PTR_CB(settings[i].key, 0, flags, take_value, drop_value);
     }
-    for (size_t sub = 1; sub < MM_SECTIONS; sub++) {
+    for (enum mm_section_id sub = 1; sub < MM_SECTIONS; sub++) {
         const struct mm_section *s = mm_schema_section(sub);
         const int flags = s->titled ? CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES : CFGF_NONE;
         cfg_opt_t *inner;

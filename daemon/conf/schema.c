@@ -269,7 +269,7 @@ const char *mm_schema_suggest(enum mm_section_id section, const char *name, char
     for (size_t i = 0; i < MM_ARRAY_SIZE(settings); i++)
         if (settings[i].section == section)
             nearer(name, settings[i].key, &best, &best_distance);
-    for (size_t id = 1; id < MM_SECTIONS; id++)
+    for (enum mm_section_id id = 1; id < MM_SECTIONS; id++)
         if (sections[id].parent == section)
             nearer(name, sections[id].name, &best, &best_distance);
     if (best) {

@@ -256,9 +256,12 @@ class Refusals(Base):
                 (['--label', 'test', '--so-pin-file', so, '--pin-file', same], 65, 'differ'),
                 (['--label', 'test', '--generate-so-pin-file', so], 1, 'not overwritten'),
                 (['--label', 'test', '--so-pin-file', so, '--pin-file', self.dir / 'none'], 1,
-                 'no such file')):
+                 'no such file'),
+                (['--label', 'test', '--generate-so-pin-file', self.dir / 'new.pin', '--pin-file',
+                  self.dir / 'none'], 1, 'no such file')):
             _, error = self.ceremony('token', 'init', *args, status=status)
             self.assertIn(says, error)
+        self.assertFalse((self.dir / 'new.pin').exists())
         self.assertEqual(list((self.dir / 'tokens').iterdir()), [])
         self.assertEqual(so.read_text().strip(), SO_PIN)
 

@@ -11,7 +11,8 @@ import sys
 
 from common import Report
 
-COMMAND = re.compile(r'^  ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)*)(?:  +|$)', re.M)
+# "  batch open   what it does" or "  mintmark batch open --name NAME"
+COMMAND = re.compile(r'^  (?:mintmark\S* )?([a-z][a-z-]*(?: [a-z][a-z-]*)*)(?=  | *$| [^a-z ])', re.M)
 OPTION = re.compile(r'(?<![\w-])--([a-z][a-z-]*[a-z])(?![\w-])')
 
 
@@ -35,7 +36,7 @@ def main(path, program):
     with open(path, encoding='utf-8') as f:
         page = f.read()
     top = told(program)
-    commands = COMMAND.findall(top)
+    commands = sorted(set(COMMAND.findall(top)))
     options = set(OPTION.findall(top))
     for command in commands:
         options |= set(OPTION.findall(told(program, *command.split())))

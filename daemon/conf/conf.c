@@ -68,6 +68,31 @@ int mm_conf_load(const char *path, struct mm_conf **ret_conf, struct mm_errinfo 
     return mm_conf_parse(path, (const char *)text.data, text.len, ret_conf, ei);
 }
 
+/* Only single sections have settings that take a restart, and only texts and numbers do. */
+static bool same(const struct mm_setting *s, const struct mm_conf *a, const struct mm_conf *b)
+{
+    const size_t at = mm_schema_section(s->section)->offset + s->offset;
+    const void *left = (const unsigned char *)a + at, *right = (const unsigned char *)b + at;
+
+    if (s->type == MM_SETTING_UINT)
+        return *(const unsigned *)left == *(const unsigned *)right;
+    return !strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+int mm_conf_check_reload(const struct mm_conf *running, const struct mm_conf *next,
+                         struct mm_errinfo *ei)
+{
+    size_t n;
+    const struct mm_setting *settings = mm_schema_settings(&n);
+
+    for (size_t i = 0; i < n; i++)
+        if (settings[i].restart && !same(&settings[i], running, next))
+            return mm_fail(ei, MM_ERR_PRECONDITION, "NOT_RELOADABLE",
+                           "%s: %s.%s cannot change while the service runs; restart it", next->path,
+                           mm_schema_section(settings[i].section)->name, settings[i].key);
+    return MM_OK;
+}
+
 static void free_list(char **list, size_t n)
 {
     for (size_t i = 0; list && i < n; i++)

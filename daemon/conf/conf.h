@@ -152,6 +152,11 @@ MM_DEFINE_CLEANUP(struct mm_conf *, mm_conf_free)
  * others. What --check-config adds to parsing. */
 int mm_conf_check_files(const struct mm_conf *conf, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* May a running service go from one to the other? MM_ERR_PRECONDITION NOT_RELOADABLE names the
+ * setting that takes a restart. */
+int mm_conf_check_reload(const struct mm_conf *running, const struct mm_conf *next,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+
 /* Writes the whole configuration with its defaults, in the file's own syntax; parsing it again
  * gives the same. */
 int mm_conf_dump(const struct mm_conf *conf, FILE *out, struct mm_errinfo *ei) MM_MUST_USE;

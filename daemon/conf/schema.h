@@ -55,7 +55,7 @@ struct mm_setting {
     const char *fallback; /* the default as it would stand in the file; NULL: not set */
     const char *unit;     /* "ms", "bytes"; NULL: none */
     bool required;
-    bool reloadable;            /* SIGHUP takes a new value; else a restart does */
+    bool restart;               /* SIGHUP does not take a new value; a restart does */
     bool preset;                /* with a preset, the preset's value is the default instead */
     size_t offset;              /* in the section's struct */
     size_t count_offset;        /* LIST only */

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """mintmark.conf(5) and the schema table say the same: the same settings, with the same defaults,
-ranges and choices, marked alike where a reload takes them. Every entry of the page ends with one
+ranges and choices, marked alike where a reload is not enough. Every entry of the page ends with one
 line of facts, which must be the one made here.
 
 usage: manual.py PAGE SCHEMA_TABLE_PROGRAM
@@ -24,8 +24,8 @@ def facts(setting):
     if setting['number']:
         unit = ' ' + setting['unit'] if setting['unit'] else ''
         said.append(f'{setting["min"]} to {setting["max"]}{unit}')
-    if setting['reloadable']:
-        said.append('taken on reload')
+    if setting['restart']:
+        said.append('takes a restart')
     return '; '.join(said) + '.'
 
 

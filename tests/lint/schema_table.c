@@ -13,7 +13,7 @@ static json_t *setting(const struct mm_setting *s)
         json_array_append_new(choices, json_string(s->choices[i]));
     return json_pack("{s:s, s:s, s:s?, s:b, s:b, s:b, s:I, s:I, s:s?, s:o}", "section",
                      mm_schema_section(s->section)->name, "key", s->key, "default", s->fallback,
-                     "required", s->required, "reloadable", s->reloadable, "number", number, "min",
+                     "required", s->required, "restart", s->restart, "number", number, "min",
                      (json_int_t)s->min, "max", (json_int_t)s->max, "unit", s->unit, "choices",
                      choices);
 }

@@ -334,14 +334,16 @@ int mm_link_step(struct mm_link *link, int64_t deadline_us, struct mintmark_erro
 {
     for (;;) {
         /* A peer that never stops sending must not keep the caller from its deadline. */
-        int r = check_interrupts(link->cancel_fd, deadline_us, error);
+        int received = 0, r = check_interrupts(link->cancel_fd, deadline_us, error);
 
+        /* Reading comes first: when the server has refused us, it says why there, and writing
+         * would only find the connection closed. */
         if (r == 0)
+            r = received = receive_ready(link, error);
+        if (r >= 0)
             r = send_ready(link, error);
-        if (r == 0)
-            r = receive_ready(link, error);
-        if (r != 0)
-            return r < 0 ? r : 0;
+        if (r < 0 || received)
+            return r;
         r = wait_for(link->fd, (short)(link->want_for_read | link->want_for_write), link->cancel_fd,
                      deadline_us, error);
         if (r < 0)

@@ -38,12 +38,14 @@ struct mm_stream {
     struct mm_grpc_deframer deframer;
 };
 
+LIST_HEAD(stream_list, mm_stream);
+
 struct mm_session {
     nghttp2_session *http2;
     char *authority;
     bool unusable;      /* for new calls */
     uint32_t violation; /* HTTP/2 error code by which nghttp2 has ended the connection; 0: none */
-    LIST_HEAD(, mm_stream) streams;
+    struct stream_list streams;
 };
 
 static void end_stream(struct mm_stream *stream, const struct mintmark_error *error,

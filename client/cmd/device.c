@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/cmd/device.h"
+
+#include "daemon/base/text.h"
+
+#include <jansson.h>
+#include <openssl/pem.h>
+#include <openssl/sha.h>
+
+enum { CHECK_VALUE_MAX = 32 };
+
+MM_DEFINE_CLEANUP(BIO *, BIO_free)
+
+static const char *delivery_name(enum mintmark_key_delivery delivery)
+{
+    switch (delivery) {
+    case MINTMARK_KEY_WRAPPED:
+        return "WRAPPED";
+    case MINTMARK_KEY_RETAINED:
+        return "RETAINED";
+    default:
+        return "PLAIN";
+    }
+}
+
+static void digest_hex(const struct mintmark_data *data, char hex[2 * SHA256_DIGEST_LENGTH + 1])
+{
+    uint8_t digest[SHA256_DIGEST_LENGTH];
+
+    SHA256(data->data, data->len, digest);
+    mm_hex_encode(digest, sizeof(digest), hex);
+}
+
+char *mm_device_json_line(const struct mintmark_bundle *bundle)
+{
+    const bool certificate = bundle->certificate.len > 0;
+    char hex[2 * SHA256_DIGEST_LENGTH + 1];
+    json_t *object;
+    char *line;
+
+    digest_hex(certificate ? &bundle->certificate : &bundle->csr, hex);
+    object = json_pack("{s:s, s:I, s:s, s:s, s:s, s:s, s:I}", "device_uid", bundle->device_uid,
+                       "number", (json_int_t)bundle->number, "hw_serial", bundle->hw_serial,
+                       certificate ? "certificate_sha256" : "csr_sha256", hex, "key_delivery",
+                       delivery_name(bundle->key_delivery), "key_id", bundle->key_id,
+                       "issued_time_ms", (json_int_t)bundle->issued_time_ms);
+    line = object ? json_dumps(object, JSON_PRESERVE_ORDER) : NULL;
+    json_decref(object);
+    return line;
+}
+
+int mm_device_key_wrap_json(const struct mintmark_bundle *bundle, struct mm_buf *out,
+                            struct mm_errinfo *ei)
+{
+    char hex[2 * CHECK_VALUE_MAX + 1];
+    json_t *object;
+    char *text;
+
+    if (bundle->check_value.len > CHECK_VALUE_MAX)
+        return mm_fail(ei, MM_ERR_CORRUPT, "BAD_RESPONSE", "the check value is too long");
+    mm_hex_encode(bundle->check_value.data, bundle->check_value.len, hex);
+    object = json_pack("{s:s, s:s, s:s}", "transport_key", bundle->transport_key, "algorithm",
+                       bundle->wrap_algorithm, "check_value", hex);
+    text = object ? json_dumps(object, JSON_PRESERVE_ORDER) : NULL;
+    json_decref(object);
+    if (!text)
+        return mm_fail_memory(ei);
+    mm_buf_append_str(out, text);
+    mm_buf_append_str(out, "\n");
+    free(text);
+    return mm_buf_err(out) < 0 ? mm_fail_memory(ei) : MM_OK;
+}
+
+int mm_device_chain_pem(const struct mintmark_bundle *bundle, struct mm_buf *out,
+                        struct mm_errinfo *ei)
+{
+    MM_CLEANUP(BIO_free_p) BIO *bio = BIO_new(BIO_s_mem());
+    char *text = NULL;
+    long len;
+
+    if (!bio)
+        return mm_fail_memory(ei);
+    for (size_t i = 0; i < bundle->n_chain; i++)
+        if (PEM_write_bio(bio, "CERTIFICATE", "", bundle->chain[i].data,
+                          (long)bundle->chain[i].len) <= 0)
+            return mm_fail_memory(ei);
+    len = BIO_get_mem_data(bio, &text);
+    mm_buf_append(out, text, len > 0 ? (size_t)len : 0);
+    return mm_buf_err(out) < 0 ? mm_fail_memory(ei) : MM_OK;
+}

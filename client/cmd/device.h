@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is written about devices, as text. */
+#pragma once
+
+#include "client/mintmark.h"
+#include "daemon/base/buf.h"
+
+/* The device's line in devices.jsonl, without the line's end; NULL without memory. To be freed. */
+char *mm_device_json_line(const struct mintmark_bundle *bundle);
+
+/* key-wrap.json: how the private keys are wrapped. */
+int mm_device_key_wrap_json(const struct mintmark_bundle *bundle, struct mm_buf *out,
+                            struct mm_errinfo *ei) MM_MUST_USE;
+
+/* chain.pem: the issuing CA first. */
+int mm_device_chain_pem(const struct mintmark_bundle *bundle, struct mm_buf *out,
+                        struct mm_errinfo *ei) MM_MUST_USE;

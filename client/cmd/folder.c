@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "client/cmd/folder.h"
+
+#include "client/cmd/device.h"
+#include "daemon/base/io.h"
+#include "daemon/base/limits.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { NAME_BYTES = 160, READ_BYTES = 4096 };
+
+struct line {
+    uint64_t number;
+    char *text;
+};
+
+struct mm_folder {
+    char *path;
+    int fd;
+    int items_fd;       /* -1 until there is an item */
+    bool shared;        /* the files that all devices share are written */
+    struct line *lines; /* of devices.jsonl */
+    size_t n_lines, max_lines;
+};
+
+static int fail_name(const struct mm_folder *folder, const char *name, struct mm_errinfo *ei)
+{
+    return mm_fail_errno(ei, errno, "%s/%s", folder->path, name);
+}
+
+static int open_folder(struct mm_folder *folder, struct mm_errinfo *ei)
+{
+    if (mkdir(folder->path, 0700) < 0 && errno != EEXIST)
+        return mm_fail_errno(ei, errno, "%s", folder->path);
+    folder->fd = open(folder->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder->fd < 0)
+        return mm_fail_errno(ei, errno, "%s", folder->path);
+    if (flock(folder->fd, LOCK_EX | LOCK_NB) == 0)
+        return MM_OK;
+    if (errno == EWOULDBLOCK)
+        return mm_fail(ei, MM_ERR_PRECONDITION, "FOLDER_BUSY", "%s: another process writes to it",
+                       folder->path);
+    return mm_fail_errno(ei, errno, "%s", folder->path);
+}
+
+int mm_folder_open(const char *path, struct mm_folder **ret_folder, struct mm_errinfo *ei)
+{
+    MM_CLEANUP(mm_folder_free_p) struct mm_folder *folder = calloc(1, sizeof(*folder));
+    int r;
+
+    if (!folder)
+        return mm_fail_memory(ei);
+    folder->fd = folder->items_fd = -1;
+    folder->path = strdup(path);
+    if (!folder->path)
+        return mm_fail_memory(ei);
+    r = open_folder(folder, ei);
+    if (r < 0)
+        return r;
+    *ret_folder = MM_TAKE(folder);
+    return MM_OK;
+}
+
+void mm_folder_free(struct mm_folder *folder)
+{
+    if (!folder)
+        return;
+    for (size_t i = 0; i < folder->n_lines; i++)
+        free(folder->lines[i].text);
+    free(folder->lines);
+    if (folder->fd >= 0)
+        close(folder->fd);
+    if (folder->items_fd >= 0)
+        close(folder->items_fd);
+    free(folder->path);
+    free(folder);
+}
+
+enum found { FOUND_NONE, FOUND_SAME, FOUND_TORN, FOUND_OTHER };
+
+/* Compares an open file with what it should be. */
+static int compare(int fd, const uint8_t *data, size_t len, enum found *ret_found)
+{
+    uint8_t chunk[READ_BYTES];
+    enum found found = FOUND_SAME;
+    size_t at = 0;
+    ssize_t n;
+
+    while ((n = read(fd, chunk, sizeof(chunk))) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            break;
+        if ((size_t)n > len - at || memcmp(chunk, data + at, (size_t)n) != 0) {
+            found = FOUND_OTHER;
+            break;
+        }
+        at += (size_t)n;
+    }
+    explicit_bzero(chunk, sizeof(chunk));
+    if (n < 0)
+        return -1;
+    *ret_found = found == FOUND_SAME && at < len ? FOUND_TORN : found;
+    return 0;
+}
+
+static int look(const struct mm_folder *folder, int dir, const char *name, const void *data,
+                size_t len, enum found *ret_found, struct mm_errinfo *ei)
+{
+    MM_CLOSE int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0 && errno == ENOENT) {
+        *ret_found = FOUND_NONE;
+        return MM_OK;
+    }
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return fail_name(folder, name, ei);
+    *ret_found = FOUND_OTHER;
+    if (S_ISREG(st.st_mode) && compare(fd, data, len, ret_found) < 0)
+        return fail_name(folder, name, ei);
+    return MM_OK;
+}
+
+/* Writes under another name, and gives it its own at the end. */
+static int write_new(const struct mm_folder *folder, int dir, const char *name, mode_t mode,
+                     const void *data, size_t len, bool sync, struct mm_errinfo *ei)
+{
+    char temporary[NAME_BYTES + 8];
+    MM_CLOSE int fd = -1;
+    int r;
+
+    snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
+    /* Left by a run that was cut off: nobody else writes here. */
+    if (unlinkat(dir, temporary, 0) < 0 && errno != ENOENT)
+        return fail_name(folder, temporary, ei);
+    fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    if (fd < 0)
+        return fail_name(folder, temporary, ei);
+    r = mm_io_write_all(fd, data, len, ei);
+    if (r < 0) {
+        (void)unlinkat(dir, temporary, 0);
+        return mm_err_prefix(ei, "%s/%s", folder->path, name);
+    }
+    if ((sync && fsync(fd) < 0) || renameat(dir, temporary, dir, name) < 0 ||
+        (sync && fsync(dir) < 0))
+        return fail_name(folder, name, ei);
+    return MM_OK;
+}
+
+static int put(const struct mm_folder *folder, int dir, const char *name, mode_t mode,
+               const void *data, size_t len, bool sync, struct mm_errinfo *ei)
+{
+    enum found found;
+    int r = look(folder, dir, name, data, len, &found, ei);
+
+    if (r < 0 || found == FOUND_SAME)
+        return r;
+    if (found == FOUND_OTHER)
+        return mm_fail(ei, MM_ERR_EXISTS, "FILE_EXISTS",
+                       "%s/%s: exists already with other content, not overwritten", folder->path,
+                       name);
+    return write_new(folder, dir, name, mode, data, len, sync, ei);
+}
+
+int mm_folder_put(struct mm_folder *folder, const char *name, mode_t mode, const void *data,
+                  size_t len, struct mm_errinfo *ei)
+{
+    return put(folder, folder->fd, name, mode, data, len, true, ei);
+}
+
+int mm_folder_read(struct mm_folder *folder, const char *name, struct mm_buf *buf,
+                   struct mm_errinfo *ei)
+{
+    MM_FREE char *path = NULL;
+
+    if (asprintf(&path, "%s/%s", folder->path, name) < 0) {
+        path = NULL;
+        return mm_fail_memory(ei);
+    }
+    return mm_io_read_file(path, buf->max, buf, ei);
+}
+
+static int add_items(struct mm_folder *folder, const struct mintmark_bundle *bundle,
+                     struct mm_errinfo *ei)
+{
+    for (size_t i = 0; i < bundle->n_items; i++) {
+        const struct mintmark_item *item = &bundle->items[i];
+        int r;
+
+        if (item->reference[0])
+            continue; /* the station has it from elsewhere */
+        if (folder->items_fd < 0) {
+            if (mkdirat(folder->fd, "items", 0700) < 0 && errno != EEXIST)
+                return fail_name(folder, "items", ei);
+            folder->items_fd =
+                openat(folder->fd, "items", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            if (folder->items_fd < 0)
+                return fail_name(folder, "items", ei);
+        }
+        r = put(folder, folder->items_fd, item->name, 0600, item->content.data, item->content.len,
+                false, ei);
+        if (r < 0)
+            return r;
+    }
+    return MM_OK;
+}
+
+static int add_shared(struct mm_folder *folder, const struct mintmark_bundle *bundle,
+                      struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(MM_CHAIN_MAX * MM_CERT_DER_MAX * 2);
+    int r = MM_OK;
+
+    if (bundle->n_chain > 0) {
+        r = mm_device_chain_pem(bundle, &text, ei);
+        if (r == MM_OK)
+            r = put(folder, folder->fd, "chain.pem", 0644, text.data, text.len, false, ei);
+    }
+    if (r == MM_OK && bundle->transport_key) {
+        mm_buf_reset(&text);
+        r = mm_device_key_wrap_json(bundle, &text, ei);
+        if (r == MM_OK)
+            r = put(folder, folder->fd, "key-wrap.json", 0644, text.data, text.len, false, ei);
+    }
+    return r < 0 ? r : add_items(folder, bundle, ei);
+}
+
+static int add_line(struct mm_folder *folder, const struct mintmark_bundle *bundle,
+                    struct mm_errinfo *ei)
+{
+    struct line *line;
+
+    if (folder->n_lines == folder->max_lines) {
+        const size_t max = folder->max_lines ? folder->max_lines * 2 : 64;
+        struct line *lines = reallocarray(folder->lines, max, sizeof(*lines));
+
+        if (!lines)
+            return mm_fail_memory(ei);
+        folder->lines = lines;
+        folder->max_lines = max;
+    }
+    line = &folder->lines[folder->n_lines];
+    *line = (struct line){.number = bundle->number, .text = mm_device_json_line(bundle)};
+    if (!line->text)
+        return mm_fail_memory(ei);
+    folder->n_lines++;
+    return MM_OK;
+}
+
+static int put_of_device(struct mm_folder *folder, const struct mintmark_bundle *bundle,
+                         const char *ending, mode_t mode, const struct mintmark_data *data,
+                         struct mm_errinfo *ei)
+{
+    char name[NAME_BYTES];
+
+    snprintf(name, sizeof(name), "%.*s.%s", MM_UID_LEN, bundle->device_uid, ending);
+    return put(folder, folder->fd, name, mode, data->data, data->len, false, ei);
+}
+
+int mm_folder_add(struct mm_folder *folder, const struct mintmark_bundle *bundle,
+                  struct mm_errinfo *ei)
+{
+    const bool wrapped = bundle->key_delivery == MINTMARK_KEY_WRAPPED;
+    int r = folder->shared ? MM_OK : add_shared(folder, bundle, ei);
+
+    if (r < 0)
+        return r;
+    folder->shared = true;
+    r = bundle->certificate.len > 0
+            ? put_of_device(folder, bundle, "crt", 0644, &bundle->certificate, ei)
+            : put_of_device(folder, bundle, "csr", 0644, &bundle->csr, ei);
+    if (r == MM_OK && bundle->private_key.len > 0)
+        r = put_of_device(folder, bundle, wrapped ? "key.wrapped" : "key.der", 0600,
+                          &bundle->private_key, ei);
+    return r < 0 ? r : add_line(folder, bundle, ei);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const struct line *x = a, *y = b;
+
+    if (x->number != y->number)
+        return x->number < y->number ? -1 : 1;
+    return strcmp(x->text, y->text);
+}
+
+int mm_folder_finish(struct mm_folder *folder, struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT((size_t)MM_PROVISION_MAX * 1024);
+
+    /* One sync for all files, in place of one for each. */
+    if (syncfs(folder->fd) < 0)
+        return mm_fail_errno(ei, errno, "%s: cannot sync", folder->path);
+    /* The service promises no order; a repetition must find the same text. */
+    if (folder->n_lines > 0)
+        qsort(folder->lines, folder->n_lines, sizeof(*folder->lines), by_number);
+    for (size_t i = 0; i < folder->n_lines; i++) {
+        mm_buf_append_str(&text, folder->lines[i].text);
+        mm_buf_append_str(&text, "\n");
+    }
+    if (mm_buf_err(&text) < 0)
+        return mm_fail_memory(ei);
+    return mm_folder_put(folder, "devices.jsonl", 0644, text.data, text.len, ei);
+}

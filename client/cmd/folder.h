@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The folder that devices are written to. Each file appears whole, under its name, or not at all;
+ * what is there already is kept if it is the same, and never replaced by something else. Only a
+ * file that is the beginning of what it should be, as a power failure may leave it, is written
+ * again. mintmark(1) lists the files.
+ */
+#pragma once
+
+#include "client/mintmark.h"
+#include "daemon/base/buf.h"
+
+#include <sys/types.h>
+
+struct mm_folder;
+
+/* Makes the folder (mode 0700) if it is not there; one process at a time may have it open:
+ * MM_ERR_PRECONDITION FOLDER_BUSY. */
+int mm_folder_open(const char *path, struct mm_folder **ret_folder,
+                   struct mm_errinfo *ei) MM_MUST_USE;
+void mm_folder_free(struct mm_folder *folder);
+MM_DEFINE_CLEANUP(struct mm_folder *, mm_folder_free)
+
+/* One file, on disk when this returns. MM_ERR_EXISTS when there is one with other content. */
+int mm_folder_put(struct mm_folder *folder, const char *name, mode_t mode, const void *data,
+                  size_t len, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* A file's content; MM_ERR_NOT_FOUND. */
+int mm_folder_read(struct mm_folder *folder, const char *name, struct mm_buf *buf,
+                   struct mm_errinfo *ei) MM_MUST_USE;
+
+/* All files of one device, and with the first one those that all share. */
+int mm_folder_add(struct mm_folder *folder, const struct mintmark_bundle *bundle,
+                  struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Puts everything on disk, and then the list of the devices, which says that all are there. */
+int mm_folder_finish(struct mm_folder *folder, struct mm_errinfo *ei) MM_MUST_USE;

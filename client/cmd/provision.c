@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* provision, and device get. */
+#include "client/cmd/cmd.h"
+#include "client/cmd/folder.h"
+#include "client/cmd/progress.h"
+#include "client/cmd/request.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* What a callback needs to write a device. */
+struct output {
+    struct mm_folder *folder;
+    struct mm_progress progress;
+    struct mm_errinfo ei; /* why writing failed */
+};
+
+/* What the callbacks return to end a call: the error is in the output. */
+enum { WRITE_FAILED = 1 };
+
+static int write_device(void *arg, const struct mintmark_bundle *bundle)
+{
+    struct output *out = arg;
+
+    if (mm_folder_add(out->folder, bundle, &out->ei) < 0)
+        return WRITE_FAILED;
+    mm_progress_step(&out->progress);
+    return 0;
+}
+
+/* What the command line says, into a request. */
+static int take_request(const struct mm_cmd *cmd, struct mm_request *request)
+{
+    const char *batch = cmd->value[MM_OPT_BATCH], *id = cmd->value[MM_OPT_REQUEST_ID];
+    struct mm_errinfo ei;
+    uint8_t uid[16];
+    uint64_t count = 0;
+
+    if (mm_uuid_parse(batch, uid) < 0)
+        return mm_cmd_usage(cmd, "--batch: '%s' is not a batch UID", batch);
+    mm_uuid_format(uid, request->batch_uid);
+    if (id && !mm_name_valid(id, MM_REQUEST_ID_MAX))
+        return mm_cmd_usage(cmd,
+                            "--request-id takes 1 to %d letters, digits, '.', '_' and '-', "
+                            "beginning with a letter or digit",
+                            MM_REQUEST_ID_MAX);
+    snprintf(request->request_id, sizeof(request->request_id), "%s", id ? id : "");
+    if (cmd->value[MM_OPT_COUNT]) {
+        const int r = mm_cmd_number(cmd, MM_OPT_COUNT, 1, MM_PROVISION_MAX, &count);
+
+        if (r)
+            return r;
+    }
+    request->count = (uint32_t)count;
+    if (cmd->value[MM_OPT_HW_SERIALS] &&
+        mm_request_read_serials(request, cmd->value[MM_OPT_HW_SERIALS], &ei) < 0)
+        return mm_cmd_fail_file(cmd, &ei);
+    return 0;
+}
+
+static void say_how_to_go_on(const struct mm_cmd *cmd, const struct output *out,
+                             const struct mm_request *request)
+{
+    if (out->progress.done < request->count)
+        fprintf(stderr,
+                "mintmark provision: %u of %u devices are in %s; the same command again goes on\n",
+                out->progress.done, (unsigned)request->count, cmd->value[MM_OPT_OUT]);
+}
+
+static int print_summary(const struct mm_cmd *cmd, const struct mm_request *request, double seconds)
+{
+    const char *folder = cmd->value[MM_OPT_OUT];
+
+    if (mm_cmd_wants_json(cmd))
+        return mm_cmd_print_json(
+            cmd, json_pack("{s:s, s:s, s:I, s:s, s:f}", "batch_uid", request->batch_uid,
+                           "request_id", request->request_id, "count", (json_int_t)request->count,
+                           "out", folder, "seconds", seconds));
+    printf("%u devices in %s (%.1f s; request id %s)\n", (unsigned)request->count, folder, seconds,
+           request->request_id);
+    return MM_CMD_DONE;
+}
+
+static int provision(const struct mm_cmd *cmd, struct output *out, const struct mm_request *request)
+{
+    const struct mintmark_provision call = {
+        .batch_uid = request->batch_uid,
+        .count = request->count,
+        .request_id = request->request_id,
+        .hw_serials = (const char *const *)request->hw_serials,
+    };
+    const int64_t began_us = mm_clock_mono_us();
+    struct mintmark_error error;
+    int r;
+
+    mm_progress_begin(&out->progress, request->count, !mm_cmd_wants_json(cmd));
+    r = mintmark_provision(cmd->client, &call, write_device, out, &error);
+    mm_progress_end(&out->progress);
+    if (r == 0 && mm_folder_finish(out->folder, &out->ei) < 0)
+        r = WRITE_FAILED;
+    if (r != 0) {
+        r = r < 0 ? mm_cmd_fail(cmd, &error) : mm_cmd_fail_file(cmd, &out->ei);
+        say_how_to_go_on(cmd, out, request);
+        return r;
+    }
+    return print_summary(cmd, request, (double)(mm_clock_mono_us() - began_us) / 1e6);
+}
+
+int mm_cmd_provision(struct mm_cmd *cmd)
+{
+    MM_CLEANUP(mm_folder_free_p) struct mm_folder *folder = NULL;
+    MM_CLEANUP(mm_request_done) struct mm_request request = {.count = 0};
+    struct output out = {.folder = NULL};
+    struct mm_errinfo ei;
+    int r = take_request(cmd, &request);
+
+    if (r)
+        return r;
+    if (mm_folder_open(cmd->value[MM_OPT_OUT], &folder, &ei) < 0 ||
+        mm_request_settle(&request, folder, &ei) < 0)
+        return mm_cmd_fail_file(cmd, &ei);
+    out.folder = folder;
+    return provision(cmd, &out, &request);
+}
+
+int mm_cmd_device_get(struct mm_cmd *cmd)
+{
+    MM_CLEANUP(mm_folder_free_p) struct mm_folder *folder = NULL;
+    struct output out = {.folder = NULL};
+    struct mintmark_error error;
+    int r;
+
+    if (mm_folder_open(cmd->value[MM_OPT_OUT], &folder, &out.ei) < 0)
+        return mm_cmd_fail_file(cmd, &out.ei);
+    out.folder = folder;
+    r = mintmark_get_device(cmd->client, cmd->args[0], write_device, &out, &error);
+    if (r < 0)
+        return mm_cmd_fail(cmd, &error);
+    if (r > 0 || mm_folder_finish(folder, &out.ei) < 0)
+        return mm_cmd_fail_file(cmd, &out.ei);
+    if (mm_cmd_wants_json(cmd))
+        return mm_cmd_print_json(cmd, json_pack("{s:s, s:s}", "device_uid", cmd->args[0], "out",
+                                                cmd->value[MM_OPT_OUT]));
+    printf("device %s in %s\n", cmd->args[0], cmd->value[MM_OPT_OUT]);
+    return MM_CMD_DONE;
+}

@@ -65,6 +65,22 @@ static int add_serials(struct mm_store *s, int64_t row, Mintmark__Internal__Requ
     return r < 0 ? r : mm_sql_end(&q, ei);
 }
 
+static int add_profile(struct mm_store *s, int64_t batch, Mintmark__Internal__RequestFound *found,
+                       struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REQUEST_PROFILE);
+    int r;
+
+    mm_sql_bind_int(&q, batch);
+    r = mm_sql_step(&q, ei);
+    if (r < 0)
+        return r;
+    if (r == 0)
+        return mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT", "a request has no batch");
+    found->profile = mm_sql_dup_text(&q, 0);
+    return mm_sql_end(&q, ei);
+}
+
 /* own: the row of the request itself, 0 when it is new. */
 static int check_serials(struct mm_store *s, const Mintmark__Internal__FindRequest *job,
                          int64_t own, struct mm_errinfo *ei)
@@ -96,6 +112,8 @@ int mm_store_find_request(struct mm_store *s, const Mintmark__Internal__FindRequ
         r = check_serials(s, job, request.row, ei);
     if (r >= 0 && request.recorded > 0)
         r = add_serials(s, request.row, found, ei);
+    if (r >= 0 && request.recorded > 0)
+        r = add_profile(s, request.batch, found, ei);
     if (r < 0)
         return r;
     found->recorded = request.recorded;

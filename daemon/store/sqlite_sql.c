@@ -71,6 +71,8 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
                            " VALUES (?1, ?2, ?3, ?4, ?5)",
     [MM_SQL_REQUEST_RECORD] = "UPDATE requests SET recorded = recorded + ?2 WHERE row = ?1",
     [MM_SQL_REQUEST_SERIALS] = "SELECT hw_serial FROM devices WHERE request = ?1 ORDER BY row",
+    [MM_SQL_REQUEST_PROFILE] = "SELECT p.name FROM batches b JOIN orders o ON o.row = b.order_row"
+                               " JOIN profiles p ON p.row = o.profile WHERE b.row = ?1",
     [MM_SQL_REQUEST_BUNDLES] = "SELECT row, bundle FROM devices WHERE request = ?1 AND row > ?2"
                                " ORDER BY row LIMIT ?3",
 

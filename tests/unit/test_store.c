@@ -341,6 +341,7 @@ START_TEST(find_request_tells_what_is_recorded)
     ck_assert_uint_eq(f.results[0]->request_found->recorded, 2);
     ck_assert_uint_eq(f.results[0]->request_found->n_hw_serials, 2);
     ck_assert_str_eq(f.results[0]->request_found->hw_serials[1], "SN-2");
+    ck_assert_str_eq(f.results[0]->request_found->profile, PROFILE);
     find.find.digest.data = (uint8_t[32]){1};
     fixture_refused(&f, &find.job, MM_ERR_INVALID, "REQUEST_ID_REUSED");
     ck_assert_str_eq(f.results[0]->error->field, "request_id");

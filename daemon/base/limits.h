@@ -52,6 +52,11 @@ enum {
     MM_ARENA_KEEP_MAX = 64 * 1024, /* bytes that an arena keeps for its next use */
     MM_ARENA_CHUNK_MAX = 1024 * 1024,
 
+    /* Between front and workers. */
+    MM_PROCESSES_MAX = 4 * 8 * 128 + 1,   /* workers, old and new while they are replaced */
+    MM_LINK_QUEUE_MAX = 16 * 1024 * 1024, /* bytes waiting for one worker to read them */
+    MM_STORE_JOBS_MAX = 1024,             /* jobs waiting for the store's answer */
+
     /* Files. */
     MM_CONF_FILE_MAX = 1024 * 1024,
     MM_PEM_FILE_MAX = 256 * 1024,

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The launcher's own process. Blocking, single-threaded, and it reads nothing but fixed-size
+ * requests of the front. */
+#include "daemon/base/limits.h"
+#include "daemon/base/secret.h"
+#include "daemon/front/launcher_wire.h"
+#include "daemon/ipc/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { SOCKET_FD = 3 };
+
+/* The front decides what ends; a signal to the whole group (a terminal's, a careless kill) must not
+ * take the workers away under its hands. */
+static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE};
+
+struct child {
+    uint64_t id;
+    pid_t pid;
+};
+
+struct launcher {
+    const char *const *paths;
+    int children_fd; /* readable when children have ended */
+    struct child children[MM_PROCESSES_MAX];
+    size_t n_children;
+    char *environment[8];
+};
+
+static void tell(const struct mm_launch_event *e)
+{
+    /* The front is gone when this fails; the next read says so. */
+    (void)send(SOCKET_FD, e, sizeof(*e), MSG_NOSIGNAL);
+}
+
+/* What workers get to see of the environment: where systemd has put credentials, and, for builds
+ * with sanitizers, their options. */
+static void choose_environment(struct launcher *l)
+{
+    static const char *const passed[] = {"CREDENTIALS_DIRECTORY", "ASAN_OPTIONS", "LSAN_OPTIONS",
+                                         "UBSAN_OPTIONS"};
+    size_t n = 0;
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(passed); i++) {
+        const char *value = getenv(passed[i]);
+
+        if (value && asprintf(&l->environment[n], "%s=%s", passed[i], value) > 0)
+            n++;
+    }
+    l->environment[n] = NULL;
+}
+
+static int prepare(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attributes,
+                   int channel_fd)
+{
+    sigset_t none;
+    sigset_t defaults;
+    int r;
+
+    sigemptyset(&none);
+    sigemptyset(&defaults);
+    for (size_t i = 0; i < MM_ARRAY_SIZE(ignored); i++)
+        sigaddset(&defaults, ignored[i]);
+    r = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                                 POSIX_SPAWN_SETSID);
+    if (r == 0)
+        r = posix_spawnattr_setsigmask(attributes, &none);
+    if (r == 0)
+        r = posix_spawnattr_setsigdefault(attributes, &defaults);
+    /* Replaces this process's own socket in the child; closes nothing here. */
+    if (r == 0)
+        r = posix_spawn_file_actions_adddup2(actions, channel_fd, MM_WORKER_FD);
+    return r;
+}
+
+static int spawn(struct launcher *l, const char *path, int channel_fd, pid_t *ret_pid)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    char *copy = strdup(path);
+    char *argv[] = {copy, NULL};
+    int r;
+
+    if (!copy)
+        return ENOMEM;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+    r = prepare(&actions, &attributes, channel_fd);
+    if (r == 0)
+        r = posix_spawn(ret_pid, path, &actions, &attributes, argv, l->environment);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    free(copy);
+    return r;
+}
+
+static void start(struct launcher *l, const struct mm_launch_request *request, int channel_fd)
+{
+    struct mm_launch_event e = {.kind = MM_LAUNCH_EXITED, .id = request->id, .error = EINVAL};
+    pid_t pid = 0;
+
+    if (request->program < MM_PROGRAMS && channel_fd >= 0 && l->n_children < MM_PROCESSES_MAX)
+        e.error = spawn(l, l->paths[request->program], channel_fd, &pid);
+    if (e.error == 0) {
+        l->children[l->n_children++] = (struct child){request->id, pid};
+        e.kind = MM_LAUNCH_STARTED;
+        e.pid = pid;
+    }
+    tell(&e);
+}
+
+/* Only ever kills its own children, which keep their number until they are waited for. */
+static void kill_child(struct launcher *l, uint64_t id)
+{
+    for (size_t i = 0; i < l->n_children; i++) {
+        if (l->children[i].id == id)
+            kill(l->children[i].pid, SIGKILL);
+    }
+}
+
+static void reap(struct launcher *l)
+{
+    struct signalfd_siginfo info;
+    int status;
+    pid_t pid;
+
+    while (read(l->children_fd, &info, sizeof(info)) > 0)
+        continue;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (size_t i = 0; i < l->n_children; i++) {
+            if (l->children[i].pid != pid)
+                continue;
+            tell(&(struct mm_launch_event){
+                .kind = MM_LAUNCH_EXITED, .id = l->children[i].id, .pid = pid, .status = status});
+            l->children[i] = l->children[--l->n_children];
+            break;
+        }
+    }
+}
+
+static int descriptor_of(struct msghdr *msg)
+{
+    const struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+    int fd = -1;
+
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+        memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+    return fd;
+}
+
+/* False when the front has gone. */
+static bool serve_request(struct launcher *l)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct mm_launch_request request;
+    struct iovec iov = {.iov_base = &request, .iov_len = sizeof(request)};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof(control.bytes)};
+    const ssize_t n = recvmsg(SOCKET_FD, &msg, MSG_CMSG_CLOEXEC);
+    MM_CLOSE int channel_fd = -1;
+
+    if (n < 0 && errno == EINTR)
+        return true;
+    if (n != (ssize_t)sizeof(request))
+        return false;
+    channel_fd = descriptor_of(&msg);
+    if (request.kind == MM_LAUNCH_START)
+        start(l, &request, channel_fd);
+    else
+        kill_child(l, request.id);
+    return true;
+}
+
+static void serve(struct launcher *l)
+{
+    struct pollfd fds[] = {{.fd = SOCKET_FD, .events = POLLIN},
+                           {.fd = l->children_fd, .events = POLLIN}};
+
+    for (;;) {
+        if (poll(fds, MM_ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+            return;
+        if (fds[1].revents)
+            reap(l);
+        if (fds[0].revents && !serve_request(l))
+            return;
+    }
+}
+
+/* Standard input and output are nothing; only the log's descriptor stays. */
+static int keep_descriptors(int socket_fd)
+{
+    const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+        return -1;
+    if (socket_fd == SOCKET_FD ? fcntl(SOCKET_FD, F_SETFD, FD_CLOEXEC)
+                               : dup3(socket_fd, SOCKET_FD, O_CLOEXEC) < 0)
+        return -1;
+    closefrom(SOCKET_FD + 1);
+    return 0;
+}
+
+static int run(const char *const paths[MM_PROGRAMS], int socket_fd)
+{
+    static struct launcher l;
+    struct mm_errinfo ei;
+    sigset_t children;
+
+    l.paths = paths;
+    prctl(PR_SET_NAME, "mintmark-launch");
+    for (size_t i = 0; i < MM_ARRAY_SIZE(ignored); i++)
+        signal(ignored[i], SIG_IGN);
+    sigemptyset(&children);
+    sigaddset(&children, SIGCHLD);
+    if (mm_secret_harden_process(&ei) < 0 || keep_descriptors(socket_fd) < 0 ||
+        sigprocmask(SIG_BLOCK, &children, NULL) < 0)
+        return 1;
+    l.children_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (l.children_fd < 0)
+        return 1;
+    choose_environment(&l);
+    serve(&l);
+    return 0;
+}
+
+int mm_launcher_fork(const char *const paths[MM_PROGRAMS], int *ret_fd, struct mm_errinfo *ei)
+{
+    int fd[2];
+    pid_t pid;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd) < 0)
+        return mm_fail_errno(ei, errno, "cannot make the launcher's socket");
+    pid = fork();
+    if (pid < 0) {
+        close(fd[0]);
+        close(fd[1]);
+        return mm_fail_errno(ei, errno, "cannot fork the launcher");
+    }
+    if (pid == 0)
+        _exit(run(paths, fd[1]));
+    close(fd[1]);
+    *ret_fd = fd[0];
+    return MM_OK;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/front/link.h"
+
+#include "daemon/base/limits.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { READ_BYTES = 64 * 1024, FRAME_MAX = MM_IPC_MESSAGE_MAX + 5 };
+
+struct mm_link {
+    uv_poll_t poll;
+    int fd;
+    struct mm_buf in;
+    struct mm_buf out;
+    size_t out_done; /* bytes of out that the socket has taken */
+    int events;      /* what the poll waits for */
+    bool reading;    /* in on_poll: closing is put off until it returns */
+    bool closed;
+    bool broken;
+    const struct mm_link_ops *ops;
+    void *arg;
+};
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void watch(struct mm_link *l, int events)
+{
+    if (l->events == events || l->closed || l->broken)
+        return;
+    l->events = events;
+    uv_poll_start(&l->poll, events, on_poll);
+}
+
+static void fail(struct mm_link *l, const struct mm_errinfo *ei)
+{
+    if (l->closed || l->broken)
+        return;
+    l->broken = true;
+    uv_poll_stop(&l->poll);
+    l->ops->broken(l->arg, ei);
+}
+
+/* The part that has gone out is dropped when it is more than half, so that each byte is moved once
+ * at the most on average. It is wiped: bundles of "plain" profiles hold keys. */
+static void compact(struct mm_link *l)
+{
+    if (l->out_done == 0 || l->out_done < l->out.len / 2)
+        return;
+    explicit_bzero(l->out.data, l->out_done);
+    mm_buf_consume(&l->out, l->out_done);
+    l->out_done = 0;
+}
+
+static void write_some(struct mm_link *l)
+{
+    struct mm_errinfo ei;
+
+    while (l->out_done < l->out.len) {
+        const ssize_t n = send(l->fd, l->out.data + l->out_done, l->out.len - l->out_done,
+                               MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            break;
+        if (n < 0) {
+            mm_fail_errno(&ei, errno, "cannot write to the worker");
+            fail(l, &ei);
+            return;
+        }
+        l->out_done += (size_t)n;
+    }
+    compact(l);
+    watch(l, l->out.len > 0 ? UV_READABLE | UV_WRITABLE : UV_READABLE);
+}
+
+/* Hands on every frame that is there whole. */
+static void deliver(struct mm_link *l)
+{
+    while (!l->closed && !l->broken) {
+        struct mm_errinfo ei;
+        struct mm_bytes payload;
+        size_t frame_len;
+        int r = mm_channel_next(&l->in, &payload, &frame_len);
+
+        if (r == MM_ERR_AGAIN)
+            return;
+        if (r < 0) {
+            mm_fail(&ei, r, "CHANNEL_FRAME", "the worker sent no proper frame");
+            fail(l, &ei);
+            return;
+        }
+        l->ops->frame(l->arg, payload);
+        mm_buf_consume(&l->in, frame_len);
+    }
+}
+
+/* False when nothing more can be read now. */
+static bool read_some(struct mm_link *l)
+{
+    const size_t room = l->in.max - l->in.len;
+    const size_t len = room < READ_BYTES ? room : READ_BYTES;
+    uint8_t *to = mm_buf_reserve(&l->in, len);
+    struct mm_errinfo ei = {0};
+    ssize_t n;
+
+    if (!to) {
+        mm_fail_memory(&ei);
+        fail(l, &ei);
+        return false;
+    }
+    n = recv(l->fd, to, len, MSG_DONTWAIT);
+    if (n > 0) {
+        mm_buf_grew(&l->in, (size_t)n);
+        return true;
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (n < 0)
+        mm_fail_errno(&ei, errno, "cannot read from the worker");
+    else
+        mm_fail(&ei, MM_ERR_EOF, "CHANNEL_CLOSED", "the worker closed its channel");
+    fail(l, &ei);
+    return false;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct mm_link *l = handle->data;
+
+    close(l->fd);
+    mm_buf_done(&l->in);
+    mm_buf_done(&l->out);
+    free(l);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct mm_link *l = poll->data;
+
+    (void)status;
+    l->reading = true;
+    if (events & UV_WRITABLE)
+        write_some(l);
+    /* Bounded: each round takes one read's worth, and the loop comes back for the rest. */
+    if (!l->closed && !l->broken && read_some(l))
+        deliver(l);
+    l->reading = false;
+    if (l->closed)
+        uv_close((uv_handle_t *)&l->poll, on_closed);
+}
+
+int mm_link_new(uv_loop_t *loop, int fd, const struct mm_link_ops *ops, void *arg,
+                struct mm_link **ret_link, struct mm_errinfo *ei)
+{
+    struct mm_link *l = calloc(1, sizeof(*l));
+    int r;
+
+    if (!l) {
+        close(fd);
+        return mm_fail_memory(ei);
+    }
+    *l = (struct mm_link){.fd = fd, .ops = ops, .arg = arg};
+    l->in = MM_BUF_INIT((size_t)FRAME_MAX + READ_BYTES);
+    l->out = MM_BUF_INIT((size_t)2 * MM_LINK_QUEUE_MAX + FRAME_MAX);
+    r = uv_poll_init(loop, &l->poll, fd);
+    if (r < 0) {
+        close(fd);
+        free(l);
+        return mm_fail_errno(ei, -r, "cannot watch a worker's channel");
+    }
+    l->poll.data = l;
+    watch(l, UV_READABLE);
+    *ret_link = l;
+    return MM_OK;
+}
+
+void mm_link_close(struct mm_link *l)
+{
+    if (!l || l->closed)
+        return;
+    l->closed = true;
+    uv_poll_stop(&l->poll);
+    /* The worker must see it now, not when the loop comes round. */
+    shutdown(l->fd, SHUT_RDWR);
+    if (!l->reading)
+        uv_close((uv_handle_t *)&l->poll, on_closed);
+}
+
+int mm_link_send(struct mm_link *l, const ProtobufCMessage *message)
+{
+    int r;
+
+    if (l->broken)
+        return MM_ERR_UNAVAILABLE;
+    if (l->out.len - l->out_done >= MM_LINK_QUEUE_MAX)
+        return MM_ERR_AGAIN;
+    r = mm_channel_pack(&l->out, message);
+    if (r < 0) {
+        l->out.err = MM_OK; /* nothing was appended */
+        return r;
+    }
+    if (l->events == UV_READABLE)
+        watch(l, UV_READABLE | UV_WRITABLE);
+    return MM_OK;
+}

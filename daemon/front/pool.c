@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/base/clock.h"
+#include "daemon/base/limits.h"
+#include "daemon/front/pool_internal.h"
+#include "internal/store.pb-c.h"
+#include "internal/token.pb-c.h"
+#include "proto/grpc/unpack.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void stamp_token(ProtobufCMessage *job, uint64_t id, int64_t deadline_us)
+{
+    Mintmark__Internal__TokenJob *j = (Mintmark__Internal__TokenJob *)job;
+
+    j->id = id;
+    j->deadline_mono_us = deadline_us;
+}
+
+static uint64_t read_token(const ProtobufCMessage *result,
+                           const Mintmark__Internal__Error **ret_error)
+{
+    const Mintmark__Internal__TokenResult *r = (const Mintmark__Internal__TokenResult *)result;
+
+    *ret_error = r->error;
+    return r->id;
+}
+
+static void stamp_store(ProtobufCMessage *job, uint64_t id, int64_t deadline_us)
+{
+    Mintmark__Internal__StoreJob *j = (Mintmark__Internal__StoreJob *)job;
+
+    j->id = id;
+    j->deadline_mono_us = deadline_us;
+}
+
+static uint64_t read_store(const ProtobufCMessage *result,
+                           const Mintmark__Internal__Error **ret_error)
+{
+    const Mintmark__Internal__StoreResult *r = (const Mintmark__Internal__StoreResult *)result;
+
+    *ret_error = r->error;
+    return r->id;
+}
+
+const struct mm_pool_kind mm_pool_token = {
+    .program = MM_PROGRAM_TOKEN,
+    .result = &mintmark__internal__token_result__descriptor,
+    .away = "TOKEN_UNAVAILABLE",
+    .stamp = stamp_token,
+    .read = read_token,
+};
+
+const struct mm_pool_kind mm_pool_store = {
+    .program = MM_PROGRAM_STORE,
+    .result = &mintmark__internal__store_result__descriptor,
+    .away = "STORE_UNAVAILABLE",
+    .stamp = stamp_store,
+    .read = read_store,
+};
+
+static void take_job(struct mm_pool_worker *w, struct mm_job *job)
+{
+    TAILQ_REMOVE(&w->jobs, job, link);
+    w->n_jobs--;
+}
+
+void mm_pool_fail_jobs(struct mm_pool_worker *w)
+{
+    struct mm_errinfo ei;
+    struct mm_job *job;
+
+    mm_fail(&ei, MM_ERR_UNAVAILABLE, w->pool->kind->away, "%s: %s", w->name,
+            w->ei.text[0] ? w->ei.text : "ended");
+    ei.retry_ms = 1000;
+    while ((job = TAILQ_FIRST(&w->jobs))) {
+        take_job(w, job);
+        w->jobs_failed++;
+        job->done(job, NULL, &ei);
+    }
+}
+
+static void finish(struct mm_pool_worker *w, struct mm_job *job, const ProtobufCMessage *result,
+                   const Mintmark__Internal__Error *error)
+{
+    struct mm_errinfo ei;
+
+    take_job(w, job);
+    mm_pool_worker_clock(w);
+    if (!error || error->code == MM_OK) {
+        w->jobs_done++;
+        job->done(job, result, NULL);
+        return;
+    }
+    mm_channel_error_from(error, &ei);
+    w->jobs_failed++;
+    job->done(job, NULL, &ei);
+}
+
+static struct mm_job *find_job(struct mm_pool_worker *w, uint64_t id)
+{
+    struct mm_job *job;
+
+    TAILQ_FOREACH(job, &w->jobs, link)
+    {
+        if (job->id == id)
+            return job;
+    }
+    return NULL;
+}
+
+/* Field 1 of every result is its id: peeked at, since where to unpack depends on the job. Proto3
+ * leaves an id of 0 out. */
+static bool peek_id(struct mm_bytes payload, uint64_t *ret_id)
+{
+    uint64_t id = 0;
+    size_t i;
+
+    *ret_id = 0;
+    if (payload.len == 0 || payload.data[0] != (1 << 3 | PROTOBUF_C_WIRE_TYPE_VARINT))
+        return true;
+    for (i = 1; i < payload.len && i <= 9; i++) {
+        id |= (uint64_t)(payload.data[i] & 0x7f) << (7 * (i - 1));
+        if (!(payload.data[i] & 0x80)) {
+            *ret_id = id;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void nonsense(struct mm_pool_worker *w, const char *what)
+{
+    struct mm_errinfo ei;
+
+    mm_fail(&ei, MM_ERR_CORRUPT, "CHANNEL_FRAME", "the worker sent %s", what);
+    mm_pool_worker_end(w, &ei);
+}
+
+/* What a result is an answer to: a job, or (*ret_job NULL) the start. False: to nothing. */
+static bool find_cause(struct mm_pool_worker *w, struct mm_bytes payload, uint64_t *ret_id,
+                       struct mm_job **ret_job)
+{
+    *ret_job = NULL;
+    if (!peek_id(payload, ret_id))
+        return false;
+    if (*ret_id == 0)
+        return w->life == MM_LIFE_STARTING;
+    *ret_job = find_job(w, *ret_id);
+    return *ret_job != NULL;
+}
+
+static void started(struct mm_pool_worker *w, const ProtobufCMessage *result,
+                    const Mintmark__Internal__Error *error)
+{
+    struct mm_errinfo ei;
+
+    if (!error || error->code == MM_OK) {
+        mm_pool_worker_ready(w, result);
+        return;
+    }
+    mm_channel_error_from(error, &ei);
+    mm_pool_worker_end(w, &ei);
+}
+
+void mm_pool_answer(struct mm_pool_worker *w, struct mm_bytes payload)
+{
+    struct mm_pool *p = w->pool;
+    const Mintmark__Internal__Error *error = NULL;
+    struct mm_errinfo ei = {0};
+    ProtobufCMessage *result;
+    struct mm_job *job;
+    uint64_t id;
+
+    if (!find_cause(w, payload, &id, &job)) {
+        nonsense(w, "a result that nobody asked for");
+        return;
+    }
+    if (mm_grpc_unpack(p->kind->result, payload.data, payload.len,
+                       job && job->arena ? job->arena : &p->scratch, &result, &ei) < 0)
+        nonsense(w, ei.text);
+    else if (p->kind->read(result, &error) != id)
+        nonsense(w, "a result with two ids");
+    else if (job)
+        finish(w, job, result, error);
+    else
+        started(w, result, error);
+    mm_arena_reset(&p->scratch);
+    p->ops->changed(p->arg, p);
+}
+
+static bool has_room(const struct mm_pool_worker *w)
+{
+    return w->life == MM_LIFE_READY && w->n_jobs < w->pool->jobs_per_worker;
+}
+
+/* The least busy worker with room; `avoid` only when there is no other. */
+static struct mm_pool_worker *choose(struct mm_pool *p, const struct mm_pool_worker *avoid)
+{
+    struct mm_pool_worker *best = NULL;
+
+    for (unsigned i = 0; i < p->n_workers; i++) {
+        struct mm_pool_worker *w = &p->workers[i];
+
+        if (has_room(w) && (!best || best == avoid || (w != avoid && w->n_jobs < best->n_jobs)))
+            best = w;
+    }
+    return best;
+}
+
+int mm_pool_submit(struct mm_pool *p, struct mm_job *job, ProtobufCMessage *message,
+                   int64_t deadline_us, const struct mm_pool_worker *avoid, struct mm_errinfo *ei)
+{
+    struct mm_pool_worker *w = choose(p, avoid);
+    int r;
+
+    if (!w && mm_pool_ready(p) == 0) {
+        r = mm_fail(ei, MM_ERR_UNAVAILABLE, p->kind->away, "no worker is ready%s%s",
+                    p->why.text[0] ? ": " : "", p->why.text);
+        if (ei)
+            ei->retry_ms = 1000;
+        return r;
+    }
+    if (!w)
+        return MM_ERR_AGAIN;
+    job->id = ++p->next_id;
+    job->worker = w;
+    p->kind->stamp(message, job->id, deadline_us == INT64_MAX ? 0 : deadline_us);
+    r = mm_link_send(w->link, message);
+    if (r == MM_ERR_AGAIN)
+        return r;
+    if (r < 0)
+        return mm_fail(ei, r, "JOB_NOT_SENT", "cannot send a job to %s: %s", w->name,
+                       mm_err_name(r));
+    TAILQ_INSERT_TAIL(&w->jobs, job, link);
+    if (w->n_jobs++ == 0)
+        mm_pool_worker_clock(w);
+    return MM_OK;
+}
+
+void mm_pool_account(struct mm_job *job, uint64_t token_cpu_us, uint64_t sampled_devices)
+{
+    job->worker->token_cpu_us += token_cpu_us;
+    job->worker->sampled_devices += sampled_devices;
+}
+
+const char *mm_pool_section(const struct mm_pool *p)
+{
+    return p->section;
+}
+
+unsigned mm_pool_workers(const struct mm_pool *p)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < p->n_workers; i++)
+        n += !p->workers[i].retired;
+    return n;
+}
+
+unsigned mm_pool_ready(const struct mm_pool *p)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < p->n_workers; i++)
+        n += p->workers[i].life == MM_LIFE_READY;
+    return n;
+}
+
+bool mm_pool_room(const struct mm_pool *p)
+{
+    for (unsigned i = 0; i < p->n_workers; i++) {
+        if (has_room(&p->workers[i]))
+            return true;
+    }
+    return false;
+}
+
+const struct mm_errinfo *mm_pool_why(const struct mm_pool *p)
+{
+    return &p->why;
+}
+
+static void describe(const struct mm_pool_worker *w, struct mm_pool_worker_info *ret_info)
+{
+    *ret_info = (struct mm_pool_worker_info){
+        .name = w->name,
+        .state = MM_WORKER_DOWN,
+        .pid = w->process.pid,
+        .restarts = w->restarts,
+        .jobs_done = w->jobs_done,
+        .jobs_failed = w->jobs_failed,
+        .last_error = w->ei.text,
+        .token_cpu_us = w->token_cpu_us,
+        .sampled_devices = w->sampled_devices,
+    };
+    if (w->life == MM_LIFE_STARTING)
+        ret_info->state = MM_WORKER_STARTING;
+    else if (w->n_jobs > 0)
+        ret_info->state = MM_WORKER_BUSY;
+    else if (w->life == MM_LIFE_READY || w->life == MM_LIFE_LEAVING)
+        ret_info->state = MM_WORKER_READY;
+}
+
+void mm_pool_each(const struct mm_pool *p,
+                  void (*each)(void *arg, const struct mm_pool_worker_info *info), void *arg)
+{
+    struct mm_pool_worker_info info;
+
+    for (unsigned i = 0; i < p->n_workers; i++) {
+        if (p->workers[i].life == MM_LIFE_GONE)
+            continue;
+        describe(&p->workers[i], &info);
+        each(arg, &info);
+    }
+}
+
+static void destroy(struct mm_pool *p)
+{
+    mm_arena_done(&p->scratch);
+    free(p->section);
+    free(p->conf_path);
+    free(p->conf_text);
+    free(p);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct mm_pool_worker *w = handle->data;
+
+    if (--w->pool->n_open == 0)
+        destroy(w->pool);
+}
+
+void mm_pool_free(struct mm_pool *p)
+{
+    if (!p)
+        return;
+    for (unsigned i = 0; i < p->n_workers; i++) {
+        struct mm_pool_worker *w = &p->workers[i];
+
+        mm_link_close(MM_TAKE(w->link));
+        mm_pool_fail_jobs(w);
+        uv_close((uv_handle_t *)&w->timer, on_timer_closed);
+    }
+}
+
+void mm_pool_check_empty(struct mm_pool *p)
+{
+    for (unsigned i = 0; i < p->n_workers; i++) {
+        if (p->workers[i].life != MM_LIFE_GONE)
+            return;
+    }
+    if (p->empty)
+        return;
+    p->empty = true;
+    p->ops->empty(p->arg, p);
+}
+
+/* The worker that is missed least: down, then idle, then the least busy. */
+static struct mm_pool_worker *least_missed(struct mm_pool *p)
+{
+    struct mm_pool_worker *best = NULL;
+
+    for (unsigned i = 0; i < p->n_workers; i++) {
+        struct mm_pool_worker *w = &p->workers[i];
+
+        if (w->retired)
+            continue;
+        if (!best || (best->life == MM_LIFE_READY && w->life != MM_LIFE_READY) ||
+            (best->life == w->life && w->n_jobs < best->n_jobs))
+            best = w;
+    }
+    return best;
+}
+
+void mm_pool_retire(struct mm_pool *p, unsigned n)
+{
+    struct mm_pool_worker *w;
+
+    while (n-- > 0 && (w = least_missed(p)))
+        mm_pool_worker_leave(w);
+    mm_pool_check_empty(p);
+}
+
+void mm_pool_kill(struct mm_pool *p)
+{
+    struct mm_errinfo ei;
+
+    mm_fail(&ei, MM_ERR_UNAVAILABLE, p->kind->away, "the service is stopping");
+    for (unsigned i = 0; i < p->n_workers; i++) {
+        p->workers[i].retired = true;
+        mm_pool_worker_end(&p->workers[i], &ei);
+    }
+    mm_pool_check_empty(p);
+}
+
+static int copy_options(struct mm_pool *p, const struct mm_pool_options *o)
+{
+    p->section = strdup(o->section);
+    p->conf_path = strdup(o->conf_path);
+    p->conf_text = malloc(o->conf_text.len + 1);
+    if (!p->section || !p->conf_path || !p->conf_text)
+        return MM_ERR_MEMORY;
+    memcpy(p->conf_text, o->conf_text.data, o->conf_text.len);
+    p->conf_len = o->conf_text.len;
+    return MM_OK;
+}
+
+static void init_worker(struct mm_pool *p, const struct mm_pool_options *o, unsigned i)
+{
+    struct mm_pool_worker *w = &p->workers[i];
+
+    w->pool = p;
+    w->due = true;
+    TAILQ_INIT(&w->jobs);
+    if (o->single)
+        snprintf(w->name, sizeof(w->name), "%s", o->name);
+    else
+        snprintf(w->name, sizeof(w->name), "%s.%u", o->name, i);
+    uv_timer_init(p->loop, &w->timer);
+    w->timer.data = w;
+    p->n_open++;
+}
+
+int mm_pool_new(uv_loop_t *loop, struct mm_launcher *launcher, const struct mm_pool_options *o,
+                struct mm_pool **ret_pool, struct mm_errinfo *ei)
+{
+    struct mm_pool *p = calloc(1, sizeof(*p) + o->workers * sizeof(p->workers[0]));
+
+    if (!p)
+        return mm_fail_memory(ei);
+    *p = (struct mm_pool){
+        .loop = loop,
+        .launcher = launcher,
+        .kind = o->kind,
+        .ops = o->ops,
+        .arg = o->arg,
+        .jobs_per_worker = o->jobs_per_worker,
+        .job_timeout_ms = o->job_timeout_ms,
+        .scratch = MM_ARENA_INIT,
+        .n_workers = o->workers,
+    };
+    if (copy_options(p, o) < 0) {
+        destroy(p);
+        return mm_fail_memory(ei);
+    }
+    for (unsigned i = 0; i < p->n_workers; i++)
+        init_worker(p, o, i);
+    mm_pool_worker_wake(&p->workers[0]);
+    *ret_pool = p;
+    return MM_OK;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A pool: the worker processes of one kind and section, started, watched, killed and started again,
+ * and the jobs that they are given. Everything on the loop; nothing blocks.
+ *
+ * A worker that dies, overruns its time or sends nonsense fails the jobs that it had, with
+ * MM_ERR_UNAVAILABLE and the kind's reason, and is started again after 100 ms, doubling to 30 s,
+ * with jitter; a minute of health starts that anew. The workers of a pool are started one at a
+ * time: if the token refuses the PIN, it has been tried once. After MM_ERR_PIN or MM_EXIT_PIN no
+ * worker of the pool is started again; a new pool (SIGHUP) may try.
+ */
+#pragma once
+
+#include "daemon/front/launcher.h"
+#include "internal/ipc.pb-c.h"
+#include "proto/grpc/arena.h"
+
+#include "daemon/base/buf.h"
+
+#include <sys/queue.h>
+
+struct mm_pool;
+struct mm_pool_worker;
+
+/* What differs between token and store workers. */
+struct mm_pool_kind {
+    enum mm_program program;
+    const ProtobufCMessageDescriptor *result;
+    const char *away; /* "TOKEN_UNAVAILABLE": the reason of jobs that have no worker */
+    void (*stamp)(ProtobufCMessage *job, uint64_t id, int64_t deadline_us);
+    /* The job that a result answers, and its error if it has one. */
+    uint64_t (*read)(const ProtobufCMessage *result, const Mintmark__Internal__Error **ret_error);
+};
+extern const struct mm_pool_kind mm_pool_token;
+extern const struct mm_pool_kind mm_pool_store;
+
+struct mm_pool_ops {
+    /* A worker is ready; its first message says what it found. */
+    void (*ready)(void *arg, struct mm_pool *pool, const ProtobufCMessage *result);
+    /* A worker has room for a job, or none is left that is ready: mm_pool_room and mm_pool_ready
+     * tell. Jobs of a lost worker have been failed before. */
+    void (*changed)(void *arg, struct mm_pool *pool);
+    /* The last worker of a retired pool is gone: free it. */
+    void (*empty)(void *arg, struct mm_pool *pool);
+};
+
+struct mm_pool_options {
+    const struct mm_pool_kind *kind;
+    const char *name;    /* "token": the workers are token.0, token.1, …; copied */
+    const char *section; /* of the configuration; copied */
+    bool single;         /* one worker, and its name has no number */
+    unsigned workers;
+    unsigned jobs_per_worker;
+    unsigned job_timeout_ms;
+    const char *conf_path; /* the configuration as the workers shall read it; copied */
+    struct mm_bytes conf_text;
+    const struct mm_pool_ops *ops;
+    void *arg;
+};
+
+/* Makes the pool and has its first worker started when the loop comes round. */
+int mm_pool_new(uv_loop_t *loop, struct mm_launcher *launcher,
+                const struct mm_pool_options *options, struct mm_pool **ret_pool,
+                struct mm_errinfo *ei) MM_MUST_USE;
+
+/* No new jobs for n more of its workers (the least busy; UINT_MAX: all of them, and none is started
+ * again); each ends when it has done what it has. empty follows when none is left. */
+void mm_pool_retire(struct mm_pool *p, unsigned n);
+/* Ends all workers at once; jobs that run fail. empty follows. */
+void mm_pool_kill(struct mm_pool *p);
+/* Only after empty, or once the launcher is lost. The memory goes with the close callbacks. */
+void mm_pool_free(struct mm_pool *p);
+
+const char *mm_pool_section(const struct mm_pool *p);
+unsigned mm_pool_workers(const struct mm_pool *p); /* that it shall have */
+unsigned mm_pool_ready(const struct mm_pool *p);   /* that are ready, those with work included */
+bool mm_pool_room(const struct mm_pool *p);        /* a job would be taken now */
+/* Why no worker is ready; MM_OK in code when none has failed yet. */
+const struct mm_errinfo *mm_pool_why(const struct mm_pool *p);
+
+/* A job that runs; embedded in what it is for, which lives until done has been called. */
+struct mm_job {
+    TAILQ_ENTRY(mm_job) link;
+    struct mm_pool_worker *worker; /* who has it; valid in done too, to give to mm_pool_submit */
+    uint64_t id;
+    struct mm_arena *arena; /* the result is unpacked into it; NULL: it lives during done only */
+    /* One of the two is NULL. */
+    void (*done)(struct mm_job *job, const ProtobufCMessage *result, const struct mm_errinfo *ei);
+};
+
+/* Gives a job to the least busy worker, another one than `avoid` if it can be (may be NULL, and is
+ * never followed). The message is packed during the call; deadline_us is absolute, INT64_MAX for
+ * none. Once this has returned MM_OK, done is called, later, exactly once. MM_ERR_UNAVAILABLE: no
+ * worker is ready; MM_ERR_AGAIN: none has room. */
+int mm_pool_submit(struct mm_pool *p, struct mm_job *job, ProtobufCMessage *message,
+                   int64_t deadline_us, const struct mm_pool_worker *avoid,
+                   struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Called in done: CPU time of the token that a job reported. */
+void mm_pool_account(struct mm_job *job, uint64_t token_cpu_us, uint64_t sampled_devices);
+
+/* For GetStatus. */
+struct mm_pool_worker_info {
+    const char *name;
+    enum { MM_WORKER_DOWN, MM_WORKER_STARTING, MM_WORKER_READY, MM_WORKER_BUSY } state;
+    int32_t pid;
+    uint32_t restarts;
+    uint64_t jobs_done, jobs_failed;
+    const char *last_error;
+    uint64_t token_cpu_us, sampled_devices;
+};
+void mm_pool_each(const struct mm_pool *p,
+                  void (*each)(void *arg, const struct mm_pool_worker_info *info), void *arg);

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A token worker for tests of those who use one: speaks the channel's protocol, makes devices out
+ * of thin air, and misbehaves as it is told by comments in the configuration that it gets:
+ *
+ *   # fake start=ready|refuse|pin|exit-pin|die|silent|garbage
+ *   # fake job=obey|die|hang|garbage|oversized|other-id|unavailable|invalid|short
+ *   # fake until=PATH      misbehaves until PATH exists; makes it when it does so
+ *   # fake delay_ms=N      before each answer
+ *   # fake shared=TEXT     one certificate of the chain that deliveries share
+ */
+#include "daemon/base/clock.h"
+#include "daemon/base/limits.h"
+#include "daemon/base/text.h"
+#include "daemon/ipc/channel.h"
+#include "daemon/ipc/worker.h"
+#include "internal/store.pb-c.h"
+#include "internal/token.pb-c.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct fake {
+    char start[32], job[32], until[256], delay_ms[16], shared[64];
+};
+
+static void read_directive(const char *text, const char *key, char *to, size_t size)
+{
+    char pattern[64];
+    const char *at;
+
+    snprintf(pattern, sizeof(pattern), "# fake %s=", key);
+    at = strstr(text, pattern);
+    if (!at)
+        return;
+    at += strlen(pattern);
+    snprintf(to, size, "%.*s", (int)strcspn(at, "\n"), at);
+}
+
+/* Is it still to misbehave? */
+static bool armed(const struct fake *f)
+{
+    const int fd = f->until[0] ? open(f->until, O_WRONLY | O_CREAT | O_EXCL, 0600) : -1;
+
+    if (!f->until[0])
+        return true;
+    if (fd < 0)
+        return false;
+    close(fd);
+    return true;
+}
+
+static void wait_for_ever(void)
+{
+    for (;;)
+        pause();
+}
+
+static void send_bytes(const void *data, size_t len)
+{
+    if (write(MM_WORKER_FD, data, len) != (ssize_t)len)
+        _exit(MM_EXIT_CHANNEL);
+}
+
+static void reply(const Mintmark__Internal__TokenResult *result)
+{
+    struct mm_errinfo ei;
+
+    if (mm_channel_write(MM_WORKER_FD, &result->base, &ei) < 0)
+        _exit(MM_EXIT_CHANNEL);
+}
+
+static void reply_error(uint64_t id, enum mm_err code, const char *reason)
+{
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__Error error;
+    struct mm_errinfo ei;
+
+    mm_fail(&ei, code, reason, "as it was told");
+    mintmark__internal__token_result__init(&result);
+    mm_channel_error_to(&ei, &error);
+    result.id = id;
+    result.error = &error;
+    reply(&result);
+}
+
+static void reply_ready(const struct fake *f)
+{
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__TokenReady ready;
+    Mintmark__Internal__ProfileShared shared;
+    Mintmark__Internal__ProfileShared *list = &shared;
+    Mintmark__Internal__RawDelivery delivery;
+    ProtobufCBinaryData chain = {strlen(f->shared), (uint8_t *)(uintptr_t)f->shared};
+    static char profile[] = "dac";
+    uint8_t packed[256];
+
+    mintmark__internal__token_result__init(&result);
+    mintmark__internal__token_ready__init(&ready);
+    mintmark__internal__profile_shared__init(&shared);
+    mintmark__internal__raw_delivery__init(&delivery);
+    delivery.chain = &chain;
+    delivery.n_chain = 1;
+    shared.profile = profile;
+    shared.delivery.data = packed;
+    shared.delivery.len = mintmark__internal__raw_delivery__pack(&delivery, packed);
+    ready.profiles = &list;
+    ready.n_profiles = 1;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_READY;
+    result.ready = &ready;
+    reply(&result);
+}
+
+static void begin(const struct fake *f)
+{
+    const char *what = f->start[0] && armed(f) ? f->start : "ready";
+
+    if (strcmp(what, "ready") == 0)
+        reply_ready(f);
+    else if (strcmp(what, "refuse") == 0)
+        reply_error(0, MM_ERR_NOT_FOUND, "TOKEN_NOT_FOUND");
+    else if (strcmp(what, "pin") == 0)
+        reply_error(0, MM_ERR_PIN, "PIN_REFUSED");
+    else if (strcmp(what, "silent") == 0)
+        wait_for_ever();
+    else if (strcmp(what, "garbage") == 0)
+        send_bytes("\0\0\0\0\3\xff\xff\xff", 8);
+    if (strcmp(what, "pin") == 0 || strcmp(what, "exit-pin") == 0)
+        _exit(MM_EXIT_PIN);
+    if (strcmp(what, "ready") != 0)
+        _exit(MM_EXIT_FAILED);
+}
+
+static void make_device(const Mintmark__Internal__MintJob *job, uint32_t i, char *bundle,
+                        uint8_t *bytes, Mintmark__Internal__DeviceRecord *ret_device)
+{
+    static char none[] = "";
+    const int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || read(fd, bytes, 68) != 68)
+        _exit(MM_EXIT_FAILED);
+    close(fd);
+    mm_uuid7_stamp(bytes, mm_clock_wall_ms());
+    mintmark__internal__device_record__init(ret_device);
+    ret_device->number = job->first_number + i;
+    ret_device->hw_serial = job->n_hw_serials ? job->hw_serials[i] : none;
+    ret_device->bundle.len = (size_t)snprintf(bundle, 64, "bundle-%llu-%02x%02x%02x%02x",
+                                              (unsigned long long)ret_device->number, bytes[12],
+                                              bytes[13], bytes[14], bytes[15]);
+    ret_device->bundle.data = (uint8_t *)bundle;
+    ret_device->uid = (ProtobufCBinaryData){16, bytes};
+    ret_device->spki_sha256 = (ProtobufCBinaryData){32, bytes + 16};
+    ret_device->serial = (ProtobufCBinaryData){20, bytes + 48};
+}
+
+static void mint(uint64_t id, const Mintmark__Internal__MintJob *job, uint32_t count)
+{
+    static Mintmark__Internal__DeviceRecord devices[MM_CHUNK_DEVICES];
+    static Mintmark__Internal__DeviceRecord *list[MM_CHUNK_DEVICES];
+    static char bundles[MM_CHUNK_DEVICES][64];
+    static uint8_t bytes[MM_CHUNK_DEVICES][68];
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__MintResult minted;
+
+    mintmark__internal__token_result__init(&result);
+    mintmark__internal__mint_result__init(&minted);
+    for (uint32_t i = 0; i < count; i++) {
+        make_device(job, i, bundles[i], bytes[i], &devices[i]);
+        list[i] = &devices[i];
+    }
+    result.id = id;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_MINT;
+    result.mint = &minted;
+    minted.devices = list;
+    minted.n_devices = count;
+    minted.token_cpu_us = 10;
+    minted.sampled_devices = 1;
+    reply(&result);
+}
+
+static void misbehave(const char *what, const Mintmark__Internal__TokenJob *job)
+{
+    if (strcmp(what, "die") == 0)
+        _exit(MM_EXIT_FAILED);
+    else if (strcmp(what, "hang") == 0)
+        wait_for_ever();
+    else if (strcmp(what, "garbage") == 0)
+        send_bytes("\7nonsense", 9);
+    else if (strcmp(what, "oversized") == 0)
+        send_bytes("\0\xff\xff\xff\xff", 5);
+    else if (strcmp(what, "other-id") == 0)
+        mint(job->id + 1000, job->mint, job->mint->count);
+    else if (strcmp(what, "unavailable") == 0)
+        reply_error(job->id, MM_ERR_UNAVAILABLE, "CKR_DEVICE_ERROR");
+    else if (strcmp(what, "invalid") == 0)
+        reply_error(job->id, MM_ERR_INVALID, "INVALID_FIELD");
+    else if (strcmp(what, "short") == 0)
+        mint(job->id, job->mint, job->mint->count - 1);
+}
+
+static void work(const struct fake *f, const Mintmark__Internal__TokenJob *job)
+{
+    uint64_t delay_ms = 0;
+
+    if (mm_text_to_u64(f->delay_ms, 1, 10000, &delay_ms) == MM_OK)
+        nanosleep(&(struct timespec){.tv_sec = (time_t)(delay_ms / 1000),
+                                     .tv_nsec = (long)(delay_ms % 1000) * 1000000},
+                  NULL);
+    if (f->job[0] && strcmp(f->job, "obey") != 0 && armed(f))
+        misbehave(f->job, job);
+    else
+        mint(job->id, job->mint, job->mint->count);
+}
+
+int main(void)
+{
+    struct mm_buf payload = MM_BUF_INIT(MM_IPC_MESSAGE_MAX);
+    Mintmark__Internal__WorkerStart *start;
+    struct mm_errinfo ei;
+    struct fake fake = {.shared = "chain"};
+
+    if (mm_channel_read(MM_WORKER_FD, &payload, &ei) < 0)
+        return MM_EXIT_CHANNEL;
+    start = mintmark__internal__worker_start__unpack(NULL, payload.len, payload.data);
+    if (!start)
+        return MM_EXIT_CHANNEL;
+    mm_buf_reset(&payload);
+    mm_buf_append(&payload, start->config.data, start->config.len);
+    read_directive(mm_buf_cstr(&payload), "start", fake.start, sizeof(fake.start));
+    read_directive(mm_buf_cstr(&payload), "job", fake.job, sizeof(fake.job));
+    read_directive(mm_buf_cstr(&payload), "until", fake.until, sizeof(fake.until));
+    read_directive(mm_buf_cstr(&payload), "delay_ms", fake.delay_ms, sizeof(fake.delay_ms));
+    read_directive(mm_buf_cstr(&payload), "shared", fake.shared, sizeof(fake.shared));
+    mintmark__internal__worker_start__free_unpacked(start, NULL);
+    begin(&fake);
+    while (mm_channel_read(MM_WORKER_FD, &payload, &ei) == MM_OK) {
+        Mintmark__Internal__TokenJob *job =
+            mintmark__internal__token_job__unpack(NULL, payload.len, payload.data);
+
+        if (!job || job->job_case != MINTMARK__INTERNAL__TOKEN_JOB__JOB_MINT)
+            return MM_EXIT_CHANNEL;
+        work(&fake, job);
+        mintmark__internal__token_job__free_unpacked(job, NULL);
+    }
+    mm_buf_done(&payload);
+    return MM_EXIT_OK;
+}

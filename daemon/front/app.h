@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The application behind the transport: what the services share. One a process; it comes to the
+ * RPCs by mm_call_app. Everything runs on one loop, so nothing here is locked.
+ */
+#pragma once
+
+#include "daemon/front/mint.h"
+#include "daemon/front/server.h"
+#include "daemon/front/view.h"
+
+struct mm_provision;
+
+struct mm_app {
+    uv_loop_t *loop;
+    const struct mm_conf *conf; /* in force; borrowed, replaced by a reload */
+    struct mm_server *server;   /* NULL until it listens */
+    struct mm_mints *mints;
+    struct mm_pool *store;
+    bool store_ready; /* the store has said what it holds, so the view stands */
+    struct mm_view *view;
+    LIST_HEAD(, mm_provision) provisions;
+    unsigned recording; /* chunks that await the store */
+    int64_t started_ms;
+    uint64_t devices_issued;
+    bool draining;
+    void (*on_status)(void *arg); /* readiness may have changed; may be NULL */
+    void *on_status_arg;
+    bool store_in_use; /* another service has the database open, time and again */
+    void (*on_stopped)(void *arg);
+    void *on_stopped_arg;
+    bool ready; /* as told last */
+    bool mints_stopped;
+};
+
+/* Starts the workers of the configuration. app is zeroed memory; conf and conf_text (the file's
+ * bytes) are borrowed, conf until mm_app_reconfigure. */
+int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launcher,
+                 const struct mm_conf *conf, struct mm_bytes conf_text,
+                 struct mm_errinfo *ei) MM_MUST_USE;
+
+/* A new configuration: token workers are replaced one by one. On failure nothing has changed. */
+int mm_app_reconfigure(struct mm_app *app, const struct mm_conf *conf, struct mm_bytes conf_text,
+                       struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Token and store answer. Otherwise detail says in a sentence why not; it may also say what is
+ * missing of a service that is ready. */
+enum { MM_DETAIL_MAX = MM_ERR_TEXT_MAX + MM_NAME_MAX + 32 };
+bool mm_app_is_ready(const struct mm_app *app, char detail[MM_DETAIL_MAX]);
+/* Something about readiness may have changed: health is set, on_status called. */
+void mm_app_update(struct mm_app *app);
+
+/* From now on not ready, and no new calls that take a while. */
+void mm_app_drain(struct mm_app *app);
+
+/* Ends the workers: the token's first, then the store, when their jobs are done or at once.
+ * stopped follows. */
+void mm_app_stop(struct mm_app *app, bool at_once, void (*stopped)(void *arg), void *arg);
+/* Only after stopped. */
+void mm_app_done(struct mm_app *app);
+
+/* May a new call begin what takes a while? MM_ERR_UNAVAILABLE SHUTTING_DOWN when draining. */
+int mm_app_check_open(const struct mm_app *app, struct mm_errinfo *ei) MM_MUST_USE;
+/* MM_ERR_UNAVAILABLE STORE_UNAVAILABLE when the store is away. */
+int mm_app_check_store(const struct mm_app *app, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Has the store do a job on behalf of a unary call. When it succeeds, learn (may be NULL) is called
+ * first, whatever has become of the call; then reply, unless the call is gone. All errors end the
+ * call with their status. The job is packed during this call. */
+struct mm_ask {
+    Mintmark__Internal__StoreResult__ResultCase expected;
+    void (*learn)(struct mm_app *app, const Mintmark__Internal__StoreResult *result);
+    void (*reply)(struct mm_call *call, const Mintmark__Internal__StoreResult *result);
+};
+void mm_app_ask(struct mm_call *call, Mintmark__Internal__StoreJob *job, const struct mm_ask *ask);
+
+/* The table of all RPCs (service/table.c). */
+extern const struct mm_rpc mm_rpcs[];
+extern const size_t mm_n_rpcs;

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/front/mint_internal.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct mm_mint *mm_mint_get(struct mm_mints *m, const char *section)
+{
+    struct mm_mint *mint;
+
+    LIST_FOREACH(mint, &m->all, link)
+    {
+        if (!mint->removed && strcmp(mint->section, section) == 0)
+            return mint;
+    }
+    return NULL;
+}
+
+unsigned mm_mint_ready(const struct mm_mint *mint)
+{
+    unsigned n = 0;
+
+    for (size_t i = 0; i < MM_MINT_POOLS; i++)
+        n += mint->pools[i] ? mm_pool_ready(mint->pools[i]) : 0;
+    return n;
+}
+
+unsigned mm_mints_ready(const struct mm_mints *m)
+{
+    const struct mm_mint *mint;
+    unsigned n = 0;
+
+    LIST_FOREACH(mint, &m->all, link)
+    n += mm_mint_ready(mint);
+    return n;
+}
+
+static const struct mm_errinfo *why(const struct mm_mint *mint)
+{
+    static const struct mm_errinfo starting = {.text = "workers are starting"};
+    const struct mm_errinfo *ei = NULL;
+
+    for (size_t i = 0; i < MM_MINT_POOLS && (!ei || ei->code == MM_OK); i++)
+        ei = mint->pools[i] ? mm_pool_why(mint->pools[i]) : ei;
+    return ei && ei->code != MM_OK ? ei : &starting;
+}
+
+const char *mm_mints_away(const struct mm_mints *m, const struct mm_errinfo **ret_why)
+{
+    const struct mm_mint *mint;
+
+    LIST_FOREACH(mint, &m->all, link)
+    {
+        if (mint->removed || mm_mint_ready(mint) > 0)
+            continue;
+        *ret_why = why(mint);
+        return mint->section;
+    }
+    return NULL;
+}
+
+void mm_mints_each_worker(const struct mm_mints *m,
+                          void (*each)(void *arg, const struct mm_pool_worker_info *info),
+                          void *arg)
+{
+    const struct mm_mint *mint;
+
+    LIST_FOREACH(mint, &m->all, link)
+    {
+        for (size_t i = 0; i < MM_MINT_POOLS; i++) {
+            if (mint->pools[i])
+                mm_pool_each(mint->pools[i], each, arg);
+        }
+    }
+}
+
+unsigned mm_mint_capacity(const struct mm_mint *mint)
+{
+    return mm_mint_ready(mint) * mint->jobs_per_worker;
+}
+
+int mm_mint_fail_away(const struct mm_mint *mint, struct mm_errinfo *ei)
+{
+    mm_fail(ei, MM_ERR_UNAVAILABLE, "TOKEN_UNAVAILABLE", "token %s is away: %s", mint->section,
+            why(mint)->text);
+    ei->retry_ms = 1000;
+    return ei->code;
+}
+
+/* ---- what deliveries share --------------------------------------------------------------- */
+
+void mm_shared_unref(struct mm_shared *s)
+{
+    if (!s || --s->references > 0)
+        return;
+    mintmark__internal__raw_delivery__free_unpacked(s->delivery, NULL);
+    free(s->bytes);
+    free(s);
+}
+
+static struct mm_shared *find_shared(const struct mm_mint *mint, const char *profile)
+{
+    struct mm_shared *s;
+
+    LIST_FOREACH(s, &mint->shared, link)
+    {
+        if (strcmp(s->profile, profile) == 0)
+            return s;
+    }
+    return NULL;
+}
+
+struct mm_shared *mm_mint_shared(struct mm_mint *mint, const char *profile)
+{
+    struct mm_shared *s = find_shared(mint, profile);
+
+    if (s)
+        s->references++;
+    return s;
+}
+
+bool mm_mint_is_current(const struct mm_mint *mint, const struct mm_shared *shared)
+{
+    return find_shared(mint, shared->profile) == shared;
+}
+
+static struct mm_shared *new_shared(const Mintmark__Internal__ProfileShared *from)
+{
+    struct mm_shared *s = calloc(1, sizeof(*s));
+
+    if (!s)
+        return NULL;
+    s->references = 1;
+    s->len = from->delivery.len;
+    s->bytes = malloc(s->len + 1);
+    s->delivery = mintmark__internal__raw_delivery__unpack(NULL, s->len, from->delivery.data);
+    if (!s->bytes || !s->delivery || strlen(from->profile) > MM_NAME_MAX) {
+        mm_shared_unref(s);
+        return NULL;
+    }
+    memcpy(s->bytes, from->delivery.data, s->len);
+    memcpy(s->profile, from->profile, strlen(from->profile) + 1);
+    return s;
+}
+
+/* True when what is known of the profile has changed. */
+static bool take_shared(struct mm_mint *mint, const Mintmark__Internal__ProfileShared *from)
+{
+    struct mm_shared *old = find_shared(mint, from->profile);
+    struct mm_shared *s;
+
+    if (old && old->len == from->delivery.len &&
+        memcmp(old->bytes, from->delivery.data, old->len) == 0)
+        return false;
+    s = new_shared(from);
+    if (!s)
+        return false;
+    if (old) {
+        LIST_REMOVE(old, link);
+        mm_shared_unref(old);
+    }
+    LIST_INSERT_HEAD(&mint->shared, s, link);
+    return old != NULL;
+}
+
+/* ---- the flows --------------------------------------------------------------------------- */
+
+void mm_mint_join(struct mm_mint *mint, struct mm_mint_flow *flow)
+{
+    flow->mint = mint;
+    LIST_INSERT_HEAD(&mint->flows, flow, link);
+}
+
+void mm_mint_leave(struct mm_mint_flow *flow)
+{
+    struct mm_mint *mint = flow->mint;
+
+    if (!mint)
+        return;
+    mm_sched_remove(&mint->sched, &flow->flow);
+    LIST_REMOVE(flow, link);
+    flow->mint = NULL;
+    mm_mint_collect(mint);
+}
+
+int mm_mint_want(struct mm_mint_flow *flow, const char *station, enum mm_sched_class class)
+{
+    return mm_sched_add(&flow->mint->sched, &flow->flow, station, class);
+}
+
+void mm_mint_pause(struct mm_mint_flow *flow)
+{
+    if (flow->mint)
+        mm_sched_remove(&flow->mint->sched, &flow->flow);
+}
+
+static struct mm_pool *pool_with_room(const struct mm_mint *mint)
+{
+    for (size_t i = 0; i < MM_MINT_POOLS; i++) {
+        if (mint->pools[i] && mm_pool_room(mint->pools[i]))
+            return mint->pools[i];
+    }
+    return NULL;
+}
+
+void mm_mint_kick(struct mm_mint *mint)
+{
+    struct mm_flow *next;
+    struct mm_pool *pool;
+
+    /* A plan may fail its call, whose end kicks again. */
+    if (mint->pins > 0)
+        return;
+    mint->pins++;
+    while ((next = mm_sched_next(&mint->sched)) && (pool = pool_with_room(mint)) &&
+           mint->mints->ops->may_plan(mint->mints->arg)) {
+        struct mm_mint_flow *flow =
+            (struct mm_mint_flow *)((char *)next - offsetof(struct mm_mint_flow, flow));
+        unsigned devices;
+
+        if (!flow->wants(flow)) {
+            mm_sched_remove(&mint->sched, next);
+            continue;
+        }
+        devices = flow->plan(flow, pool);
+        if (devices > 0)
+            mm_sched_charge(&mint->sched, next, devices);
+    }
+    mint->pins--;
+    mm_mint_collect(mint);
+}
+
+void mm_mints_kick(struct mm_mints *m)
+{
+    struct mm_mint *mint, *next;
+
+    for (mint = LIST_FIRST(&m->all); mint; mint = next) {
+        next = LIST_NEXT(mint, link);
+        mm_mint_kick(mint);
+    }
+}
+
+void mm_mint_fail_flows(struct mm_mint *mint, const struct mm_errinfo *ei)
+{
+    struct mm_mint_flow *flow;
+
+    mint->pins++;
+    while ((flow = LIST_FIRST(&mint->flows)))
+        flow->away(flow, ei);
+    mint->pins--;
+    mm_mint_collect(mint);
+}
+
+static void on_grace(uv_timer_t *timer)
+{
+    struct mm_mint *mint = timer->data;
+    struct mm_errinfo ei;
+
+    mm_mint_fail_away(mint, &ei);
+    mm_mint_fail_flows(mint, &ei);
+}
+
+/* ---- what the pools say ------------------------------------------------------------------ */
+
+void mm_mint_on_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *result)
+{
+    const Mintmark__Internal__TokenResult *r = (const Mintmark__Internal__TokenResult *)result;
+    struct mm_mint *mint = arg;
+    bool changed = false;
+
+    if (r->result_case != MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_READY || pool != mint->pools[0])
+        return;
+    for (size_t i = 0; i < r->ready->n_profiles; i++)
+        changed = take_shared(mint, r->ready->profiles[i]) || changed;
+    for (size_t i = 1; i < MM_MINT_POOLS; i++) {
+        if (mint->pools[i])
+            mm_pool_retire(mint->pools[i],
+                           changed || mm_pool_ready(pool) == mm_pool_workers(pool) ? UINT_MAX : 1);
+    }
+}
+
+void mm_mint_on_changed(void *arg, struct mm_pool *pool)
+{
+    struct mm_mint *mint = arg;
+
+    (void)pool;
+    if (mm_mint_ready(mint) > 0)
+        uv_timer_stop(&mint->grace);
+    else if (!uv_is_active((uv_handle_t *)&mint->grace))
+        uv_timer_start(&mint->grace, on_grace, MM_MINT_GRACE_MS, 0);
+    mint->mints->ops->changed(mint->mints->arg);
+    mm_mint_kick(mint);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Minting, one struct mm_mint per token section: its workers, the calls that wait for them in a
+ * fair queue, and what the deliveries of its profiles share.
+ *
+ * On a reload a new pool of workers takes over from the old one, worker by worker; jobs that run
+ * are finished where they are. When what a profile's deliveries share has changed (another chain,
+ * another transport key), the old workers take no more jobs at once, and calls that began with the
+ * old are failed when they next need a worker: no stream mixes the two.
+ */
+#pragma once
+
+#include "daemon/conf/conf.h"
+#include "daemon/front/pool.h"
+#include "daemon/front/sched.h"
+#include "internal/store.pb-c.h"
+
+struct mm_mint;
+struct mm_mints; /* all of a service */
+
+/* What the deliveries of one profile share: chain, key_wrap, items. Counted references. */
+struct mm_shared {
+    LIST_ENTRY(mm_shared) link;
+    unsigned references;
+    char profile[MM_NAME_MAX + 1];
+    uint8_t *bytes; /* a serialised mintmark.v1.Delivery without bundles */
+    size_t len;
+    Mintmark__Internal__RawDelivery *delivery; /* the same, to borrow from */
+};
+void mm_shared_unref(struct mm_shared *s);
+
+/* A call that wants devices; embedded in it, zero before its first use. */
+struct mm_mint_flow {
+    struct mm_flow flow;
+    LIST_ENTRY(mm_mint_flow) link;
+    struct mm_mint *mint; /* NULL while it belongs to none */
+    /* Has it something to submit now? If not, it leaves the queue. */
+    bool (*wants)(const struct mm_mint_flow *flow);
+    /* A worker of this pool has room: submit one job to it. Returns its devices; 0 when that
+     * failed, and then the flow has left the section, and may be gone. */
+    unsigned (*plan)(struct mm_mint_flow *flow, struct mm_pool *pool);
+    /* No worker has been ready for MM_MINT_GRACE_MS, or the section is no more: fail the call. */
+    void (*away)(struct mm_mint_flow *flow, const struct mm_errinfo *ei);
+};
+enum { MM_MINT_GRACE_MS = 3000 };
+
+struct mm_mints_ops {
+    /* May one more job be given out (is the store keeping up)? */
+    bool (*may_plan)(void *arg);
+    /* Readiness may have changed. */
+    void (*changed)(void *arg);
+};
+
+int mm_mints_new(uv_loop_t *loop, struct mm_launcher *launcher, const struct mm_mints_ops *ops,
+                 void *arg, struct mm_mints **ret_mints, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Starts workers for every token section of the configuration, or replaces those that run; sections
+ * that it has no more are given up. On failure nothing has changed. */
+int mm_mints_configure(struct mm_mints *m, const struct mm_conf *conf, struct mm_bytes conf_text,
+                       struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Stops all workers when they have done what they have, or at once; done follows when none is
+ * left. */
+void mm_mints_stop(struct mm_mints *m, bool at_once, void (*done)(void *arg), void *arg);
+/* Only after done. */
+void mm_mints_free(struct mm_mints *m);
+
+/* By section; NULL if there is none. */
+struct mm_mint *mm_mint_get(struct mm_mints *m, const char *section);
+/* Workers that are ready, of one section or of all. */
+unsigned mm_mint_ready(const struct mm_mint *mint);
+unsigned mm_mints_ready(const struct mm_mints *m);
+/* The first section without a ready worker, and why; NULL when there is none. */
+const char *mm_mints_away(const struct mm_mints *m, const struct mm_errinfo **ret_why);
+void mm_mints_each_worker(const struct mm_mints *m,
+                          void (*each)(void *arg, const struct mm_pool_worker_info *info),
+                          void *arg);
+/* Jobs that the ready workers of the section take at once. */
+unsigned mm_mint_capacity(const struct mm_mint *mint);
+/* MM_ERR_UNAVAILABLE TOKEN_UNAVAILABLE, with the reason why. */
+int mm_mint_fail_away(const struct mm_mint *mint, struct mm_errinfo *ei);
+
+/* What the profile's deliveries share now; a reference for the caller. NULL when no worker has been
+ * ready since the service started. */
+struct mm_shared *mm_mint_shared(struct mm_mint *mint, const char *profile);
+/* Is it still what the profile's deliveries share? */
+bool mm_mint_is_current(const struct mm_mint *mint, const struct mm_shared *shared);
+
+/* The flow joins a section, with nothing to do yet; and leaves it. */
+void mm_mint_join(struct mm_mint *mint, struct mm_mint_flow *flow);
+void mm_mint_leave(struct mm_mint_flow *flow);
+/* The flow has something to do, or has not for now. MM_ERR_MEMORY. */
+int mm_mint_want(struct mm_mint_flow *flow, const char *station,
+                 enum mm_sched_class class) MM_MUST_USE;
+void mm_mint_pause(struct mm_mint_flow *flow);
+/* Gives jobs out while workers have room and flows want. */
+void mm_mint_kick(struct mm_mint *mint);
+void mm_mints_kick(struct mm_mints *m);

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/front/mint_internal.h"
+
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int mm_mints_new(uv_loop_t *loop, struct mm_launcher *launcher, const struct mm_mints_ops *ops,
+                 void *arg, struct mm_mints **ret_mints, struct mm_errinfo *ei)
+{
+    struct mm_mints *m = calloc(1, sizeof(*m));
+
+    if (!m)
+        return mm_fail_memory(ei);
+    m->loop = loop;
+    m->launcher = launcher;
+    m->ops = ops;
+    m->arg = arg;
+    LIST_INIT(&m->all);
+    *ret_mints = m;
+    return MM_OK;
+}
+
+static bool has_pools(const struct mm_mint *mint)
+{
+    for (size_t i = 0; i < MM_MINT_POOLS; i++) {
+        if (mint->pools[i])
+            return true;
+    }
+    return false;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+static void destroy(struct mm_mint *mint)
+{
+    struct mm_shared *s;
+
+    while ((s = LIST_FIRST(&mint->shared))) {
+        LIST_REMOVE(s, link);
+        mm_shared_unref(s);
+    }
+    mm_sched_done(&mint->sched);
+    LIST_REMOVE(mint, link);
+    uv_close((uv_handle_t *)&mint->grace, on_timer_closed);
+}
+
+void mm_mint_collect(struct mm_mint *mint)
+{
+    struct mm_mints *m = mint->mints;
+
+    if (!mint->removed || mint->pins > 0 || has_pools(mint) || !LIST_EMPTY(&mint->flows))
+        return;
+    destroy(mint);
+    if (LIST_EMPTY(&m->all) && m->stopped)
+        m->stopped(m->stopped_arg);
+}
+
+static void on_empty(void *arg, struct mm_pool *pool)
+{
+    struct mm_mint *mint = arg;
+
+    for (size_t i = 0; i < MM_MINT_POOLS; i++) {
+        if (mint->pools[i] == pool)
+            mint->pools[i] = NULL;
+    }
+    mm_pool_free(pool);
+    mm_mint_collect(mint);
+}
+
+const struct mm_pool_ops mm_mint_pool_ops = {
+    .ready = mm_mint_on_ready,
+    .changed = mm_mint_on_changed,
+    .empty = on_empty,
+};
+
+static struct mm_mint *add_mint(struct mm_mints *m, const char *section)
+{
+    struct mm_mint *mint = calloc(1, sizeof(*mint));
+
+    if (!mint)
+        return NULL;
+    mint->mints = m;
+    snprintf(mint->section, sizeof(mint->section), "%s", section);
+    mm_sched_init(&mint->sched);
+    LIST_INIT(&mint->flows);
+    LIST_INIT(&mint->shared);
+    uv_timer_init(m->loop, &mint->grace);
+    mint->grace.data = mint;
+    LIST_INSERT_HEAD(&m->all, mint, link);
+    return mint;
+}
+
+/* The processors that this process may use. */
+static unsigned processors(void)
+{
+    cpu_set_t set;
+    int n;
+
+    if (sched_getaffinity(0, sizeof(set), &set) < 0)
+        return 1;
+    n = CPU_COUNT(&set);
+    return n > 0 ? (unsigned)n : 1;
+}
+
+static int new_pool(struct mm_mint *mint, const struct mm_conf *conf,
+                    const struct mm_conf_token *token, struct mm_bytes conf_text,
+                    struct mm_pool **ret_pool, struct mm_errinfo *ei)
+{
+    char name[MM_NAME_MAX + 16] = "token";
+    struct mm_pool_options options = {
+        .kind = &mm_pool_token,
+        .name = name,
+        .section = token->name,
+        .workers = token->workers ? token->workers : processors(),
+        .jobs_per_worker = conf->limits.jobs_per_worker,
+        .job_timeout_ms = token->job_timeout_ms,
+        .conf_path = conf->path,
+        .conf_text = conf_text,
+        .ops = &mm_mint_pool_ops,
+        .arg = mint,
+    };
+
+    if (conf->n_tokens > 1)
+        snprintf(name, sizeof(name), "token.%s", token->name);
+    if (options.workers > MM_TOKEN_WORKERS_MAX)
+        options.workers = MM_TOKEN_WORKERS_MAX;
+    return mm_pool_new(mint->mints->loop, mint->mints->launcher, &options, ret_pool, ei);
+}
+
+/* Room for one pool more, by moving the others towards the way out. */
+static int make_room(struct mm_mint *mint, struct mm_errinfo *ei)
+{
+    size_t free_slot = MM_MINT_POOLS;
+
+    for (size_t i = 0; i < MM_MINT_POOLS && free_slot == MM_MINT_POOLS; i++) {
+        if (!mint->pools[i])
+            free_slot = i;
+    }
+    if (free_slot == MM_MINT_POOLS)
+        return mm_fail(ei, MM_ERR_UNAVAILABLE, "RELOAD_BUSY",
+                       "workers of earlier reloads are still leaving; try again soon");
+    for (; free_slot > 0; free_slot--)
+        mint->pools[free_slot] = mint->pools[free_slot - 1];
+    mint->pools[0] = NULL;
+    return MM_OK;
+}
+
+/* A pool that has never served is of no use beside its successor, if an older one still serves. */
+static void drop_failed(struct mm_mint *mint)
+{
+    if (mint->pools[1] && mm_pool_ready(mint->pools[1]) == 0)
+        mm_pool_kill(mint->pools[1]);
+}
+
+static void adopt(struct mm_mint *mint, struct mm_pool *pool, unsigned jobs_per_worker)
+{
+    mint->pools[0] = pool;
+    mint->jobs_per_worker = jobs_per_worker;
+    drop_failed(mint);
+}
+
+static void remove_mint(struct mm_mint *mint)
+{
+    struct mm_errinfo ei;
+
+    mint->removed = true;
+    mint->pins++;
+    for (size_t i = 0; i < MM_MINT_POOLS; i++) {
+        if (mint->pools[i])
+            mm_pool_retire(mint->pools[i], UINT_MAX);
+    }
+    mint->pins--;
+    mm_fail(&ei, MM_ERR_UNAVAILABLE, "TOKEN_UNAVAILABLE", "token %s has left the configuration",
+            mint->section);
+    mm_mint_fail_flows(mint, &ei);
+}
+
+static void remove_missing(struct mm_mints *m, const struct mm_conf *conf)
+{
+    struct mm_mint *mint, *next;
+
+    for (mint = LIST_FIRST(&m->all); mint; mint = next) {
+        next = LIST_NEXT(mint, link);
+        if (!mint->removed && !mm_conf_token_get(conf, mint->section))
+            remove_mint(mint);
+    }
+}
+
+/* The pools to come, one for each token section of the configuration. */
+struct plan {
+    struct mm_mint *mints[MM_TOKENS_MAX];
+    struct mm_pool *pools[MM_TOKENS_MAX];
+    size_t n;
+};
+
+static int prepare(struct mm_mints *m, const struct mm_conf *conf, struct mm_bytes conf_text,
+                   struct plan *plan, struct mm_errinfo *ei)
+{
+    for (plan->n = 0; plan->n < conf->n_tokens; plan->n++) {
+        const struct mm_conf_token *token = &conf->tokens[plan->n];
+        struct mm_mint *mint = mm_mint_get(m, token->name);
+        int r;
+
+        if (!mint)
+            mint = add_mint(m, token->name);
+        if (!mint)
+            return mm_fail_memory(ei);
+        plan->mints[plan->n] = mint;
+        r = make_room(mint, ei);
+        if (r == MM_OK)
+            r = new_pool(mint, conf, token, conf_text, &plan->pools[plan->n], ei);
+        if (r < 0)
+            return r;
+    }
+    return MM_OK;
+}
+
+/* Closes the gap that make_room has left. */
+static void take_back(struct mm_mint *mint)
+{
+    if (mint->pools[0])
+        return;
+    for (size_t i = 0; i + 1 < MM_MINT_POOLS; i++)
+        mint->pools[i] = mint->pools[i + 1];
+    mint->pools[MM_MINT_POOLS - 1] = NULL;
+    mint->removed = !has_pools(mint);
+    mm_mint_collect(mint);
+}
+
+int mm_mints_configure(struct mm_mints *m, const struct mm_conf *conf, struct mm_bytes conf_text,
+                       struct mm_errinfo *ei)
+{
+    struct plan plan = {.n = 0};
+    int r = prepare(m, conf, conf_text, &plan, ei);
+
+    if (r < 0) {
+        for (size_t i = 0; i <= plan.n && i < MM_TOKENS_MAX && plan.mints[i]; i++) {
+            mm_pool_free(plan.pools[i]);
+            take_back(plan.mints[i]);
+        }
+        return r;
+    }
+    for (size_t i = 0; i < plan.n; i++)
+        adopt(plan.mints[i], plan.pools[i], conf->limits.jobs_per_worker);
+    remove_missing(m, conf);
+    return MM_OK;
+}
+
+void mm_mints_stop(struct mm_mints *m, bool at_once, void (*done)(void *arg), void *arg)
+{
+    struct mm_mint *mint, *next;
+
+    m->stopped = done;
+    m->stopped_arg = arg;
+    if (LIST_EMPTY(&m->all)) {
+        done(arg);
+        return;
+    }
+    for (mint = LIST_FIRST(&m->all); mint; mint = next) {
+        next = LIST_NEXT(mint, link);
+        mint->pins++;
+        for (size_t i = 0; at_once && i < MM_MINT_POOLS; i++) {
+            if (mint->pools[i])
+                mm_pool_kill(mint->pools[i]);
+        }
+        mint->pins--;
+        remove_mint(mint);
+    }
+}
+
+void mm_mints_free(struct mm_mints *m)
+{
+    free(m);
+}

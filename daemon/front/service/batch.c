@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* OpenBatch, GetBatch, ListBatches, ReleaseBatch. */
+#include "daemon/base/clock.h"
+#include "daemon/base/text.h"
+#include "daemon/front/service/service.h"
+#include "daemon/front/validate.h"
+#include "mintmark/v1/station.pb-c.h"
+
+#include <openssl/rand.h>
+#include <string.h>
+
+/* ---- OpenBatch --------------------------------------------------------------------------- */
+
+static int check_open(const struct mm_app *app, const Mintmark__V1__OpenBatchRequest *r,
+                      struct mm_errinfo *ei)
+{
+    int rc = mm_check_name("name", r->name, ei);
+
+    if (rc == MM_OK)
+        rc = mm_check_name("profile", r->profile, ei);
+    if (rc == MM_OK)
+        rc = mm_check_name("device_type", r->device_type, ei);
+    if (rc == MM_OK)
+        rc = mm_check_range("quantity", r->quantity, 1, MM_BATCH_QUANTITY_MAX, ei);
+    if (rc == MM_OK)
+        rc = mm_check_range("heads", r->heads, 0, MM_HEADS_MAX, ei);
+    if (rc == MM_OK && r->order_id[0])
+        rc = mm_check_name("order_id", r->order_id, ei);
+    if (rc == MM_OK && !mm_conf_profile_get(app->conf, r->profile))
+        rc = mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_PROFILE", "no profile %s", r->profile);
+    return rc;
+}
+
+/* The order to draw on, from the cached view. One that was named but is not in the view is left to
+ * the store, which knows those that have expired or are used up. */
+static int choose_order(const struct mm_app *app, const Mintmark__V1__OpenBatchRequest *r,
+                        int64_t now_ms, const char **ret_order_id, struct mm_errinfo *ei)
+{
+    struct mm_view_order order;
+    int rc;
+
+    *ret_order_id = r->order_id;
+    if (r->order_id[0] && !mm_view_find_order(app->view, r->order_id, &order))
+        return MM_OK;
+    if (!r->order_id[0] && !mm_view_live_order(app->view, r->profile, now_ms, &order))
+        return mm_fail(ei, MM_ERR_PRECONDITION, "NO_LIVE_ORDER",
+                       "profile %s has no live production order", r->profile);
+    if (strcmp(order.profile, r->profile) != 0)
+        return mm_fail_field(ei, "order_id", "order %s is for profile %s", order.order_id,
+                             order.profile);
+    rc = mm_view_check_time(&order, now_ms, ei);
+    if (rc < 0)
+        return rc;
+    if (order.left < r->quantity)
+        return mm_fail(ei, MM_ERR_EXHAUSTED, "QUOTA_EXHAUSTED",
+                       "a batch of %llu asked for, but order %s has %llu left",
+                       (unsigned long long)r->quantity, order.order_id,
+                       (unsigned long long)order.left);
+    *ret_order_id = order.order_id;
+    return MM_OK;
+}
+
+static int new_uid(int64_t now_ms, char out[MM_UID_LEN + 1], struct mm_errinfo *ei)
+{
+    uint8_t uid[16];
+
+    if (RAND_bytes(uid, sizeof(uid)) != 1)
+        return mm_fail(ei, MM_ERR_INTERNAL, "NO_RANDOM", "no random bytes");
+    mm_uuid7_stamp(uid, now_ms);
+    mm_uuid_format(uid, out);
+    return MM_OK;
+}
+
+static void learn_batch(struct mm_app *app, const Mintmark__Internal__StoreResult *result)
+{
+    const Mintmark__V1__Batch *b = result->batch;
+
+    mm_log(MM_LOG_INFO, "batch_opened", MM_STR("batch", b->batch_uid),
+           MM_STR("profile", b->profile), MM_STR("order", b->order_id),
+           MM_UINT("quantity", b->quantity), MM_STR("station", b->station));
+    if (mm_view_put_batch(app->view, b) < 0)
+        mm_log(MM_LOG_ERROR, "view_behind", MM_STR("batch", b->batch_uid));
+}
+
+static void reply_open(struct mm_call *call, const Mintmark__Internal__StoreResult *result)
+{
+    Mintmark__V1__OpenBatchResponse response;
+
+    mintmark__v1__open_batch_response__init(&response);
+    response.batch = result->batch;
+    mm_call_reply(call, &response.base);
+}
+
+static void open_batch(struct mm_call *call, const Mintmark__V1__OpenBatchRequest *r,
+                       int64_t now_ms, const char *order_id, char *uid)
+{
+    static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_BATCH, learn_batch,
+                                      reply_open};
+    Mintmark__Internal__StoreJob job;
+    Mintmark__Internal__OpenBatch body;
+    Mintmark__V1__Batch batch;
+
+    mintmark__internal__store_job__init(&job);
+    mintmark__internal__open_batch__init(&body);
+    mintmark__v1__batch__init(&batch);
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH;
+    job.open_batch = &body;
+    body.batch = &batch;
+    batch.batch_uid = uid;
+    batch.name = r->name;
+    batch.profile = r->profile;
+    batch.device_type = r->device_type;
+    batch.quantity = r->quantity;
+    batch.heads = r->heads ? r->heads : 1;
+    batch.order_id = mm_for_packing(order_id);
+    batch.station = mm_for_packing(mm_call_peer(call)->name);
+    batch.opened_time_ms = now_ms;
+    mm_app_ask(call, &job, &ask);
+}
+
+void mm_rpc_open_batch(struct mm_call *call, const ProtobufCMessage *request)
+{
+    const Mintmark__V1__OpenBatchRequest *r = (const Mintmark__V1__OpenBatchRequest *)request;
+    const struct mm_app *app = mm_call_app(call);
+    const int64_t now_ms = mm_clock_wall_ms();
+    char uid[MM_UID_LEN + 1];
+    const char *order_id = NULL;
+    struct mm_errinfo ei;
+    int rc = check_open(app, r, &ei);
+
+    if (rc == MM_OK)
+        rc = mm_app_check_store(app, &ei);
+    if (rc == MM_OK)
+        rc = choose_order(app, r, now_ms, &order_id, &ei);
+    if (rc == MM_OK)
+        rc = new_uid(now_ms, uid, &ei);
+    if (rc < 0)
+        mm_call_finish(call, &ei);
+    else
+        open_batch(call, r, now_ms, order_id, uid);
+}
+
+/* ---- GetBatch ---------------------------------------------------------------------------- */
+
+static void reply_get(struct mm_call *call, const Mintmark__Internal__StoreResult *result)
+{
+    Mintmark__V1__GetBatchResponse response;
+
+    mintmark__v1__get_batch_response__init(&response);
+    response.batch = result->batch;
+    mm_call_reply(call, &response.base);
+}
+
+void mm_rpc_get_batch(struct mm_call *call, const ProtobufCMessage *request)
+{
+    static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_BATCH, NULL,
+                                      reply_get};
+    const Mintmark__V1__GetBatchRequest *r = (const Mintmark__V1__GetBatchRequest *)request;
+    Mintmark__Internal__StoreJob job;
+    Mintmark__Internal__GetBatch body;
+    struct mm_errinfo ei;
+
+    if (mm_check_uid("batch_uid", r->batch_uid, NULL, &ei) < 0) {
+        mm_call_finish(call, &ei);
+        return;
+    }
+    mintmark__internal__store_job__init(&job);
+    mintmark__internal__get_batch__init(&body);
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH;
+    job.get_batch = &body;
+    body.batch_uid = r->batch_uid;
+    mm_app_ask(call, &job, &ask);
+}
+
+/* ---- ListBatches ------------------------------------------------------------------------- */
+
+static void reply_list(struct mm_call *call, const Mintmark__Internal__StoreResult *result)
+{
+    Mintmark__V1__ListBatchesResponse response;
+
+    mintmark__v1__list_batches_response__init(&response);
+    response.batches = result->batches->batches;
+    response.n_batches = result->batches->n_batches;
+    response.next_page_token = result->batches->next_page_token;
+    mm_call_reply(call, &response.base);
+}
+
+void mm_rpc_list_batches(struct mm_call *call, const ProtobufCMessage *request)
+{
+    static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_BATCHES, NULL,
+                                      reply_list};
+    const Mintmark__V1__ListBatchesRequest *r = (const Mintmark__V1__ListBatchesRequest *)request;
+    Mintmark__Internal__StoreJob job;
+    Mintmark__Internal__ListBatches body;
+    struct mm_errinfo ei;
+
+    mintmark__internal__store_job__init(&job);
+    mintmark__internal__list_batches__init(&body);
+    if (mm_check_page_size(r->page_size, &body.page_size, &ei) < 0) {
+        mm_call_finish(call, &ei);
+        return;
+    }
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_BATCHES;
+    job.list_batches = &body;
+    body.page_token = r->page_token;
+    body.open_only = r->open_only;
+    mm_app_ask(call, &job, &ask);
+}
+
+/* ---- ReleaseBatch ------------------------------------------------------------------------ */
+
+static void learn_release(struct mm_app *app, const Mintmark__Internal__StoreResult *result)
+{
+    const Mintmark__V1__Batch *b = result->report->batch;
+
+    if (!b)
+        return;
+    mm_log(MM_LOG_INFO, "batch_released", MM_STR("batch", b->batch_uid),
+           MM_UINT("issued", b->counts ? b->counts->issued : 0));
+    mm_view_drop_batch(app->view, b->batch_uid);
+}
+
+static void reply_release(struct mm_call *call, const Mintmark__Internal__StoreResult *result)
+{
+    Mintmark__V1__ReleaseBatchResponse response;
+
+    mintmark__v1__release_batch_response__init(&response);
+    response.report = result->report;
+    mm_call_reply(call, &response.base);
+}
+
+void mm_rpc_release_batch(struct mm_call *call, const ProtobufCMessage *request)
+{
+    static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_REPORT,
+                                      learn_release, reply_release};
+    const Mintmark__V1__ReleaseBatchRequest *r = (const Mintmark__V1__ReleaseBatchRequest *)request;
+    Mintmark__Internal__StoreJob job;
+    Mintmark__Internal__ReleaseBatch body;
+    struct mm_errinfo ei;
+
+    if (mm_check_uid("batch_uid", r->batch_uid, NULL, &ei) < 0) {
+        mm_call_finish(call, &ei);
+        return;
+    }
+    mintmark__internal__store_job__init(&job);
+    mintmark__internal__release_batch__init(&body);
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH;
+    job.release_batch = &body;
+    body.batch_uid = r->batch_uid;
+    body.station = mm_for_packing(mm_call_peer(call)->name);
+    body.now_ms = mm_clock_wall_ms();
+    mm_app_ask(call, &job, &ask);
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The RPCs: each is the message function of its line in service/table.c. */
+#pragma once
+
+#include "daemon/front/app.h"
+
+void mm_rpc_ping(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_open_batch(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_get_batch(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_list_batches(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_provision(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_get_provisioning_data(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_report_devices(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_release_batch(struct mm_call *call, const ProtobufCMessage *request);
+
+void mm_rpc_add_order(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_list_orders(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_get_status(struct mm_call *call, const ProtobufCMessage *request);
+
+/* protobuf-c has no const strings, and packing only reads them. */
+static inline char *mm_for_packing(const char *s)
+{
+    return (char *)(uintptr_t)s;
+}

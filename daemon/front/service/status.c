@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ping and GetStatus: answered by the front alone, so that they work when nothing else does. */
+#include "daemon/base/clock.h"
+#include "daemon/front/service/service.h"
+#include "mintmark/v1/officer.pb-c.h"
+#include "mintmark/v1/station.pb-c.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void mm_rpc_ping(struct mm_call *call, const ProtobufCMessage *request)
+{
+    const struct mm_app *app = mm_call_app(call);
+    char detail[MM_DETAIL_MAX];
+    Mintmark__V1__PingResponse response;
+
+    (void)request;
+    mintmark__v1__ping_response__init(&response);
+    response.time_ms = mm_clock_wall_ms();
+    response.version = mm_for_packing(MM_VERSION);
+    response.ready = mm_app_is_ready(app, detail);
+    response.detail = detail;
+    response.client = mm_for_packing(mm_call_peer(call)->name);
+    mm_call_reply(call, &response.base);
+}
+
+/* The workers of all pools, as messages that borrow from the pools. */
+struct workers {
+    Mintmark__V1__WorkerStatus *all;
+    size_t n;
+    size_t room;
+};
+
+static void count_worker(void *arg, const struct mm_pool_worker_info *info)
+{
+    struct workers *w = arg;
+
+    (void)info;
+    w->room++;
+}
+
+static void add_worker(void *arg, const struct mm_pool_worker_info *info)
+{
+    static const Mintmark__V1__WorkerState states[] = {
+        [MM_WORKER_DOWN] = MINTMARK__V1__WORKER_STATE__WORKER_STATE_DOWN,
+        [MM_WORKER_STARTING] = MINTMARK__V1__WORKER_STATE__WORKER_STATE_STARTING,
+        [MM_WORKER_READY] = MINTMARK__V1__WORKER_STATE__WORKER_STATE_READY,
+        [MM_WORKER_BUSY] = MINTMARK__V1__WORKER_STATE__WORKER_STATE_BUSY,
+    };
+    struct workers *w = arg;
+    Mintmark__V1__WorkerStatus *s;
+
+    if (w->n == w->room)
+        return;
+    s = &w->all[w->n++];
+    mintmark__v1__worker_status__init(s);
+    s->name = mm_for_packing(info->name);
+    s->state = states[info->state];
+    s->pid = info->pid;
+    s->restarts = info->restarts;
+    s->jobs_done = info->jobs_done;
+    s->jobs_failed = info->jobs_failed;
+    s->last_error = mm_for_packing(info->last_error);
+    s->token_cpu_us = info->token_cpu_us;
+    s->sampled_devices = info->sampled_devices;
+}
+
+static void each_worker(const struct mm_app *app,
+                        void (*each)(void *arg, const struct mm_pool_worker_info *info),
+                        struct workers *workers)
+{
+    mm_mints_each_worker(app->mints, each, workers);
+    if (app->store)
+        mm_pool_each(app->store, each, workers);
+}
+
+static void reply(struct mm_call *call, const struct mm_app *app, struct workers *workers,
+                  Mintmark__V1__WorkerStatus **pointers)
+{
+    char detail[MM_DETAIL_MAX];
+    struct mm_server_stats stats;
+    Mintmark__V1__GetStatusResponse response;
+
+    mintmark__v1__get_status_response__init(&response);
+    for (size_t i = 0; i < workers->n; i++)
+        pointers[i] = &workers->all[i];
+    mm_server_stats(app->server, &stats);
+    response.version = mm_for_packing(MM_VERSION);
+    response.started_time_ms = app->started_ms;
+    response.time_ms = mm_clock_wall_ms();
+    response.ready = mm_app_is_ready(app, detail);
+    response.detail = detail;
+    response.workers = pointers;
+    response.n_workers = workers->n;
+    response.connections = stats.connections;
+    response.calls_in_flight = stats.calls_in_flight;
+    response.devices_issued = app->devices_issued;
+    mm_call_reply(call, &response.base);
+}
+
+void mm_rpc_get_status(struct mm_call *call, const ProtobufCMessage *request)
+{
+    const struct mm_app *app = mm_call_app(call);
+    struct workers workers = {.room = 0};
+    MM_FREE Mintmark__V1__WorkerStatus *all = NULL;
+    MM_FREE Mintmark__V1__WorkerStatus **pointers = NULL;
+    struct mm_errinfo ei;
+
+    (void)request;
+    each_worker(app, count_worker, &workers);
+    all = calloc(workers.room + 1, sizeof(*all));
+    pointers = calloc(workers.room + 1, sizeof(*pointers));
+    if (!all || !pointers) {
+        mm_fail_memory(&ei);
+        mm_call_finish(call, &ei);
+        return;
+    }
+    workers.all = all;
+    each_worker(app, add_worker, &workers);
+    reply(call, app, &workers, pointers);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every RPC: path, shape, who may call it, what it takes, and its function. */
+#include "daemon/front/service/service.h"
+
+#include "mintmark/v1/officer.pb-c.h"
+#include "mintmark/v1/station.pb-c.h"
+
+#define STATION(method) "/mintmark.v1.StationService/" method
+#define OFFICER(method) "/mintmark.v1.OfficerService/" method
+
+enum {
+    NOT_MONITOR = MM_ROLE_ALL & ~MM_ROLE_MONITOR,
+    NOT_STATION = MM_ROLE_ALL & ~MM_ROLE_STATION,
+};
+
+const struct mm_rpc mm_rpcs[] = {
+    {STATION("Ping"), MM_RPC_UNARY, MM_ROLE_ALL, &mintmark__v1__ping_request__descriptor,
+     .message = mm_rpc_ping},
+    {STATION("OpenBatch"), MM_RPC_UNARY, MM_ROLE_STATION,
+     &mintmark__v1__open_batch_request__descriptor, .message = mm_rpc_open_batch},
+    {STATION("GetBatch"), MM_RPC_UNARY, NOT_MONITOR, &mintmark__v1__get_batch_request__descriptor,
+     .message = mm_rpc_get_batch},
+    {STATION("ListBatches"), MM_RPC_UNARY, NOT_MONITOR,
+     &mintmark__v1__list_batches_request__descriptor, .message = mm_rpc_list_batches},
+    {STATION("Provision"), MM_RPC_SERVER_STREAM, MM_ROLE_STATION,
+     &mintmark__v1__provision_request__descriptor, .message = mm_rpc_provision},
+    {STATION("GetProvisioningData"), MM_RPC_UNARY, MM_ROLE_STATION,
+     &mintmark__v1__get_provisioning_data_request__descriptor,
+     .message = mm_rpc_get_provisioning_data},
+    {STATION("ReportDevices"), MM_RPC_UNARY, MM_ROLE_STATION,
+     &mintmark__v1__report_devices_request__descriptor, .message = mm_rpc_report_devices},
+    {STATION("ReleaseBatch"), MM_RPC_UNARY, MM_ROLE_STATION,
+     &mintmark__v1__release_batch_request__descriptor, .message = mm_rpc_release_batch},
+    {OFFICER("AddOrder"), MM_RPC_UNARY, MM_ROLE_OFFICER,
+     &mintmark__v1__add_order_request__descriptor, .message = mm_rpc_add_order},
+    {OFFICER("ListOrders"), MM_RPC_UNARY, NOT_STATION,
+     &mintmark__v1__list_orders_request__descriptor, .message = mm_rpc_list_orders},
+    {OFFICER("GetStatus"), MM_RPC_UNARY, NOT_STATION, &mintmark__v1__get_status_request__descriptor,
+     .message = mm_rpc_get_status},
+};
+const size_t mm_n_rpcs = MM_ARRAY_SIZE(mm_rpcs);

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/front/view.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define HASH_NONFATAL_OOM         1
+#define uthash_nonfatal_oom(item) ((item)->hashed = false)
+#include <uthash.h>
+
+struct order {
+    UT_hash_handle hh;
+    bool hashed;
+    char id[MM_NAME_MAX + 1];
+    char profile[MM_NAME_MAX + 1];
+    uint64_t quantity, used, reserved;
+    int64_t not_before_ms, not_after_ms;
+};
+
+struct batch {
+    UT_hash_handle hh;
+    bool hashed;
+    char uid[MM_UID_LEN + 1];
+    char order_id[MM_NAME_MAX + 1];
+    char profile[MM_NAME_MAX + 1];
+    uint64_t quantity, issued, reserved;
+};
+
+struct number {
+    UT_hash_handle hh;
+    bool hashed;
+    char profile[MM_NAME_MAX + 1];
+    uint64_t next;
+};
+
+struct mm_view {
+    struct order *orders;
+    struct batch *batches;
+    struct number *numbers;
+    uint64_t generation; /* how often it has been loaded */
+};
+
+/* Names and UIDs were checked where they came in, so they fit. */
+static void copy(char *to, size_t size, const char *from)
+{
+    const size_t len = strnlen(from, size - 1);
+
+    memcpy(to, from, len);
+    to[len] = 0;
+}
+
+int mm_view_new(struct mm_view **ret_view)
+{
+    struct mm_view *v = calloc(1, sizeof(*v));
+
+    if (!v)
+        return MM_ERR_MEMORY;
+    *ret_view = v;
+    return MM_OK;
+}
+
+static void clear(struct mm_view *v)
+{
+    struct order *o, *next_o;
+    struct batch *b, *next_b;
+    struct number *n, *next_n;
+
+    HASH_ITER(hh, v->orders, o, next_o)
+    {
+        HASH_DEL(v->orders, o);
+        free(o);
+    }
+    HASH_ITER(hh, v->batches, b, next_b)
+    {
+        HASH_DEL(v->batches, b);
+        free(b);
+    }
+    HASH_ITER(hh, v->numbers, n, next_n)
+    {
+        HASH_DEL(v->numbers, n);
+        free(n);
+    }
+}
+
+void mm_view_free(struct mm_view *v)
+{
+    if (!v)
+        return;
+    clear(v);
+    free(v);
+}
+
+static struct order *find_order(const struct mm_view *v, const char *id)
+{
+    struct order *o;
+
+    HASH_FIND_STR(v->orders, id, o);
+    return o;
+}
+
+static struct batch *find_batch(const struct mm_view *v, const char *uid)
+{
+    struct batch *b;
+
+    HASH_FIND_STR(v->batches, uid, b);
+    return b;
+}
+
+int mm_view_put_order(struct mm_view *v, const Mintmark__V1__Order *order)
+{
+    struct order *o = find_order(v, order->order_id);
+
+    if (!o) {
+        o = calloc(1, sizeof(*o));
+        if (!o)
+            return MM_ERR_MEMORY;
+        copy(o->id, sizeof(o->id), order->order_id);
+        o->hashed = true;
+        HASH_ADD_STR(v->orders, id, o);
+        if (!o->hashed) {
+            free(o);
+            return MM_ERR_MEMORY;
+        }
+    }
+    copy(o->profile, sizeof(o->profile), order->profile);
+    o->quantity = order->quantity;
+    o->used = order->used;
+    o->not_before_ms = order->not_before_time_ms;
+    o->not_after_ms = order->not_after_time_ms;
+    return MM_OK;
+}
+
+int mm_view_put_batch(struct mm_view *v, const Mintmark__V1__Batch *batch)
+{
+    struct batch *b = find_batch(v, batch->batch_uid);
+
+    if (!b) {
+        b = calloc(1, sizeof(*b));
+        if (!b)
+            return MM_ERR_MEMORY;
+        copy(b->uid, sizeof(b->uid), batch->batch_uid);
+        b->hashed = true;
+        HASH_ADD_STR(v->batches, uid, b);
+        if (!b->hashed) {
+            free(b);
+            return MM_ERR_MEMORY;
+        }
+    }
+    copy(b->order_id, sizeof(b->order_id), batch->order_id);
+    copy(b->profile, sizeof(b->profile), batch->profile);
+    b->quantity = batch->quantity;
+    b->issued = batch->counts ? batch->counts->issued : 0;
+    return MM_OK;
+}
+
+void mm_view_drop_batch(struct mm_view *v, const char *batch_uid)
+{
+    struct batch *b = find_batch(v, batch_uid);
+
+    if (!b)
+        return;
+    HASH_DEL(v->batches, b);
+    free(b);
+}
+
+/* NULL when out of memory. */
+static struct number *number_of(struct mm_view *v, const char *profile)
+{
+    struct number *n;
+
+    HASH_FIND_STR(v->numbers, profile, n);
+    if (n)
+        return n;
+    n = calloc(1, sizeof(*n));
+    if (!n)
+        return NULL;
+    copy(n->profile, sizeof(n->profile), profile);
+    n->next = 1;
+    n->hashed = true;
+    HASH_ADD_STR(v->numbers, profile, n);
+    if (!n->hashed) {
+        free(n);
+        return NULL;
+    }
+    return n;
+}
+
+static int load(struct mm_view *v, const Mintmark__Internal__StoreReady *ready)
+{
+    for (size_t i = 0; i < ready->n_orders; i++) {
+        if (mm_view_put_order(v, ready->orders[i]) < 0)
+            return MM_ERR_MEMORY;
+    }
+    for (size_t i = 0; i < ready->n_batches; i++) {
+        if (mm_view_put_batch(v, ready->batches[i]) < 0)
+            return MM_ERR_MEMORY;
+    }
+    for (size_t i = 0; i < ready->n_next_numbers; i++) {
+        struct number *n = number_of(v, ready->next_numbers[i]->profile);
+
+        if (!n)
+            return MM_ERR_MEMORY;
+        n->next = ready->next_numbers[i]->next;
+    }
+    return MM_OK;
+}
+
+int mm_view_load(struct mm_view *v, const Mintmark__Internal__StoreReady *ready)
+{
+    clear(v);
+    v->generation++;
+    if (load(v, ready) == MM_OK)
+        return MM_OK;
+    clear(v);
+    return MM_ERR_MEMORY;
+}
+
+static uint64_t left(uint64_t quantity, uint64_t used, uint64_t reserved)
+{
+    return used + reserved < quantity ? quantity - used - reserved : 0;
+}
+
+static void describe(const struct order *o, struct mm_view_order *ret_order)
+{
+    *ret_order = (struct mm_view_order){
+        .order_id = o->id,
+        .profile = o->profile,
+        .left = left(o->quantity, o->used, o->reserved),
+        .not_before_ms = o->not_before_ms,
+        .not_after_ms = o->not_after_ms,
+    };
+}
+
+bool mm_view_find_order(const struct mm_view *v, const char *order_id,
+                        struct mm_view_order *ret_order)
+{
+    const struct order *o = find_order(v, order_id);
+
+    if (!o)
+        return false;
+    describe(o, ret_order);
+    return true;
+}
+
+bool mm_view_live_order(const struct mm_view *v, const char *profile, int64_t now_ms,
+                        struct mm_view_order *ret_order)
+{
+    const struct order *best = NULL;
+
+    for (const struct order *o = v->orders; o; o = o->hh.next) {
+        if (strcmp(o->profile, profile) == 0 && o->used < o->quantity &&
+            o->not_before_ms <= now_ms && now_ms < o->not_after_ms &&
+            (!best || o->not_after_ms < best->not_after_ms))
+            best = o;
+    }
+    if (!best)
+        return false;
+    describe(best, ret_order);
+    return true;
+}
+
+Mintmark__V1__OrderState mm_order_state(const Mintmark__V1__Order *order, int64_t now_ms)
+{
+    if (now_ms >= order->not_after_time_ms)
+        return MINTMARK__V1__ORDER_STATE__ORDER_STATE_EXPIRED;
+    if (order->used >= order->quantity)
+        return MINTMARK__V1__ORDER_STATE__ORDER_STATE_USED_UP;
+    if (now_ms < order->not_before_time_ms)
+        return MINTMARK__V1__ORDER_STATE__ORDER_STATE_NOT_YET_VALID;
+    return MINTMARK__V1__ORDER_STATE__ORDER_STATE_LIVE;
+}
+
+int mm_view_check_time(const struct mm_view_order *order, int64_t now_ms, struct mm_errinfo *ei)
+{
+    if (now_ms >= order->not_after_ms)
+        return mm_fail(ei, MM_ERR_PRECONDITION, "ORDER_EXPIRED", "order %s has expired",
+                       order->order_id);
+    if (now_ms < order->not_before_ms)
+        return mm_fail(ei, MM_ERR_PRECONDITION, "ORDER_NOT_YET_VALID", "order %s is not valid yet",
+                       order->order_id);
+    return MM_OK;
+}
+
+const char *mm_view_batch_profile(const struct mm_view *v, const char *batch_uid)
+{
+    const struct batch *b = find_batch(v, batch_uid);
+
+    return b ? b->profile : NULL;
+}
+
+int mm_view_reserve(struct mm_view *v, const char *batch_uid, uint64_t n, int64_t now_ms,
+                    struct mm_reservation *ret_reservation, struct mm_errinfo *ei)
+{
+    struct batch *b = find_batch(v, batch_uid);
+    struct order *o = b ? find_order(v, b->order_id) : NULL;
+    struct mm_view_order order;
+    uint64_t room;
+    int r;
+
+    if (!o)
+        return mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_BATCH", "no open batch %s", batch_uid);
+    describe(o, &order);
+    r = mm_view_check_time(&order, now_ms, ei);
+    if (r < 0)
+        return r;
+    room = left(b->quantity, b->issued, b->reserved);
+    if (n > room)
+        return mm_fail(ei, MM_ERR_EXHAUSTED, "BATCH_FULL",
+                       "%llu devices asked for, but the batch has room for %llu",
+                       (unsigned long long)n, (unsigned long long)room);
+    if (n > order.left)
+        return mm_fail(ei, MM_ERR_EXHAUSTED, "QUOTA_EXHAUSTED",
+                       "%llu devices asked for, but order %s has %llu left", (unsigned long long)n,
+                       o->id, (unsigned long long)order.left);
+    b->reserved += n;
+    o->reserved += n;
+    *ret_reservation = (struct mm_reservation){.n = n, .generation = v->generation};
+    copy(ret_reservation->batch_uid, sizeof(ret_reservation->batch_uid), b->uid);
+    copy(ret_reservation->order_id, sizeof(ret_reservation->order_id), o->id);
+    return MM_OK;
+}
+
+void mm_view_release(struct mm_view *v, struct mm_reservation *reservation, uint64_t n)
+{
+    struct batch *b;
+    struct order *o;
+
+    if (n > reservation->n)
+        n = reservation->n;
+    reservation->n -= n;
+    if (reservation->generation != v->generation)
+        return;
+    b = find_batch(v, reservation->batch_uid);
+    if (b)
+        b->reserved -= n;
+    o = find_order(v, reservation->order_id);
+    if (o)
+        o->reserved -= n;
+}
+
+void mm_view_recorded(struct mm_view *v, struct mm_reservation *reservation, uint64_t n,
+                      const Mintmark__Internal__Recorded *recorded)
+{
+    struct batch *b;
+    struct order *o;
+
+    mm_view_release(v, reservation, n);
+    if (reservation->generation != v->generation)
+        return;
+    b = find_batch(v, reservation->batch_uid);
+    if (b && recorded->batch_issued > b->issued)
+        b->issued = recorded->batch_issued;
+    o = find_order(v, reservation->order_id);
+    if (o && recorded->order_used > o->used)
+        o->used = recorded->order_used;
+}
+
+int mm_view_take_numbers(struct mm_view *v, const char *profile, uint64_t n, uint64_t *ret_first)
+{
+    struct number *number = number_of(v, profile);
+
+    if (!number)
+        return MM_ERR_MEMORY;
+    *ret_first = number->next;
+    number->next += n;
+    return MM_OK;
+}

@@ -403,6 +403,32 @@ START_TEST(check_files_tells_missing_and_readable_secrets)
 }
 END_TEST
 
+START_TEST(check_reload_names_what_takes_a_restart)
+{
+    static const struct {
+        const char *text, *setting; /* NULL: a reload takes it */
+    } cases[] = {
+        {HEAD TOKEN "site = 'new' limits { connections = 5 }", NULL},
+        {LISTEN "store { path = 'other.db' }", "store.path"},
+        {"listen { certificate = 'x' key = 'x' client_ca = 'x' }" STORE, NULL},
+        {"listen { port = 1 certificate = 'x' key = 'x' client_ca = 'x' }" STORE, "listen.port"},
+        {"listen { address = '::' certificate = 'x' key = 'x' client_ca = 'x' }" STORE,
+         "listen.address"},
+    };
+    MM_CONF_CLEANUP struct mm_conf *running = parse_good(HEAD);
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(cases); i++) {
+        MM_CONF_CLEANUP struct mm_conf *next = parse_good(cases[i].text);
+        struct mm_errinfo ei = {0};
+        const int r = mm_conf_check_reload(running, next, &ei);
+
+        ck_assert_int_eq(r, cases[i].setting ? MM_ERR_PRECONDITION : MM_OK);
+        if (cases[i].setting)
+            ck_assert_ptr_nonnull(strstr(ei.text, cases[i].setting));
+    }
+}
+END_TEST
+
 START_TEST(schema_is_sound)
 {
     size_t n;
@@ -413,6 +439,10 @@ START_TEST(schema_is_sound)
         ck_assert_msg(s[i].help && s[i].help[strlen(s[i].help) - 1] == '.', "%s", s[i].key);
         ck_assert_msg(!s[i].format || s[i].expects, "%s", s[i].key);
         ck_assert_msg(!(s[i].required && s[i].fallback), "%s", s[i].key);
+        ck_assert_msg(!s[i].restart ||
+                          (!mm_schema_section(s[i].section)->titled &&
+                           (s[i].type <= MM_SETTING_CHOICE || s[i].type == MM_SETTING_UINT)),
+                      "%s", s[i].key);
     }
 }
 END_TEST
@@ -434,6 +464,7 @@ int main(void)
     tcase_add_test(tc, parse_over_the_size_limit_is_refused);
     tcase_add_test(tc, parse_too_many_sections_are_refused);
     tcase_add_test(tc, check_files_tells_missing_and_readable_secrets);
+    tcase_add_test(tc, check_reload_names_what_takes_a_restart);
     tcase_add_test(tc, schema_is_sound);
     suite_add_tcase(suite, tc);
     return run_suite(suite);

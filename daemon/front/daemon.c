@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/front/daemon.h"
+
+#include "daemon/base/clock.h"
+#include "daemon/base/io.h"
+#include "daemon/front/app.h"
+#include "daemon/front/notify.h"
+#include "daemon/front/programs.h"
+#include "daemon/ipc/worker.h"
+
+#include <openssl/rand.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { TERM, INT, HUP, SIGNALS };
+
+struct mm_daemon {
+    uv_loop_t loop;
+    uv_signal_t signals[SIGNALS];
+    uv_timer_t watchdog;
+    struct mm_launcher *launcher;
+    struct mm_server *server;
+    struct mm_source source;
+    struct mm_app app;
+    bool stopping;
+    struct mm_errinfo failure; /* what ended the service, MM_OK if it was told to */
+};
+
+/* ---- the configuration ------------------------------------------------------------------- */
+
+void mm_source_done(struct mm_source *s)
+{
+    mm_conf_free(s->conf);
+    s->conf = NULL;
+    mm_buf_done(&s->text);
+}
+
+int mm_source_load(const char *path, struct mm_source *source, struct mm_errinfo *ei)
+{
+    int r = mm_io_read_file(path, MM_CONF_FILE_MAX, &source->text, ei);
+
+    if (r == MM_OK)
+        r = mm_conf_parse(path, (const char *)source->text.data, source->text.len, &source->conf,
+                          ei);
+    if (r == MM_OK)
+        r = mm_conf_check_files(source->conf, ei);
+    return r;
+}
+
+/* ---- the end ----------------------------------------------------------------------------- */
+
+static void close_rest(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+/* The last worker is gone; when the last handle is, uv_run returns. */
+static void on_app_stopped(void *arg)
+{
+    struct mm_daemon *d = arg;
+
+    mm_launcher_free(MM_TAKE(d->launcher));
+    for (size_t i = 0; i < SIGNALS; i++)
+        uv_close((uv_handle_t *)&d->signals[i], NULL);
+    uv_close((uv_handle_t *)&d->watchdog, NULL);
+}
+
+static void on_drained(void *arg)
+{
+    struct mm_daemon *d = arg;
+
+    d->app.server = NULL;
+    mm_server_free(MM_TAKE(d->server));
+    mm_app_stop(&d->app, false, on_app_stopped, d);
+}
+
+static void stop(struct mm_daemon *d, const char *why)
+{
+    d->stopping = true;
+    mm_log(MM_LOG_INFO, "stopping", MM_STR("why", why));
+    mm_notify("STOPPING=1");
+    mm_app_drain(&d->app);
+    mm_server_drain(d->server, d->source.conf->limits.drain_timeout_ms, on_drained, d);
+}
+
+static void fail(struct mm_daemon *d, enum mm_err code, const char *reason, const char *text)
+{
+    if (d->failure.code == MM_OK)
+        mm_fail(&d->failure, code, reason, "%s", text);
+}
+
+/* Workers cannot be started without it, and those that ran have ended with it. */
+static void on_launcher_lost(void *arg)
+{
+    struct mm_daemon *d = arg;
+
+    fail(d, MM_ERR_INTERNAL, "LAUNCHER_LOST", "the launcher has ended");
+    mm_log_error("launcher_lost", NULL, &d->failure);
+    _exit(EXIT_FAILURE);
+}
+
+/* ---- reload ------------------------------------------------------------------------------ */
+
+static int check_reloadable(const struct mm_conf *old, const struct mm_conf *new,
+                            struct mm_errinfo *ei)
+{
+    const char *setting = NULL;
+
+    if (strcmp(old->store.path, new->store.path) != 0)
+        setting = "store.path";
+    else if (strcmp(old->listen.address, new->listen.address) != 0)
+        setting = "listen.address";
+    else if (old->listen.port != new->listen.port)
+        setting = "listen.port";
+    if (!setting)
+        return MM_OK;
+    return mm_fail(ei, MM_ERR_INVALID, "NOT_RELOADABLE",
+                   "%s: %s cannot change while the service runs; restart it", new->path, setting);
+}
+
+/* All of it, or nothing. */
+static int apply(struct mm_daemon *d, struct mm_source *source, struct mm_errinfo *ei)
+{
+    struct mm_errinfo again = {0};
+    int r = check_reloadable(d->source.conf, source->conf, ei);
+
+    if (r == MM_OK)
+        r = mm_server_reconfigure(d->server, source->conf, ei);
+    if (r < 0)
+        return r;
+    r = mm_app_reconfigure(&d->app, source->conf,
+                           (struct mm_bytes){source->text.data, source->text.len}, ei);
+    if (r == MM_OK)
+        return MM_OK;
+    if (mm_server_reconfigure(d->server, d->source.conf, &again) < 0)
+        mm_log_error("not_put_back", NULL, &again);
+    return r;
+}
+
+static void reload(struct mm_daemon *d)
+{
+    struct mm_source source = MM_SOURCE_INIT;
+    struct mm_errinfo ei = {0};
+    char state[64];
+
+    snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
+             (long long)mm_clock_mono_us());
+    mm_notify(state);
+    if (mm_source_load(d->source.conf->path, &source, &ei) < 0 || apply(d, &source, &ei) < 0) {
+        mm_log_error("reload_failed", NULL, &ei);
+        mm_source_done(&source);
+    } else {
+        mm_source_done(&d->source);
+        d->source = source;
+        mm_log_setup("front", source.conf->log_level);
+        mm_log(MM_LOG_INFO, "reloaded", MM_STR("config", source.conf->path));
+    }
+    mm_notify("READY=1");
+}
+
+/* ---- events ------------------------------------------------------------------------------ */
+
+static void on_signal(uv_signal_t *handle, int signum)
+{
+    struct mm_daemon *d = handle->data;
+
+    if (signum == SIGHUP) {
+        if (!d->stopping)
+            reload(d);
+    } else if (!d->stopping) {
+        stop(d, signum == SIGTERM ? "SIGTERM" : "SIGINT");
+    } else {
+        /* Asked twice: at once. The workers end with this process, the store between two
+         * transactions or undoing one. */
+        mm_log(MM_LOG_WARNING, "stopped_at_once");
+        _exit(EXIT_SUCCESS);
+    }
+}
+
+static void on_watchdog(uv_timer_t *timer)
+{
+    (void)timer;
+    mm_notify("WATCHDOG=1");
+}
+
+static void on_status(void *arg)
+{
+    struct mm_daemon *d = arg;
+    char text[MM_DETAIL_MAX];
+
+    if (mm_app_is_ready(&d->app, text))
+        snprintf(text, sizeof(text), "ready; %u token workers", mm_mints_ready(d->app.mints));
+    mm_notify_status(text);
+    if (d->app.store_in_use && !d->stopping && d->server) {
+        fail(d, MM_ERR_EXISTS, "STORE_IN_USE", mm_pool_why(d->app.store)->text);
+        stop(d, "STORE_IN_USE");
+    }
+}
+
+/* ---- start ------------------------------------------------------------------------------- */
+
+static int start_signals(struct mm_daemon *d, struct mm_errinfo *ei)
+{
+    static const int numbers[SIGNALS] = {[TERM] = SIGTERM, [INT] = SIGINT, [HUP] = SIGHUP};
+
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < SIGNALS; i++) {
+        int r = uv_signal_init(&d->loop, &d->signals[i]);
+
+        d->signals[i].data = d;
+        if (r == 0)
+            r = uv_signal_start(&d->signals[i], on_signal, numbers[i]);
+        if (r < 0)
+            return mm_fail_errno(ei, -r, "cannot wait for signals");
+    }
+    uv_timer_init(&d->loop, &d->watchdog);
+    if (mm_notify_watchdog_ms() > 0)
+        uv_timer_start(&d->watchdog, on_watchdog, 0, mm_notify_watchdog_ms());
+    return MM_OK;
+}
+
+/* Every connection and worker takes a descriptor; the soft limit is often 1024. */
+static void raise_limits(void)
+{
+    struct rlimit files;
+    unsigned seed = 0;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    /* For the jitter of restarts only. */
+    if (RAND_bytes((unsigned char *)&seed, sizeof(seed)) == 1)
+        srandom(seed);
+}
+
+/* The listener first: a second service fails on its port before it bothers token and store. */
+static int start(struct mm_daemon *d, int launcher_fd, struct mm_errinfo *ei)
+{
+    const struct mm_conf *conf = d->source.conf;
+    int r;
+
+    raise_limits();
+    r = mm_launcher_new(&d->loop, launcher_fd, on_launcher_lost, d, &d->launcher, ei);
+    if (r == MM_OK)
+        r = start_signals(d, ei);
+    if (r == MM_OK)
+        r = mm_server_new(&d->loop, conf, mm_rpcs, mm_n_rpcs, &d->app, &d->server, ei);
+    if (r < 0)
+        return r;
+    d->app.server = d->server;
+    d->app.on_status = on_status;
+    d->app.on_status_arg = d;
+    return mm_app_start(&d->app, &d->loop, d->launcher, conf,
+                        (struct mm_bytes){d->source.text.data, d->source.text.len}, ei);
+}
+
+static int serve(struct mm_daemon *d, struct mm_errinfo *ei)
+{
+    int r = mm_sandbox_enter(MM_DUTY_FRONT, ei);
+
+    if (r < 0)
+        return r;
+    mm_log(MM_LOG_INFO, "started", MM_STR("version", MM_VERSION),
+           MM_STR("config", d->source.conf->path));
+    mm_notify("READY=1");
+    uv_run(&d->loop, UV_RUN_DEFAULT);
+    mm_app_done(&d->app);
+    *ei = d->failure;
+    mm_log(MM_LOG_INFO, "stopped");
+    return d->failure.code;
+}
+
+int mm_daemon_run(struct mm_source *source, struct mm_errinfo *ei)
+{
+    static struct mm_daemon daemon;
+    struct mm_programs programs;
+    const char *paths[MM_PROGRAMS];
+    int launcher_fd;
+    int r = mm_programs_find(&programs, ei);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < MM_PROGRAMS; i++)
+        paths[i] = programs.paths[i];
+    mm_log_setup("front", source->conf->log_level);
+    r = mm_launcher_fork(paths, &launcher_fd, ei);
+    if (r < 0)
+        return r;
+    mm_notify_open();
+    if (uv_loop_init(&daemon.loop) < 0)
+        return mm_fail_memory(ei);
+    daemon.source = *source;
+    *source = MM_SOURCE_INIT;
+    r = start(&daemon, launcher_fd, ei);
+    if (r == MM_OK)
+        r = serve(&daemon, ei);
+    uv_walk(&daemon.loop, close_rest, NULL);
+    uv_run(&daemon.loop, UV_RUN_NOWAIT);
+    mm_source_done(&daemon.source);
+    return r;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The service's life: start, reload, drain, end. */
+#pragma once
+
+#include "daemon/base/buf.h"
+#include "daemon/conf/conf.h"
+
+/* A configuration with the text that it was parsed from, which the workers parse again. */
+struct mm_source {
+    struct mm_conf *conf;
+    struct mm_buf text;
+};
+#define MM_SOURCE_INIT ((struct mm_source){.text = MM_BUF_INIT(MM_CONF_FILE_MAX)})
+void mm_source_done(struct mm_source *s);
+
+/* Reads, parses and checks the file and the files that it names. */
+int mm_source_load(const char *path, struct mm_source *source, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Serves until it is told to end; takes the source. MM_OK after an orderly end; otherwise it could
+ * not start, or lost what it cannot do without. */
+int mm_daemon_run(struct mm_source *source, struct mm_errinfo *ei) MM_MUST_USE;

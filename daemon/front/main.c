@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mintmarkd: see mintmarkd(8). */
+#include "daemon/base/secret.h"
+#include "daemon/front/daemon.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#ifndef MM_CONFIG_FILE
+#define MM_CONFIG_FILE "/etc/mintmark/mintmark.conf"
+#endif
+
+enum action { SERVE, CHECK, DUMP, SHOW_VERSION, SHOW_HELP };
+
+struct options {
+    const char *config;
+    enum action action;
+};
+
+static void usage(FILE *out)
+{
+    fputs("usage: mintmarkd [--config FILE] [--check-config | --dump-config]\n"
+          "       mintmarkd --version | --help\n"
+          "\n"
+          "Serves device identities to programming stations. Stays in the foreground; logs to\n"
+          "standard error. SIGHUP reloads the configuration, SIGTERM ends it in order.\n"
+          "\n"
+          "  --config FILE   configuration (default " MM_CONFIG_FILE ")\n"
+          "  --check-config  check it, and the files that it names, and end\n"
+          "  --dump-config   write it with all defaults filled in, and end\n",
+          out);
+}
+
+static int parse(int argc, char **argv, struct options *ret_options)
+{
+    static const struct option table[] = {
+        {"config", required_argument, NULL, 'c'}, {"check-config", no_argument, NULL, 'k'},
+        {"dump-config", no_argument, NULL, 'd'},  {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    };
+    struct options o = {.config = MM_CONFIG_FILE};
+    int c;
+
+    while ((c = getopt_long(argc, argv, "c:hV", table, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            o.config = optarg;
+            break;
+        case 'k':
+            o.action = CHECK;
+            break;
+        case 'd':
+            o.action = DUMP;
+            break;
+        case 'V':
+            o.action = SHOW_VERSION;
+            break;
+        case 'h':
+            o.action = SHOW_HELP;
+            break;
+        default:
+            return MM_ERR_INVALID;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "mintmarkd: unexpected argument %s\n", argv[optind]);
+        return MM_ERR_INVALID;
+    }
+    *ret_options = o;
+    return MM_OK;
+}
+
+static int complain(const struct mm_errinfo *ei, int status)
+{
+    fprintf(stderr, "mintmarkd: %s\n", ei->text);
+    return status;
+}
+
+static int with_config(const struct options *o)
+{
+    struct mm_source source = MM_SOURCE_INIT;
+    struct mm_errinfo ei = {0};
+    int status = EX_OK;
+
+    if (mm_source_load(o->config, &source, &ei) < 0)
+        status = complain(&ei, EX_CONFIG);
+    else if (o->action == CHECK)
+        printf("%s: fine\n", source.conf->path);
+    else if (o->action == DUMP && mm_conf_dump(source.conf, stdout, &ei) < 0)
+        status = complain(&ei, EXIT_FAILURE);
+    else if (o->action == SERVE && mm_daemon_run(&source, &ei) < 0)
+        status = complain(&ei, EXIT_FAILURE);
+    mm_source_done(&source);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct mm_errinfo ei = {0};
+    struct options options;
+
+    if (mm_secret_harden_process(&ei) < 0)
+        return complain(&ei, EXIT_FAILURE);
+    if (parse(argc, argv, &options) < 0) {
+        usage(stderr);
+        return EX_USAGE;
+    }
+    switch (options.action) {
+    case SHOW_VERSION:
+        puts("mintmarkd " MM_VERSION);
+        return EX_OK;
+    case SHOW_HELP:
+        usage(stdout);
+        return EX_OK;
+    default:
+        return with_config(&options);
+    }
+}

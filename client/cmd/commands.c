@@ -47,8 +47,7 @@ const struct mm_command mm_commands[] = {
      .run = mm_cmd_batch_release},
     {.name = "provision",
      .arguments = "--batch BATCH-UID --count N --out DIR",
-     .summary = "Makes devices and writes their identities into a folder; run again with the same "
-                "folder, it goes on where it was interrupted.",
+     .summary = "Makes devices, and writes their identities into a folder.",
      .options =
          OPTIONS(MM_OPT_BATCH, MM_OPT_COUNT, MM_OPT_OUT, MM_OPT_REQUEST_ID, MM_OPT_HW_SERIALS),
      .required = OPTIONS(MM_OPT_BATCH, MM_OPT_OUT),

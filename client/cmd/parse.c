@@ -57,36 +57,47 @@ static void print_options(const unsigned char *options)
     }
 }
 
-static void print_synopsis(const struct mm_command *c)
+/* "batch open" */
+static void full_name(const struct mm_command *c, char *to, size_t size)
 {
-    printf("  mintmark %s%s%s %s\n", c->group ? c->group : "", c->group ? " " : "", c->name,
-           c->arguments);
+    snprintf(to, size, "%s%s%s", c->group ? c->group : "", c->group ? " " : "", c->name);
 }
 
-static void print_common(void)
+static void print_commands(void)
 {
-    puts("\nOptions of all commands:");
-    print_options(common);
-    puts(
-        "\nWithout --site, $XDG_CONFIG_HOME/mintmark/station.conf is read if it is there; options\n"
-        "go before what the file says. See mintmark(1).");
+    char name[32];
+
+    puts("usage: mintmark [OPTION]... COMMAND [ARGUMENT]...\n\nCommands:");
+    for (size_t i = 0; i < mm_n_commands; i++) {
+        full_name(&mm_commands[i], name, sizeof(name));
+        printf("  %-16s %s\n", name, mm_commands[i].summary);
+    }
+    puts("\nmintmark COMMAND --help says more about one of them.");
+}
+
+static void print_command(const struct mm_command *c)
+{
+    char name[32];
+
+    full_name(c, name, sizeof(name));
+    printf("usage: mintmark %s%s%s\n\n%s\n", name, c->arguments[0] ? " " : "", c->arguments,
+           c->summary);
+    if (*c->options)
+        puts("\nOptions:");
+    print_options(c->options);
 }
 
 static void print_help(const struct mm_command *c)
 {
-    puts("Usage:");
-    if (c) {
-        print_synopsis(c);
-        printf("\n%s\n", c->summary);
-        if (*c->options)
-            puts("\nOptions:");
-        print_options(c->options);
-    } else {
-        for (size_t i = 0; i < mm_n_commands; i++)
-            print_synopsis(&mm_commands[i]);
-        puts("\nmintmark COMMAND --help says more about one of them.");
-    }
-    print_common();
+    if (c)
+        print_command(c);
+    else
+        print_commands();
+    puts("\nOptions of all commands:");
+    print_options(common);
+    puts(
+        "\nWithout --site, $XDG_CONFIG_HOME/mintmark/station.conf is read if it is there. What an\n"
+        "option says goes before what the file says. See mintmark(1).");
 }
 
 static size_t add_options(struct option *to, const unsigned char *options)

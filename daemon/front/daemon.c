@@ -107,28 +107,11 @@ static void on_launcher_lost(void *arg)
 
 /* ---- reload ------------------------------------------------------------------------------ */
 
-static int check_reloadable(const struct mm_conf *old, const struct mm_conf *new,
-                            struct mm_errinfo *ei)
-{
-    const char *setting = NULL;
-
-    if (strcmp(old->store.path, new->store.path) != 0)
-        setting = "store.path";
-    else if (strcmp(old->listen.address, new->listen.address) != 0)
-        setting = "listen.address";
-    else if (old->listen.port != new->listen.port)
-        setting = "listen.port";
-    if (!setting)
-        return MM_OK;
-    return mm_fail(ei, MM_ERR_INVALID, "NOT_RELOADABLE",
-                   "%s: %s cannot change while the service runs; restart it", new->path, setting);
-}
-
 /* All of it, or nothing. */
 static int apply(struct mm_daemon *d, struct mm_source *source, struct mm_errinfo *ei)
 {
     struct mm_errinfo again = {0};
-    int r = check_reloadable(d->source.conf, source->conf, ei);
+    int r = mm_conf_check_reload(d->source.conf, source->conf, ei);
 
     if (r == MM_OK)
         r = mm_server_reconfigure(d->server, source->conf, ei);

@@ -9,6 +9,9 @@
 #include <string.h>
 
 #define MOCK_PIN "1234"
+#ifndef MM_MOCK_MODULE
+#define MM_MOCK_MODULE "" /* the build says where it is */
+#endif
 
 static struct mm_errinfo ei;
 static struct mm_token_open how = {.module = MM_MOCK_MODULE, .uri = "pkcs11:token=mock"};

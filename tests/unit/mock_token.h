@@ -8,6 +8,9 @@
 #include <dlfcn.h>
 #include <string.h>
 
+#ifndef MM_MOCK_MODULE
+#define MM_MOCK_MODULE "" /* its path comes from the build, as dep_mock */
+#endif
 #define MOCK_PIN "1234"
 #ifndef MM_MOCK_MODULE
 #define MM_MOCK_MODULE "" /* the build says where it is */

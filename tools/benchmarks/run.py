@@ -16,8 +16,8 @@ sys.path.insert(0, str(ROOT / 'tests/support'))
 from site_under_test import BUILD, OFFICER, Site, run  # noqa: E402
 
 TICK_US = 1e6 / os.sysconf('SC_CLK_TCK')
-BARE = BUILD / 'tools/bench/bare_loop'
-STATION = BUILD / 'tools/bench/station'
+BARE = BUILD / 'tools/benchmarks/bare_loop'
+STATION = BUILD / 'tools/benchmarks/station'
 RSS_DEVICES = 200_000  # what memory must stay flat over
 
 

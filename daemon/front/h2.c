@@ -108,7 +108,6 @@ void mm_h2_drain(struct mm_h2 *h2, const char *why)
     h2->drain_why = why;
     h2->drain_us = after_ms(mm_clock_mono_us(), MM_GOAWAY_MS);
     mm_h2_check(h2, nghttp2_submit_shutdown_notice(h2->session));
-    mm_h2_check(h2, nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, ping_drain));
     mm_h2_wake(h2);
 }
 
@@ -253,6 +252,12 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
         if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
             nghttp2_session_get_stream_remote_close(session, id) == 0)
             mm_h2_reset(h2, id, NGHTTP2_NO_ERROR);
+        break;
+    case NGHTTP2_GOAWAY:
+        /* nghttp2 lets PING overtake, so it is not submitted before: its answer is to say that the
+         * peer has seen the notice. */
+        if (h2->drain == MM_H2_DRAIN_NOTICED)
+            mm_h2_check(h2, nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, ping_drain));
         break;
     case NGHTTP2_RST_STREAM:
         if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR)

@@ -47,18 +47,25 @@ int mm_store_commit(struct mm_store *s, struct mm_errinfo *ei)
     return r;
 }
 
-int mm_sql_verb_begin(struct mm_store *s, struct mm_errinfo *ei)
-{
-    /* Outside a transaction a savepoint would be one of its own, and commit by itself. */
-    return in_transaction(s) ? run(s, MM_SQL_SAVEPOINT, ei) : no_group(s, ei);
-}
-
 /* It cannot be known what stands of the group: undoes it. *why is what its commit will say. */
 static void lose_group(struct mm_store *s, const struct mm_errinfo *why)
 {
     s->lost = *why;
     if (in_transaction(s))
         (void)run(s, MM_SQL_ROLLBACK, NULL);
+}
+
+int mm_sql_verb_begin(struct mm_store *s, struct mm_errinfo *ei)
+{
+    int r;
+
+    /* Outside a transaction a savepoint would be one of its own, and commit by itself. */
+    if (!in_transaction(s))
+        return no_group(s, ei);
+    r = run(s, MM_SQL_SAVEPOINT, ei);
+    if (r < 0)
+        lose_group(s, ei);
+    return r;
 }
 
 int mm_sql_verb_finish(struct mm_store *s, int r, struct mm_errinfo *ei)

@@ -132,6 +132,14 @@ static int set_up(struct mm_store *s, const char *path, struct mm_errinfo *ei)
     return r;
 }
 
+/* For the whole process, which has one thread: without SQLite's own locks and memory statistics a
+ * device costs a sixth less. Refused, and not needed, when SQLite runs already. */
+static void configure_library(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 int mm_store_open(const char *path, struct mm_store **ret_store, struct mm_errinfo *ei)
 {
     MM_STORE_CLEANUP struct mm_store *s = calloc(1, sizeof(*s));
@@ -139,6 +147,7 @@ int mm_store_open(const char *path, struct mm_store **ret_store, struct mm_errin
 
     if (!s)
         return mm_fail_memory(ei);
+    configure_library();
     r = set_up(s, path, ei);
     if (r < 0)
         return mm_err_prefix(ei, "%s", path);

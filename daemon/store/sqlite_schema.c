@@ -5,6 +5,7 @@
  */
 #include "daemon/store/sqlite.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* "MMst": who made the file (PRAGMA application_id). */
@@ -155,12 +156,24 @@ int mm_sql_migrate(struct mm_store *s, struct mm_errinfo *ei)
                        (long long)version);
     /* Only now, so that what is refused is left as it was. Once set it stays in the file. */
     if (empty)
-        r = mm_sql_exec(s, "PRAGMA page_size = 8192", ei);
+        r = mm_sql_exec(s, "PRAGMA page_size = 4096", ei);
     if (r == MM_OK)
         r = mm_sql_exec(s, "PRAGMA journal_mode = WAL", ei);
     if (r == MM_OK && version < VERSION)
         r = migrate_from(s, version, ei);
     return r;
+}
+
+/* quick_check finds fault in words, also when it is the disk that failed: then with the code. */
+static int fail_check(struct mm_store *s, const char *table, const char *said,
+                      struct mm_errinfo *ei)
+{
+    static const char mark[] = "error code=";
+    const char *code = strstr(said, mark);
+
+    if (code)
+        return mm_sql_fail(s, (int)strtol(code + strlen(mark), NULL, 10), ei);
+    return mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT", "table %s: %s", table, said);
 }
 
 /* One quick_check of a table and its indexes; "ok" is all that a sound one says. */
@@ -177,10 +190,9 @@ static int check_table(struct mm_store *s, const char *table, struct mm_errinfo 
     if (r < 0)
         return r;
     said = r ? (const char *)sqlite3_column_text(q.stmt, 0) : NULL;
-    if (!said || strcmp(said, "ok") != 0)
-        return mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT", "table %s: %s", table,
-                       said ? said : "cannot be checked");
-    return MM_OK;
+    if (!said)
+        return mm_fail_memory(ei);
+    return strcmp(said, "ok") == 0 ? MM_OK : fail_check(s, table, said, ei);
 }
 
 int mm_sql_check(struct mm_store *s, struct mm_errinfo *ei)

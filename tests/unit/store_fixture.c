@@ -7,9 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* protobuf-c has no const strings; what is packed is only read. */
-#define TEXT(s) ((char *)(uintptr_t)(s))
-
 void fixture_open(struct fixture *f)
 {
     struct mm_errinfo ei = {0};

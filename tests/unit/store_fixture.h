@@ -10,6 +10,9 @@
 
 #include <check.h>
 
+/* protobuf-c has no const strings; what is packed is only read. */
+#define TEXT(s) ((char *)(uintptr_t)(s))
+
 #define PROFILE "matter"
 #define ORDER   "order-1"
 #define STATION "station-1"

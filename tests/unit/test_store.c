@@ -130,10 +130,10 @@ START_TEST(open_batch_on_an_order_that_cannot_bear_it_is_refused)
     batch.batch.opened_time_ms = T_END;
     fixture_refused(&f, &batch.job, MM_ERR_PRECONDITION, "ORDER_EXPIRED");
     make_batch(&batch, 1, 10);
-    batch.batch.order_id = (char[]){"order-2"};
+    batch.batch.order_id = TEXT("order-2");
     fixture_refused(&f, &batch.job, MM_ERR_NOT_FOUND, "UNKNOWN_ORDER");
     make_batch(&batch, 1, 10);
-    batch.batch.profile = (char[]){"idevid"};
+    batch.batch.profile = TEXT("idevid");
     fixture_refused(&f, &batch.job, MM_ERR_INVALID, "INVALID_FIELD");
     make_batch(&batch, 1, 10);
     ck_assert_int_eq(fixture_do(&f, &batch.job), MM_OK);
@@ -201,7 +201,7 @@ START_TEST(list_batches_open_only_leaves_released_ones_out)
     ck_assert_str_eq(page->next_page_token, "");
     list.list_batches.open_only = false;
     list.list_batches.page_size = 0;
-    list.list_batches.page_token = (char[]){""};
+    list.list_batches.page_token = TEXT("");
     ck_assert_int_eq(fixture_do(&f, &list.job), MM_OK);
     ck_assert_uint_eq(f.results[0]->batches->n_batches, 4);
 }
@@ -284,7 +284,7 @@ START_TEST(spend_and_record_never_exceeds_its_request)
     make_spend(&j, 2, "r1", 4, 5, 1);
     fixture_refused(&f, &j.job, MM_ERR_INVALID, "REQUEST_ID_REUSED");
     make_spend(&j, 1, "r1", 4, 5, 1);
-    j.spend.station = (char[]){"station-2"}; /* another station's r1 is another request */
+    j.spend.station = TEXT("station-2"); /* another station's r1 is another request */
     ck_assert_int_eq(fixture_do(&f, &j.job), MM_OK);
 }
 END_TEST
@@ -352,23 +352,23 @@ START_TEST(find_request_with_serials_of_another_request_is_refused)
 {
     struct spend_job j;
     struct small_job find;
-    char *serials[] = {(char[]){"SN-9"}, (char[]){"SN-1"}};
+    char *serials[] = {TEXT("SN-9"), TEXT("SN-1")};
 
     fixture_populate(&f, 100);
     make_spend(&j, 1, "r1", 256, 1, 1);
     set_hw_serial(&j, 0, "SN-1");
     ck_assert_int_eq(fixture_do(&f, &j.job), MM_OK);
     make_find(&find, "r1");
-    find.find.batch_uid = (char[]){"01890000-0000-7000-8000-000000000001"};
+    find.find.batch_uid = TEXT("01890000-0000-7000-8000-000000000001");
     find.find.hw_serials = serials;
     find.find.n_hw_serials = 2;
     ck_assert_int_eq(fixture_do(&f, &find.job), MM_OK);
-    find.find.request_id = (char[]){"r2"};
+    find.find.request_id = TEXT("r2");
     fixture_refused(&f, &find.job, MM_ERR_EXISTS, "DUPLICATE_HW_SERIAL");
     ck_assert_ptr_nonnull(strstr(f.results[0]->error->text, "SN-1"));
     find.find.n_hw_serials = 1;
     ck_assert_int_eq(fixture_do(&f, &find.job), MM_OK);
-    find.find.batch_uid = (char[]){"01890000-0000-7000-8000-000000000002"};
+    find.find.batch_uid = TEXT("01890000-0000-7000-8000-000000000002");
     fixture_refused(&f, &find.job, MM_ERR_NOT_FOUND, "UNKNOWN_BATCH");
 }
 END_TEST
@@ -527,7 +527,7 @@ START_TEST(ready_has_what_can_still_be_worked_on)
     make_order(&order, "live", 10);
     ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);
     make_batch(&batch, 2, 10);
-    batch.batch.order_id = (char[]){"live"};
+    batch.batch.order_id = TEXT("live");
     ck_assert_int_eq(fixture_do(&f, &batch.job), MM_OK);
     make_release(&release, 2);
     ck_assert_int_eq(fixture_do(&f, &release.job), MM_OK);

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every allocation fails in turn, SQLite's and ours: the job is refused or done, never half done,
+ * and nothing leaks.
+ */
+#include "daemon/base/io.h"
+#include "tests/unit/check_main.h"
+#include "tests/unit/memory.h"
+#include "tests/unit/store_fixture.h"
+
+#include "daemon/base/clock.h"
+
+#include <malloc.h>
+#include <string.h>
+
+/* SQLite's memory comes from this program's malloc, so that it runs out with ours. */
+static void *sqlite_malloc(int size)
+{
+    return malloc((size_t)size);
+}
+
+static void sqlite_free(void *p)
+{
+    free(p);
+}
+
+static void *sqlite_realloc(void *p, int size)
+{
+    return realloc(p, (size_t)size);
+}
+
+static int sqlite_size(void *p)
+{
+    return (int)malloc_usable_size(p);
+}
+
+static int sqlite_roundup(int size)
+{
+    return (size + 7) & ~7;
+}
+
+static int sqlite_init(MM_UNUSED void *data)
+{
+    return SQLITE_OK;
+}
+
+static void sqlite_shutdown(MM_UNUSED void *data)
+{
+}
+
+static void hook_sqlite(void)
+{
+    static const sqlite3_mem_methods methods = {
+        sqlite_malloc,  sqlite_free, sqlite_realloc,  sqlite_size,
+        sqlite_roundup, sqlite_init, sqlite_shutdown, NULL};
+
+    if (sqlite3_config(SQLITE_CONFIG_MALLOC, &methods) != SQLITE_OK)
+        abort();
+}
+
+static struct fixture f;
+
+static int64_t wall_ms(void)
+{
+    return T0 + 100;
+}
+
+static int64_t mono_us(void)
+{
+    return 1000;
+}
+
+static void setup(void)
+{
+    static struct spend_job spend;
+
+    mm_clock_replace(wall_ms, mono_us);
+    fixture_setup(&f);
+    fixture_populate(&f, 1000);
+    make_spend(&spend, 1, "r0", 256, 1, 3);
+    set_hw_serial(&spend, 0, "SN-1");
+    set_hw_serial(&spend, 1, "SN-2");
+    set_hw_serial(&spend, 2, "SN-3");
+    ck_assert_int_eq(fixture_do(&f, &spend.job), MM_OK);
+}
+
+static void teardown(void)
+{
+    fixture_check_invariants(&f);
+    fixture_teardown(&f);
+}
+
+static int keep_code(void *user, const Mintmark__Internal__StoreResult *result,
+                     MM_UNUSED struct mm_errinfo *ei)
+{
+    *(int *)user = result->error ? result->error->code : MM_OK;
+    return MM_OK;
+}
+
+/* Unpacks and does one job while the nth allocation fails. */
+static int do_short_of_memory(const Mintmark__Internal__StoreJob *job, unsigned nth,
+                              bool *ret_failed)
+{
+    static uint8_t packed[16384];
+    const size_t len = mintmark__internal__store_job__get_packed_size(job);
+    struct mm_errinfo ei = {0};
+    int code = MM_OK, r;
+
+    ck_assert_uint_le(len, sizeof(packed));
+    mintmark__internal__store_job__pack(job, packed);
+    memory_fail_at(nth);
+    r = mm_group_add(&f.group, (struct mm_bytes){packed, len}, &ei);
+    if (r == MM_OK)
+        r = mm_group_run(&f.group, f.store, keep_code, &code, &ei);
+    *ret_failed = memory_failed();
+    memory_fail_at(0);
+    return r < 0 ? r : code;
+}
+
+/* Puts the database back to what it was when the sweep began. */
+static void restore(const struct mm_buf *file)
+{
+    struct mm_errinfo ei = {0};
+
+    fixture_close(&f);
+    ck_assert_int_eq(mm_io_write_file(f.path, 0600, file->data, file->len, &ei), MM_OK);
+    fixture_open(&f);
+}
+
+/* The job, with each of its allocations failing in turn. SQLite can do without some, and then the
+ * job is done. */
+static void sweep(const Mintmark__Internal__StoreJob *job)
+{
+    MM_BUF_CLEANUP struct mm_buf file = MM_BUF_INIT(1 << 20);
+    struct mm_errinfo ei = {0};
+    bool failed = true;
+
+    fixture_close(&f);
+    ck_assert_int_eq(mm_io_read_file(f.path, 1 << 20, &file, &ei), MM_OK);
+    fixture_open(&f);
+    for (unsigned nth = 1; failed; nth++) {
+        char *before = fixture_dump(&f), *after;
+        const int code = do_short_of_memory(job, nth, &failed);
+
+        if (code != MM_OK) {
+            ck_assert_msg(code == MM_ERR_MEMORY && failed, "allocation %u: %s", nth,
+                          mm_err_name(code));
+            after = fixture_dump(&f);
+            ck_assert_str_eq(before, after);
+            free(after);
+        } else if (failed) {
+            restore(&file);
+        }
+        free(before);
+    }
+    fixture_check_invariants(&f);
+}
+
+START_TEST(writing_jobs_short_of_memory_change_nothing)
+{
+    static struct order_job order;
+    static struct batch_job batch;
+    static struct spend_job spend;
+    static struct report_job report;
+    static struct small_job release;
+
+    make_order(&order, "order-2", 10);
+    sweep(&order.job);
+    make_batch(&batch, 2, 10);
+    sweep(&batch.job);
+    make_spend(&spend, 1, "r1", 10, 10, 5);
+    set_hw_serial(&spend, 3, "SN-4");
+    sweep(&spend.job);
+    make_report(&report, 1, 10, 2, "no contact");
+    sweep(&report.job);
+    make_release(&release, 1);
+    sweep(&release.job);
+}
+END_TEST
+
+START_TEST(reading_jobs_short_of_memory_say_so)
+{
+    static struct small_job j;
+
+    make_find(&j, "r0");
+    sweep(&j.job);
+    make_fetch(&j, "r0", 0, 2);
+    sweep(&j.job);
+    make_get_device(&j, 1);
+    sweep(&j.job);
+    make_get_batch(&j, 1);
+    sweep(&j.job);
+    mintmark__internal__store_job__init(&j.job);
+    j.job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS;
+    j.job.list_orders = &j.list_orders;
+    mintmark__internal__list_orders__init(&j.list_orders);
+    sweep(&j.job);
+    j.job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_BATCHES;
+    j.job.list_batches = &j.list_batches;
+    mintmark__internal__list_batches__init(&j.list_batches);
+    sweep(&j.job);
+}
+END_TEST
+
+START_TEST(open_short_of_memory_can_be_tried_again)
+{
+    struct mm_errinfo ei = {0};
+    bool failed = true;
+    unsigned nth;
+    int r;
+
+    for (nth = 1; failed; nth++) {
+        fixture_close(&f);
+        memory_fail_at(nth);
+        r = mm_store_open(f.path, &f.store, &ei);
+        failed = memory_failed();
+        memory_fail_at(0);
+        ck_assert_msg(r == MM_OK || (r == MM_ERR_MEMORY && failed), "allocation %u: %s: %s", nth,
+                      mm_err_name(r), ei.text);
+    }
+    ck_assert_uint_gt(nth, 500); /* SQLite's were among them */
+}
+END_TEST
+
+START_TEST(ready_short_of_memory_can_be_tried_again)
+{
+    struct mm_errinfo ei = {0};
+    Mintmark__Internal__StoreReady *ready;
+    bool failed = true;
+    int r;
+
+    for (unsigned nth = 1; failed; nth++) {
+        ready = NULL;
+        memory_fail_at(nth);
+        r = mm_store_ready(f.store, &ready, &ei);
+        failed = memory_failed();
+        memory_fail_at(0);
+        ck_assert(r == MM_OK || (r == MM_ERR_MEMORY && failed));
+        if (r == MM_OK)
+            mintmark__internal__store_ready__free_unpacked(ready, NULL);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("store_memory");
+    TCase *memory = tcase_create("memory");
+
+    hook_sqlite();
+    tcase_set_timeout(memory, 60);
+    tcase_add_checked_fixture(memory, setup, teardown);
+    tcase_add_test(memory, writing_jobs_short_of_memory_change_nothing);
+    tcase_add_test(memory, reading_jobs_short_of_memory_say_so);
+    tcase_add_test(memory, open_short_of_memory_can_be_tried_again);
+    tcase_add_test(memory, ready_short_of_memory_can_be_tried_again);
+    suite_add_tcase(suite, memory);
+    return run_suite(suite);
+}

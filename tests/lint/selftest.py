@@ -18,6 +18,10 @@ GOOD = {
     'daemon/front/main.c': HEAD + '#include "daemon/base/good.h"\n\n#include <uv.h>\n',
     'proto/mintmark/v1/a.proto': '// SPDX-License-Identifier: Apache-2.0\n// An A.\nmessage A {\n'
                                  '  repeated x.Y b = 1;  // its b\n}\n',
+    'docs/integration.md': '| NOT_FOUND | UNKNOWN_BATCH | none |\n',
+    'docs/operations.md': '',
+    'docs/architecture.md': '',
+    'daemon/store/a.c': HEAD + 'const char *reason = "UNKNOWN_BATCH";\n',
     '.clang-format': 'BasedOnStyle: LLVM\nIndentWidth: 4\nBreakBeforeBraces: Linux\n'
                      'AllowShortFunctionsOnASingleLine: None\n',
 }
@@ -46,6 +50,7 @@ CASES = [
     ('headers', 'daemon/base/a.h', HEAD + 'struct a {\n    int b;\n};\n', 'does not compile'),
     ('messages', 'proto/mintmark/v1/b.proto', 'message B {\n  string c = 1;  // of B\n}\n', 'B has'),
     ('messages', 'proto/mintmark/v1/b.proto', '// A B.\nmessage B {\n  string c = 1;\n}\n', 'c has'),
+    ('reasons', 'docs/operations.md', '`UNKNOWN_BOTCH` is\n', 'UNKNOWN_BOTCH'),
     ('paths', 'docs/a.md', 'see /home/' 'me/notes\n', '/home/'),
     ('paths', 'tools/a.sh', 'pip install -i https://regist' 'ry.example.com/simple\n', 'registry'),
 ]
@@ -120,7 +125,8 @@ def commands():
 
 def main(compiler):
     good = {c: one(c, GOOD, compiler, None)
-            for c in ('layers', 'style', 'functions', 'format', 'headers', 'messages', 'paths')}
+            for c in ('layers', 'style', 'functions', 'format', 'headers', 'messages', 'paths',
+                      'reasons')}
     bad = [one(check, dict(GOOD, **{name: text}), compiler, expect)
            for check, name, text, expect in CASES]
     results = list(good.values()) + bad + [links(compiler), commands()]

@@ -102,7 +102,7 @@ int mintmark_provision(struct mintmark *client, const struct mintmark_provision 
                        struct mintmark_error *error)
 {
     struct provision p = {.request = request, .each = each, .arg = arg};
-    Mintmark__V1__ProvisionRequest message = MINTMARK__V1__PROVISION_REQUEST__INIT;
+    Mintmark__V1__ProvisionRequest message;
     char random_id[2 * RANDOM_ID_BYTES + 1];
     uint8_t random[RANDOM_ID_BYTES];
     int r = check_count(request, error);
@@ -111,6 +111,7 @@ int mintmark_provision(struct mintmark *client, const struct mintmark_provision 
         return r;
     if (!request->request_id && RAND_bytes(random, sizeof(random)) != 1)
         return mm_client_fail(error, MINTMARK_INTERNAL, "NO_RANDOM", "no random bytes");
+    mintmark__v1__provision_request__init(&message);
     message.request_id = request->request_id ? mm_station_text(request->request_id)
                                              : mm_hex_encode(random, sizeof(random), random_id);
     message.batch_uid = mm_station_text(request->batch_uid);
@@ -132,11 +133,11 @@ int mintmark_get_device(struct mintmark *client, const char *device_uid,
 {
     const struct mintmark_provision one = {.count = 1};
     struct provision p = {.request = &one, .each = each, .arg = arg, .device_uid = device_uid};
-    Mintmark__V1__GetProvisioningDataRequest message =
-        MINTMARK__V1__GET_PROVISIONING_DATA_REQUEST__INIT;
+    Mintmark__V1__GetProvisioningDataRequest message;
     const struct mm_rpc_sink sink = {begin_stream, take_message, &p};
     int r;
 
+    mintmark__v1__get_provisioning_data_request__init(&message);
     message.device_uid = mm_station_text(device_uid);
     p.seen = mm_uidset_new(1);
     if (!p.seen)

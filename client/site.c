@@ -17,7 +17,7 @@ static struct {
     struct mintmark_error error;
 } parsing;
 
-static void take_error(cfg_t *cfg, const char *format, va_list ap)
+static void MM_PRINTF(2, 0) take_error(cfg_t *cfg, const char *format, va_list ap)
 {
     char text[128];
 

@@ -78,11 +78,13 @@ int mintmark_ping(struct mintmark *client, struct mintmark_ping *ret_ping,
                   struct mintmark_error *error)
 {
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
-    Mintmark__V1__PingRequest request = MINTMARK__V1__PING_REQUEST__INIT;
+    Mintmark__V1__PingRequest request;
     const Mintmark__V1__PingResponse *response;
     ProtobufCMessage *message;
-    int r = mm_rpc_unary(client, &method_ping, &request.base, &arena, &message, error);
+    int r;
 
+    mintmark__v1__ping_request__init(&request);
+    r = mm_rpc_unary(client, &method_ping, &request.base, &arena, &message, error);
     if (r < 0)
         return r;
     response = (const Mintmark__V1__PingResponse *)message;
@@ -98,10 +100,11 @@ int mintmark_open_batch(struct mintmark *client, const struct mintmark_open_batc
                         struct mintmark_batch *ret_batch, struct mintmark_error *error)
 {
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
-    Mintmark__V1__OpenBatchRequest open = MINTMARK__V1__OPEN_BATCH_REQUEST__INIT;
+    Mintmark__V1__OpenBatchRequest open;
     ProtobufCMessage *message;
     int r;
 
+    mintmark__v1__open_batch_request__init(&open);
     open.name = mm_station_text(request->name);
     open.profile = mm_station_text(request->profile);
     open.device_type = mm_station_text(request->device_type);
@@ -118,10 +121,11 @@ int mintmark_get_batch(struct mintmark *client, const char *batch_uid,
                        struct mintmark_batch *ret_batch, struct mintmark_error *error)
 {
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
-    Mintmark__V1__GetBatchRequest request = MINTMARK__V1__GET_BATCH_REQUEST__INIT;
+    Mintmark__V1__GetBatchRequest request;
     ProtobufCMessage *message;
     int r;
 
+    mintmark__v1__get_batch_request__init(&request);
     request.batch_uid = mm_station_text(batch_uid);
     r = mm_rpc_unary(client, &method_get_batch, &request.base, &arena, &message, error);
     if (r < 0)
@@ -154,10 +158,11 @@ int mintmark_list_batches(struct mintmark *client, int open_only,
     int r;
 
     do {
-        Mintmark__V1__ListBatchesRequest request = MINTMARK__V1__LIST_BATCHES_REQUEST__INIT;
+        Mintmark__V1__ListBatchesRequest request;
         const Mintmark__V1__ListBatchesResponse *page;
         ProtobufCMessage *message;
 
+        mintmark__v1__list_batches_request__init(&request);
         request.open_only = open_only != 0;
         request.page_token = mm_station_text(token);
         r = mm_rpc_unary(client, &method_list_batches, &request.base, &arena, &message, error);
@@ -179,7 +184,7 @@ int mintmark_report_devices(struct mintmark *client, const char *batch_uid,
                             struct mintmark_counts *ret_counts, struct mintmark_error *error)
 {
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
-    Mintmark__V1__ReportDevicesRequest request = MINTMARK__V1__REPORT_DEVICES_REQUEST__INIT;
+    Mintmark__V1__ReportDevicesRequest request;
     MM_FREE Mintmark__V1__DeviceReport *devices = NULL;
     MM_FREE Mintmark__V1__DeviceReport **pointers = NULL;
     ProtobufCMessage *message;
@@ -200,6 +205,7 @@ int mintmark_report_devices(struct mintmark *client, const char *batch_uid,
         devices[i].reason = mm_station_text(reports[i].reason);
         pointers[i] = &devices[i];
     }
+    mintmark__v1__report_devices_request__init(&request);
     request.batch_uid = mm_station_text(batch_uid);
     request.n_devices = n_reports;
     request.devices = pointers;
@@ -238,10 +244,11 @@ int mintmark_release_batch(struct mintmark *client, const char *batch_uid,
                            struct mintmark_error *error)
 {
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
-    Mintmark__V1__ReleaseBatchRequest request = MINTMARK__V1__RELEASE_BATCH_REQUEST__INIT;
+    Mintmark__V1__ReleaseBatchRequest request;
     ProtobufCMessage *message;
     int r;
 
+    mintmark__v1__release_batch_request__init(&request);
     request.batch_uid = mm_station_text(batch_uid);
     r = mm_rpc_unary(client, &method_release_batch, &request.base, &arena, &message, error);
     if (r < 0)

@@ -186,7 +186,10 @@ static bool expect_name(SSL *tls, const char *server_name)
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls), server_name) == 1;
     SSL_set_hostflags(tls,
                       X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-    return SSL_set1_host(tls, server_name) == 1 && SSL_set_tlsext_host_name(tls, server_name) == 1;
+    return SSL_set1_host(tls, server_name) == 1 &&
+           /* SSL_set_tlsext_host_name() without its cast of the const away */
+           SSL_ctrl(tls, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                    (void *)(uintptr_t)server_name) == 1;
 }
 
 int mm_tls_new(SSL_CTX *context, int fd, const char *server_name, SSL **ret_tls,

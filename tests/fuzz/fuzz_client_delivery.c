@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Delivery messages from a server: each is a length of two bytes, big-endian, and so many bytes.
+ * What gets through can be used as a file name, and is within its limits. */
+#include "tests/fuzz/fuzz.h"
+
+#include "client/delivery.h"
+#include "daemon/base/text.h"
+
+#include <string.h>
+
+static void check_bundle(const struct mintmark_bundle *b)
+{
+    assert(strlen(b->device_uid) == MM_UID_LEN && !strchr(b->device_uid, '/'));
+    assert((b->certificate.len > 0) != (b->csr.len > 0));
+    assert(b->key_delivery >= MINTMARK_KEY_WRAPPED && b->key_delivery <= MINTMARK_KEY_PLAIN);
+    assert((b->private_key.len == 0) == (b->key_delivery == MINTMARK_KEY_RETAINED));
+    assert(b->key_delivery != MINTMARK_KEY_WRAPPED || (b->transport_key && b->wrap_algorithm));
+    assert(b->n_chain <= MM_CHAIN_MAX && b->n_items <= MM_ITEMS_MAX);
+    for (size_t i = 0; i < b->n_items; i++)
+        assert(mm_name_valid(b->items[i].name, MM_NAME_MAX) && b->items[i].sha256);
+}
+
+static void read_message(struct mm_delivery *delivery, const struct mm_bytes *bytes)
+{
+    const Mintmark__V1__Delivery *message;
+    struct mintmark_bundle bundle;
+    struct mintmark_error error;
+    uint8_t uid[16];
+
+    if (mm_delivery_read(delivery, bytes, &message, &error) < 0)
+        return;
+    for (size_t i = 0; i < message->n_bundles; i++)
+        if (mm_delivery_bundle(delivery, message->bundles[i], NULL, &bundle, uid, &error) == 0)
+            check_bundle(&bundle);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct mm_delivery delivery = {.begun = false};
+
+    mm_delivery_begin(&delivery);
+    while (size >= 2) {
+        const size_t announced = (size_t)data[0] << 8 | data[1];
+        const struct mm_bytes bytes = {data + 2, announced < size - 2 ? announced : size - 2};
+
+        read_message(&delivery, &bytes);
+        data += 2 + bytes.len;
+        size -= 2 + bytes.len;
+    }
+    mm_delivery_done(&delivery);
+    return 0;
+}

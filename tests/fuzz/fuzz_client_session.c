@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a server sends, as a client with two calls sees it. The first byte says how many bytes come
+ * at once. Whatever comes, every call ends, no message is over its limit, and once the server is
+ * gone nothing more is awaited. */
+#include "tests/fuzz/fuzz.h"
+
+#include "client/session.h"
+#include "daemon/base/limits.h"
+
+#include <string.h>
+
+enum { CALLS = 2 };
+
+struct call {
+    struct mm_stream *stream; /* NULL once it has ended */
+};
+
+static void check_end(const struct mm_stream_end *end)
+{
+    assert(end->error.status <= MINTMARK_UNAUTHENTICATED);
+    assert(memchr(end->error.message, 0, sizeof(end->error.message)));
+    assert(memchr(end->error.reason, 0, sizeof(end->error.reason)));
+    assert(memchr(end->error.field, 0, sizeof(end->error.field)));
+    assert(!end->unprocessed || end->error.status != MINTMARK_OK);
+}
+
+/* Reads all messages that are there. true: the call goes on. */
+static bool drain(struct call *call)
+{
+    const struct mm_stream_end *end;
+    struct mm_bytes message;
+    int r;
+
+    if (!call->stream)
+        return false;
+    while ((r = mm_stream_next(call->stream, &message, &end)) == MM_OK)
+        assert(message.len <= MM_GRPC_MESSAGE_MAX);
+    if (r == MM_ERR_AGAIN)
+        return true;
+    assert(r == MM_ERR_EOF);
+    check_end(end);
+    mm_stream_free(call->stream);
+    call->stream = NULL;
+    return false;
+}
+
+/* false: the session has found that the connection is of no more use. */
+static bool answer(struct mm_session *session)
+{
+    struct mm_buf out = MM_BUF_INIT(4 * MM_SESSION_SEND);
+    bool ok;
+
+    do {
+        mm_buf_reset(&out);
+        ok = mm_session_send(session, &out, NULL) == 0;
+    } while (ok && out.len > 0);
+    mm_buf_done(&out);
+    return ok;
+}
+
+static void feed(struct mm_session *session, struct call calls[CALLS], const uint8_t *data,
+                 size_t size, size_t step)
+{
+    while (size > 0) {
+        const size_t n = step && step < size ? step : size;
+
+        if (mm_session_receive(session, data, n, NULL) < 0)
+            return;
+        for (int i = 0; i < CALLS; i++)
+            (void)drain(&calls[i]);
+        if (!answer(session))
+            return;
+        data += n;
+        size -= n;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const struct mm_bytes request = {(const uint8_t *)"request", 7};
+    struct call calls[CALLS] = {{NULL}};
+    struct mm_session *session;
+    struct mintmark_error gone;
+
+    if (size == 0 || mm_session_new("host:1", &session, NULL) < 0)
+        return 0;
+    for (int i = 0; i < CALLS; i++)
+        if (mm_stream_new(session, "/S/M", 1000000, &request, &calls[i].stream, NULL) < 0)
+            calls[i].stream = NULL;
+    if (answer(session))
+        feed(session, calls, data + 1, size - 1, data[0]);
+    mm_client_fail(&gone, MINTMARK_UNAVAILABLE, "CONNECTION_LOST", "gone");
+    mm_session_lost(session, &gone);
+    assert(!mm_session_usable(session));
+    for (int i = 0; i < CALLS; i++)
+        assert(!drain(&calls[i]));
+    mm_session_free(session);
+    return 0;
+}

@@ -26,8 +26,9 @@ static void answer(struct mm_call *call, reflection_response *response)
 static void answer_error(struct mm_call *call, reflection_response *response,
                          enum mm_grpc_status status, const char *text)
 {
-    Grpc__Reflection__V1__ErrorResponse error = GRPC__REFLECTION__V1__ERROR_RESPONSE__INIT;
+    Grpc__Reflection__V1__ErrorResponse error;
 
+    grpc__reflection__v1__error_response__init(&error);
     error.error_code = (int32_t)status;
     error.error_message = (char *)(uintptr_t)text;
     response->message_response_case = ANSWERS(ERROR_RESPONSE);
@@ -119,13 +120,13 @@ static const struct mm_descriptor_file *find_symbol(const struct mm_descriptors 
 /* proto3 has no extensions, so a type that is known has none. */
 static void list_extensions(struct mm_call *call, reflection_response *response, const char *type)
 {
-    Grpc__Reflection__V1__ExtensionNumberResponse none =
-        GRPC__REFLECTION__V1__EXTENSION_NUMBER_RESPONSE__INIT;
+    Grpc__Reflection__V1__ExtensionNumberResponse none;
 
     if (!find_symbol(mm_call_core(call)->descriptors, type)) {
         answer_error(call, response, MM_GRPC_NOT_FOUND, "no such type");
         return;
     }
+    grpc__reflection__v1__extension_number_response__init(&none);
     none.base_type_name = (char *)(uintptr_t)type;
     response->message_response_case = ANSWERS(ALL_EXTENSION_NUMBERS_RESPONSE);
     response->all_extension_numbers_response = &none;
@@ -136,8 +137,9 @@ static void ask(struct mm_call *call, const ProtobufCMessage *message)
 {
     const reflection_request *request = (const reflection_request *)message;
     const struct mm_descriptors *d = mm_call_core(call)->descriptors;
-    reflection_response response = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
+    reflection_response response;
 
+    grpc__reflection__v1__server_reflection_response__init(&response);
     response.valid_host = request->host;
     response.original_request = (reflection_request *)(uintptr_t)request;
     switch (request->message_request_case) {

@@ -170,11 +170,11 @@ static size_t add_detail(Google__Protobuf__Any *any, const char *type_url,
 static size_t add_bad_request(Google__Protobuf__Any *any, struct mm_errinfo *ei,
                               struct mm_buf *bytes)
 {
-    Google__Rpc__BadRequest__FieldViolation violation =
-        GOOGLE__RPC__BAD_REQUEST__FIELD_VIOLATION__INIT;
+    Google__Rpc__BadRequest__FieldViolation violation;
     Google__Rpc__BadRequest__FieldViolation *violations[] = {&violation};
     Google__Rpc__BadRequest bad = GOOGLE__RPC__BAD_REQUEST__INIT;
 
+    google__rpc__bad_request__field_violation__init(&violation);
     violation.field = ei->field;
     violation.description = ei->text;
     bad.n_field_violations = 1;
@@ -197,8 +197,9 @@ static size_t add_error_info(Google__Protobuf__Any *any, struct mm_errinfo *ei,
                              struct mm_buf *bytes)
 {
     static char domain[] = "mintmark";
-    Google__Rpc__ErrorInfo info = GOOGLE__RPC__ERROR_INFO__INIT;
+    Google__Rpc__ErrorInfo info;
 
+    google__rpc__error_info__init(&info);
     info.reason = ei->reason;
     info.domain = domain;
     return add_detail(any, TYPE_URL("ErrorInfo"), &info.base, bytes);
@@ -207,10 +208,11 @@ static size_t add_error_info(Google__Protobuf__Any *any, struct mm_errinfo *ei,
 static void pack_status(const struct mm_errinfo *ei, Google__Protobuf__Any **details,
                         size_t n_details, struct mm_buf *out)
 {
-    Google__Rpc__Status status = GOOGLE__RPC__STATUS__INIT;
+    Google__Rpc__Status status;
     uint8_t *to;
     size_t len;
 
+    google__rpc__status__init(&status);
     status.code = (int32_t)mm_grpc_status_of(ei->code);
     status.message = (char *)(uintptr_t)ei->text;
     status.n_details = n_details;

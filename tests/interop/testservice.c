@@ -53,7 +53,7 @@ static void empty_call(struct mm_call *call, MM_UNUSED const ProtobufCMessage *m
 static void unary_call(struct mm_call *call, const ProtobufCMessage *message)
 {
     const Grpc__Testing__SimpleRequest *request = (const Grpc__Testing__SimpleRequest *)message;
-    Grpc__Testing__SimpleResponse response = GRPC__TESTING__SIMPLE_RESPONSE__INIT;
+    Grpc__Testing__SimpleResponse response;
     Grpc__Testing__Payload payload = GRPC__TESTING__PAYLOAD__INIT;
     MM_FREE uint8_t *zeros = NULL;
     struct mm_errinfo ei = {0};
@@ -70,6 +70,7 @@ static void unary_call(struct mm_call *call, const ProtobufCMessage *message)
         return;
     }
     payload.body.data = zeros;
+    grpc__testing__simple_response__init(&response);
     response.payload = &payload;
     mm_call_reply(call, &response.base);
 }
@@ -298,8 +299,9 @@ static void get_counts(struct mm_call *call, MM_UNUSED const ProtobufCMessage *m
 
 static void who_am_i(struct mm_call *call, MM_UNUSED const ProtobufCMessage *message)
 {
-    Mintmark__Testing__Caller response = MINTMARK__TESTING__CALLER__INIT;
+    Mintmark__Testing__Caller response;
 
+    mintmark__testing__caller__init(&response);
     response.name = (char *)(uintptr_t)mm_call_peer(call)->name;
     response.request_id = (char *)(uintptr_t)mm_call_id(call);
     mm_call_reply(call, &response.base);

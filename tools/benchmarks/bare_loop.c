@@ -270,10 +270,12 @@ static struct outcome run(const struct options *o)
 
     if (pipe2(go, O_CLOEXEC) < 0)
         die("no pipe");
-    for (uint64_t i = 0; i < o->processes; i++)
+    /* One after another: SoftHSM's login rewrites the token's file, and a process that loads it at
+     * that moment finds no token. */
+    for (uint64_t i = 0; i < o->processes; i++) {
         back[i] = start_child(o, go);
-    for (uint64_t i = 0; i < o->processes; i++)
         read_or_die(back[i], &byte, 1);
+    }
     for (uint64_t i = 0; i < o->processes; i++) {
         if (write(go[1], &byte, 1) != 1)
             die("the processes are gone");

@@ -142,12 +142,45 @@ START_TEST(job_of_no_kind_is_refused)
 END_TEST
 
 /* Each case spoils one field of a good job; the error names the field. */
-static void spoil_spend(struct spend_job *j, int i)
+static void spoil_device(Mintmark__Internal__DeviceRecord *d, int i)
 {
     static uint8_t bytes[MM_BUNDLE_MAX + 1];
     static char serial[MM_HW_SERIAL_MAX + 2];
 
     memset(serial, 'x', MM_HW_SERIAL_MAX + 1);
+    switch (i) {
+    case 8:
+        d->bundle.len = 0;
+        break;
+    case 9:
+        d->bundle = (ProtobufCBinaryData){sizeof(bytes), bytes};
+        break;
+    case 10:
+        d->uid.len = 15;
+        break;
+    case 11:
+        d->number = 0;
+        break;
+    case 12:
+        d->number = INT64_MAX;
+        break;
+    case 13:
+        d->hw_serial = serial;
+        break;
+    case 14:
+        d->hw_serial = TEXT("SN\x7f");
+        break;
+    case 15:
+        d->spki_sha256.len = 0;
+        break;
+    default:
+        d->serial = (ProtobufCBinaryData){21, bytes};
+        break;
+    }
+}
+
+static void spoil_spend(struct spend_job *j, int i)
+{
     switch (i) {
     case 0:
         j->spend.batch_uid = TEXT("01890000");
@@ -173,32 +206,8 @@ static void spoil_spend(struct spend_job *j, int i)
     case 7:
         j->spend.n_devices = 0;
         break;
-    case 8:
-        j->devices[1].bundle.len = 0;
-        break;
-    case 9:
-        j->devices[1].bundle = (ProtobufCBinaryData){sizeof(bytes), bytes};
-        break;
-    case 10:
-        j->devices[1].uid.len = 15;
-        break;
-    case 11:
-        j->devices[1].number = 0;
-        break;
-    case 12:
-        j->devices[1].number = INT64_MAX;
-        break;
-    case 13:
-        j->devices[1].hw_serial = serial;
-        break;
-    case 14:
-        j->devices[1].hw_serial = TEXT("SN\x7f");
-        break;
-    case 15:
-        j->devices[1].spki_sha256.len = 0;
-        break;
     default:
-        j->devices[1].serial = (ProtobufCBinaryData){21, bytes};
+        spoil_device(&j->devices[1], i);
         break;
     }
 }

@@ -68,10 +68,24 @@ int mm_object_find(struct mm_token *t, CK_ATTRIBUTE *template, CK_ULONG n_templa
     return MM_OK;
 }
 
+/* A destroyed key's handle may be another's soon. */
+static void forget(struct mm_token *t, CK_OBJECT_HANDLE object)
+{
+    for (size_t i = 0; i < t->n_cached; i++) {
+        if (t->cache[i].handle == object) {
+            free(t->cache[i].uri);
+            t->cache[i] = t->cache[--t->n_cached];
+            return;
+        }
+    }
+}
+
 void mm_object_drop(struct mm_token *t, CK_OBJECT_HANDLE object)
 {
-    if (object != CK_INVALID_HANDLE)
-        (void)MM_CK(t, C_DestroyObject(t->session, object));
+    if (object == CK_INVALID_HANDLE)
+        return;
+    forget(t, object);
+    (void)MM_CK(t, C_DestroyObject(t->session, object));
 }
 
 void mm_cache_clear(struct mm_token *t)

@@ -40,7 +40,7 @@ static inline void mock_rules(const char *text)
 {
     bool (*set)(const char *) = (bool (*)(const char *))mock_function("mm_mock_p11_rules");
 
-    ck_assert_msg(set(text), "the mock does not take the rules '%s'", text);
+    ck_assert_msg(set(text), "the mock does not take the rules '%s'", text ? text : "");
 }
 
 static inline unsigned long mock_calls(const char *function)
@@ -64,7 +64,7 @@ static inline size_t mock_session_objects(void)
 }
 
 /* Before each test, which may run in one process with the others. */
-static void fresh_mock(void)
+static inline void fresh_mock(void)
 {
     how.uri = "pkcs11:token=mock";
     mock_rules(NULL);

@@ -299,6 +299,25 @@ START_TEST(find_wants_exactly_one_key_and_remembers_it)
 }
 END_TEST
 
+START_TEST(destroyed_keys_are_not_found_from_memory)
+{
+    static const char uid[] = "01934b5c-0000-7abc-8def-0123456789ab";
+    static const char uri[] = "pkcs11:object=01934b5c-0000-7abc-8def-0123456789ab";
+    struct mm_token *t = open_and_login();
+    struct mm_keypair pair;
+    mm_handle found = 0;
+
+    ck_ok(mm_token_generate(t, MM_CURVE_P256, MM_DEVICE_RETAINED, uid, &pair, &ei));
+    ck_ok(mm_token_find(t, uri, MM_KEY_PUBLIC, &found, &ei));
+    ck_ok(mm_token_find(t, uri, MM_KEY_PRIVATE, &found, &ei));
+    ck_assert_uint_eq(found, pair.private_key);
+    mm_token_destroy(t, &pair);
+    ck_err(mm_token_find(t, uri, MM_KEY_PRIVATE, &found, &ei), MM_ERR_NOT_FOUND);
+    ck_err(mm_token_find(t, uri, MM_KEY_PUBLIC, &found, &ei), MM_ERR_NOT_FOUND);
+    mm_token_free(t);
+}
+END_TEST
+
 static int note_key(void *arg, const struct mm_key_info *key)
 {
     mm_buf_printf(arg, "%s %s;", key->label, key->type);
@@ -562,6 +581,7 @@ int main(void)
     tcase_add_test(tc, create_yields_to_tokens_that_refuse_wishes);
     tcase_add_test(tc, create_refuses_labels_in_use_and_bad_ones);
     tcase_add_test(tc, find_wants_exactly_one_key_and_remembers_it);
+    tcase_add_test(tc, destroyed_keys_are_not_found_from_memory);
     tcase_add_test(tc, list_walks_private_and_secret_keys);
     tcase_add_test(tc, initialise_takes_blank_tokens_only);
     tcase_add_test(tc, a_device_costs_eight_calls_and_no_search);

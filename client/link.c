@@ -39,7 +39,7 @@ struct mm_link {
     uint8_t in[READ_BYTES];
 };
 
-static int fail_deadline(struct mintmark_error *error)
+int mm_link_fail_deadline(struct mintmark_error *error)
 {
     return mm_client_fail(error, MINTMARK_DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED",
                           "no answer within the time limit");
@@ -69,7 +69,7 @@ static int check_interrupts(int cancel_fd, int64_t deadline_us, struct mintmark_
 
     if (poll(&cancel, 1, 0) > 0)
         return fail_cancelled(error);
-    return mm_clock_mono_us() >= deadline_us ? fail_deadline(error) : 0;
+    return mm_clock_mono_us() >= deadline_us ? mm_link_fail_deadline(error) : 0;
 }
 
 /* Waits for events on fd (-1: none). 0: there are some. */
@@ -88,7 +88,7 @@ static int wait_for(int fd, short events, int cancel_fd, int64_t deadline_us,
         if (n > 0)
             return 0;
         if (mm_clock_mono_us() >= deadline_us)
-            return fail_deadline(error);
+            return mm_link_fail_deadline(error);
     }
 }
 

@@ -43,5 +43,8 @@ void mm_link_flush(struct mm_link *link);
 /* Sends and receives what is possible at once; then says whether calls can be started. */
 bool mm_link_usable(struct mm_link *link);
 
+/* The error of a deadline that has passed. */
+int mm_link_fail_deadline(struct mintmark_error *error);
+
 /* Waits for so long, or until fd becomes readable: then MINTMARK_CANCELLED. */
 int mm_link_sleep(int cancel_fd, uint32_t ms, struct mintmark_error *error) MM_MUST_USE;

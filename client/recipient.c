@@ -2,6 +2,7 @@
 #include "client/recipient.h"
 
 #include "client/kwp.h"
+#include "client/tls.h"
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
 
@@ -17,15 +18,6 @@ MM_DEFINE_CLEANUP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free)
 MM_DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free)
 MM_DEFINE_CLEANUP(BIO *, BIO_free)
 
-static int refuse_passphrase(char *buf, int size, int writing, void *arg)
-{
-    (void)buf;
-    (void)size;
-    (void)writing;
-    (void)arg;
-    return -1;
-}
-
 int mm_recipient_load(const char *path, EVP_PKEY **ret_key, struct mintmark_error *error)
 {
     MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
@@ -38,7 +30,7 @@ int mm_recipient_load(const char *path, EVP_PKEY **ret_key, struct mintmark_erro
     bio = BIO_new_mem_buf(pem.len ? (const void *)pem.data : "", (int)pem.len);
     if (!bio)
         return mm_client_fail_memory(error);
-    key = PEM_read_bio_PrivateKey(bio, NULL, refuse_passphrase, NULL);
+    key = PEM_read_bio_PrivateKey(bio, NULL, mm_tls_no_passphrase, NULL);
     ERR_clear_error();
     if (!key)
         return mm_client_fail(error, MINTMARK_INVALID_ARGUMENT, "BAD_FILE",

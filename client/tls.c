@@ -38,13 +38,12 @@ static unsigned long take_error(const char **ret_text)
     return code;
 }
 
-static int refuse_passphrase(char *buf, int size, int writing, void *arg)
+int mm_tls_no_passphrase(char *buf, int size, int writing, void *arg)
 {
     (void)buf;
     (void)size;
     (void)writing;
     (void)arg;
-    /* OpenSSL's own callback would ask on the terminal. */
     return -1;
 }
 
@@ -60,7 +59,7 @@ static int fail_file(const char *path, const char *what, struct mintmark_error *
 static int load_files(SSL_CTX *context, const struct mintmark_options *options,
                       struct mintmark_error *error)
 {
-    SSL_CTX_set_default_passwd_cb(context, refuse_passphrase);
+    SSL_CTX_set_default_passwd_cb(context, mm_tls_no_passphrase);
     if (SSL_CTX_load_verify_file(context, options->ca_file) != 1)
         return fail_file(options->ca_file, "CA certificates", error);
     if (SSL_CTX_use_certificate_chain_file(context, options->certificate_file) != 1)

@@ -18,6 +18,10 @@ int mm_tls_new(SSL_CTX *context, int fd, const char *server_name, SSL **ret_tls,
 /* After the handshake: was h2 chosen? */
 int mm_tls_check_protocol(const SSL *tls, struct mintmark_error *error) MM_MUST_USE;
 
+/* For keys in PEM files: gives no passphrase, where OpenSSL's own callback would ask on the
+ * terminal. */
+int mm_tls_no_passphrase(char *buf, int size, int writing, void *arg);
+
 /* Makes a failed SSL_ call into an error: UNAUTHENTICATED for what no repetition heals (the peer's
  * certificate or ours is refused), else UNAVAILABLE. errno_value is that of the call. */
 int mm_tls_fail(const SSL *tls, int ssl_error, int errno_value, struct mintmark_error *error);

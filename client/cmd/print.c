@@ -39,7 +39,7 @@ static int exit_code(enum mintmark_status status)
 
 int mm_cmd_print_json(const struct mm_cmd *cmd, json_t *object)
 {
-    char *text = object ? json_dumps(object, JSON_PRESERVE_ORDER) : NULL;
+    char *text = object ? json_dumps(object, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6)) : NULL;
 
     json_decref(object);
     if (!text) {

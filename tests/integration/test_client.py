@@ -549,6 +549,61 @@ class Connections(ClientTest):
         self.assertEqual(process.returncode, -signal.SIGTERM)
 
 
+class Unwrap(unittest.TestCase):
+    """Wrapped by OpenSSL's command and by python3-cryptography."""
+
+    def setUp(self):
+        try:
+            from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
+        except ImportError:
+            self.skipTest('python3-cryptography is missing')
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix='mintmark-client.'))
+        self.addCleanup(shutil.rmtree, self.dir)
+        transport_key = bytes(range(0x40, 0x60))
+        self.openssl('genpkey', '-algorithm', 'RSA', '-out', 'recipient.key')
+        spki = self.openssl('pkey', '-in', 'recipient.key', '-pubout', '-outform', 'DER')
+        self.openssl('pkey', '-in', 'recipient.key', '-pubout', '-out', 'recipient.pem')
+        wrapped = self.openssl('pkeyutl', '-encrypt', '-pubin', '-inkey', 'recipient.pem',
+                               '-pkeyopt', 'rsa_padding_mode:oaep', data=transport_key)
+        (self.dir / 'export.json').write_text(json.dumps({
+            'format': 'mintmark-transport-key', 'version': 1, 'transport_key': 'line-a',
+            'algorithm': 'AES-256-KWP', 'check_value': '944b28e65d009105',
+            'recipient_sha256': fake.sha256(spki).hex(), 'wrap': 'RSA-OAEP-SHA1',
+            'wrapped_key': wrapped.hex()}))
+        self.key = self.openssl('genpkey', '-algorithm', 'EC', '-pkeyopt',
+                                'ec_paramgen_curve:P-256', '-outform', 'DER')
+        (self.dir / 'in').write_bytes(aes_key_wrap_with_padding(transport_key, self.key))
+
+    def openssl(self, *args, data=None):
+        return subprocess.run(['openssl', *args], cwd=self.dir, input=data, check=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+
+    def unwrap(self, name, to, code=0):
+        done = subprocess.run(
+            [MINTMARK, 'unwrap', '--json', '--transport-key', self.dir / 'export.json',
+             '--recipient-key', self.dir / 'recipient.key', self.dir / name, self.dir / to],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
+        self.assertEqual(done.returncode, code, done.stderr)
+        return json.loads(done.stdout)
+
+    def test_unwrap(self):
+        answer = self.unwrap('in', 'out')
+        self.assertEqual((self.dir / 'out').read_bytes(), self.key)
+        self.assertEqual(answer, {'out': str(self.dir / 'out'), 'bytes': len(self.key)})
+        self.assertEqual(stat.S_IMODE((self.dir / 'out').stat().st_mode), 0o600)
+        # Never over something that is there.
+        self.assertEqual(self.unwrap('in', 'out', code=1)['error']['reason'], 'FILE_EXISTS')
+
+    def test_unwrap_what_was_not_wrapped_so(self):
+        damaged = bytearray((self.dir / 'in').read_bytes())
+        damaged[-1] ^= 1
+        for content in (damaged, b'', b'short', bytes(40000)):
+            (self.dir / 'bad').write_bytes(content)
+            self.unwrap('bad', 'out', code=1 if len(content) > 32768 else 65)
+            self.assertFalse((self.dir / 'out').exists())
+        self.unwrap('missing', 'out', code=1)
+
+
 @unittest.skipUnless(shutil.which('valgrind') and not os.environ.get('MINTMARK_SANITIZED'),
                      'valgrind is missing, or a sanitizer is in its way')
 class Valgrind(ClientTest):

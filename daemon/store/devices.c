@@ -4,6 +4,8 @@
 #include "daemon/store/message.h"
 #include "daemon/store/rows.h"
 
+#include <stdio.h>
+
 static int fail_unknown(const ProtobufCBinaryData *uid, struct mm_errinfo *ei)
 {
     char text[MM_UID_LEN + 1];
@@ -54,8 +56,12 @@ int mm_hw_serial_find(struct mm_store *s, int64_t profile, const char *hw_serial
 
 int mm_hw_serial_fail(const char *hw_serial, struct mm_errinfo *ei)
 {
-    return mm_fail(ei, MM_ERR_EXISTS, "DUPLICATE_HW_SERIAL",
-                   "hardware serial number %s has an identity of this profile already", hw_serial);
+    const int r =
+        mm_fail(ei, MM_ERR_EXISTS, "DUPLICATE_HW_SERIAL",
+                "hardware serial number %s has an identity of this profile already", hw_serial);
+
+    snprintf(ei->field, sizeof(ei->field), "hw_serials");
+    return r;
 }
 
 /* Reporting. */

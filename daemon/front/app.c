@@ -12,7 +12,7 @@
 enum {
     RECORDING_MAX = 32,       /* chunks awaiting the store; minting pauses beyond */
     STORE_TIMEOUT_MS = 30000, /* the oldest job's; disks have bad moments */
-    IN_USE_TRIES = 5,         /* about three seconds */
+    IN_USE_TRIES = 2,         /* the store itself waits two seconds for a lock */
 };
 
 /* ---- readiness --------------------------------------------------------------------------- */

@@ -161,7 +161,7 @@ static void started(struct mm_pool_worker *w, const ProtobufCMessage *result,
         return;
     }
     mm_channel_error_from(error, &ei);
-    mm_pool_worker_end(w, &ei);
+    mm_pool_worker_refused(w, &ei);
 }
 
 void mm_pool_answer(struct mm_pool_worker *w, struct mm_bytes payload)

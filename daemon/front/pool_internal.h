@@ -65,6 +65,8 @@ void mm_pool_worker_wake(struct mm_pool_worker *w);
 void mm_pool_worker_leave(struct mm_pool_worker *w);
 /* Ends the worker's process now, for this reason; its jobs fail. */
 void mm_pool_worker_end(struct mm_pool_worker *w, const struct mm_errinfo *ei);
+/* The worker has said why it cannot start, and ends by itself. */
+void mm_pool_worker_refused(struct mm_pool_worker *w, const struct mm_errinfo *ei);
 /* The worker's time for its oldest job begins, or stops when it has none. */
 void mm_pool_worker_clock(struct mm_pool_worker *w);
 /* A result has come in whole (pool.c). */

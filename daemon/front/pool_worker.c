@@ -150,9 +150,12 @@ void mm_pool_worker_end(struct mm_pool_worker *w, const struct mm_errinfo *ei)
     case MM_LIFE_ENDING:
         break;
     }
-    /* A worker that refused to start goes by itself, and its exit status may say more. */
-    if (ei->code != MM_ERR_PIN)
-        mm_launcher_kill(w->pool->launcher, &w->process);
+    mm_launcher_kill(w->pool->launcher, &w->process);
+}
+
+void mm_pool_worker_refused(struct mm_pool_worker *w, const struct mm_errinfo *ei)
+{
+    give_up(w, ei);
 }
 
 void mm_pool_worker_leave(struct mm_pool_worker *w)

@@ -7,6 +7,7 @@
  *   # fake job=obey|die|hang|garbage|oversized|other-id|unavailable|invalid|short
  *   # fake until=PATH      misbehaves until PATH exists; makes it when it does so
  *   # fake delay_ms=N      before each answer
+ *   # fake bundle_bytes=N  of each device, at most 4000
  *   # fake shared=TEXT     one certificate of the chain that deliveries share
  */
 #include "daemon/base/clock.h"
@@ -23,8 +24,10 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { BUNDLE_MAX = 4000 };
+
 struct fake {
-    char start[32], job[32], until[256], delay_ms[16], shared[64];
+    char start[32], job[32], until[256], delay_ms[16], bundle_bytes[16], shared[64];
 };
 
 static void read_directive(const char *text, const char *key, char *to, size_t size)
@@ -156,11 +159,22 @@ static void make_device(const Mintmark__Internal__MintJob *job, uint32_t i, char
     ret_device->serial = (ProtobufCBinaryData){20, bytes + 48};
 }
 
-static void mint(uint64_t id, const Mintmark__Internal__MintJob *job, uint32_t count)
+/* Bundles are as long as their text, or padded with blanks. */
+static size_t bundle_len(const struct fake *f, const char *text)
+{
+    uint64_t len;
+
+    if (mm_text_to_u64(f->bundle_bytes, 1, BUNDLE_MAX, &len) < 0)
+        return strlen(text);
+    return (size_t)len;
+}
+
+static void mint(const struct fake *f, uint64_t id, const Mintmark__Internal__MintJob *job,
+                 uint32_t count)
 {
     static Mintmark__Internal__DeviceRecord devices[MM_CHUNK_DEVICES];
     static Mintmark__Internal__DeviceRecord *list[MM_CHUNK_DEVICES];
-    static char bundles[MM_CHUNK_DEVICES][64];
+    static char bundles[MM_CHUNK_DEVICES][BUNDLE_MAX];
     static uint8_t bytes[MM_CHUNK_DEVICES][68];
     Mintmark__Internal__TokenResult result;
     Mintmark__Internal__MintResult minted;
@@ -169,6 +183,7 @@ static void mint(uint64_t id, const Mintmark__Internal__MintJob *job, uint32_t c
     mintmark__internal__mint_result__init(&minted);
     for (uint32_t i = 0; i < count; i++) {
         make_device(job, i, bundles[i], bytes[i], &devices[i]);
+        devices[i].bundle.len = bundle_len(f, bundles[i]);
         list[i] = &devices[i];
     }
     result.id = id;
@@ -181,8 +196,10 @@ static void mint(uint64_t id, const Mintmark__Internal__MintJob *job, uint32_t c
     reply(&result);
 }
 
-static void misbehave(const char *what, const Mintmark__Internal__TokenJob *job)
+static void misbehave(const struct fake *f, const Mintmark__Internal__TokenJob *job)
 {
+    const char *what = f->job;
+
     if (strcmp(what, "die") == 0)
         _exit(MM_EXIT_FAILED);
     else if (strcmp(what, "hang") == 0)
@@ -192,13 +209,13 @@ static void misbehave(const char *what, const Mintmark__Internal__TokenJob *job)
     else if (strcmp(what, "oversized") == 0)
         send_bytes("\0\xff\xff\xff\xff", 5);
     else if (strcmp(what, "other-id") == 0)
-        mint(job->id + 1000, job->mint, job->mint->count);
+        mint(f, job->id + 1000, job->mint, job->mint->count);
     else if (strcmp(what, "unavailable") == 0)
         reply_error(job->id, MM_ERR_UNAVAILABLE, "CKR_DEVICE_ERROR");
     else if (strcmp(what, "invalid") == 0)
         reply_error(job->id, MM_ERR_INVALID, "INVALID_FIELD");
     else if (strcmp(what, "short") == 0)
-        mint(job->id, job->mint, job->mint->count - 1);
+        mint(f, job->id, job->mint, job->mint->count - 1);
 }
 
 static void work(const struct fake *f, const Mintmark__Internal__TokenJob *job)
@@ -210,9 +227,9 @@ static void work(const struct fake *f, const Mintmark__Internal__TokenJob *job)
                                      .tv_nsec = (long)(delay_ms % 1000) * 1000000},
                   NULL);
     if (f->job[0] && strcmp(f->job, "obey") != 0 && armed(f))
-        misbehave(f->job, job);
+        misbehave(f, job);
     else
-        mint(job->id, job->mint, job->mint->count);
+        mint(f, job->id, job->mint, job->mint->count);
 }
 
 int main(void)
@@ -233,6 +250,8 @@ int main(void)
     read_directive(mm_buf_cstr(&payload), "job", fake.job, sizeof(fake.job));
     read_directive(mm_buf_cstr(&payload), "until", fake.until, sizeof(fake.until));
     read_directive(mm_buf_cstr(&payload), "delay_ms", fake.delay_ms, sizeof(fake.delay_ms));
+    read_directive(mm_buf_cstr(&payload), "bundle_bytes", fake.bundle_bytes,
+                   sizeof(fake.bundle_bytes));
     read_directive(mm_buf_cstr(&payload), "shared", fake.shared, sizeof(fake.shared));
     mintmark__internal__worker_start__free_unpacked(start, NULL);
     begin(&fake);

@@ -1,0 +1,390 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The service when its parts fail, and when stations do as they please: workers that die and hang,
+calls that are cut off, taken over, not read; reloads, drains, and what systemd hears of it."""
+import os
+import pathlib
+import signal
+import socket
+import time
+import unittest
+
+import grpc
+
+from service_site import Base, Refused, fields_of
+
+
+class Workers(Base):
+    workers = 2
+
+    def test_a_chunk_of_a_failing_worker_is_made_by_another(self):
+        for what in ('die', 'hang', 'garbage', 'oversized', 'other-id', 'unavailable', 'short'):
+            with self.subTest(what=what):
+                (self.service.dir / 'until').unlink(missing_ok=True)
+                (self.service.dir / 'mintmark.db').unlink(missing_ok=True)
+                station, batch = self.started(f'job={what}', self.service.until())
+                self.assertEqual(len(set(station.provision(batch, 300, 'r'))), 300)
+                self.assertEqual(station.issued(batch), 300)
+                self.assertTrue((self.service.dir / 'until').exists())
+                station.channel.close()
+                self.assertEqual(self.service.stop(), 0)
+
+    def test_workers_that_always_fail_end_the_call_and_keep_the_rest(self):
+        station, batch = self.started('job=die')
+        error = self.refused('UNAVAILABLE', 'TOKEN_UNAVAILABLE', station.provision, batch, 300, 'r')
+        self.assertTrue(error.retry)
+        self.assertEqual(station.issued(batch), 0)
+
+    def test_the_stations_own_mistake_is_told_as_such(self):
+        station, batch = self.started('job=invalid')
+        self.refused('INVALID_ARGUMENT', 'INVALID_FIELD', station.provision, batch, 10, 'r')
+        self.assertTrue(station.ready())
+
+    def test_a_killed_token_worker_costs_nothing(self):
+        station, batch = self.started('delay_ms=10')
+        call = station.stream(batch, 2000, 'r')
+        bundles = fields_of(next(call), 1)
+        for pid in self.service.worker_pids('token'):
+            os.kill(pid, signal.SIGKILL)
+        try:
+            for message in call:
+                bundles += fields_of(message, 1)
+        except grpc.RpcError as error:
+            self.assertEqual(error.code(), grpc.StatusCode.UNAVAILABLE)
+            bundles += station.provision_persistently(batch, 2000, 'r')
+        self.assertEqual(len(set(bundles)), 2000)
+        self.assertEqual(station.issued(batch), 2000)
+
+    def test_a_killed_store_fails_calls_and_the_retry_completes(self):
+        station, batch = self.started('delay_ms=10')
+        for round_ in range(3):
+            request = f'r-{round_}'
+            call = station.stream(batch, 2000, request)
+            seen = set(fields_of(next(call), 1))
+            os.kill(self.service.worker_pids('store')[0], signal.SIGKILL)
+            with self.assertRaises(grpc.RpcError) as caught:
+                for message in call:
+                    seen |= set(fields_of(message, 1))
+            refused = Refused(caught.exception)
+            self.assertEqual((refused.code.name, refused.reason), ('UNAVAILABLE', 'STORE_UNAVAILABLE'))
+            bundles = station.provision_persistently(batch, 2000, request)
+            self.assertEqual(len(set(bundles)), 2000)
+            self.assertLessEqual(seen, set(bundles), 'a delivered device is not recorded')
+        self.assertEqual(station.issued(batch), 6000)
+
+    def test_a_killed_launcher_ends_the_service(self):
+        self.service.start()
+        pid = self.service.daemon.pid
+        launcher = int(pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()[0])
+        workers = self.service.worker_pids('')
+        os.kill(launcher, signal.SIGKILL)
+        self.assertEqual(self.service.daemon.wait(timeout=20), 1)
+        self.eventually(lambda: not any(os.path.exists(f'/proc/{p}') for p in workers),
+                        'workers outlive the service')
+
+    def test_workers_die_with_the_front(self):
+        self.service.start()
+        workers = self.service.worker_pids('')
+        self.assertEqual(self.service.stop(signal.SIGKILL), -signal.SIGKILL)
+        self.eventually(lambda: not any(os.path.exists(f'/proc/{p}') for p in workers),
+                        'workers outlive the service')
+
+
+class Start(Base):
+    def test_a_token_that_is_away_is_awaited(self):
+        self.service.start('start=refuse', wait=False)
+        station = self.client()
+        pong = station.station('Ping')
+        self.assertFalse(pong.ready)
+        self.eventually(lambda: 'as it was told' in station.station('Ping').detail)
+        self.assertFalse(station.health())
+        self.service.add_order()
+        batch = station.open_batch()
+        self.refused('UNAVAILABLE', 'TOKEN_UNAVAILABLE', station.provision, batch, 1, 'r')
+        self.service.configure()
+        self.service.daemon.send_signal(signal.SIGHUP)
+        self.eventually(station.ready)
+        self.assertTrue(station.health())
+        self.assertEqual(len(station.provision(batch, 1, 'r')), 1)
+
+    def test_a_token_that_comes_back_is_found_without_help(self):
+        self.service.start('start=refuse', self.service.until(), wait=False)
+        station = self.client()
+        self.eventually(station.ready)
+
+    def test_a_refused_pin_is_tried_once_until_a_reload(self):
+        self.service.start('start=pin', self.service.until(), wait=False)
+        self.service.wait_log('event=pin_refused')
+        time.sleep(0.7)
+        station = self.client()
+        pong = station.station('Ping')
+        self.assertFalse(pong.ready)
+        self.assertEqual(self.service.log_text().count('event=pin_refused'), 1)
+        workers = [w for w in self.service.status().workers if w.name.startswith('token')]
+        self.assertEqual(sum(w.restarts for w in workers), 1)
+        self.service.daemon.send_signal(signal.SIGHUP)
+        self.eventually(station.ready)
+
+    def test_a_second_service_is_refused_its_port(self):
+        self.service.start()
+        self.service.configure(port=self.service.port)
+        second = self.service.spawn('--config', self.service.conf)
+        self.assertEqual(second.wait(timeout=20), 1)
+        self.assertIn('in use', self.service.log_text())
+        self.assertTrue(self.client().ready())
+
+    def test_a_second_service_is_refused_its_store(self):
+        self.service.start()
+        second = self.service.spawn('--config', self.service.conf)
+        self.assertEqual(second.wait(timeout=30), 1)
+        self.assertRegex(self.service.log_text(), 'mintmarkd: .*open')
+        self.assertTrue(self.client().ready())
+
+    def test_command_line(self):
+        self.service.configure()
+
+        def run(*args):
+            return self.service.spawn(*args).wait(timeout=20)
+        self.assertEqual(run('--check-config', '--config', self.service.conf), 0)
+        self.assertEqual(run('--dump-config', '--config', self.service.conf), 0)
+        self.assertEqual(run('--version'), 0)
+        self.assertEqual(run('--help'), 0)
+        self.assertEqual(run('--nonsense'), 64)
+        self.assertEqual(run('--check-config', 'extra'), 64)
+        self.assertEqual(run('--config', self.service.dir / 'none'), 78)
+        self.service.conf.write_text('nonsense = 1\n')
+        self.assertEqual(run('--config', self.service.conf), 78)
+        self.assertIn('mintmark.conf:1', self.service.log_text())
+
+    def test_missing_workers_are_named(self):
+        self.service.configure()
+        (self.service.dir / 'lib/mintmark-token').unlink()
+        self.assertEqual(self.service.spawn('--config', self.service.conf).wait(timeout=20), 1)
+        self.assertIn('cannot find mintmark-token', self.service.log_text())
+
+
+class Stations(Base):
+    def settled(self, function):
+        """What the function gives once it gives the same for a while."""
+        value = None
+        while value != (value := function()):
+            time.sleep(0.4)
+        return value
+
+    def test_a_newer_call_takes_over(self):
+        station, batch = self.started('delay_ms=40')
+        first = station.stream(batch, 1000, 'r')
+        seen = set(fields_of(next(first), 1))
+        second = self.in_background(station.provision, batch, 1000, 'r')
+        with self.assertRaises(grpc.RpcError) as caught:
+            for message in first:
+                seen |= set(fields_of(message, 1))
+        refused = Refused(caught.exception)
+        self.assertEqual((refused.code.name, refused.reason), ('ABORTED', 'REQUEST_TAKEN_OVER'))
+        bundles = second()
+        self.assertEqual(len(set(bundles)), 1000)
+        self.assertLessEqual(seen, set(bundles))
+        self.assertEqual(station.issued(batch), 1000)
+
+    def test_of_many_calls_the_newest_wins(self):
+        station, batch = self.started('delay_ms=40')
+        joins = [self.in_background(station.provision, batch, 500, 'r')]
+        for _ in range(3):
+            time.sleep(0.02)
+            joins.append(self.in_background(station.provision, batch, 500, 'r'))
+        for join in joins[:-1]:
+            with self.assertRaises(Refused) as caught:
+                join()
+            self.assertEqual(caught.exception.reason, 'REQUEST_TAKEN_OVER')
+        self.assertEqual(len(set(joins[-1]())), 500)
+        self.assertEqual(station.issued(batch), 500)
+
+    def test_a_cancelled_call_keeps_what_ran(self):
+        station, batch = self.started('delay_ms=20')
+        call = station.stream(batch, 5000, 'r')
+        next(call)
+        call.cancel()
+        self.eventually(lambda: self.service.status().calls_in_flight <= 1)
+        time.sleep(0.2)
+        issued = station.issued(batch)
+        self.assertLess(issued, 1500)
+        time.sleep(0.2)
+        self.assertEqual(station.issued(batch), issued, 'a cancelled call goes on')
+        self.assertEqual(len(set(station.provision(batch, 5000, 'r'))), 5000)
+        self.assertEqual(station.issued(batch), 5000)
+
+    def test_a_deadline_ends_a_call(self):
+        station, batch = self.started('delay_ms=50')
+        with self.assertRaises(Refused) as caught:
+            station.provision(batch, 10000, 'r', timeout=0.4)
+        self.assertEqual(caught.exception.code, grpc.StatusCode.DEADLINE_EXCEEDED)
+        time.sleep(0.3)
+        issued = station.issued(batch)
+        time.sleep(0.3)
+        self.assertEqual(station.issued(batch), issued)
+
+    def test_a_station_that_does_not_read_gets_little_made(self):
+        station, batch = self.started('bundle_bytes=2000')
+        call = station.stream(batch, 20000, 'r')
+        issued = self.settled(lambda: station.issued(batch))
+        # 40 MB in all; flow-control windows and buffers hold a few.
+        self.assertLess(issued, 10000)
+        bundles = [b for m in call for b in fields_of(m, 1)]
+        self.assertEqual(len(set(bundles)), 20000)
+
+    def test_a_client_has_a_limit_of_calls(self):
+        station, batch = self.started('delay_ms=100')
+        calls = [station.stream(batch, 2000, f'r-{i}') for i in range(4)]
+        for call in calls:
+            next(call)
+        error = self.refused('RESOURCE_EXHAUSTED', 'TOO_MANY_CALLS', station.provision, batch, 1, 'x')
+        self.assertTrue(error.retry)
+        other = self.client('other')
+        self.assertEqual(len(other.provision(batch, 1, 'x')), 1)
+        for call in calls:
+            call.cancel()
+
+    def test_one_device_does_not_wait_for_anothers_bulk(self):
+        station, batch = self.started('delay_ms=20')
+        call = station.stream(batch, 20000, 'bulk')
+        next(call)
+        other = self.client('other')
+        other.ready()
+        began = time.monotonic()
+        self.assertEqual(len(other.provision(batch, 1, 'one')), 1)
+        # A few chunks of 20 ms stand before it, not the 300 of the bulk.
+        self.assertLess(time.monotonic() - began, 1)
+        call.cancel()
+
+    def test_the_missing_serials_of_a_cut_off_call_are_made(self):
+        station, batch = self.started('delay_ms=20')
+        serials = [f'SN-{i}' for i in range(1000)]
+        call = station.stream(batch, 1000, 'r', hw_serials=serials)
+        next(call)
+        call.cancel()
+        bundles = station.provision(batch, 1000, 'r', hw_serials=serials)
+        self.assertEqual(len(set(bundles)), 1000)
+        self.assertEqual(station.issued(batch), 1000)
+
+
+class Life(Base):
+    def test_a_drain_finishes_what_runs(self):
+        station, batch = self.started('delay_ms=50')
+        join = self.in_background(station.provision, batch, 1000, 'r')
+        self.eventually(lambda: self.service.status().devices_issued > 0)
+        self.service.daemon.send_signal(signal.SIGTERM)
+        self.assertEqual(len(set(join())), 1000)
+        station.channel.close()
+        self.assertEqual(self.service.stop(), 0)
+        self.assertIn('event=stopped', self.service.log_text())
+
+    def test_asked_twice_it_ends_at_once(self):
+        station, batch = self.started('delay_ms=200')
+        station.stream(batch, 10000, 'r')
+        workers = self.service.worker_pids('')
+        self.service.daemon.send_signal(signal.SIGTERM)
+        self.service.wait_log('event=stopping')
+        began = time.monotonic()
+        self.assertEqual(self.service.stop(), 0)
+        self.assertLess(time.monotonic() - began, 2)
+        self.eventually(lambda: not any(os.path.exists(f'/proc/{p}') for p in workers))
+
+    def test_a_reload_replaces_workers_and_loses_no_job(self):
+        station, batch = self.started('delay_ms=20')
+        old = self.service.worker_pids('token')
+        join = self.in_background(station.provision, batch, 3000, 'r')
+        self.eventually(lambda: self.service.status().devices_issued > 0)
+        self.service.configure('delay_ms=5')
+        self.service.daemon.send_signal(signal.SIGHUP)
+        self.assertEqual(len(set(join())), 3000)
+        self.eventually(lambda: len(self.service.worker_pids('token')) == 2 and
+                        not set(old) & set(self.service.worker_pids('token')))
+        self.assertEqual(station.issued(batch), 3000)
+
+    def test_a_reload_that_changes_the_chain_does_not_mix_two_in_a_stream(self):
+        station, batch = self.started('delay_ms=20', 'shared=old')
+        call = station.stream(batch, 5000, 'r')
+        self.assertEqual(fields_of(next(call), 2), [b'old'])
+        self.service.configure('shared=new')
+        self.service.daemon.send_signal(signal.SIGHUP)
+        with self.assertRaises(grpc.RpcError) as caught:
+            for _ in call:
+                pass
+        refused = Refused(caught.exception)
+        self.assertEqual((refused.code.name, refused.reason), ('UNAVAILABLE', 'PROFILE_CHANGED'))
+        messages = list(station.stream(batch, 5000, 'r'))
+        self.assertEqual(fields_of(messages[0], 2), [b'new'])
+        self.assertEqual(len({b for m in messages for b in fields_of(m, 1)}), 5000)
+
+    def test_a_bad_reload_changes_nothing(self):
+        station, batch = self.started()
+        good = self.service.conf.read_text()
+        for text in ('nonsense = 1', good.replace("port = 0", "port = 1"),
+                     good.replace('mintmark.db', 'other.db'),
+                     good.replace('server.pem', 'missing.pem')):
+            self.service.conf.write_text(text)
+            mark = len(self.service.log_text())
+            self.service.daemon.send_signal(signal.SIGHUP)
+            self.service.wait_log('event=reload_failed', mark)
+        self.assertEqual(len(station.provision(batch, 10, 'r')), 10)
+
+    def test_a_bad_module_after_a_reload_leaves_the_old_workers_serving(self):
+        station, batch = self.started()
+        self.service.configure('start=refuse')
+        self.service.daemon.send_signal(signal.SIGHUP)
+        self.service.wait_log('event=worker_lost')
+        self.assertTrue(station.ready())
+        self.assertEqual(len(station.provision(batch, 200, 'r')), 200)
+
+    def test_a_profile_that_is_taken_away_is_unknown(self):
+        station, batch = self.started()
+        more = """profile 'more' { issuer = 'pai' delivery = 'retained' subject = 'CN=x' validity = '1y' }"""
+        self.service.conf.write_text(self.service.conf.read_text().replace("profile 'dac'", "profile 'cad'"))
+        self.service.daemon.send_signal(signal.SIGHUP)
+        self.service.wait_log('event=reloaded')
+        self.refused('NOT_FOUND', 'UNKNOWN_PROFILE', station.provision, batch, 1, 'r')
+        self.refused('NOT_FOUND', 'UNKNOWN_PROFILE', station.open_batch)
+        self.service.configure(more=more)
+        self.service.daemon.send_signal(signal.SIGHUP)
+        self.eventually(lambda: self.service.log_text().count('event=reloaded') == 2)
+        self.assertEqual(len(station.provision(batch, 1, 'r')), 1)
+
+    def test_systemd_hears_of_everything(self):
+        path = str(self.service.dir / 'notify')
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(path)
+            notify.settimeout(20)
+            self.service.environment = {'NOTIFY_SOCKET': path, 'WATCHDOG_USEC': '200000'}
+            self.service.start()
+
+            def hear(pattern):
+                while True:
+                    text = notify.recv(4096).decode()
+                    if pattern in text:
+                        return text
+            hear('READY=1')
+            hear('STATUS=ready; 2 token workers')
+            hear('WATCHDOG=1')
+            self.service.daemon.send_signal(signal.SIGHUP)
+            self.assertRegex(hear('RELOADING=1'), r'MONOTONIC_USEC=\d+')
+            hear('READY=1')
+            self.service.daemon.send_signal(signal.SIGTERM)
+            hear('STOPPING=1')
+            self.assertEqual(self.service.stop(), 0)
+
+    def test_processes_are_confined(self):
+        self.service.environment = {'SECRET_TEST': 'x', 'CREDENTIALS_DIRECTORY': '/nowhere'}
+        self.service.start()
+        for pid in self.service.worker_pids('store'):
+            status = pathlib.Path(f'/proc/{pid}/status').read_text()
+            self.assertIn('NoNewPrivs:\t1', status)
+            self.assertIn('Seccomp:\t2', status)
+            environ = pathlib.Path(f'/proc/{pid}/environ').read_text()
+            self.assertNotIn('SECRET_TEST', environ)
+            self.assertIn('CREDENTIALS_DIRECTORY', environ)
+        status = pathlib.Path(f'/proc/{self.service.daemon.pid}/status').read_text()
+        self.assertIn('Seccomp:\t2', status)
+
+
+if __name__ == '__main__':
+    unittest.main()

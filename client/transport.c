@@ -9,7 +9,9 @@
 #include "daemon/base/text.h"
 
 #include <jansson.h>
+#include <openssl/asn1.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/sha.h>
 #include <string.h>
 
@@ -162,18 +164,47 @@ void mintmark_transport_free(struct mintmark_transport_key *key)
     free(key);
 }
 
+/* Length of the one DER SEQUENCE that data is, 0 if it is none. SoftHSM pads a key with zero bytes
+ * to a multiple of 8 before it wraps it, so that up to 7 of them may follow. */
+static size_t pkcs8_len(const uint8_t *data, size_t len)
+{
+    const uint8_t *at = data;
+    long content;
+    int tag, class;
+    size_t used;
+
+    if (ASN1_get_object(&at, &content, &tag, &class, (long)len) != V_ASN1_CONSTRUCTED ||
+        tag != V_ASN1_SEQUENCE || class != V_ASN1_UNIVERSAL) {
+        ERR_clear_error();
+        return 0;
+    }
+    used = (size_t)(at - data) + (size_t)content;
+    if (len - used > 7)
+        return 0;
+    for (size_t i = used; i < len; i++) {
+        if (data[i] != 0)
+            return 0;
+    }
+    return used;
+}
+
 int mintmark_unwrap(struct mintmark_transport_key *key, const struct mintmark_data *wrapped,
                     uint8_t *ret_pkcs8, size_t size, size_t *ret_len, struct mintmark_error *error)
 {
     MM_SECRET_CLEANUP struct mm_secret *plain = NULL;
+    size_t len;
 
     if (!mm_kwp_unwrap(mm_secret_data(key->key), wrapped->data, wrapped->len, &plain))
         return mm_client_fail(error, MINTMARK_INVALID_ARGUMENT, "UNWRAP_FAILED",
                               "the data was not wrapped with this transport key");
-    if (mm_secret_len(plain) > size)
+    len = pkcs8_len(mm_secret_data(plain), mm_secret_len(plain));
+    if (len == 0)
+        return mm_client_fail(error, MINTMARK_INVALID_ARGUMENT, "UNWRAP_FAILED",
+                              "what was wrapped is no PKCS#8 private key");
+    if (len > size)
         return mm_client_fail(error, MINTMARK_INVALID_ARGUMENT, "BUFFER_TOO_SMALL",
-                              "the buffer for the key must hold %zu bytes", mm_secret_len(plain));
-    memcpy(ret_pkcs8, mm_secret_data(plain), mm_secret_len(plain));
-    *ret_len = mm_secret_len(plain);
+                              "the buffer for the key must hold %zu bytes", len);
+    memcpy(ret_pkcs8, mm_secret_data(plain), len);
+    *ret_len = len;
     return 0;
 }

@@ -154,7 +154,8 @@ static void expect_opens(void)
     int r = mintmark_transport_open(export_path, key_path, &key, &error);
 
     ck_assert_msg(r == 0, "%s", error.message);
-    memset(plain, 0x30, sizeof(plain));
+    memset(plain, 0x5a, sizeof(plain));
+    memcpy(plain, "\x30\x77", 2); /* a SEQUENCE of the other 119 bytes */
     data.len = kwp(plain, sizeof(plain), wrapped);
     ck_assert_int_eq(mintmark_unwrap(key, &data, out, sizeof(out), &len, &error), 0);
     ck_assert_uint_eq(len, sizeof(plain));
@@ -171,6 +172,40 @@ static void expect_opens(void)
                          -MINTMARK_INVALID_ARGUMENT);
     mintmark_transport_free(key);
 }
+
+/* The token may have padded the DER with up to 7 zero bytes before it wrapped it, with nothing
+ * else. */
+START_TEST(unwrap_takes_padding_and_refuses_rubbish_behind_the_key)
+{
+    static const struct {
+        const char *behind;
+        size_t n;
+        int r;
+    } cases[] = {{"\0\0\0\0\0\0\0", 7, 0},
+                 {"\0\0\0\0\0\0\0\0", 8, -MINTMARK_INVALID_ARGUMENT},
+                 {"\0\1", 2, -MINTMARK_INVALID_ARGUMENT}};
+    struct mintmark_transport_key *key = NULL;
+    struct mintmark_error error;
+    uint8_t plain[40] = {0x30, 20}, wrapped[64], out[64];
+    struct mintmark_data data = {.data = wrapped};
+    size_t len;
+    EVP_PKEY *recipient = ec_key("prime256v1", p256_private, p256_public);
+
+    write_key(recipient, NULL);
+    write_export("line-a", spki_digest(recipient), "ECDH-P256+KWP", p256_ephemeral, p256_wrapped,
+                 "");
+    EVP_PKEY_free(recipient);
+    ck_assert_int_eq(mintmark_transport_open(export_path, key_path, &key, &error), 0);
+    for (size_t i = 0; i < MM_ARRAY_SIZE(cases); i++) {
+        memcpy(plain + 22, cases[i].behind, cases[i].n);
+        data.len = kwp(plain, (int)(22 + cases[i].n), wrapped);
+        len = 0;
+        ck_assert_int_eq(mintmark_unwrap(key, &data, out, sizeof(out), &len, &error), cases[i].r);
+        ck_assert_uint_eq(len, cases[i].r == 0 ? 22 : 0);
+    }
+    mintmark_transport_free(key);
+}
+END_TEST
 
 static void expect_refused(const char *words)
 {
@@ -328,6 +363,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, open_ecdh_vectors);
     tcase_add_test(tcase, open_rsa_oaep_with_both_hashes);
+    tcase_add_test(tcase, unwrap_takes_padding_and_refuses_rubbish_behind_the_key);
     tcase_add_test(tcase, open_refuses_what_was_tampered_with);
     tcase_add_test(tcase, open_refuses_a_key_that_does_not_fit_its_check_value);
     tcase_add_test(tcase, open_refuses_files_of_another_form);

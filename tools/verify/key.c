@@ -22,12 +22,24 @@ bool key_unwrap(const uint8_t key[TRANSPORT_KEY_LEN], const uint8_t *wrapped, si
     return ok;
 }
 
-/* PrivateKeyInfo and nothing behind it. */
+/* Tokens that pad the key before they wrap it leave up to 7 zero bytes behind. */
+static bool only_padding(const uint8_t *at, const uint8_t *end)
+{
+    if (end - at > 7)
+        return false;
+    while (at < end) {
+        if (*at++ != 0)
+            return false;
+    }
+    return true;
+}
+
+/* PrivateKeyInfo, and at most a token's padding behind it. */
 static EVP_PKEY *parse_pkcs8(const uint8_t *der, size_t len)
 {
     const uint8_t *at = der;
     PKCS8_PRIV_KEY_INFO *info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &at, (long)len);
-    EVP_PKEY *key = info && at == der + len ? EVP_PKCS82PKEY(info) : NULL;
+    EVP_PKEY *key = info && only_padding(at, der + len) ? EVP_PKCS82PKEY(info) : NULL;
 
     PKCS8_PRIV_KEY_INFO_free(info);
     return key;

@@ -54,9 +54,9 @@ static void verify_chain(X509 *leaf)
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
     STACK_OF(X509) *untrusted = sk_X509_new_null();
 
-    X509_STORE_add_cert(store, site.paa);
+    X509_STORE_add_cert(store, site.chain.paa);
     X509_STORE_set_flags(store, X509_V_FLAG_X509_STRICT);
-    sk_X509_push(untrusted, site.pai);
+    sk_X509_push(untrusted, site.chain.pai);
     X509_STORE_CTX_init(ctx, store, leaf, untrusted);
     ck_assert_msg(X509_verify_cert(ctx) == 1, "%s",
                   X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));

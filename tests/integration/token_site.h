@@ -8,8 +8,8 @@
 
 #include "daemon/base/buf.h"
 #include "internal/token.pb-c.h"
+#include "tests/support/matter_chain.h"
 
-#include <openssl/x509.h>
 #include <sys/types.h>
 
 #define SITE_PIN "correct horse"
@@ -17,7 +17,7 @@
 struct token_site {
     char folder[32];
     struct mm_buf config; /* text of the configuration */
-    X509 *paa, *pai;
+    struct matter_chain chain;
     uint8_t transport_key[32]; /* in clear: what the recipient opened */
     char *transport_export;    /* the export file's text */
 };

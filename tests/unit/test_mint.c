@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Minting with a token that fails, loses its sessions, is pulled out, or is not what it should be.
+ */
+#include "tests/unit/mock_token.h"
+
+#include "daemon/base/clock.h"
+#include "daemon/base/io.h"
+#include "daemon/base/log.h"
+#include "daemon/token/mint.h"
+#include "mintmark/v1/types.pb-c.h"
+#include "tests/support/matter_chain.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { COUNT = 3 };
+
+static const char config[] =
+    "listen { certificate = 'tls.pem' key = 'tls.key' client_ca = 'tls.pem' }\n"
+    "store { path = 'store.db' }\n"
+    "token 't' { module = '" MM_MOCK_MODULE "' uri = 'pkcs11:token=mock;serial=0001'\n"
+    "    pin_file = 'pin' environment = {'MM_MOCK_P11_STATE=@FOLDER@/token'} }\n"
+    "transport 'centre' { token = 't' key = 'pkcs11:object=centre' }\n"
+    "issuer 'pai' { token = 't' key = 'pkcs11:object=pai' certificate = 'chain.pem' }\n"
+    "profile 'wrapped' { preset = 'matter-dac' issuer = 'pai' transport = 'centre'\n"
+    "    vid = 'FFF1' pid = '8000' item 'i' { file = 'pin' } }\n"
+    "profile 'kept' { preset = 'matter-dac' issuer = 'pai' delivery = 'retained'\n"
+    "    vid = 'FFF1' pid = '8000' }\n"
+    "profile 'bare' { preset = 'matter-dac' issuer = 'pai' delivery = 'plain'\n"
+    "    vid = 'FFF1' pid = '8000' }\n"
+    "profile 'csr' { issuer = 'none' transport = 'centre' subject = 'CN=x${number}' }\n";
+static const char *const profiles[] = {"wrapped", "kept", "bare", "csr"};
+
+static char folder[32], state[64];
+static char *environment[] = {state};
+static struct mm_buf text;
+static struct mm_conf *conf;
+static struct matter_chain chain;
+static struct mm_minter *minter;
+static struct mm_chunk *chunk;
+
+static const char *path(const char *name)
+{
+    static char paths[2][64];
+    static unsigned next;
+    char *p = paths[next++ % 2];
+
+    snprintf(p, sizeof(paths[0]), "%s/%s", folder, name);
+    return p;
+}
+
+static void edit(const char *from, const char *to)
+{
+    struct mm_buf edited = MM_BUF_INIT(MM_CONF_FILE_MAX);
+    const char *whole = mm_buf_cstr(&text), *at = strstr(whole, from);
+
+    ck_assert_ptr_nonnull(at);
+    mm_buf_append(&edited, whole, (size_t)(at - whole));
+    mm_buf_append_str(&edited, to);
+    mm_buf_append_str(&edited, at + strlen(from));
+    mm_buf_done(&text);
+    text = edited;
+}
+
+static void parse(void)
+{
+    mm_conf_free(conf);
+    conf = NULL;
+    ck_ok(mm_conf_parse(path("mintmark.conf"), (const char *)text.data, text.len, &conf, &ei));
+}
+
+static void make_keys(void)
+{
+    struct mm_token_open opening = {.module = MM_MOCK_MODULE,
+                                    .uri = "pkcs11:token=mock;serial=0001",
+                                    .environment = environment,
+                                    .n_environment = 1};
+    struct mm_secret *pin = secret(MOCK_PIN);
+    struct mm_token *t;
+    uint8_t point[MM_POINT_MAX];
+    enum mm_curve curve;
+    size_t len;
+    mm_handle key;
+
+    ck_ok(mm_token_open(&opening, &t, &ei));
+    ck_ok(mm_token_login(t, &pin, &ei));
+    ck_ok(mm_token_create_transport_key(t, "centre", &key, &ei));
+    ck_ok(mm_token_create_ca_key(t, "pai", MM_CURVE_P256, &key, &ei));
+    ck_ok(mm_token_public_point(t, key, &curve, point, &len, &ei));
+    mm_token_free(t);
+    matter_chain_make(&chain, point);
+    matter_chain_write(&chain, path("chain.pem"));
+}
+
+static void setup(void)
+{
+    mm_log_setup("test", MM_LOG_ERROR);
+    fresh_mock();
+    memcpy(folder, "/tmp/mm-mint-XXXXXX", 20);
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(state, sizeof(state), "MM_MOCK_P11_STATE=%s/token", folder);
+    ck_ok(mm_io_write_file(path("pin"), 0600, MOCK_PIN "\n", strlen(MOCK_PIN) + 1, &ei));
+    make_keys();
+    text = MM_BUF_INIT(MM_CONF_FILE_MAX);
+    mm_buf_append_str(&text, config);
+    edit("@FOLDER@", folder);
+    parse();
+    ck_assert_int_eq(mm_chunk_new(&chunk), MM_OK);
+}
+
+static void setup_open(void)
+{
+    setup();
+    ck_ok(mm_minter_open(conf, "t", &minter, &ei));
+}
+
+static int remove_entry(const char *name, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(name);
+}
+
+static void teardown(void)
+{
+    mock_rules(NULL);
+    mm_minter_free(minter);
+    minter = NULL;
+    mm_chunk_free(chunk);
+    mm_conf_free(conf);
+    conf = NULL;
+    mm_buf_done(&text);
+    matter_chain_done(&chain);
+    nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static int mint(const char *profile, int64_t deadline)
+{
+    Mintmark__Internal__MintJob job = MINTMARK__INTERNAL__MINT_JOB__INIT;
+    char name[16], batch[] = "0193537b-1f4c-7abc-8def-001122334455";
+
+    snprintf(name, sizeof(name), "%s", profile);
+    job.profile = name;
+    job.batch_uid = batch;
+    job.first_number = 1;
+    job.count = COUNT;
+    ei = (struct mm_errinfo){0};
+    return mm_mint(minter, &job, deadline, chunk, &ei);
+}
+
+/* Every device has its bundle; all different. */
+static void check_chunk(void)
+{
+    const Mintmark__Internal__MintResult *m = mm_chunk_message(chunk);
+
+    ck_assert_uint_eq(m->n_devices, COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        const Mintmark__Internal__DeviceRecord *record = m->devices[i];
+        Mintmark__V1__Bundle *b =
+            mintmark__v1__bundle__unpack(NULL, record->bundle.len, record->bundle.data);
+
+        ck_assert_ptr_nonnull(b);
+        ck_assert_uint_eq(b->number, i + 1);
+        ck_assert(b->certificate.len > 0 || b->csr.len > 0);
+        for (size_t k = 0; k < i; k++) {
+            ck_assert_mem_ne(m->devices[k]->uid.data, record->uid.data, 16);
+            ck_assert_mem_ne(m->devices[k]->spki_sha256.data, record->spki_sha256.data, 32);
+        }
+        mintmark__v1__bundle__free_unpacked(b, NULL);
+    }
+}
+
+static size_t kept_objects(const char *profile, size_t devices)
+{
+    return strcmp(profile, "kept") == 0 ? 2 * devices : 0;
+}
+
+/* A failed call can leave a session with an operation begun, or with an object that could not be
+ * destroyed; the next round is not about those. Then the rule. */
+static void fresh_session(const char *rules)
+{
+    mock_rules(NULL);
+    ck_ok(mm_token_reopen(minter->token, &ei));
+    ck_ok(mm_minter_find_keys(minter, &ei));
+    mock_rules(rules);
+}
+
+/* Nobody can clean up what cannot be destroyed: it goes with its session. */
+static bool destroying_failed(void)
+{
+    return strcmp(mock_failed(), "C_DestroyObject") == 0;
+}
+
+START_TEST(mint_makes_all_kinds_and_leaves_nothing)
+{
+    for (size_t i = 0; i < MM_ARRAY_SIZE(profiles); i++) {
+        const size_t before = mock_objects();
+
+        ck_ok(mint(profiles[i], 0));
+        check_chunk();
+        ck_assert_uint_eq(mock_session_objects(), 0);
+        ck_assert_uint_eq(mock_objects(), before + kept_objects(profiles[i], COUNT));
+    }
+}
+END_TEST
+
+START_TEST(mint_samples_one_chunk_in_16)
+{
+    unsigned sampled = 0;
+
+    for (int i = 0; i < 32; i++) {
+        ck_ok(mint("wrapped", 0));
+        sampled += mm_chunk_message(chunk)->sampled_devices;
+    }
+    ck_assert_uint_eq(sampled, 2 * COUNT);
+}
+END_TEST
+
+/* Calls that one chunk takes. */
+static unsigned long calls_of(const char *profile)
+{
+    mock_rules(NULL);
+    ck_ok(mint(profile, 0));
+    return mock_calls("*");
+}
+
+/* Each call in turn fails for good: the job fails, and nothing stays. */
+START_TEST(mint_refused_call_fails_the_job_and_leaves_nothing)
+{
+    const char *profile = profiles[_i];
+    const unsigned long calls = calls_of(profile);
+    char rules[40];
+
+    for (unsigned long n = 1; n <= calls; n++) {
+        size_t before;
+        int r;
+
+        snprintf(rules, sizeof(rules), "*:%lu=0xd1", n);
+        fresh_session(rules);
+        before = mock_objects();
+        r = mint(profile, 0);
+        if (destroying_failed())
+            continue;
+        ck_assert_msg(r < 0, "call %lu, %s, got lost", n, mock_failed());
+        ck_assert_uint_eq(ei.detail, 0xd1);
+        ck_assert_int_eq(mm_token_error_class(ei.detail), MM_TOKEN_FATAL);
+        ck_assert_msg(mock_objects() == before, "call %lu, %s: objects left", n, mock_failed());
+    }
+}
+END_TEST
+
+/* Each call in turn fails once, or loses all sessions: the job is done all the same. */
+static void recover_from_each_call(const char *profile, const char *action)
+{
+    const unsigned long calls = calls_of(profile);
+    char rules[40];
+
+    for (unsigned long n = 1; n <= calls; n++) {
+        size_t before;
+
+        snprintf(rules, sizeof(rules), "*:%lu=%s", n, action);
+        fresh_session(rules);
+        before = mock_objects();
+        ck_assert_msg(mint(profile, 0) == MM_OK, "call %lu, %s: %s", n, mock_failed(), ei.text);
+        check_chunk();
+        if (destroying_failed())
+            continue;
+        ck_assert_uint_eq(mock_session_objects(), 0);
+        ck_assert_msg(mock_objects() == before + kept_objects(profile, COUNT),
+                      "call %lu, %s: %zu objects, not %zu more than %zu", n, mock_failed(),
+                      mock_objects(), kept_objects(profile, COUNT), before);
+    }
+}
+
+START_TEST(mint_recovers_from_a_hiccup)
+{
+    recover_from_each_call(profiles[_i], "0x05");
+}
+END_TEST
+
+START_TEST(mint_recovers_from_lost_sessions)
+{
+    recover_from_each_call(profiles[_i], "sessions");
+}
+END_TEST
+
+START_TEST(mint_recovers_from_a_lost_login)
+{
+    recover_from_each_call(profiles[_i], "0x101");
+}
+END_TEST
+
+START_TEST(mint_gives_a_busy_token_up_after_a_few_tries)
+{
+    mock_rules("C_GenerateKeyPair:1+=0x05");
+    ck_assert_int_eq(mint("wrapped", 0), MM_ERR_UNAVAILABLE);
+    ck_assert_int_eq(mm_token_error_class(ei.detail), MM_TOKEN_RETRY);
+    ck_assert_uint_eq(mock_calls("C_GenerateKeyPair"), 4);
+}
+END_TEST
+
+START_TEST(mint_token_pulled_out_is_a_case_for_restart)
+{
+    mock_rules("C_Sign:2=removed");
+    ck_assert_int_lt(mint("kept", 0), 0);
+    ck_assert_int_eq(mm_token_error_class(ei.detail), MM_TOKEN_RESTART);
+}
+END_TEST
+
+/* A lost session, and a token that has locked the PIN meanwhile. */
+START_TEST(mint_pin_refused_at_reopen_is_said)
+{
+    mock_rules("C_Sign:2=sessions;pin=locked");
+    ck_assert_int_eq(mint("wrapped", 0), MM_ERR_PIN);
+    ck_assert_uint_eq(mock_calls("C_Login"), 0);
+}
+END_TEST
+
+START_TEST(mint_signature_that_does_not_verify_is_found)
+{
+    static const char *const verified[] = {"wrapped", "kept"};
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(verified); i++) {
+        struct mm_minting *p = mm_minter_profile(minter, verified[i]);
+        struct mm_bytes other;
+        const size_t before = mock_objects();
+
+        mm_verifier_free(p->verifier);
+        ck_ok(mm_pki_certificate_point(chain.paa, &other, &ei));
+        ck_ok(mm_verifier_new(other.data, other.len, &p->verifier, &ei));
+        ck_assert_int_eq(mint(verified[i], 0), MM_ERR_CORRUPT);
+        ck_assert_uint_eq(mock_objects(), before);
+    }
+}
+END_TEST
+
+static int64_t now_us;
+
+static int64_t fake_wall_ms(void)
+{
+    return 1795305600000;
+}
+
+/* A millisecond passes with every look at the clock. */
+static int64_t fake_mono_us(void)
+{
+    return now_us += 1000;
+}
+
+START_TEST(mint_stops_at_the_deadline)
+{
+    mm_clock_replace(fake_wall_ms, fake_mono_us);
+    now_us = 10000;
+    mock_rules("");
+    ck_assert_int_eq(mint("wrapped", 10000), MM_ERR_TIMEOUT);
+    ck_assert_uint_eq(mock_calls("*"), 0);
+    now_us = 10000;
+    ck_assert_int_eq(mint("wrapped", 13000), MM_ERR_TIMEOUT);
+    ck_assert_uint_eq(mock_calls("C_GenerateKeyPair"), 2);
+    ck_assert_uint_eq(mock_session_objects(), 0);
+    ck_assert_str_eq(ei.reason, "DEADLINE_EXCEEDED");
+    mm_clock_replace(NULL, NULL);
+}
+END_TEST
+
+/* ---- what is refused at start ------------------------------------------------------------ */
+
+static void refuse(int code, const char *part_of_text)
+{
+    ei = (struct mm_errinfo){0};
+    ck_assert_msg(mm_minter_open(conf, "t", &minter, &ei) == code, "%d %s", ei.code, ei.text);
+    ck_assert_msg(strstr(ei.text, part_of_text), "%s", ei.text);
+    ck_assert_ptr_null(minter);
+}
+
+START_TEST(open_key_against_its_policy_is_refused)
+{
+    mock_rules("attr:0x162=1"); /* CKA_EXTRACTABLE */
+    refuse(MM_ERR_CORRUPT, "CKA_EXTRACTABLE");
+}
+END_TEST
+
+START_TEST(open_token_without_key_wrap_is_refused)
+{
+    mock_rules("kwp=0");
+    refuse(MM_ERR_UNSUPPORTED, "RFC 5649");
+}
+END_TEST
+
+START_TEST(open_certificate_of_another_key_is_refused)
+{
+    struct matter_chain other;
+    struct mm_bytes point;
+
+    ck_ok(mm_pki_certificate_point(chain.paa, &point, &ei));
+    matter_chain_make(&other, point.data);
+    matter_chain_write(&other, path("chain.pem"));
+    matter_chain_done(&other);
+    refuse(MM_ERR_INVALID, "not that of the certificate");
+}
+END_TEST
+
+START_TEST(open_chain_without_its_root_is_refused)
+{
+    struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
+    const char *second;
+
+    ck_ok(mm_io_read_file(path("chain.pem"), MM_PEM_FILE_MAX, &pem, &ei));
+    second = strstr(mm_buf_cstr(&pem) + 1, "-----BEGIN");
+    ck_ok(mm_io_write_file(path("chain.pem"), 0600, pem.data,
+                           (size_t)((const uint8_t *)second - pem.data), &ei));
+    mm_buf_done(&pem);
+    refuse(MM_ERR_INVALID, "up to a self-signed root");
+}
+END_TEST
+
+START_TEST(open_profile_that_does_not_compile_is_refused)
+{
+    edit("vid = 'FFF1'", "vid = 'FFF2'");
+    parse();
+    refuse(MM_ERR_INVALID, "vendor id is not the issuer's");
+}
+END_TEST
+
+START_TEST(open_failing_call_is_said)
+{
+    unsigned long calls;
+    char rules[40];
+
+    mock_rules(NULL);
+    ck_ok(mm_minter_open(conf, "t", &minter, &ei));
+    calls = mock_calls("*");
+    mm_minter_free(minter);
+    minter = NULL;
+    for (unsigned long n = 1; n <= calls; n++) {
+        snprintf(rules, sizeof(rules), "*:%lu=0x30", n);
+        mock_rules(rules);
+        ei = (struct mm_errinfo){0};
+        if (mm_minter_open(conf, "t", &minter, &ei) < 0)
+            ck_assert_msg(ei.text[0] && ei.reason[0], "call %lu, %s: empty", n, mock_failed());
+        mm_minter_free(minter);
+        minter = NULL;
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("mint");
+    TCase *t = tcase_create("open"), *s = tcase_create("start");
+
+    tcase_add_checked_fixture(t, setup_open, teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, mint_makes_all_kinds_and_leaves_nothing);
+    tcase_add_test(t, mint_samples_one_chunk_in_16);
+    tcase_add_loop_test(t, mint_refused_call_fails_the_job_and_leaves_nothing, 0,
+                        (int)MM_ARRAY_SIZE(profiles));
+    tcase_add_loop_test(t, mint_recovers_from_a_hiccup, 0, (int)MM_ARRAY_SIZE(profiles));
+    tcase_add_loop_test(t, mint_recovers_from_lost_sessions, 0, (int)MM_ARRAY_SIZE(profiles));
+    tcase_add_loop_test(t, mint_recovers_from_a_lost_login, 0, (int)MM_ARRAY_SIZE(profiles));
+    tcase_add_test(t, mint_gives_a_busy_token_up_after_a_few_tries);
+    tcase_add_test(t, mint_token_pulled_out_is_a_case_for_restart);
+    tcase_add_test(t, mint_pin_refused_at_reopen_is_said);
+    tcase_add_test(t, mint_signature_that_does_not_verify_is_found);
+    tcase_add_test(t, mint_stops_at_the_deadline);
+    tcase_add_checked_fixture(s, setup, teardown);
+    tcase_set_timeout(s, 60);
+    tcase_add_test(s, open_key_against_its_policy_is_refused);
+    tcase_add_test(s, open_token_without_key_wrap_is_refused);
+    tcase_add_test(s, open_certificate_of_another_key_is_refused);
+    tcase_add_test(s, open_chain_without_its_root_is_refused);
+    tcase_add_test(s, open_profile_that_does_not_compile_is_refused);
+    tcase_add_test(s, open_failing_call_is_said);
+    suite_add_tcase(suite, t);
+    suite_add_tcase(suite, s);
+    return run_suite(suite);
+}

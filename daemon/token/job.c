@@ -23,9 +23,10 @@ static int reply(struct mm_worker *w, const Mintmark__Internal__TokenResult *res
 static int reply_error(struct mm_worker *w, uint64_t id, const struct mm_errinfo *why,
                        struct mm_errinfo *ei)
 {
-    Mintmark__Internal__TokenResult result = MINTMARK__INTERNAL__TOKEN_RESULT__INIT;
+    Mintmark__Internal__TokenResult result;
     Mintmark__Internal__Error error;
 
+    mintmark__internal__token_result__init(&result);
     mm_channel_error_to(why, &error);
     result.id = id;
     result.error = &error;
@@ -42,12 +43,14 @@ static void refuse(struct mm_worker *w, const struct mm_errinfo *why)
 
 static int reply_ready(struct mm_worker *w, struct mm_minter *m, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__TokenResult result = MINTMARK__INTERNAL__TOKEN_RESULT__INIT;
-    Mintmark__Internal__TokenReady ready = MINTMARK__INTERNAL__TOKEN_READY__INIT;
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__TokenReady ready;
     Mintmark__Internal__ProfileShared *shared = calloc(m->n_profiles + 1, sizeof(*shared));
     Mintmark__Internal__ProfileShared **list = calloc(m->n_profiles + 1, sizeof(*list));
     int r;
 
+    mintmark__internal__token_result__init(&result);
+    mintmark__internal__token_ready__init(&ready);
     for (size_t i = 0; shared && list && i < m->n_profiles; i++) {
         mintmark__internal__profile_shared__init(&shared[i]);
         shared[i].profile = m->profiles[i].conf->name;
@@ -133,10 +136,11 @@ static int fail_job(struct mm_worker *w, uint64_t id, const struct mm_errinfo *w
 static int mint(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, struct mm_errinfo *ei)
 {
     struct state *s = w->state;
-    Mintmark__Internal__TokenResult result = MINTMARK__INTERNAL__TOKEN_RESULT__INIT;
+    Mintmark__Internal__TokenResult result;
     struct mm_errinfo why;
     int r = mm_mint(s->minter, job->mint, job->deadline_mono_us, s->chunk, &why);
 
+    mintmark__internal__token_result__init(&result);
     if (r < 0)
         return fail_job(w, job->id, &why, ei);
     result.id = job->id;
@@ -150,9 +154,10 @@ static int mint(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, st
 static int ping(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, struct mm_errinfo *ei)
 {
     struct state *s = w->state;
-    Mintmark__Internal__TokenResult result = MINTMARK__INTERNAL__TOKEN_RESULT__INIT;
+    Mintmark__Internal__TokenResult result;
     struct mm_errinfo why;
 
+    mintmark__internal__token_result__init(&result);
     if (mm_token_ping(s->minter->token, &why) < 0)
         return fail_job(w, job->id, &why, ei);
     result.id = job->id;

@@ -287,8 +287,9 @@ static int pack_bundle(struct minting_job *j, size_t i, struct mm_errinfo *ei)
     const ProtobufCBinaryData der = {c->der.len, c->der.data};
     const uint64_t number = j->job->first_number + i;
     char uri[256], serial[MM_HW_SERIAL_MAX + 1];
-    Mintmark__V1__Bundle b = MINTMARK__V1__BUNDLE__INIT;
+    Mintmark__V1__Bundle b;
 
+    mintmark__v1__bundle__init(&b);
     snprintf(serial, sizeof(serial), "%s", hw_serial(j, i));
     b.device_uid = d->uid_text;
     b.batch_uid = j->job->batch_uid;

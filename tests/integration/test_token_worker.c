@@ -29,8 +29,9 @@ static void teardown(void)
 
 static Mintmark__Internal__MintJob mint_job(const char *profile, uint32_t count)
 {
-    Mintmark__Internal__MintJob job = MINTMARK__INTERNAL__MINT_JOB__INIT;
+    Mintmark__Internal__MintJob job;
 
+    mintmark__internal__mint_job__init(&job);
     job.profile = (char *)(uintptr_t)profile;
     job.batch_uid = (char *)(uintptr_t) "0193537b-1f4c-7abc-8def-001122334455";
     job.first_number = 1000;
@@ -310,12 +311,14 @@ START_TEST(mint_senseless_job_is_refused_and_the_worker_lives)
 {
     struct worker w = worker_start(&site, "factory");
     Mintmark__Internal__MintJob job = mint_job("nothing", 1);
-    Mintmark__Internal__TokenJob ping = MINTMARK__INTERNAL__TOKEN_JOB__INIT;
-    Mintmark__Internal__TokenPing body = MINTMARK__INTERNAL__TOKEN_PING__INIT;
+    Mintmark__Internal__TokenJob ping;
+    Mintmark__Internal__TokenPing body;
     Mintmark__Internal__TokenResult *r;
     char serial[] = "a";
     char *serials[] = {serial};
 
+    mintmark__internal__token_job__init(&ping);
+    mintmark__internal__token_ping__init(&body);
     expect_error(&w, &job, 0, MM_ERR_NOT_FOUND, "UNKNOWN_PROFILE");
     job = mint_job("dac", 0);
     expect_error(&w, &job, 0, MM_ERR_INVALID, "INVALID_FIELD");

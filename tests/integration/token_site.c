@@ -218,11 +218,12 @@ static void become_worker(int fd)
 
 struct worker worker_start(const struct token_site *site, const char *section)
 {
-    Mintmark__Internal__WorkerStart start = MINTMARK__INTERNAL__WORKER_START__INIT;
+    Mintmark__Internal__WorkerStart start;
     struct worker w = {.pid = -1};
     char name[] = "token.0", path[96], token[64];
     int fds[2];
 
+    mintmark__internal__worker_start__init(&start);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     w.pid = fork();
     if (w.pid == 0)
@@ -280,9 +281,10 @@ Mintmark__Internal__TokenResult *worker_mint(struct worker *w, Mintmark__Interna
                                              int64_t deadline_mono_us)
 {
     static uint64_t id;
-    Mintmark__Internal__TokenJob job = MINTMARK__INTERNAL__TOKEN_JOB__INIT;
+    Mintmark__Internal__TokenJob job;
     Mintmark__Internal__TokenResult *result;
 
+    mintmark__internal__token_job__init(&job);
     job.id = ++id;
     job.deadline_mono_us = deadline_mono_us;
     job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_MINT;

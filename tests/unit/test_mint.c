@@ -138,9 +138,10 @@ static void teardown(void)
 
 static int mint(const char *profile, int64_t deadline)
 {
-    Mintmark__Internal__MintJob job = MINTMARK__INTERNAL__MINT_JOB__INIT;
+    Mintmark__Internal__MintJob job;
     char name[16], batch[] = "0193537b-1f4c-7abc-8def-001122334455";
 
+    mintmark__internal__mint_job__init(&job);
     snprintf(name, sizeof(name), "%s", profile);
     job.profile = name;
     job.batch_uid = batch;

@@ -192,7 +192,7 @@ int mintmark_release_batch(struct mintmark *client, const char *batch_uid,
                            struct mintmark_error *error);
 
 struct mintmark_transport_key;
-/* Opens an exported transport key (docs/integration.md) with the recipient's private key (PEM
+/* Opens an exported transport key (docs/transport-key.md) with the recipient's private key (PEM
  * file), and unwraps device keys with it. The result is DER PKCS#8; returns its length in *ret_len.
  */
 int mintmark_transport_open(const char *export_file, const char *recipient_key_file,

@@ -20,7 +20,7 @@ GOOD = {
                                  '  repeated x.Y b = 1;  // its b\n}\n',
     'docs/integration.md': '| NOT_FOUND | UNKNOWN_BATCH | none |\n',
     'docs/operations.md': '',
-    'docs/architecture.md': '',
+    'docs/architecture.md': 'see [that](operations.md)\n',
     'daemon/store/a.c': HEAD + 'const char *reason = "UNKNOWN_BATCH";\n',
     '.clang-format': 'BasedOnStyle: LLVM\nIndentWidth: 4\nBreakBeforeBraces: Linux\n'
                      'AllowShortFunctionsOnASingleLine: None\n',
@@ -50,6 +50,8 @@ CASES = [
     ('headers', 'daemon/base/a.h', HEAD + 'struct a {\n    int b;\n};\n', 'does not compile'),
     ('messages', 'proto/mintmark/v1/b.proto', 'message B {\n  string c = 1;  // of B\n}\n', 'B has'),
     ('messages', 'proto/mintmark/v1/b.proto', '// A B.\nmessage B {\n  string c = 1;\n}\n', 'c has'),
+    ('documents', 'daemon/base/a.c', HEAD + '/* see docs/adr/0099-none.md */\n', '0099-none'),
+    ('documents', 'docs/architecture.md', 'see [this](missing.md)\n', 'missing.md'),
     ('reasons', 'docs/operations.md', '`UNKNOWN_BOTCH` is\n', 'UNKNOWN_BOTCH'),
     ('paths', 'docs/a.md', 'see /home/' 'me/notes\n', '/home/'),
     ('paths', 'tools/a.sh', 'pip install -i https://regist' 'ry.example.com/simple\n', 'registry'),
@@ -125,7 +127,7 @@ def commands():
 
 def main(compiler):
     good = {c: one(c, GOOD, compiler, None)
-            for c in ('layers', 'style', 'functions', 'format', 'headers', 'messages', 'paths',
+            for c in ('documents', 'layers', 'style', 'functions', 'format', 'headers', 'messages', 'paths',
                       'reasons')}
     bad = [one(check, dict(GOOD, **{name: text}), compiler, expect)
            for check, name, text, expect in CASES]

@@ -58,25 +58,23 @@ static int enter_request(struct mm_store *s, const Mintmark__Internal__SpendAndR
     return r;
 }
 
+/* The condition is in the UPDATE: it holds whatever was read before. */
 static int spend_order(struct mm_store *s, const struct mm_order_row *order, size_t n,
-                       uint64_t *ret_used, struct mm_errinfo *ei)
+                       struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ORDER_SPEND);
     int r;
 
     mm_sql_bind_int(&q, order->row);
     mm_sql_bind_uint(&q, n);
-    r = mm_sql_step(&q, ei);
-    if (r == 0)
-        return mm_order_fail_quota(order, n, ei);
+    r = mm_sql_run(&q, ei);
     if (r < 0)
         return r;
-    *ret_used = mm_sql_uint(&q, 0);
-    return mm_sql_run(&q, ei);
+    return sqlite3_changes(s->db) == 1 ? MM_OK : mm_order_fail_quota(order, n, ei);
 }
 
 static int issue_in_batch(struct mm_store *s, const struct mm_batch_row *batch, size_t n,
-                          int64_t now_ms, uint64_t *ret_issued, struct mm_errinfo *ei)
+                          int64_t now_ms, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCH_ISSUE);
     int r;
@@ -84,14 +82,13 @@ static int issue_in_batch(struct mm_store *s, const struct mm_batch_row *batch, 
     mm_sql_bind_int(&q, batch->row);
     mm_sql_bind_uint(&q, n);
     mm_sql_bind_int(&q, now_ms);
-    r = mm_sql_step(&q, ei);
-    if (r == 0)
-        return mm_fail(ei, MM_ERR_EXHAUSTED, "BATCH_FULL", "the batch has room for %llu, not %zu",
-                       (unsigned long long)(batch->quantity - batch->issued), n);
+    r = mm_sql_run(&q, ei);
     if (r < 0)
         return r;
-    *ret_issued = mm_sql_uint(&q, 0);
-    return mm_sql_run(&q, ei);
+    if (sqlite3_changes(s->db) == 1)
+        return MM_OK;
+    return mm_fail(ei, MM_ERR_EXHAUSTED, "BATCH_FULL", "the batch has room for %llu, not %zu",
+                   (unsigned long long)(batch->quantity - batch->issued), n);
 }
 
 /* A UNIQUE constraint refused the device: says which one, and by what. */
@@ -165,14 +162,18 @@ static int spend_and_record(struct mm_store *s, const Mintmark__Internal__SpendA
     if (r == MM_OK)
         r = mm_order_check_time(&batch.order, job->now_ms, ei);
     if (r == MM_OK)
-        r = spend_order(s, &batch.order, job->n_devices, &ret_recorded->order_used, ei);
+        r = spend_order(s, &batch.order, job->n_devices, ei);
     if (r == MM_OK)
-        r = issue_in_batch(s, &batch, job->n_devices, job->now_ms, &ret_recorded->batch_issued, ei);
+        r = issue_in_batch(s, &batch, job->n_devices, job->now_ms, ei);
     if (r == MM_OK)
         r = insert_devices(s, job, request.row, batch.order.profile, ei);
     if (r == MM_OK)
         r = advance_number(s, job, batch.order.profile, ei);
-    return r;
+    if (r < 0)
+        return r;
+    ret_recorded->order_used = batch.order.used + job->n_devices;
+    ret_recorded->batch_issued = batch.issued + job->n_devices;
+    return MM_OK;
 }
 
 int mm_store_spend_and_record(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,

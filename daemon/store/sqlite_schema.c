@@ -17,6 +17,7 @@ enum { APPLICATION_ID = 0x4d4d7374 };
  *
  * The counters stand in the rows of orders, batches and requests, and change in the transaction
  * that changes what they count; the CHECKs are a second wall behind the conditions of the UPDATEs.
+ * (None says "IN (1, 2, 3)": SQLite would build a temporary table for it, for each row.)
  * uid is a UUID version 7: its index grows at its end.
  */
 static const char version_1[] =
@@ -47,7 +48,7 @@ static const char version_1[] =
     " quantity INTEGER NOT NULL CHECK (quantity >= 1),"
     " heads INTEGER NOT NULL CHECK (heads >= 1),"
     " order_row INTEGER NOT NULL REFERENCES orders (row),"
-    " state INTEGER NOT NULL DEFAULT 1 CHECK (state IN (1, 2)),"
+    " state INTEGER NOT NULL DEFAULT 1 CHECK (state BETWEEN 1 AND 2),"
     " station TEXT NOT NULL,"
     " opened_ms INTEGER NOT NULL,"
     " released_ms INTEGER NOT NULL DEFAULT 0,"
@@ -85,7 +86,7 @@ static const char version_1[] =
     " request INTEGER NOT NULL REFERENCES requests (row),"
     " profile INTEGER NOT NULL REFERENCES profiles (row),"
     " uid BLOB NOT NULL UNIQUE CHECK (length(uid) = 16),"
-    " state INTEGER NOT NULL DEFAULT 1 CHECK (state IN (1, 2, 3)),"
+    " state INTEGER NOT NULL DEFAULT 1 CHECK (state BETWEEN 1 AND 3),"
     " number INTEGER NOT NULL CHECK (number >= 1),"
     " hw_serial TEXT,"
     " reported_ms INTEGER,"

@@ -33,8 +33,7 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
         " FROM orders o JOIN profiles p ON p.row = o.profile WHERE o.order_id = ?1",
     [MM_SQL_ORDER_GET] = ORDER_COLUMNS "WHERE o.order_id = ?1",
     [MM_SQL_ORDER_SPEND] =
-        "UPDATE orders SET used = used + ?2 WHERE row = ?1 AND used + ?2 <= quantity"
-        " RETURNING used",
+        "UPDATE orders SET used = used + ?2 WHERE row = ?1 AND used + ?2 <= quantity",
     [MM_SQL_ORDERS_COUNT_LIVE] =
         "SELECT count(*) FROM orders WHERE used < quantity AND not_after_ms > ?1",
     [MM_SQL_ORDERS_READY] =
@@ -53,7 +52,7 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_BATCH_ISSUE] =
         "UPDATE batches SET issued = issued + ?2, last_issued_ms = max(last_issued_ms, ?3),"
         " first_issued_ms = CASE issued WHEN 0 THEN ?3 ELSE first_issued_ms END"
-        " WHERE row = ?1 AND issued + ?2 <= quantity RETURNING issued",
+        " WHERE row = ?1 AND issued + ?2 <= quantity",
     [MM_SQL_BATCH_REPORT] =
         "UPDATE batches SET ok = ok + ?2, ko = ko + ?3 WHERE row = ?1 RETURNING issued, ok, ko",
     [MM_SQL_BATCH_RELEASE] = "UPDATE batches SET state = 2, released_ms = ?2 WHERE row = ?1",

@@ -66,8 +66,12 @@ static void dump_table(struct fixture *f, const char *table, FILE *out)
             const int len = sqlite3_column_bytes(st, i);
 
             fputc('|', out);
-            for (int k = 0; k < len; k++)
-                fprintf(out, data[k] > ' ' && data[k] < 0x7f ? "%c" : "\\%02x", data[k]);
+            for (int k = 0; k < len; k++) {
+                if (data[k] > ' ' && data[k] < 0x7f)
+                    fputc(data[k], out);
+                else
+                    fprintf(out, "\\%02x", data[k]);
+            }
         }
         fputc('\n', out);
     }

@@ -203,7 +203,7 @@ START_TEST(open_whose_nth_call_fails_can_be_tried_again)
 }
 END_TEST
 
-enum { POWER_ROUNDS = 12, POWER_CUTS = 60 };
+enum { POWER_ROUNDS = 12, POWER_CUTS = 40 };
 
 static void open_image(struct fixture *image)
 {

@@ -39,6 +39,7 @@ struct mm_token {
     bool metering;
     uint64_t metered_ns;
     uint64_t call_started_ns;
+    unsigned session_objects; /* made since C_Initialize */
 };
 
 static inline uint64_t mm_cpu_ns(void)

@@ -112,6 +112,7 @@ int mm_token_generate(struct mm_token *t, enum mm_curve curve, enum mm_device_ke
                                     p.n_private, &pair.public_key, &pair.private_key));
     if (rv != CKR_OK)
         return mm_token_fail(ei, rv, "C_GenerateKeyPair");
+    t->session_objects += 2;
     r = check_private(t, pair.private_key, kind, ei);
     if (r == MM_OK)
         r = read_point(t, c, &pair, ei);

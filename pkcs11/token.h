@@ -74,6 +74,13 @@ int mm_token_login(struct mm_token *t, struct mm_secret **pin, struct mm_errinfo
  * logged in. All handles are stale afterwards. */
 int mm_token_reopen(struct mm_token *t, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Some modules keep memory for every session object until C_Finalize, however it was destroyed. Has
+ * this one, of a kind known for it, made enough of them to be renewed? */
+bool mm_token_wants_renewal(const struct mm_token *t);
+/* Ends the module and starts it again in place: C_Finalize, C_Initialize, the same token, a
+ * session, the login. All handles are stale afterwards. On failure the token is of no more use. */
+int mm_token_renew(struct mm_token *t, struct mm_errinfo *ei) MM_MUST_USE;
+
 /* A PIN: from a file of at most MM_PIN_MAX bytes (refused when others may read it), an open
  * descriptor, a systemd credential ($CREDENTIALS_DIRECTORY/name), or the terminal without echo
  * (opens /dev/tty; MM_ERR_UNAVAILABLE when there is none). Never argv, never the environment. */

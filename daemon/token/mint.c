@@ -333,6 +333,8 @@ static int mint_device(struct minting_job *j, size_t i, struct mm_errinfo *ei)
 /* The class of a failure of the token; MM_TOKEN_OK when something else failed. */
 static enum mm_token_class class_of(const struct mm_errinfo *ei)
 {
+    if (ei->code == MM_ERR_IO)
+        return MM_TOKEN_OK; /* its detail is an errno */
     return ei->code == MM_ERR_PIN ? MM_TOKEN_PIN : mm_token_error_class(ei->detail);
 }
 
@@ -466,6 +468,8 @@ int mm_mint(struct mm_minter *m, const Mintmark__Internal__MintJob *job, int64_t
     const bool sampled = m->chunks++ % SAMPLE_EVERY == 0;
     int r = check_job(&j, ei);
 
+    if (r == MM_OK && mm_token_wants_renewal(m->token))
+        r = mm_minter_renew(m, ei);
     if (r < 0)
         return r;
     mm_chunk_clear(chunk);

@@ -108,6 +108,13 @@ int mm_minter_find_keys(struct mm_minter *m, struct mm_errinfo *ei)
     return MM_OK;
 }
 
+int mm_minter_renew(struct mm_minter *m, struct mm_errinfo *ei)
+{
+    const int r = mm_token_renew(m->token, ei);
+
+    return r < 0 ? r : mm_minter_find_keys(m, ei);
+}
+
 static int check_transport(struct mm_minter *m, struct mm_minting *p, uint8_t check_value[8],
                            struct mm_errinfo *ei)
 {

@@ -42,6 +42,9 @@ MM_DEFINE_CLEANUP(struct mm_minter *, mm_minter_free)
 /* Looks the handles up, again after a reopen. */
 int mm_minter_find_keys(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Renews the token's module and looks the handles up again. */
+int mm_minter_renew(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;
+
 /* NULL when this token has no such profile. */
 struct mm_minting *mm_minter_profile(struct mm_minter *m, const char *name);
 

@@ -341,6 +341,47 @@ START_TEST(a_removed_token_is_a_case_for_restart)
 }
 END_TEST
 
+START_TEST(renewal_starts_the_module_again_and_logs_in)
+{
+    struct mm_token *t = open_and_login();
+    struct mm_keypair pair;
+
+    ck_ok(mm_token_generate(t, MM_CURVE_P256, MM_DEVICE_WRAPPED, NULL, &pair, &ei));
+    ck_assert(!mm_token_wants_renewal(t)); /* the mock is not known for hoarding */
+    mock_rules("C_Initialize:1=0x30;C_GetTokenInfo:1=0xe0");
+    ck_ok(mm_token_renew(t, &ei));
+    ck_assert_uint_eq(mock_calls("C_Initialize"), 3);
+    ck_assert_uint_eq(mock_calls("C_Login"), 1);
+    ck_ok(mm_token_ping(t, &ei));
+    mm_token_free(t);
+}
+END_TEST
+
+START_TEST(renewal_tries_a_refused_pin_once)
+{
+    struct mm_token *t = open_and_login();
+
+    mock_rules("C_Login=0xa0");
+    ck_err(mm_token_renew(t, &ei), MM_ERR_PIN);
+    ck_assert_uint_eq(mock_calls("C_Login"), 1);
+    mock_rules(NULL);
+    ck_ok(mm_token_renew(t, &ei));
+    ck_assert_uint_eq(mock_calls("C_Login"), 0); /* the PIN is gone */
+    mm_token_free(t);
+}
+END_TEST
+
+START_TEST(renewal_of_a_token_that_stays_away_is_a_case_for_restart)
+{
+    struct mm_token *t = open_and_login();
+
+    mock_rules("C_GetTokenInfo=0xe0");
+    ck_err(mm_token_renew(t, &ei), MM_ERR_UNAVAILABLE);
+    ck_assert_int_eq(mm_token_error_class(ei.detail), MM_TOKEN_RESTART);
+    mm_token_free(t);
+}
+END_TEST
+
 START_TEST(freeing_after_a_failed_reopen_is_harmless)
 {
     struct mm_token *t = open_and_login();
@@ -371,6 +412,9 @@ int main(void)
     tcase_add_test(tc, lost_sessions_come_back_by_reopening);
     tcase_add_test(tc, a_lost_login_shows_in_ping_and_comes_back);
     tcase_add_test(tc, a_removed_token_is_a_case_for_restart);
+    tcase_add_test(tc, renewal_starts_the_module_again_and_logs_in);
+    tcase_add_test(tc, renewal_tries_a_refused_pin_once);
+    tcase_add_test(tc, renewal_of_a_token_that_stays_away_is_a_case_for_restart);
     tcase_add_test(tc, freeing_after_a_failed_reopen_is_harmless);
     suite_add_tcase(suite, tc);
     return run_suite(suite);

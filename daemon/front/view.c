@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define HASH_NONFATAL_OOM         1
+#define HASH_FUNCTION             HASH_FNV /* the default falls through its cases */
 #define uthash_nonfatal_oom(item) ((item)->hashed = false)
 #include <uthash.h>
 

@@ -9,6 +9,7 @@
 #include "daemon/base/clock.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -274,6 +275,10 @@ static struct mm_errinfo for_station(const struct mm_errinfo *ei)
 
     switch (ei->code) {
     case MM_ERR_INVALID:
+        /* A profile knows one device's; the call's field has them all. */
+        if (strcmp(told.field, "hw_serial") == 0)
+            snprintf(told.field, sizeof(told.field), "hw_serials");
+        return told;
     case MM_ERR_UNSUPPORTED:
     case MM_ERR_TIMEOUT:
     case MM_ERR_MEMORY:

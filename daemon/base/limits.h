@@ -76,6 +76,7 @@ enum {
     MM_H2_PING_MIN_MS = 10000,   /* between pings, unless data was sent in between */
     MM_H2_PING_STRIKES = 2,      /* pings that came too soon and were let pass */
     MM_CONNECTION_RECEIVE_MAX = 8 * 1024 * 1024, /* unfinished request messages, all streams */
+    MM_RECEIVE_MAX = 128 * 1024 * 1024,          /* the same, all connections */
     MM_CALL_QUEUE_MARK = 256 * 1024, /* responses waiting on a call: then mm_call_send says stop */
     MM_CALL_QUEUE_LOW = 16 * 1024,   /* a call with less may always send one more */
     MM_CONNECTION_QUEUE_MARK = 1024 * 1024, /* as above, all calls of a connection */
@@ -86,6 +87,7 @@ enum {
     MM_KEEPALIVE_MS = 300000,        /* silence after which the server asks by PING */
     MM_KEEPALIVE_TIMEOUT_MS = 20000, /* and waits so long for an answer */
     MM_GOAWAY_MS = 5000,             /* from the first GOAWAY to the second, at most */
+    MM_CALL_GRACE_MS = 5000,         /* for a status to leave after its deadline; then RST_STREAM */
     MM_LINGER_MS = 1000,             /* for a closing peer to read what was sent last */
     MM_TOKEN_WORKERS_MAX = 128,
     MM_TOKENS_MAX = 8,

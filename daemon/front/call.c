@@ -42,6 +42,7 @@ struct mm_call *mm_call_new(struct mm_h2 *h2, int32_t stream_id)
 static void count_receiving(struct mm_call *call, size_t bytes)
 {
     call->h2->receiving += bytes - call->receiving;
+    call->h2->core->receiving += bytes - call->receiving;
     call->receiving = bytes;
 }
 
@@ -259,6 +260,9 @@ static void feed(struct mm_call *call, struct mm_bytes *data)
             frame_failed(call, r);
         count_receiving(call, call->deframer.message.len);
     }
+    if (call->state == MM_CALL_OPEN && call->h2->core->receiving > MM_RECEIVE_MAX)
+        fail(call, MM_ERR_UNAVAILABLE, "TOO_MUCH_IN_FLIGHT",
+             "too many unfinished request messages on the server");
     if (call->state == MM_CALL_OPEN && call->h2->receiving > MM_CONNECTION_RECEIVE_MAX)
         fail(call, MM_ERR_EXHAUSTED, "TOO_MUCH_IN_FLIGHT",
              "too many unfinished request messages on this connection");

@@ -101,6 +101,17 @@ void mm_conn_close(struct mm_conn *c)
     uv_close((uv_handle_t *)&c->timer, on_handle_closed);
 }
 
+static void handshake_failed(struct mm_conn *c, const struct mm_errinfo *ei)
+{
+    uint64_t suppressed;
+
+    c->server->core->stats.handshakes_failed++;
+    if (mm_core_may_log(c->server->core, &suppressed))
+        mm_log(MM_LOG_WARNING, "handshake_failed", MM_STR("address", c->peer.address),
+               MM_STR("text", ei->text), MM_UINT("suppressed", suppressed));
+    mm_conn_close(c);
+}
+
 /* All is said. A close at once could make the kernel throw away what the peer has not read yet, so
  * it is the peer who closes; we wait a moment for that. */
 static void linger(struct mm_conn *c)
@@ -163,6 +174,16 @@ static void set_timer(struct mm_conn *c)
     uv_timer_start(&c->timer, on_timer, delay_us > 0 ? (uint64_t)delay_us / 1000 + 1 : 0, 0);
 }
 
+static void give_up(struct mm_conn *c)
+{
+    const struct mm_errinfo ei = {.text = "timed out"};
+
+    if (c->state == MM_CONN_HANDSHAKE)
+        handshake_failed(c, &ei);
+    else
+        mm_conn_close(c);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct mm_conn *c = timer->data;
@@ -170,9 +191,7 @@ static void on_timer(uv_timer_t *timer)
 
     c->armed_us = INT64_MAX;
     if (now >= c->give_up_us) {
-        if (c->state == MM_CONN_HANDSHAKE)
-            c->server->core->stats.handshakes_failed++;
-        mm_conn_close(c);
+        give_up(c);
         return;
     }
     if (now >= c->expires_us) {
@@ -301,17 +320,6 @@ static int open_session(struct mm_conn *c)
     mm_log(MM_LOG_INFO, "connection_opened", MM_STR("client", c->peer.name),
            MM_STR("address", c->peer.address), MM_UINT("roles", c->peer.roles));
     return MM_OK;
-}
-
-static void handshake_failed(struct mm_conn *c, const struct mm_errinfo *ei)
-{
-    uint64_t suppressed;
-
-    c->server->core->stats.handshakes_failed++;
-    if (mm_core_may_log(c->server->core, &suppressed))
-        mm_log(MM_LOG_WARNING, "handshake_failed", MM_STR("address", c->peer.address),
-               MM_STR("text", ei->text), MM_UINT("suppressed", suppressed));
-    mm_conn_close(c);
 }
 
 static void handshake(struct mm_conn *c)

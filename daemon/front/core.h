@@ -26,6 +26,7 @@ struct mm_core {
     unsigned max_streams;
     unsigned idle_timeout_ms; /* 0: never */
     struct mm_arena arena;    /* of the request message that is being handled */
+    size_t receiving;         /* bytes of unfinished requests in all sessions */
     struct mm_server_stats stats;
     uint64_t last_call; /* number of the newest call */
     uint32_t epoch;     /* tells this process's call ids from those before a restart */

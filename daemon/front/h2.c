@@ -254,6 +254,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
             mm_h2_reset(h2, id, NGHTTP2_NO_ERROR);
         break;
     case NGHTTP2_GOAWAY:
+        if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !h2->sent_away)
+            log_sent_away(h2, nghttp2_http2_strerror(frame->goaway.error_code));
         /* nghttp2 lets PING overtake, so it is not submitted before: its answer is to say that the
          * peer has seen the notice. */
         if (h2->drain == MM_H2_DRAIN_NOTICED)
@@ -481,12 +483,14 @@ static void check_deadlines(struct mm_h2 *h2, int64_t now)
     h2->deadline_us = INT64_MAX;
     for (call = TAILQ_FIRST(&h2->calls); call; call = next) {
         next = TAILQ_NEXT(call, entry);
-        if (call->state == MM_CALL_FINISHED)
-            continue;
-        if (call->deadline_us <= now)
+        if (call->deadline_us <= now && call->state == MM_CALL_FINISHED) {
+            mm_h2_reset(h2, call->stream_id, NGHTTP2_CANCEL); /* the client does not take it */
+            call->deadline_us = INT64_MAX;
+        } else if (call->deadline_us <= now) {
             mm_call_abort(call, &ei);
-        else
-            h2->deadline_us = earlier(h2->deadline_us, call->deadline_us);
+            call->deadline_us = after_ms(now, MM_CALL_GRACE_MS);
+        }
+        h2->deadline_us = earlier(h2->deadline_us, call->deadline_us);
     }
 }
 

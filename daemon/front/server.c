@@ -84,20 +84,19 @@ static void on_flush(uv_prepare_t *prepare)
     }
 }
 
-/* Those that had more than their share, once each; on_flush comes before they are asked again. */
+/* Those that had more than their share, each once, for it may have more still. */
 static void on_again(uv_idle_t *idle)
 {
     struct mm_server *s = idle->data;
-    struct mm_conns now = TAILQ_HEAD_INITIALIZER(now);
-    struct mm_conn *c, *next;
+    struct mm_conn *c = TAILQ_LAST(&s->unfinished, mm_conns), *last = c;
 
-    for (c = TAILQ_FIRST(&s->unfinished); c; c = next) {
-        next = TAILQ_NEXT(c, unfinished_entry);
+    do {
+        c = TAILQ_FIRST(&s->unfinished);
         clear_unfinished(c);
         mm_server_mark_dirty(c);
         if (c->state == MM_CONN_OPEN && c->left.len == 0)
             mm_conn_read(c);
-    }
+    } while (c != last);
 }
 
 /* The end of everything. */
@@ -114,20 +113,26 @@ static void on_server_handle_closed(uv_handle_t *handle)
         s->drained(s->drained_arg);
 }
 
+static void on_listener_closed(uv_handle_t *handle)
+{
+    struct mm_server *s = handle->data;
+
+    /* Not before: libuv would take the number for its own while somebody else has got it. */
+    close(s->listen_fd);
+    on_server_handle_closed(handle);
+}
+
 static void close_listener(struct mm_server *s)
 {
-    if (s->listen_fd < 0)
+    if (s->stopped)
         return;
-    uv_poll_stop(&s->listener);
-    close(s->listen_fd);
-    s->listen_fd = -1;
-    s->accepting = false;
+    s->stopped = true;
+    uv_close((uv_handle_t *)&s->listener, on_listener_closed);
 }
 
 static void close_handles(struct mm_server *s)
 {
     close_listener(s);
-    uv_close((uv_handle_t *)&s->listener, on_server_handle_closed);
     uv_close((uv_handle_t *)&s->flush, on_server_handle_closed);
     uv_close((uv_handle_t *)&s->again, on_server_handle_closed);
     uv_close((uv_handle_t *)&s->timer, on_server_handle_closed);
@@ -182,14 +187,8 @@ void mm_server_drain(struct mm_server *s, unsigned timeout_ms, void (*done)(void
 
 void mm_server_free(struct mm_server *s)
 {
-    struct mm_conn *c, *next;
-
     if (!s)
         return;
-    for (c = TAILQ_FIRST(&s->conns); c; c = next) {
-        next = TAILQ_NEXT(c, entry);
-        mm_conn_close(c);
-    }
     if (s->handles > 0 && !uv_is_closing((uv_handle_t *)&s->flush))
         close_handles(s);
     SSL_CTX_free(MM_TAKE(s->tls));
@@ -251,9 +250,9 @@ static void on_listener(uv_poll_t *poll, MM_UNUSED int status, MM_UNUSED int eve
 
 static void set_accepting(struct mm_server *s)
 {
-    const bool want = s->listen_fd >= 0 && s->handshakes < MM_HANDSHAKES_MAX;
+    const bool want = s->handshakes < MM_HANDSHAKES_MAX;
 
-    if (want == s->accepting || s->listen_fd < 0)
+    if (want == s->accepting || s->stopped)
         return;
     s->accepting = want;
     if (want)

@@ -20,8 +20,9 @@ struct mm_server {
     struct mm_core *core;
     unsigned port;
 
-    int listen_fd; /* -1 once it is closed */
-    bool accepting;
+    int listen_fd;
+    bool accepting; /* listener is polled */
+    bool stopped;   /* for good */
     uv_poll_t listener;
     uv_prepare_t
         flush;        /* the last hook before the loop blocks: one write per connection and turn */

@@ -130,7 +130,9 @@ class Server:
         if not self.port:
             self.process.wait()
             self.process.stdout.close()
-            raise AssertionError(self.log())
+            log = self.log()
+            self.errors.close()
+            raise AssertionError(log)
 
     def __enter__(self):
         return self

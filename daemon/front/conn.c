@@ -87,13 +87,11 @@ void mm_conn_close(struct mm_conn *c)
 {
     if (c->state == MM_CONN_CLOSED)
         return;
-    if (c->state == MM_CONN_HANDSHAKE)
-        mm_server_handshake_over(c->server);
     if (c->h2)
         mm_log(MM_LOG_INFO, "connection_closed", MM_STR("client", c->peer.name),
                MM_STR("address", c->peer.address));
-    c->state = MM_CONN_CLOSED;
     mm_server_forget(c);
+    c->state = MM_CONN_CLOSED;
     mm_h2_free(MM_TAKE(c->h2));
     SSL_free(MM_TAKE(c->ssl));
     mm_buf_done(&c->left);
@@ -309,14 +307,15 @@ static int open_session(struct mm_conn *c)
         if (r < 0)
             return r;
     }
+    if (!mm_server_may_establish(c->server))
+        return MM_ERR_EXHAUSTED;
+    c->state = MM_CONN_OPEN;
     r = mm_h2_new(&options, &c->h2);
     if (r < 0)
         return r;
-    c->state = MM_CONN_OPEN;
     c->give_up_us = INT64_MAX;
     if (left_ms < INT64_MAX / 2000)
         c->expires_us = in_ms(left_ms);
-    mm_server_handshake_over(c->server);
     mm_log(MM_LOG_INFO, "connection_opened", MM_STR("client", c->peer.name),
            MM_STR("address", c->peer.address), MM_UINT("roles", c->peer.roles));
     return MM_OK;

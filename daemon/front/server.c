@@ -16,8 +16,6 @@ enum {
     DRAIN_END_MS = 1000    /* for the last answers to leave, after the drain's time is up */
 };
 
-static void set_accepting(struct mm_server *s);
-
 /* Lists. */
 
 void mm_server_mark_dirty(struct mm_conn *c)
@@ -61,15 +59,15 @@ static void clear_dirty(struct mm_conn *c)
 
 void mm_server_forget(struct mm_conn *c)
 {
+    struct mm_server *s = c->server;
+
     clear_dirty(c);
     clear_unfinished(c);
-    TAILQ_REMOVE(&c->server->conns, c, entry);
-}
-
-void mm_server_handshake_over(struct mm_server *s)
-{
-    s->handshakes--;
-    set_accepting(s);
+    TAILQ_REMOVE(&s->conns, c, entry);
+    if (c->state == MM_CONN_HANDSHAKE)
+        s->handshakes--;
+    else
+        s->established--;
 }
 
 /* Before the loop blocks: everything that the turn has brought leaves now. */
@@ -143,8 +141,6 @@ void mm_server_conn_gone(struct mm_server *s)
     s->core->stats.connections--;
     if (s->draining && s->core->stats.connections == 0)
         close_handles(s);
-    else
-        set_accepting(s);
 }
 
 static void on_drain_timer(uv_timer_t *timer)
@@ -201,27 +197,64 @@ void mm_server_free(struct mm_server *s)
 
 /* Accepting. */
 
+static void on_listener(uv_poll_t *poll, int status, int events);
+
 static void on_accept_again(uv_timer_t *timer)
 {
-    set_accepting(timer->data);
+    struct mm_server *s = timer->data;
+
+    if (!s->draining)
+        uv_poll_start(&s->listener, UV_READABLE, on_listener);
 }
 
 static void pause_accepting(struct mm_server *s)
 {
     uv_poll_stop(&s->listener);
-    s->accepting = false;
     uv_timer_start(&s->timer, on_accept_again, ACCEPT_PAUSE_MS, 0);
 }
 
-static void refuse(struct mm_server *s, int fd)
+static void log_turned_away(struct mm_server *s, const char *event)
 {
     uint64_t suppressed;
 
-    close(fd);
     if (mm_core_may_log(s->core, &suppressed))
-        mm_log(MM_LOG_WARNING, "connection_refused", MM_STR("reason", "too many connections"),
-               MM_UINT("connections", s->core->stats.connections),
-               MM_UINT("suppressed", suppressed));
+        mm_log(MM_LOG_WARNING, event, MM_UINT("established", s->established),
+               MM_UINT("handshakes", s->handshakes), MM_UINT("suppressed", suppressed));
+}
+
+static bool is_full(struct mm_server *s)
+{
+    if (s->established < s->conf->limits.connections)
+        return false;
+    log_turned_away(s, "connection_refused");
+    return true;
+}
+
+bool mm_server_may_establish(struct mm_server *s)
+{
+    if (is_full(s))
+        return false;
+    s->handshakes--;
+    s->established++;
+    return true;
+}
+
+/* An honest handshake is over in no time. So that those who only hold the door open cannot keep
+ * others out, the oldest one makes room. */
+static void make_room(struct mm_server *s)
+{
+    struct mm_conn *c;
+
+    if (s->handshakes < MM_HANDSHAKES_MAX)
+        return;
+    TAILQ_FOREACH(c, &s->conns, entry)
+    {
+        if (c->state == MM_CONN_HANDSHAKE)
+            break;
+    }
+    log_turned_away(s, "handshake_dropped");
+    s->core->stats.handshakes_failed++;
+    mm_conn_close(c);
 }
 
 static void on_listener(uv_poll_t *poll, MM_UNUSED int status, MM_UNUSED int events)
@@ -229,36 +262,24 @@ static void on_listener(uv_poll_t *poll, MM_UNUSED int status, MM_UNUSED int eve
     struct mm_server *s = poll->data;
     struct mm_errinfo ei = {0};
 
-    for (int i = 0; i < ACCEPTS_PER_TURN && s->handshakes < MM_HANDSHAKES_MAX; i++) {
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         const int fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
             mm_fail_errno(&ei, errno, "accept");
             mm_log_error("accept_failed", NULL, &ei);
             pause_accepting(s);
-            return;
         }
         if (fd < 0)
-            break;
-        if (s->core->stats.connections >= s->conf->limits.connections)
-            refuse(s, fd);
-        else if (mm_conn_new(s, fd, &ei) < 0)
+            return;
+        if (is_full(s)) {
+            close(fd);
+            continue;
+        }
+        make_room(s);
+        if (mm_conn_new(s, fd, &ei) < 0)
             mm_log_error("accept_failed", NULL, &ei);
     }
-    set_accepting(s);
-}
-
-static void set_accepting(struct mm_server *s)
-{
-    const bool want = s->handshakes < MM_HANDSHAKES_MAX;
-
-    if (want == s->accepting || s->stopped)
-        return;
-    s->accepting = want;
-    if (want)
-        uv_poll_start(&s->listener, UV_READABLE, on_listener);
-    else
-        uv_poll_stop(&s->listener);
 }
 
 /* Birth. */
@@ -335,7 +356,7 @@ static int start(struct mm_server *s, struct mm_errinfo *ei)
     s->handles = 4;
     uv_prepare_start(&s->flush, on_flush);
     apply_limits(s);
-    set_accepting(s);
+    uv_poll_start(&s->listener, UV_READABLE, on_listener);
     return MM_OK;
 }
 

@@ -21,8 +21,7 @@ struct mm_server {
     unsigned port;
 
     int listen_fd;
-    bool accepting; /* listener is polled */
-    bool stopped;   /* for good */
+    bool stopped; /* for good */
     uv_poll_t listener;
     uv_prepare_t
         flush;        /* the last hook before the loop blocks: one write per connection and turn */
@@ -33,7 +32,8 @@ struct mm_server {
     struct mm_conns conns;
     struct mm_conns dirty;      /* have output, or their poll or timer to set */
     struct mm_conns unfinished; /* have more input than their share */
-    unsigned handshakes;
+    unsigned handshakes;        /* connections whose TLS handshake is under way, */
+    unsigned established;       /* and those that have it behind them */
 
     bool draining;
     bool drain_over; /* its time is up */
@@ -91,8 +91,9 @@ void mm_conn_recheck(struct mm_conn *c);
 /* server.c */
 void mm_server_mark_dirty(struct mm_conn *c);
 void mm_server_mark_unfinished(struct mm_conn *c);
-/* Out of all lists and counts; handles may still be closing. */
+/* Out of all lists and counts, before its state changes; handles may still be closing. */
 void mm_server_forget(struct mm_conn *c);
-void mm_server_handshake_over(struct mm_server *s);
+/* A handshake has succeeded; false: there are as many connections as may be. */
+bool mm_server_may_establish(struct mm_server *s);
 /* The last handle is closed and the connection freed. */
 void mm_server_conn_gone(struct mm_server *s);

@@ -528,8 +528,9 @@ class Tls(unittest.TestCase):
         cls.pki = Pki(folder)
         cls.stranger = Pki(folder, 'stranger')
         cert, key = cls.pki.leaf('server', server=True)
-        cls.server = Server('--cert', cert, '--key', key, '--client-ca', cls.pki.file,
-                            '--station', 'st1=urn:st1', '--connections', 20)
+        cls.args = ['--cert', cert, '--key', key, '--client-ca', cls.pki.file,
+                    '--station', 'st1=urn:st1', '--connections', 20]
+        cls.server = Server(*cls.args)
         cls.good = tls_context(cls.pki.file, cls.pki.leaf('st1', 'urn:st1'))
 
     @classmethod
@@ -588,6 +589,46 @@ class Tls(unittest.TestCase):
                         pass
                 except OSError:
                     pass
+
+    def test_those_who_hold_the_door_keep_nobody_out(self):
+        silent = [socket.create_connection(('127.0.0.1', self.server.port)) for _ in range(100)]
+        for _ in range(3):
+            self.serves()
+        self.server.logged('event=handshake_dropped')
+        for s in silent:
+            s.close()
+
+    def test_silent_connection_is_closed(self):
+        with Server(*self.args, '--handshake-ms', 50) as server:
+            with socket.create_connection(('127.0.0.1', server.port), WAIT_S) as s:
+                self.assertEqual(s.recv(1), b'')
+            server.logged('event=handshake_failed')
+
+    def test_bad_files(self):
+        folder = pathlib.Path(self.folder.name)
+        _, other = self.pki.leaf('other', server=True)
+        nothing = folder / 'nothing.pem'
+        nothing.write_text('nothing')
+        cert, key, ca = self.args[1], self.args[3], self.args[5]
+        for files, at_fault in (((nothing, key, ca), nothing), ((cert, nothing, ca), nothing),
+                                ((cert, key, nothing), nothing), ((cert, other, ca), other),
+                                ((cert, folder / 'absent', ca), 'absent')):
+            with self.assertRaises(AssertionError) as caught:
+                Server('--cert', files[0], '--key', files[1], '--client-ca', files[2])
+            self.assertIn(str(at_fault), str(caught.exception))
+            self.assertIn('file', str(caught.exception))
+
+    def test_reconfiguration_that_fails_changes_nothing(self):
+        folder = pathlib.Path(self.folder.name)
+        cert = folder / 'moving.crt'
+        cert.write_bytes(self.args[1].read_bytes())
+        with Server('--cert', cert, *self.args[2:]) as server:
+            cert.unlink()
+            server.process.send_signal(signal.SIGHUP)
+            server.logged('event=reconfigure_failed')
+            with Raw(server.port, self.good) as c:
+                answer = c.answer(c.call(PROBE + 'StationOnly'))
+                self.assertEqual(status_of(answer[1]), OK)
 
     def test_expiry_during_a_connection_drains_it(self):
         soon = tls_context(self.pki.file, self.pki.leaf('brief', 'urn:st1', days=2 / 86400))

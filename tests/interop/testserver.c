@@ -4,7 +4,7 @@
  *
  *   testserver [--address A] [--port P] --cert FILE --key FILE [--client-ca FILE]
  *              [--station NAME=URI] [--officer NAME=URI] [--connections N] [--streams N]
- *              [--idle-ms N] [--drain-ms N]
+ *              [--idle-ms N] [--drain-ms N] [--handshake-ms N]
  *   testserver [--address A] [--port P] --cleartext
  *
  * Without --client-ca it asks for no client certificates. Its first line on stdout is the port.
@@ -64,19 +64,14 @@ static void add_client(struct options *o, char *text, unsigned role)
         (struct mm_conf_client){.name = text, .uri = equals + 1, .subject = empty, .roles = role};
 }
 
-static const struct option long_options[] = {{"address", required_argument, NULL, 'a'},
-                                             {"port", required_argument, NULL, 'p'},
-                                             {"cert", required_argument, NULL, 'c'},
-                                             {"key", required_argument, NULL, 'k'},
-                                             {"client-ca", required_argument, NULL, 'A'},
-                                             {"cleartext", no_argument, NULL, 'C'},
-                                             {"station", required_argument, NULL, 's'},
-                                             {"officer", required_argument, NULL, 'o'},
-                                             {"connections", required_argument, NULL, 'n'},
-                                             {"streams", required_argument, NULL, 'm'},
-                                             {"idle-ms", required_argument, NULL, 'i'},
-                                             {"drain-ms", required_argument, NULL, 'd'},
-                                             {NULL, 0, NULL, 0}};
+static const struct option long_options[] = {
+    {"address", required_argument, NULL, 'a'},      {"port", required_argument, NULL, 'p'},
+    {"cert", required_argument, NULL, 'c'},         {"key", required_argument, NULL, 'k'},
+    {"client-ca", required_argument, NULL, 'A'},    {"cleartext", no_argument, NULL, 'C'},
+    {"station", required_argument, NULL, 's'},      {"officer", required_argument, NULL, 'o'},
+    {"connections", required_argument, NULL, 'n'},  {"streams", required_argument, NULL, 'm'},
+    {"idle-ms", required_argument, NULL, 'i'},      {"drain-ms", required_argument, NULL, 'd'},
+    {"handshake-ms", required_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 
 static void take_option(struct options *o, int option, char *value)
 {
@@ -116,6 +111,9 @@ static void take_option(struct options *o, int option, char *value)
         break;
     case 'i':
         limits->idle_timeout_ms = number(value, 1000000);
+        break;
+    case 'h':
+        limits->handshake_timeout_ms = number(value, 1000000);
         break;
     case 'd':
         limits->drain_timeout_ms = number(value, 1000000);
@@ -161,11 +159,13 @@ static void on_term(uv_signal_t *signal, MM_UNUSED int number)
 
 static void on_hup(uv_signal_t *signal, MM_UNUSED int number)
 {
+    static struct mm_conf next;
     struct program *p = signal->data;
     struct mm_errinfo ei = {0};
 
-    p->options.conf.n_clients = 0;
-    if (mm_server_reconfigure(p->app.server, &p->options.conf, &ei) < 0)
+    next = p->options.conf;
+    next.n_clients = 0;
+    if (mm_server_reconfigure(p->app.server, &next, &ei) < 0)
         mm_log_error("reconfigure_failed", NULL, &ei);
     else
         mm_log(MM_LOG_INFO, "reconfigured");

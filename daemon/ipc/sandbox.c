@@ -15,6 +15,9 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#ifdef MM_HAVE_VALGRIND
+#include <valgrind/valgrind.h>
+#endif
 
 /* Memory, time, signals to itself, its own identity, waiting: what any C library does. */
 static const char *const base_calls[] = {
@@ -238,11 +241,25 @@ static int build(scmp_filter_ctx ctx, enum mm_duty duty)
     return seccomp_load(ctx);
 }
 
+/* valgrind does not do seccomp. Its header makes this a no-op outside of valgrind, which nobody can
+ * pretend to be. */
+static bool on_valgrind(void)
+{
+#ifdef MM_HAVE_VALGRIND
+    return RUNNING_ON_VALGRIND;
+#else
+    return false;
+#endif
+}
+
 int mm_sandbox_enter(enum mm_duty duty, struct mm_errinfo *ei)
 {
-    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    scmp_filter_ctx ctx;
     int r;
 
+    if (on_valgrind())
+        return MM_OK;
+    ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!ctx)
         return mm_fail_memory(ei);
     r = build(ctx, duty);

@@ -48,6 +48,14 @@ static ssize_t write_some(struct mm_conn *c, const void *data, size_t len)
     return errno == EAGAIN || errno == EINTR ? MM_ERR_AGAIN : MM_ERR_IO;
 }
 
+/* Whether all that had come was likely read: then the poll tells of more, and a read that only
+ * finds out that there is nothing is saved. What TLS has in its own buffers the poll does not know.
+ */
+static bool read_dry(const struct mm_conn *c, size_t n)
+{
+    return c->ssl ? !SSL_has_pending(c->ssl) : n < MM_SCRATCH_BYTES;
+}
+
 /* As much as the socket takes; returns how much, or MM_ERR_IO. */
 static ssize_t write_all(struct mm_conn *c, const uint8_t *data, size_t len)
 {
@@ -287,6 +295,8 @@ void mm_conn_read(struct mm_conn *c)
             return;
         }
         total += (size_t)n;
+        if (read_dry(c, (size_t)n))
+            break;
     }
     if (total >= MM_READ_PER_TURN)
         mm_server_mark_unfinished(c);

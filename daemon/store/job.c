@@ -30,74 +30,70 @@ struct check {
     int r;
 };
 
-static bool wrong(struct check *c, const char *field, const char *want)
+static void want(struct check *c, bool good, const char *field, const char *what)
 {
-    c->r = mm_fail_field(c->ei, field, "%s is not %s", field, want);
-    return false;
+    if (c->r == MM_OK && !good)
+        c->r = mm_fail_field(c->ei, field, "%s is not %s", field, what);
 }
 
-static bool name(struct check *c, const char *field, const char *value)
+static void name(struct check *c, const char *field, const char *value)
 {
-    return c->r == MM_OK && (mm_name_valid(value, MM_NAME_MAX) || wrong(c, field, "a name"));
+    want(c, mm_name_valid(value, MM_NAME_MAX), field, "a name");
 }
 
-static bool uuid_text(struct check *c, const char *field, const char *value)
+static void uuid_text(struct check *c, const char *field, const char *value)
 {
     uint8_t uuid[UID_BYTES];
 
-    return c->r == MM_OK && (mm_uuid_parse(value, uuid) == MM_OK || wrong(c, field, "a UUID"));
+    want(c, mm_uuid_parse(value, uuid) == MM_OK, field, "a UUID");
 }
 
-static bool bytes(struct check *c, const char *field, const ProtobufCBinaryData *value, size_t min,
+static void bytes(struct check *c, const char *field, const ProtobufCBinaryData *value, size_t min,
                   size_t max)
 {
-    return c->r == MM_OK &&
-           ((value->len >= min && value->len <= max) || wrong(c, field, "of the right length"));
+    want(c, value->len >= min && value->len <= max, field, "of the right length");
 }
 
-static bool range(struct check *c, const char *field, uint64_t value, uint64_t min, uint64_t max)
+static void range(struct check *c, const char *field, uint64_t value, uint64_t min, uint64_t max)
 {
-    return c->r == MM_OK && ((value >= min && value <= max) || wrong(c, field, "in its range"));
+    want(c, value >= min && value <= max, field, "in its range");
 }
 
-static bool time_ms(struct check *c, const char *field, int64_t value)
+static void time_ms(struct check *c, const char *field, int64_t value)
 {
-    return c->r == MM_OK && (value >= 0 || wrong(c, field, "a time"));
-}
-
-static bool present(struct check *c, const char *field, const void *message)
-{
-    return c->r == MM_OK && (message || wrong(c, field, "there"));
+    want(c, value >= 0, field, "a time");
 }
 
 /* Printable ASCII, as the API says. */
-static bool hw_serial(struct check *c, const char *field, const char *value, size_t min)
+static void hw_serial(struct check *c, const char *field, const char *value, size_t min)
 {
     size_t len = 0;
 
     while (value[len] >= 0x20 && value[len] < 0x7f)
         len++;
-    return c->r == MM_OK && ((!value[len] && len >= min && len <= MM_HW_SERIAL_MAX) ||
-                             wrong(c, field, "1 to 64 printable ASCII characters"));
+    want(c, !value[len] && len >= min && len <= MM_HW_SERIAL_MAX, field,
+         "1 to 64 printable ASCII characters");
 }
 
 static void check_order(struct check *c, const Mintmark__V1__Order *o)
 {
-    if (!present(c, "order", o))
+    want(c, o, "order", "there");
+    if (!o)
         return;
     name(c, "order_id", o->order_id);
     name(c, "profile", o->profile);
     range(c, "quantity", o->quantity, 1, MM_ORDER_QUANTITY_MAX);
     time_ms(c, "not_before_time_ms", o->not_before_time_ms);
-    if (c->r == MM_OK && o->not_after_time_ms <= o->not_before_time_ms)
-        wrong(c, "not_after_time_ms", "after not_before_time_ms");
+    want(c, o->not_after_time_ms > o->not_before_time_ms, "not_after_time_ms",
+         "after not_before_time_ms");
     time_ms(c, "added_time_ms", o->added_time_ms);
     name(c, "added_by", o->added_by);
 }
 
 static void check_batch(struct check *c, const Mintmark__V1__Batch *b)
 {
-    if (!present(c, "batch", b))
+    want(c, b, "batch", "there");
+    if (!b)
         return;
     uuid_text(c, "batch_uid", b->batch_uid);
     name(c, "name", b->name);
@@ -155,15 +151,12 @@ static void check_spend(struct check *c, const Mintmark__Internal__SpendAndRecor
 
 static void check_report(struct check *c, const Mintmark__Internal__ReportDevices__Report *report)
 {
-    const size_t reason_len = strlen(report->reason);
+    const bool ok = report->state == MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_OK;
+    const bool ko = report->state == MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_KO;
 
     bytes(c, "devices.device_uid", &report->uid, UID_BYTES, UID_BYTES);
-    if (report->state == MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_OK)
-        range(c, "devices.reason", reason_len, 0, 0);
-    else if (report->state == MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_KO)
-        range(c, "devices.reason", reason_len, 1, MM_REASON_TEXT_MAX);
-    else if (c->r == MM_OK)
-        wrong(c, "devices.state", "OK or KO");
+    want(c, ok || ko, "devices.state", "OK or KO");
+    range(c, "devices.reason", strlen(report->reason), ko ? 1 : 0, ko ? MM_REASON_TEXT_MAX : 0);
 }
 
 static void check_reports(struct check *c, const Mintmark__Internal__ReportDevices *r)

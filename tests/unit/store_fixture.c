@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/store_fixture.h"
 
+#include "daemon/base/clock.h"
 #include "daemon/store/message.h"
 
 #include <stdio.h>
@@ -21,8 +22,19 @@ void fixture_close(struct fixture *f)
     f->store = NULL;
 }
 
+static int64_t wall_ms(void)
+{
+    return T0 + 100;
+}
+
+static int64_t mono_us(void)
+{
+    return 1000;
+}
+
 void fixture_setup(struct fixture *f)
 {
+    mm_clock_replace(wall_ms, mono_us);
     *f = (struct fixture){.dir = "/tmp/mintmark-store-XXXXXX"};
     ck_assert_ptr_nonnull(mkdtemp(f->dir));
     snprintf(f->path, sizeof(f->path), "%s/store.db", f->dir);
@@ -389,4 +401,13 @@ void fixture_populate(struct fixture *f, uint64_t quantity)
     fixture_run(f, jobs, MM_ARRAY_SIZE(jobs));
     ck_assert_str_eq(fixture_reason(f, 0), "");
     ck_assert_str_eq(fixture_reason(f, 1), "");
+}
+
+void fixture_spend(struct fixture *f, unsigned batch, const char *request_id, uint32_t count,
+                   unsigned first, unsigned n)
+{
+    struct spend_job j;
+
+    make_spend(&j, batch, request_id, count, first, n);
+    ck_assert_msg(fixture_do(f, &j.job) == MM_OK, "%s", fixture_reason(f, 0));
 }

@@ -29,6 +29,7 @@ struct fixture {
     Mintmark__Internal__StoreResult *results[MM_GROUP_JOBS_MAX];
 };
 
+/* The clocks stand still: T0 + 100 ms, and 1,000 µs. */
 void fixture_setup(struct fixture *f);
 void fixture_teardown(struct fixture *f);
 void fixture_open(struct fixture *f);
@@ -114,3 +115,6 @@ const char *batch_uid(unsigned number);
 
 /* An order of that quantity, and batch 1 of the same. */
 void fixture_populate(struct fixture *f, uint64_t quantity);
+/* As make_spend, done. */
+void fixture_spend(struct fixture *f, unsigned batch, const char *request_id, uint32_t count,
+                   unsigned first, unsigned n);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Group commit, and what the store makes of messages that ask for something wrong. */
-#include "daemon/base/clock.h"
 #include "tests/unit/check_main.h"
 #include "tests/unit/store_fixture.h"
 
@@ -9,19 +8,8 @@
 
 static struct fixture f;
 
-static int64_t wall_ms(void)
-{
-    return T0 + 100;
-}
-
-static int64_t mono_us(void)
-{
-    return 1000;
-}
-
 static void setup(void)
 {
-    mm_clock_replace(wall_ms, mono_us);
     fixture_setup(&f);
     fixture_populate(&f, 20);
 }

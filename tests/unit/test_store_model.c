@@ -341,8 +341,8 @@ END_TEST
 
 static void setup(void)
 {
-    mm_clock_replace(wall_ms, mono_us);
     fixture_setup(&f);
+    mm_clock_replace(wall_ms, mono_us);
     model.next = 1;
 }
 

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mintmark-store as a process, on a channel as the front's. */
+#include "daemon/base/limits.h"
+#include "daemon/ipc/worker.h"
+#include "tests/unit/check_main.h"
+#include "tests/unit/store_fixture.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char config[] =
+    "listen { certificate = 'tls.pem' key = 'tls.key' client_ca = 'tls.pem' }\n"
+    "store { path = 'store.db' }\n"
+    "token 'factory' { module = '/nowhere.so' uri = 'pkcs11:token=factory' pin_file = 'pin' }\n"
+    "profile 'matter' { issuer = 'none' delivery = 'retained' subject = 'CN=${number}' }\n"
+    "client 'station' { uri = 'urn:station' roles = {'station'} }\n";
+
+struct worker {
+    pid_t pid;
+    int fd;
+    Mintmark__Internal__StoreResult *ready;
+};
+
+static struct fixture site; /* its folder, and the reading of its database */
+static struct mm_errinfo ei;
+
+static void ok(int r)
+{
+    ck_assert_msg(r == MM_OK, "%s: %s", ei.reason, ei.text);
+}
+
+static void setup(void)
+{
+    fixture_setup(&site);
+    fixture_close(&site);
+}
+
+static void teardown(void)
+{
+    fixture_open(&site);
+    fixture_check_invariants(&site);
+    fixture_teardown(&site);
+}
+
+static void become_worker(int fd)
+{
+    const char *program = getenv("MM_STORE_WORKER");
+
+    if (program && dup2(fd, MM_WORKER_FD) >= 0 && fcntl(MM_WORKER_FD, F_SETFD, 0) == 0)
+        execl(program, "mintmark-store", (char *)NULL);
+    _exit(127);
+}
+
+/* NULL when the worker has closed the channel. */
+static Mintmark__Internal__StoreResult *receive(struct worker *w)
+{
+    MM_BUF_CLEANUP struct mm_buf payload = MM_BUF_INIT(MM_IPC_MESSAGE_MAX);
+    Mintmark__Internal__StoreResult *result;
+    const int r = mm_channel_read(w->fd, &payload, &ei);
+
+    if (r == MM_ERR_EOF)
+        return NULL;
+    ok(r);
+    result = mintmark__internal__store_result__unpack(NULL, payload.len, payload.data);
+    ck_assert_ptr_nonnull(result);
+    return result;
+}
+
+static void drop(Mintmark__Internal__StoreResult *result)
+{
+    mintmark__internal__store_result__free_unpacked(result, NULL);
+}
+
+static struct worker start(void)
+{
+    Mintmark__Internal__WorkerStart message;
+    struct worker w = {0};
+    char path[128];
+    int fds[2];
+
+    mintmark__internal__worker_start__init(&message);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    w.pid = fork();
+    ck_assert_int_ge(w.pid, 0);
+    if (w.pid == 0)
+        become_worker(fds[1]);
+    close(fds[1]);
+    w.fd = fds[0];
+    snprintf(path, sizeof(path), "%s/mintmark.conf", site.dir);
+    message.config = (ProtobufCBinaryData){sizeof(config) - 1, (uint8_t *)TEXT(config)};
+    message.config_path = path;
+    message.name = TEXT("store");
+    ok(mm_channel_write(w.fd, &message.base, &ei));
+    w.ready = receive(&w);
+    ck_assert_ptr_nonnull(w.ready);
+    ck_assert_uint_eq(w.ready->id, 0);
+    return w;
+}
+
+static int ended(struct worker *w)
+{
+    int status;
+
+    ck_assert_int_eq(waitpid(w->pid, &status, 0), w->pid);
+    close(w->fd);
+    drop(w->ready);
+    ck_assert_msg(WIFEXITED(status), "the worker was ended by signal %d", WTERMSIG(status));
+    return WEXITSTATUS(status);
+}
+
+static int stop(struct worker *w)
+{
+    shutdown(w->fd, SHUT_WR);
+    return ended(w);
+}
+
+static void send_job(struct worker *w, uint64_t id, Mintmark__Internal__StoreJob *job)
+{
+    job->id = id;
+    ok(mm_channel_write(w->fd, &job->base, &ei));
+}
+
+static void populate(struct worker *w)
+{
+    struct order_job order;
+    struct batch_job batch;
+
+    make_order(&order, ORDER, 1000);
+    order.order.not_after_time_ms = 1LL << 44;
+    make_batch(&batch, 1, 1000);
+    send_job(w, 1, &order.job);
+    send_job(w, 2, &batch.job);
+    for (uint64_t id = 1; id <= 2; id++) {
+        Mintmark__Internal__StoreResult *result = receive(w);
+
+        ck_assert_ptr_nonnull(result);
+        ck_assert_uint_eq(result->id, id);
+        ck_assert_ptr_null(result->error);
+        drop(result);
+    }
+}
+
+START_TEST(worker_started_again_is_ready_with_what_was_recorded)
+{
+    static struct spend_job spend;
+    struct worker w = start();
+    Mintmark__Internal__StoreResult *result;
+
+    ck_assert_uint_eq(w.ready->ready->n_orders, 0);
+    populate(&w);
+    make_spend(&spend, 1, "r1", 5, 1, 5);
+    send_job(&w, 3, &spend.job);
+    result = receive(&w);
+    ck_assert_uint_eq(result->recorded->order_used, 5);
+    drop(result);
+    ck_assert_int_eq(stop(&w), MM_EXIT_OK);
+    w = start();
+    ck_assert_uint_eq(w.ready->ready->n_orders, 1);
+    ck_assert_uint_eq(w.ready->ready->orders[0]->used, 5);
+    ck_assert_uint_eq(w.ready->ready->n_batches, 1);
+    ck_assert_uint_eq(w.ready->ready->batches[0]->counts->issued, 5);
+    ck_assert_uint_eq(w.ready->ready->next_numbers[0]->next, 6);
+    ck_assert_int_eq(stop(&w), MM_EXIT_OK);
+}
+END_TEST
+
+/* More than two messages' worth, asked for at once, so that they cannot wait in one buffer. */
+START_TEST(worker_with_many_big_answers_sends_them_all)
+{
+    static struct spend_job spend;
+    static uint8_t bundle[MM_BUNDLE_MAX];
+    static struct small_job fetch;
+    struct worker w = start();
+
+    populate(&w);
+    make_spend(&spend, 1, "r1", MM_CHUNK_DEVICES, 1, MM_CHUNK_DEVICES);
+    for (int i = 0; i < MM_CHUNK_DEVICES; i++)
+        spend.devices[i].bundle = (ProtobufCBinaryData){sizeof(bundle), bundle};
+    send_job(&w, 3, &spend.job);
+    make_fetch(&fetch, "r1", 0, MM_CHUNK_DEVICES);
+    for (uint64_t id = 4; id < 20; id++)
+        send_job(&w, id, &fetch.job);
+    for (uint64_t id = 3; id < 20; id++) {
+        Mintmark__Internal__StoreResult *result = receive(&w);
+
+        ck_assert_ptr_nonnull(result);
+        ck_assert_uint_eq(result->id, id);
+        if (id > 3)
+            ck_assert_uint_eq(result->fetched->n_bundles, MM_CHUNK_DEVICES);
+        drop(result);
+    }
+    ck_assert_int_eq(stop(&w), MM_EXIT_OK);
+}
+END_TEST
+
+START_TEST(worker_beside_another_is_refused)
+{
+    struct worker first = start(), second = start();
+
+    ck_assert_str_eq(second.ready->error->reason, "STORE_IN_USE");
+    ck_assert_ptr_nonnull(strstr(second.ready->error->text, "store.db"));
+    ck_assert_int_eq(stop(&second), MM_EXIT_FAILED);
+    populate(&first);
+    ck_assert_int_eq(stop(&first), MM_EXIT_OK);
+}
+END_TEST
+
+START_TEST(worker_with_a_database_that_others_may_read_is_refused)
+{
+    struct worker w;
+
+    ck_assert_int_eq(chmod(site.path, 0644), 0);
+    w = start();
+    ck_assert_int_eq(chmod(site.path, 0600), 0);
+    ck_assert_str_eq(w.ready->error->reason, "STORE_PERMISSIONS");
+    ck_assert_int_eq(stop(&w), MM_EXIT_FAILED);
+}
+END_TEST
+
+START_TEST(worker_that_is_sent_no_job_ends)
+{
+    Mintmark__Internal__WorkerStart stray;
+    struct worker w = start();
+
+    populate(&w);
+    mintmark__internal__worker_start__init(&stray);
+    stray.name = TEXT("not a job");
+    ok(mm_channel_write(w.fd, &stray.base, &ei));
+    ck_assert_ptr_null(receive(&w));
+    ck_assert_int_eq(ended(&w), MM_EXIT_CHANNEL);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("store_worker");
+    TCase *worker = tcase_create("worker");
+
+    tcase_set_timeout(worker, 60);
+    tcase_add_checked_fixture(worker, setup, teardown);
+    tcase_add_test(worker, worker_started_again_is_ready_with_what_was_recorded);
+    tcase_add_test(worker, worker_with_many_big_answers_sends_them_all);
+    tcase_add_test(worker, worker_beside_another_is_refused);
+    tcase_add_test(worker, worker_with_a_database_that_others_may_read_is_refused);
+    tcase_add_test(worker, worker_that_is_sent_no_job_ends);
+    suite_add_tcase(suite, worker);
+    return run_suite(suite);
+}

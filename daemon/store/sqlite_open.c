@@ -64,8 +64,9 @@ static const char settings_before[] = "PRAGMA locking_mode = EXCLUSIVE;"
                                       "PRAGMA temp_store = MEMORY;"
                                       "PRAGMA mmap_size = 0;"
                                       "PRAGMA cell_size_check = ON;";
+/* Figures: docs/adr/0010-sqlite-settings.md. */
 static const char settings_after[] = "PRAGMA synchronous = FULL;"
-                                     "PRAGMA cache_size = -8192;"
+                                     "PRAGMA cache_size = -4096;"
                                      "PRAGMA wal_autocheckpoint = 1000;"
                                      "PRAGMA journal_size_limit = 67108864;";
 

@@ -229,7 +229,6 @@ static int start(struct mm_daemon *d, int launcher_fd, struct mm_errinfo *ei)
     const struct mm_conf *conf = d->source.conf;
     int r;
 
-    raise_limits();
     r = mm_launcher_new(&d->loop, launcher_fd, on_launcher_lost, d, &d->launcher, ei);
     if (r == MM_OK)
         r = start_signals(d, ei);
@@ -246,10 +245,6 @@ static int start(struct mm_daemon *d, int launcher_fd, struct mm_errinfo *ei)
 
 static int serve(struct mm_daemon *d, struct mm_errinfo *ei)
 {
-    int r = mm_sandbox_enter(MM_DUTY_FRONT, ei);
-
-    if (r < 0)
-        return r;
     mm_log(MM_LOG_INFO, "started", MM_STR("version", MM_VERSION),
            MM_STR("config", d->source.conf->path));
     mm_notify("READY=1");
@@ -277,6 +272,12 @@ int mm_daemon_run(struct mm_source *source, struct mm_errinfo *ei)
     if (r < 0)
         return r;
     mm_notify_open();
+    raise_limits();
+    /* Before the loop: libuv from 1.45 on would keep a ring of io_uring, by which system calls get
+     * round the filter, and from 1.50 on rely on it. Refused the ring, it does without. */
+    r = mm_sandbox_enter(MM_DUTY_FRONT, ei);
+    if (r < 0)
+        return r;
     if (uv_loop_init(&daemon.loop) < 0)
         return mm_fail_memory(ei);
     daemon.source = *source;

@@ -186,6 +186,16 @@ class Stations(Base):
         self.assertLessEqual(seen, set(bundles))
         self.assertEqual(station.issued(batch), 1000)
 
+    def test_a_call_with_other_arguments_takes_nothing_over(self):
+        station, batch = self.started('delay_ms=40')
+        call = station.stream(batch, 500, 'r')
+        bundles = fields_of(next(call), 1)
+        self.refused('INVALID_ARGUMENT', 'REQUEST_ID_REUSED', station.provision, batch, 501, 'r',
+                     field='request_id')
+        for message in call:
+            bundles += fields_of(message, 1)
+        self.assertEqual(len(set(bundles)), 500)
+
     def test_of_many_calls_the_newest_wins(self):
         station, batch = self.started('delay_ms=40')
         joins = [self.in_background(station.provision, batch, 500, 'r')]

@@ -446,6 +446,15 @@ static struct mm_provision *new_provision(struct mm_call *call)
     return p;
 }
 
+/* As the store would say, were the other call's first devices recorded already. */
+static int fail_reused(const char *request_id, struct mm_errinfo *ei)
+{
+    mm_fail(ei, MM_ERR_INVALID, "REQUEST_ID_REUSED",
+            "request_id %s came with other arguments before", request_id);
+    snprintf(ei->field, sizeof(ei->field), "request_id");
+    return MM_ERR_INVALID;
+}
+
 /* Validates, and refuses what cannot be begun now. */
 static int receive(struct mm_provision *p, const Mintmark__V1__ProvisionRequest *request,
                    struct mm_provision **ret_same, struct mm_errinfo *ei)
@@ -459,6 +468,8 @@ static int receive(struct mm_provision *p, const Mintmark__V1__ProvisionRequest 
     if (r < 0)
         return r;
     *ret_same = find_same(p->app, p->station, p->args.request_id);
+    if (*ret_same && memcmp((*ret_same)->args.digest, p->args.digest, sizeof(p->args.digest)) != 0)
+        return fail_reused(p->args.request_id, ei);
     return check_limit(p->app, p->station, *ret_same, ei);
 }
 

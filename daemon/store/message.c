@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/store/message.h"
 
+#include <malloc.h>
 #include <stdlib.h>
+#include <string.h>
 
 void *mm_message_new(const ProtobufCMessageDescriptor *descriptor)
 {
@@ -12,10 +14,19 @@ void *mm_message_new(const ProtobufCMessageDescriptor *descriptor)
     return message;
 }
 
+static void wipe(MM_UNUSED void *data, void *p)
+{
+    if (p)
+        explicit_bzero(p, malloc_usable_size(p));
+    free(p);
+}
+
 void mm_message_free(void *message)
 {
+    static ProtobufCAllocator wiping = {.free = wipe};
+
     if (message)
-        protobuf_c_message_free_unpacked(message, NULL);
+        protobuf_c_message_free_unpacked(message, &wiping);
 }
 
 void *mm_message_room(void *array, size_t n, size_t item_size)

@@ -8,7 +8,8 @@
 
 /* A message with nothing set; NULL when out of memory. */
 void *mm_message_new(const ProtobufCMessageDescriptor *descriptor);
-/* Frees a message and all that it holds; NULL is fine. */
+/* Wipes and frees a message and all that it holds, for bundles of "plain" profiles have keys in
+ * clear. NULL is fine. */
 void mm_message_free(void *message);
 
 MM_UNUSED static inline void mm_message_free_p(void *p)

@@ -7,6 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* A predecessor that was killed may still be about to let go of the file. */
+enum { LOCK_WAIT_MS = 2000 };
+
 /* SQLite would make the file with the umask's mode; it holds whatever is delivered, and where a
  * profile says "plain" that includes private keys. The WAL takes the file's mode. */
 static int create_file(const char *path, struct mm_errinfo *ei)
@@ -51,7 +54,7 @@ static int connect_file(struct mm_store *s, const char *path, struct mm_errinfo 
     }
     (void)sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 0);
     (void)sqlite3_limit(s->db, SQLITE_LIMIT_LENGTH, MM_IPC_MESSAGE_MAX);
-    (void)sqlite3_busy_timeout(s->db, 2000);
+    (void)sqlite3_busy_timeout(s->db, LOCK_WAIT_MS);
     return MM_OK;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The schema, version by version, and the checks of a database that is opened. Reasons for its
- * shape: docs/adr/0007-sqlite-schema.md.
+ * shape: docs/adr/0007-sqlite-schema.md; the settings: 0010.
  */
 #include "daemon/store/sqlite.h"
 

@@ -43,3 +43,12 @@ void mm_close_p(int *fd);
 
 #define MM_FREE  MM_CLEANUP(mm_free_p)
 #define MM_CLOSE MM_CLEANUP(mm_close_p)
+
+/* A build with the address sanitizer, whose leak check needs more than the program does. */
+#if defined(__SANITIZE_ADDRESS__)
+#define MM_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MM_SANITIZED 1
+#endif
+#endif

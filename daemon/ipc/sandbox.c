@@ -5,6 +5,7 @@
  * without. Names, not numbers: an older libseccomp that does not know a newer call leaves it
  * refused.
  */
+#include "daemon/ipc/landlock.h"
 #include "daemon/ipc/worker.h"
 
 #include <errno.h>
@@ -183,18 +184,10 @@ static int add_limits(scmp_filter_ctx ctx)
                             masked(2, UINT64_MAX, 0));
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
 /* The leak sanitizer stops the process from a child of its own, at exit. */
 static int add_sanitizer(scmp_filter_ctx ctx)
 {
-#ifdef SANITIZED
+#ifdef MM_SANITIZED
     static const char *const calls[] = {
         "clone", "ptrace", "wait4", "prctl", "prlimit64", "kill", "open", "process_vm_readv", NULL};
 
@@ -241,8 +234,8 @@ static int build(scmp_filter_ctx ctx, enum mm_duty duty)
     return seccomp_load(ctx);
 }
 
-/* valgrind does not do seccomp. Its header makes this a no-op outside of valgrind, which nobody can
- * pretend to be. */
+/* valgrind does not do seccomp, and opens files of its own. Its header makes this a no-op outside
+ * of valgrind, which nobody can pretend to be. */
 static bool on_valgrind(void)
 {
 #ifdef MM_HAVE_VALGRIND
@@ -250,6 +243,11 @@ static bool on_valgrind(void)
 #else
     return false;
 #endif
+}
+
+int mm_sandbox_confine(const char *folder, struct mm_errinfo *ei)
+{
+    return on_valgrind() ? MM_OK : mm_landlock_enter(folder, ei);
 }
 
 int mm_sandbox_enter(enum mm_duty duty, struct mm_errinfo *ei)

@@ -6,8 +6,10 @@
 #include "daemon/base/secret.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -180,6 +182,22 @@ static enum mm_duty duty_of(const struct mm_worker_ops *ops, const struct mm_wor
     return ops->duty;
 }
 
+/* The database may be behind a symbolic link, and what SQLite keeps beside it is where it really
+ * is. The service goes on without where the kernel cannot: it is a second fence. */
+static int confine(const char *database, struct mm_errinfo *ei)
+{
+    MM_FREE char *folder = realpath(database, NULL);
+    int r;
+
+    if (!folder)
+        return mm_fail_errno(ei, errno, "%s", database);
+    r = mm_sandbox_confine(dirname(folder), ei);
+    if (r != MM_ERR_UNSUPPORTED)
+        return r;
+    mm_log(MM_LOG_WARNING, "files_not_confined", MM_STR("why", ei->text));
+    return MM_OK;
+}
+
 static int start(const struct mm_worker_ops *ops, struct life *l, struct mm_errinfo *ei)
 {
     int r = ops->start(&l->worker, ei);
@@ -187,7 +205,10 @@ static int start(const struct mm_worker_ops *ops, struct life *l, struct mm_erri
     if (r < 0)
         return r;
     l->started = true;
-    r = mm_sandbox_enter(duty_of(ops, &l->worker), ei);
+    if (ops->duty == MM_DUTY_STORE)
+        r = confine(l->conf->store.path, ei);
+    if (r == MM_OK)
+        r = mm_sandbox_enter(duty_of(ops, &l->worker), ei);
     if (r < 0)
         return r;
     return mm_worker_send(&l->worker, ei);

@@ -5,7 +5,8 @@
  *   hardens the process, ignores SIGPIPE, SIGINT and SIGHUP (the front decides), leaves SIGTERM to
  *   end it, and dies with its parent (PR_SET_PDEATHSIG);
  *   reads WorkerStart, parses the configuration, sets the log up;
- *   calls ops->start, applies the sandbox of ops->duty, sends the ready message that start packed;
+ *   calls ops->start, applies the sandbox of ops->duty (the store's also keeps it in the folder of
+ *   its database), sends the ready message that start packed;
  *   then takes job after job: handle; and flush whenever nothing more is waiting (so that the store
  *   can commit what came in together as one transaction);
  *   and returns when the channel closes: stop, exit 0.
@@ -60,3 +61,7 @@ int mm_worker_main(const struct mm_worker_ops *ops);
  * but the front and MM_DUTY_TOKEN_NETWORK. Cannot be undone. Called by mm_worker_main, and by the
  * front after it has started its workers' launcher. */
 int mm_sandbox_enter(enum mm_duty duty, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Lets the process open files of this folder and below and no others (daemon/ipc/landlock.h), as
+ * far as the kernel can: MM_ERR_UNSUPPORTED when it cannot. Before mm_sandbox_enter. */
+int mm_sandbox_confine(const char *folder, struct mm_errinfo *ei) MM_MUST_USE;

@@ -8,9 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -235,10 +238,8 @@ struct expectation {
     int unix_socket, inet_socket, write_file, thread;
 };
 
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef MM_SANITIZED
 #define MAY_FORK true /* the leak sanitizer needs it: see sandbox.c */
-#elif defined(__has_feature)
-#define MAY_FORK __has_feature(address_sanitizer)
 #else
 #define MAY_FORK false
 #endif
@@ -301,6 +302,101 @@ START_TEST(sandbox_refuses_what_is_no_duty)
 }
 END_TEST
 
+/* ---- Landlock, where the kernel has it ------------------------------------------------------- */
+
+struct confined {
+    char inside[64], inside_file[80], other_file[80];
+    const char *folder;
+};
+
+static bool may_work_inside(const struct confined *c)
+{
+    return try_open(c->inside_file, O_CREAT | O_RDWR) == 0 &&
+           try_open(c->inside_file, O_RDWR | O_TRUNC) == 0 && unlink(c->inside_file) == 0 &&
+           try_open(c->inside, O_RDONLY | O_DIRECTORY) == 0;
+}
+
+static bool may_change_outside(const struct confined *c)
+{
+    return try_open(c->other_file, O_WRONLY) != EACCES || unlink(c->other_file) == 0 ||
+           rename(c->other_file, c->inside_file) == 0;
+}
+
+static bool may_read_outside(const struct confined *c)
+{
+    return try_open(c->other_file, O_RDONLY) != EACCES ||
+           try_open("/etc/passwd", O_RDONLY) != EACCES ||
+           try_open(c->folder, O_RDONLY | O_DIRECTORY) != EACCES;
+}
+
+/* 0, 77 without Landlock, or which expectation was not met. */
+static int confined_child(const char *folder)
+{
+    struct confined c = {.folder = folder};
+    struct mm_errinfo ei = {0};
+    int r;
+
+    snprintf(c.inside, sizeof(c.inside), "%s/in", folder);
+    snprintf(c.inside_file, sizeof(c.inside_file), "%s/file", c.inside);
+    snprintf(c.other_file, sizeof(c.other_file), "%s/file", folder);
+    if (try_open(c.other_file, O_CREAT | O_WRONLY) != 0)
+        return 1;
+    r = mm_sandbox_confine(c.inside, &ei);
+    if (r == MM_ERR_UNSUPPORTED)
+        return 77;
+    if (r < 0 || mm_sandbox_enter(MM_DUTY_STORE, &ei) < 0)
+        return 2;
+    if (!may_work_inside(&c) || try_open("/dev/urandom", O_RDONLY) != 0)
+        return 3;
+    if (may_change_outside(&c))
+        return 4;
+    return !MAY_FORK && may_read_outside(&c) ? 5 : 0;
+}
+
+START_TEST(confine_leaves_one_folder)
+{
+    char folder[] = "/tmp/mintmark-confine-XXXXXX";
+    char path[128];
+    int status;
+    pid_t pid;
+
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/in", folder);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0)
+        _exit(confined_child(folder));
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    rmdir(path);
+    snprintf(path, sizeof(path), "%s/file", folder);
+    unlink(path);
+    rmdir(folder);
+    ck_assert_msg(WIFEXITED(status), "status %x", (unsigned)status);
+    if (WEXITSTATUS(status) == 77)
+        puts("this kernel has no Landlock: confine_leaves_one_folder saw only that it says so");
+    else
+        ck_assert_msg(WEXITSTATUS(status) == 0, "expectation %d", WEXITSTATUS(status));
+}
+END_TEST
+
+START_TEST(confine_to_a_folder_that_is_none_fails)
+{
+    const pid_t pid = fork();
+    struct mm_errinfo ei = {0};
+    int status;
+
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        const int r = mm_sandbox_confine("/nowhere/at/all", &ei);
+
+        _exit(r == MM_ERR_IO || r == MM_ERR_UNSUPPORTED ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("ipc");
@@ -317,6 +413,8 @@ int main(void)
     tcase_add_test(channel, errors_survive_the_wire);
     tcase_add_test(channel, errors_with_unknown_codes_and_endless_texts_are_tamed);
     tcase_add_loop_test(sandbox, sandbox_refuses_what_is_no_duty, 0, 4);
+    tcase_add_test(sandbox, confine_leaves_one_folder);
+    tcase_add_test(sandbox, confine_to_a_folder_that_is_none_fails);
     suite_add_tcase(s, channel);
     suite_add_tcase(s, sandbox);
     return run_suite(s);

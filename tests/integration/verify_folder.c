@@ -145,6 +145,16 @@ static void add_extension(X509 *cert, X509 *issuer, int nid, const char *text)
     X509_EXTENSION_free(e);
 }
 
+static void add_extensions(const struct spec *s, X509 *cert, X509 *issuer)
+{
+    add_extension(cert, issuer, NID_basic_constraints, s->basic_constraints);
+    add_extension(cert, issuer, NID_key_usage, s->key_usage);
+    add_extension(cert, issuer, NID_subject_key_identifier, s->ski);
+    add_extension(cert, issuer, NID_authority_key_identifier, s->aki);
+    add_extension(cert, issuer, NID_subject_alt_name, s->san);
+}
+
+/* Version 1 goes without extensions: from OpenSSL 3.5 on, signing would make it version 3. */
 static X509 *make_certificate(const struct spec *s, EVP_PKEY *key, X509 *issuer,
                               EVP_PKEY *issuer_key, int serial)
 {
@@ -157,11 +167,8 @@ static X509 *make_certificate(const struct spec *s, EVP_PKEY *key, X509 *issuer,
     ck_assert_int_eq(ASN1_TIME_set_string_X509(X509_getm_notBefore(cert), s->not_before), 1);
     ck_assert_int_eq(ASN1_TIME_set_string_X509(X509_getm_notAfter(cert), s->not_after), 1);
     X509_set_pubkey(cert, key);
-    add_extension(cert, issuer ? issuer : cert, NID_basic_constraints, s->basic_constraints);
-    add_extension(cert, issuer ? issuer : cert, NID_key_usage, s->key_usage);
-    add_extension(cert, issuer ? issuer : cert, NID_subject_key_identifier, s->ski);
-    add_extension(cert, issuer ? issuer : cert, NID_authority_key_identifier, s->aki);
-    add_extension(cert, issuer ? issuer : cert, NID_subject_alt_name, s->san);
+    if (s->version == X509_VERSION_3)
+        add_extensions(s, cert, issuer ? issuer : cert);
     ck_assert_int_gt(X509_sign(cert, issuer_key, EVP_get_digestbyname(s->md)), 0);
     return cert;
 }

@@ -86,7 +86,11 @@ class Pki:
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.file = folder / f'{name}.pem'
         ca = self._build(self.name, self.key, 30).add_extension(
-            x509.BasicConstraints(True, None), True)
+            x509.BasicConstraints(True, None), True).add_extension(
+            x509.KeyUsage(key_cert_sign=True, crl_sign=True, digital_signature=False,
+                          content_commitment=False, key_encipherment=False,
+                          data_encipherment=False, key_agreement=False, encipher_only=False,
+                          decipher_only=False), True)
         self._write(self.file, ca)
 
     def _build(self, subject, key, days):
@@ -94,7 +98,10 @@ class Pki:
         return (x509.CertificateBuilder().subject_name(subject).issuer_name(self.name)
                 .public_key(key.public_key()).serial_number(x509.random_serial_number())
                 .not_valid_before(now - datetime.timedelta(days=60))
-                .not_valid_after(now + datetime.timedelta(days=days)))
+                .not_valid_after(now + datetime.timedelta(days=days))
+                .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+                .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(
+                    self.key.public_key()), False))
 
     def _write(self, path, builder):
         certificate = builder.sign(self.key, hashes.SHA256())

@@ -3,7 +3,6 @@
 
 #include "daemon/base/limits.h"
 #include "proto/grpc/status.h"
-#include "proto/grpc/text.h"
 
 #include <string.h>
 
@@ -50,8 +49,7 @@ static int take_content_type(struct mm_response *response, const struct mm_bytes
 
 static int take_encoding(struct mm_response *response, const struct mm_bytes *value)
 {
-    response->coded =
-        value->len != strlen("identity") || memcmp(value->data, "identity", value->len) != 0;
+    response->coding = mm_grpc_coding_parse(value->data, value->len);
     return MM_OK;
 }
 
@@ -136,9 +134,9 @@ int mm_response_check(const struct mm_response *response, struct mintmark_error 
 {
     if (response->http_status != 200 || !response->is_grpc)
         return fail_http(response, error);
-    if (response->coded)
+    if (response->coding == MM_GRPC_CODING_OTHER)
         return mm_client_fail(error, MINTMARK_INTERNAL, "BAD_RESPONSE",
-                              "the server compresses although this client did not offer it");
+                              "the server compresses in a way that this client did not offer");
     return 0;
 }
 

@@ -5,14 +5,15 @@
 
 #include "client/error.h"
 #include "daemon/base/buf.h"
+#include "proto/grpc/text.h"
 
 #include <stdbool.h>
 
 struct mm_response {
-    size_t block_bytes;   /* of the block at hand, as RFC 9113 section 6.5.2 counts */
-    unsigned http_status; /* 0: none yet */
-    bool is_grpc;         /* content-type says so */
-    bool coded;           /* grpc-encoding is not identity */
+    size_t block_bytes;         /* of the block at hand, as RFC 9113 section 6.5.2 counts */
+    unsigned http_status;       /* 0: none yet */
+    bool is_grpc;               /* content-type says so */
+    enum mm_grpc_coding coding; /* of compressed messages */
     bool has_status;
     enum mintmark_status status; /* grpc-status, once has_status */
     bool has_pushback;

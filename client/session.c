@@ -4,6 +4,7 @@
 #include "client/response.h"
 #include "daemon/base/limits.h"
 #include "proto/grpc/frame.h"
+#include "proto/grpc/gzip.h"
 #include "proto/grpc/status.h"
 #include "proto/grpc/text.h"
 
@@ -36,6 +37,7 @@ struct mm_stream {
     struct mm_buf pending; /* received, not consumed: never more than the window */
     size_t pending_at;     /* bytes of it that the deframer has taken */
     struct mm_grpc_deframer deframer;
+    struct mm_buf plain; /* what the last message was, if it came compressed */
 };
 
 LIST_HEAD(stream_list, mm_stream);
@@ -387,7 +389,7 @@ static int submit(struct mm_stream *stream, const char *path, int64_t timeout_us
     fields[n++] = field("te", "trailers");
     fields[n++] = field("content-type", "application/grpc");
     fields[n++] = field("user-agent", "grpc-c-mintmark/" MM_VERSION);
-    fields[n++] = field("grpc-accept-encoding", "identity");
+    fields[n++] = field("grpc-accept-encoding", "identity,gzip");
     return nghttp2_submit_request(stream->session->http2, NULL, fields, n, &provider, stream);
 }
 
@@ -406,6 +408,7 @@ static void release(struct mm_stream *stream)
     mm_buf_done(&stream->pending);
     mm_response_done(&stream->response);
     mm_grpc_deframer_done(&stream->deframer);
+    mm_buf_done(&stream->plain);
     free(stream);
 }
 
@@ -424,6 +427,7 @@ int mm_stream_new(struct mm_session *session, const char *path, int64_t timeout_
     stream->session = session;
     stream->request = MM_BUF_INIT(message->len + MM_GRPC_PREFIX_LEN);
     stream->pending = MM_BUF_INIT(STREAM_WINDOW);
+    stream->plain = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX);
     mm_response_init(&stream->response);
     mm_grpc_deframer_init(&stream->deframer, MM_GRPC_MESSAGE_MAX);
     frame_request(stream, message);
@@ -470,7 +474,7 @@ static int fail_framing(struct mm_stream *stream, int code, const struct mm_stre
         fail_stream(stream, MINTMARK_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
     else
         fail_stream(stream, MINTMARK_INTERNAL, "BAD_RESPONSE",
-                    "the server sent a message that is compressed or malformed");
+                    "the server sent a message that is malformed or no gzip");
     *ret_end = &stream->end;
     return MM_ERR_EOF;
 }
@@ -493,6 +497,26 @@ static struct mm_bytes unread(const struct mm_stream *stream)
                              .len = stream->pending.len - stream->pending_at};
 }
 
+/* The message of a frame. MM_ERR_CORRUPT when it is compressed and should not be. */
+static int unfold(struct mm_stream *stream, const struct mm_grpc_frame *frame,
+                  struct mm_bytes *ret_message)
+{
+    int r;
+
+    mm_buf_done(&stream->plain);
+    if (!frame->compressed) {
+        *ret_message = frame->payload;
+        return MM_OK;
+    }
+    if (stream->response.coding != MM_GRPC_CODING_GZIP)
+        return MM_ERR_CORRUPT;
+    r = mm_grpc_gunzip(frame->payload, &stream->plain);
+    if (r < 0)
+        return r;
+    *ret_message = (struct mm_bytes){.data = stream->plain.data, .len = stream->plain.len};
+    return MM_OK;
+}
+
 int mm_stream_next(struct mm_stream *stream, struct mm_bytes *ret_message,
                    const struct mm_stream_end **ret_end)
 {
@@ -513,12 +537,10 @@ int mm_stream_next(struct mm_stream *stream, struct mm_bytes *ret_message,
         mm_buf_reset(&stream->pending);
         stream->pending_at = 0;
     }
-    if (r == MM_OK && frame.compressed)
-        r = MM_ERR_CORRUPT;
-    if (r == MM_OK) {
-        *ret_message = frame.payload;
+    if (r == MM_OK)
+        r = unfold(stream, &frame, ret_message);
+    if (r == MM_OK)
         return MM_OK;
-    }
     if (r != MM_ERR_AGAIN)
         return fail_framing(stream, r, ret_end);
     return stream->ended ? finish(stream, ret_end) : MM_ERR_AGAIN;

@@ -33,6 +33,7 @@ enum {
     MM_GRPC_MESSAGE_MAX = 4 * 1024 * 1024, /* one gRPC message, either way (gRPC's own default) */
     MM_IPC_MESSAGE_MAX = 8 * 1024 * 1024,  /* one message between front and worker */
     MM_HEADER_LIST_MAX = 16 * 1024,        /* a header list, as RFC 9113 section 6.5.2 counts it */
+    MM_METADATA_MAX = 16,                  /* entries that a service adds to headers or trailers */
     MM_CERT_DER_MAX = 8 * 1024,            /* one certificate or CSR */
     MM_BUNDLE_MAX = 32 * 1024,             /* one device's Bundle; a chunk fits a gRPC message */
     MM_CHAIN_MAX = 4,                      /* certificates above a leaf */

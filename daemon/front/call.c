@@ -5,6 +5,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/front/h2_impl.h"
+#include "proto/grpc/gzip.h"
 #include "proto/grpc/unpack.h"
 
 #include <inttypes.h>
@@ -32,6 +33,9 @@ struct mm_call *mm_call_new(struct mm_h2 *h2, int32_t stream_id)
     call->out = MM_BUF_INIT(MM_CALL_QUEUE_MARK + MM_GRPC_MESSAGE_MAX + MM_GRPC_PREFIX_LEN);
     call->message = MM_BUF_INIT(3 * MM_ERR_TEXT_MAX);
     call->details = MM_BUF_INIT(4096);
+    call->metadata = MM_BUF_INIT(MM_HEADER_LIST_MAX);
+    call->headers = MM_BUF_INIT(MM_HEADER_LIST_MAX);
+    call->trailers = MM_BUF_INIT(MM_HEADER_LIST_MAX);
     TAILQ_INSERT_TAIL(&h2->calls, call, entry);
     h2->n_calls++;
     h2->core->stats.calls_in_flight++;
@@ -76,6 +80,9 @@ void mm_call_closed(struct mm_call *call)
     mm_buf_done(&call->out);
     mm_buf_done(&call->message);
     mm_buf_done(&call->details);
+    mm_buf_done(&call->metadata);
+    mm_buf_done(&call->headers);
+    mm_buf_done(&call->trailers);
     free(call);
 }
 
@@ -118,7 +125,12 @@ void mm_call_header(struct mm_call *call, nghttp2_vec name, nghttp2_vec value)
     else if (is(name, "grpc-timeout"))
         call->bad_timeout = mm_grpc_timeout_parse(value.base, value.len, &call->timeout_us) < 0;
     else if (is(name, "grpc-encoding"))
-        call->bad_encoding = !is(value, "identity");
+        call->coding = mm_grpc_coding_parse(value.base, value.len);
+    else if (is(name, "grpc-accept-encoding"))
+        call->accepts_gzip = mm_grpc_accepts_gzip(value.base, value.len);
+    else
+        mm_call_take_metadata(call, (struct mm_bytes){name.base, name.len},
+                              (struct mm_bytes){value.base, value.len});
 }
 
 static void set_deadline(struct mm_call *call)
@@ -136,7 +148,7 @@ static void set_deadline(struct mm_call *call)
 /* RFC and gRPC rules in the order in which they make sense to a client; false: answered. */
 static bool well_formed(struct mm_call *call)
 {
-    if (call->header_bytes > MM_HEADER_LIST_MAX)
+    if (call->header_bytes > MM_HEADER_LIST_MAX || mm_buf_err(&call->metadata) == MM_ERR_TOO_BIG)
         fail(call, MM_ERR_TOO_BIG, "HEADERS_TOO_BIG", "the request headers are too big");
     else if (!call->is_post)
         mm_call_reject(call, MM_REJECT_METHOD);
@@ -144,10 +156,14 @@ static bool well_formed(struct mm_call *call)
         mm_call_reject(call, MM_REJECT_MEDIA);
     else if (call->content == MM_GRPC_CONTENT_SUBTYPE)
         fail(call, MM_ERR_UNSUPPORTED, "UNKNOWN_SUBTYPE", "only application/grpc+proto is spoken");
-    else if (call->bad_encoding)
+    else if (call->coding == MM_GRPC_CODING_OTHER)
         fail(call, MM_ERR_UNSUPPORTED, "UNKNOWN_ENCODING", "grpc-encoding is not supported");
     else if (call->bad_timeout)
         fail(call, MM_ERR_INTERNAL, "BAD_TIMEOUT", "grpc-timeout is malformed");
+    else if (call->bad_metadata)
+        fail(call, MM_ERR_INTERNAL, "BAD_METADATA", "a -bin header is not in base64");
+    else if (mm_buf_err(&call->metadata) == MM_ERR_MEMORY)
+        fail(call, MM_ERR_MEMORY, "OUT_OF_MEMORY", "out of memory");
     else if (!call->rpc)
         fail(call, MM_ERR_UNSUPPORTED, "UNKNOWN_METHOD", "no such service or method");
     else
@@ -200,7 +216,18 @@ static void unpack_failed(struct mm_call *call, struct mm_errinfo *ei)
     mm_call_abort(call, ei);
 }
 
-static void give_message(struct mm_call *call, struct mm_bytes payload)
+static void message_failed(struct mm_call *call, int err)
+{
+    if (err == MM_ERR_TOO_BIG)
+        fail(call, MM_ERR_TOO_BIG, "MESSAGE_TOO_BIG", "the message is over 4 MiB");
+    else if (err == MM_ERR_MEMORY)
+        fail(call, MM_ERR_MEMORY, "OUT_OF_MEMORY", "out of memory");
+    else
+        fail(call, MM_ERR_INTERNAL, "MALFORMED_MESSAGE",
+             "a message prefix has an unknown flag, or a message is no gzip");
+}
+
+static void give_plain(struct mm_call *call, struct mm_bytes payload)
 {
     struct mm_arena *arena = &call->h2->core->arena;
     struct mm_errinfo ei = {0};
@@ -215,25 +242,32 @@ static void give_message(struct mm_call *call, struct mm_bytes payload)
     mm_arena_reset(arena);
 }
 
+static void give_message(struct mm_call *call, struct mm_bytes payload)
+{
+    MM_BUF_CLEANUP struct mm_buf plain = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX);
+    int r;
+
+    if (!call->compressed) {
+        give_plain(call, payload);
+        return;
+    }
+    r = mm_grpc_gunzip(payload, &plain);
+    if (r < 0)
+        message_failed(call, r);
+    else
+        give_plain(call, (struct mm_bytes){.data = plain.data, .len = plain.len});
+}
+
 static void take_frame(struct mm_call *call, const struct mm_grpc_frame *frame)
 {
-    if (frame->compressed)
+    call->compressed = frame->compressed;
+    if (frame->compressed && call->coding != MM_GRPC_CODING_GZIP)
         fail(call, MM_ERR_INTERNAL, "UNEXPECTED_COMPRESSION",
              "a message is compressed, but grpc-encoding names nothing");
     else if (streams_in(call))
         give_message(call, frame->payload);
     else
         call->has_message = true;
-}
-
-static void frame_failed(struct mm_call *call, int err)
-{
-    if (err == MM_ERR_TOO_BIG)
-        fail(call, MM_ERR_TOO_BIG, "MESSAGE_TOO_BIG", "the message is over 4 MiB");
-    else if (err == MM_ERR_MEMORY)
-        fail(call, MM_ERR_MEMORY, "OUT_OF_MEMORY", "out of memory");
-    else
-        fail(call, MM_ERR_INTERNAL, "MALFORMED_FRAME", "a message prefix has an unknown flag");
 }
 
 static bool may_take(const struct mm_call *call)
@@ -257,7 +291,7 @@ static void feed(struct mm_call *call, struct mm_bytes *data)
         if (r == MM_OK)
             take_frame(call, &frame);
         else if (r != MM_ERR_AGAIN)
-            frame_failed(call, r);
+            message_failed(call, r);
         count_receiving(call, call->deframer.message.len);
     }
     if (call->state == MM_CALL_OPEN && call->h2->core->receiving > MM_RECEIVE_MAX)
@@ -361,6 +395,11 @@ const char *mm_call_id(const struct mm_call *call)
         snprintf(id, sizeof(call->id), "r-%08" PRIx32 "-%" PRIx64, call->h2->core->epoch,
                  call->number);
     return id;
+}
+
+bool mm_call_was_compressed(const struct mm_call *call)
+{
+    return call->compressed;
 }
 
 int64_t mm_call_deadline_us(const struct mm_call *call)

@@ -36,6 +36,8 @@ struct mm_rpc {
     void (*message)(struct mm_call *call, const ProtobufCMessage *request);
     /* Client-streaming and bidirectional: no more messages. NULL otherwise. */
     void (*half_closed)(struct mm_call *call);
+    /* The call keeps the client's metadata, for mm_call_next_metadata. */
+    bool wants_metadata;
 };
 
 /* Who the peer's certificate says it is. */
@@ -63,6 +65,27 @@ const char *mm_call_id(const struct mm_call *call);
 int64_t mm_call_deadline_us(const struct mm_call *call);
 /* What mm_server_new was given. */
 void *mm_call_app(const struct mm_call *call);
+
+/* Custom metadata (PROTOCOL-HTTP2.md). Names are in lower case. Values of names that end in "-bin"
+ * are any bytes, and here never in base64; those of others are printable ASCII. */
+struct mm_metadata {
+    struct mm_bytes name, value;
+};
+/* The client's, one by one in the order that they came in; *pos is 0 at first. False: no more.
+ * Borrowed while the call lives. */
+bool mm_call_next_metadata(const struct mm_call *call, size_t *pos, struct mm_metadata *ret);
+/* Adds to what the client gets before the first message, and to what it gets with the status.
+ * MM_ERR_INVALID: a name or value that may not be; MM_ERR_PRECONDITION: it has left already;
+ * MM_ERR_TOO_BIG over MM_METADATA_MAX or MM_HEADER_LIST_MAX; MM_ERR_MEMORY. */
+int mm_call_add_header(struct mm_call *call, const char *name, struct mm_bytes value) MM_MUST_USE;
+int mm_call_add_trailer(struct mm_call *call, const char *name, struct mm_bytes value) MM_MUST_USE;
+
+/* The request message in hand came compressed. */
+bool mm_call_was_compressed(const struct mm_call *call);
+/* Whether the messages sent from now on are compressed, when the client takes gzip and they shrink
+ * by it. Off at first; and it stays off unless turned on before the first message, since the
+ * headers announce it. */
+void mm_call_compress(struct mm_call *call, bool on);
 
 /* Queues one response message. MM_OK; MM_ERR_AGAIN: taken, but send no more until on_writable;
  * MM_ERR_TOO_BIG over MM_GRPC_MESSAGE_MAX or MM_ERR_MEMORY: not taken. */

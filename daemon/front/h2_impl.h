@@ -59,13 +59,17 @@ struct mm_call {
     enum mm_grpc_content content;
     bool is_post;
     bool bad_timeout;
-    bool bad_encoding; /* a grpc-encoding that we do not have */
+    bool bad_metadata; /* a "-bin" value that is no base64 */
+    bool accepts_gzip;
+    enum mm_grpc_coding coding; /* of compressed request messages */
+    struct mm_buf metadata;     /* the client's, as metadata.c writes it */
     int64_t timeout_us;
     int64_t deadline_us; /* INT64_MAX: none */
 
     /* Request. */
     struct mm_grpc_deframer deframer;
     size_t receiving;   /* its share of h2->receiving */
+    bool compressed;    /* the message in hand, or in the deframer */
     bool has_message;   /* unary, server-streaming: the one message is in the deframer */
     bool half_closed;   /* END_STREAM has come */
     bool ended;         /* and what followed from it is done */
@@ -77,7 +81,12 @@ struct mm_call {
     void *user;
 
     /* Response. */
-    bool headers_sent; /* submitted, that is */
+    bool headers_sent;               /* submitted, that is */
+    bool compress;                   /* the service asks for it */
+    bool may_compress;               /* it has asked before the headers went */
+    bool announced;                  /* and the headers say so */
+    struct mm_buf headers, trailers; /* metadata, as metadata.c writes it */
+    unsigned n_headers, n_trailers;
     bool deferred;     /* nghttp2 waits for resume_data */
     bool blocked;      /* mm_call_send said stop */
     struct mm_buf out; /* prefixed messages */
@@ -103,6 +112,12 @@ void mm_call_writable(struct mm_call *call);
 void mm_call_abort(struct mm_call *call, const struct mm_errinfo *ei);
 /* The stream is gone: cancels if need be, and frees. */
 void mm_call_closed(struct mm_call *call);
+
+/* metadata.c */
+/* One field of the request that is not gRPC's own. */
+void mm_call_take_metadata(struct mm_call *call, struct mm_bytes name, struct mm_bytes value);
+/* Appends fields, at most MM_METADATA_MAX; returns how many. */
+size_t mm_call_put_metadata(const struct mm_buf *metadata, nghttp2_nv *nv);
 
 /* reply.c */
 /* Turns to MM_CALL_FINISHED and sends the status; ei NULL is OK. */

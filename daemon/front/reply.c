@@ -2,6 +2,7 @@
 /* A call's way out: response headers, messages, status. */
 #include "daemon/base/log.h"
 #include "daemon/front/h2_impl.h"
+#include "proto/grpc/gzip.h"
 
 #include <string.h>
 
@@ -18,7 +19,7 @@
 #define NV_CALL(name, buf)                                                                         \
     NV(name, (buf)->data, (buf)->len, NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_INDEX)
 
-enum { NV_MAX = 8 };
+enum { NV_MAX = 8 + 2 * MM_METADATA_MAX };
 
 static const char *status_text(enum mm_grpc_status status)
 {
@@ -37,14 +38,18 @@ static size_t add_status(const struct mm_call *call, nghttp2_nv *nv)
         nv[n++] = NV_CALL("grpc-message", &call->message);
     if (call->details.len > 0)
         nv[n++] = NV_CALL("grpc-status-details-bin", &call->details);
-    return n;
+    return n + mm_call_put_metadata(&call->trailers, nv + n);
 }
 
-static size_t add_headers(nghttp2_nv *nv)
+static size_t add_headers(const struct mm_call *call, nghttp2_nv *nv)
 {
-    nv[0] = NV_STATIC(":status", "200");
-    nv[1] = NV_STATIC("content-type", "application/grpc");
-    return 2;
+    size_t n = 0;
+
+    nv[n++] = NV_STATIC(":status", "200");
+    nv[n++] = NV_STATIC("content-type", "application/grpc");
+    if (call->announced)
+        nv[n++] = NV_STATIC("grpc-encoding", "gzip");
+    return n + mm_call_put_metadata(&call->headers, nv + n);
 }
 
 static void submit_trailer(struct mm_call *call)
@@ -66,10 +71,10 @@ static void submit_only(struct mm_call *call, const nghttp2_nv *nv, size_t n)
 static void submit_trailers_only(struct mm_call *call)
 {
     nghttp2_nv nv[NV_MAX];
-    size_t n = add_headers(nv);
+    size_t n = add_headers(call, nv);
 
-    if (call->bad_encoding)
-        nv[n++] = NV_STATIC("grpc-accept-encoding", "identity");
+    if (call->coding == MM_GRPC_CODING_OTHER)
+        nv[n++] = NV_STATIC("grpc-accept-encoding", "identity,gzip");
     n += add_status(call, nv + n);
     submit_only(call, nv, n);
 }
@@ -81,7 +86,7 @@ static void submit_headers(struct mm_call *call)
 
     call->headers_sent = true;
     mm_h2_check(call->h2, nghttp2_submit_response(call->h2->session, call->stream_id, nv,
-                                                  add_headers(nv), &provider));
+                                                  add_headers(call, nv), &provider));
 }
 
 void mm_call_reject(struct mm_call *call, enum mm_call_reject why)
@@ -202,9 +207,35 @@ static void resume(struct mm_call *call)
     mm_h2_wake(call->h2);
 }
 
+void mm_call_compress(struct mm_call *call, bool on)
+{
+    call->compress = on;
+    call->may_compress |= on;
+}
+
+/* The headers, which leave after the first message was packed, say that some may be compressed. */
+static void announce(struct mm_call *call)
+{
+    if (!call->headers_sent)
+        call->announced = call->may_compress && call->accepts_gzip;
+}
+
+/* Compresses a message in its place, if it gets smaller; returns its new length. */
+static size_t shrink(struct mm_call *call, uint8_t *message, size_t len)
+{
+    MM_BUF_CLEANUP struct mm_buf packed = MM_BUF_INIT(len);
+
+    if (!call->announced || !call->compress ||
+        mm_grpc_gzip((struct mm_bytes){.data = message, .len = len}, &packed) < 0)
+        return len;
+    memcpy(message, packed.data, packed.len);
+    return packed.len;
+}
+
 /* Returns MM_OK with the message in the queue. */
 static int append(struct mm_call *call, const ProtobufCMessage *message, size_t len)
 {
+    size_t sent_len;
     uint8_t *to;
 
     to = mm_buf_reserve(&call->out, MM_GRPC_PREFIX_LEN + len);
@@ -214,10 +245,11 @@ static int append(struct mm_call *call, const ProtobufCMessage *message, size_t 
         call->out.err = MM_OK; /* what is queued is whole, and goes out */
         return err;
     }
-    mm_grpc_prefix(false, (uint32_t)len, to);
     protobuf_c_message_pack(message, to + MM_GRPC_PREFIX_LEN);
-    mm_buf_grew(&call->out, MM_GRPC_PREFIX_LEN + len);
-    call->h2->queued += MM_GRPC_PREFIX_LEN + len;
+    sent_len = shrink(call, to + MM_GRPC_PREFIX_LEN, len);
+    mm_grpc_prefix(sent_len < len, (uint32_t)sent_len, to);
+    mm_buf_grew(&call->out, MM_GRPC_PREFIX_LEN + sent_len);
+    call->h2->queued += MM_GRPC_PREFIX_LEN + sent_len;
     return MM_OK;
 }
 
@@ -230,6 +262,7 @@ int mm_call_send(struct mm_call *call, const ProtobufCMessage *message)
         return MM_ERR_CANCELLED;
     if (len > MM_GRPC_MESSAGE_MAX)
         return MM_ERR_TOO_BIG;
+    announce(call);
     r = append(call, message, len);
     if (r < 0)
         return r;

@@ -188,3 +188,35 @@ enum mm_grpc_content mm_grpc_content_parse(const void *text, size_t len)
         return MM_GRPC_CONTENT_PROTO;
     return *s == '+' ? MM_GRPC_CONTENT_SUBTYPE : MM_GRPC_CONTENT_OTHER;
 }
+
+static bool is_word(const char *text, size_t len, const char *word)
+{
+    return len == strlen(word) && memcmp(text, word, len) == 0;
+}
+
+enum mm_grpc_coding mm_grpc_coding_parse(const void *text, size_t len)
+{
+    if (is_word(text, len, "identity"))
+        return MM_GRPC_CODING_IDENTITY;
+    return is_word(text, len, "gzip") ? MM_GRPC_CODING_GZIP : MM_GRPC_CODING_OTHER;
+}
+
+bool mm_grpc_accepts_gzip(const void *text, size_t len)
+{
+    const char *at = text, *const end = at + len;
+
+    while (at < end) {
+        const char *comma = memchr(at, ',', (size_t)(end - at));
+        const char *stop = comma ? comma : end;
+
+        while (at < stop && (*at == ' ' || *at == '\t'))
+            at++;
+        len = (size_t)(stop - at);
+        while (len > 0 && (at[len - 1] == ' ' || at[len - 1] == '\t'))
+            len--;
+        if (is_word(at, len, "gzip"))
+            return true;
+        at = stop + 1;
+    }
+    return false;
+}

@@ -25,6 +25,16 @@ void mm_grpc_percent_decode(struct mm_buf *out, const void *text, size_t len);
 void mm_grpc_base64_encode(struct mm_buf *out, const void *data, size_t len);
 int mm_grpc_base64_decode(struct mm_buf *out, const void *text, size_t len) MM_MUST_USE;
 
+/* grpc-encoding: how a side's compressed messages are made. */
+enum mm_grpc_coding {
+    MM_GRPC_CODING_IDENTITY,
+    MM_GRPC_CODING_GZIP,
+    MM_GRPC_CODING_OTHER /* one that we do not have */
+};
+enum mm_grpc_coding mm_grpc_coding_parse(const void *text, size_t len);
+/* grpc-accept-encoding: is gzip in the list? */
+bool mm_grpc_accepts_gzip(const void *text, size_t len);
+
 /* content-type of a request. */
 enum mm_grpc_content {
     MM_GRPC_CONTENT_OTHER,  /* not gRPC: HTTP 415 */

@@ -38,6 +38,7 @@ static void echo(struct mm_call *call, const ProtobufCMessage *message)
 
 static void echo_all(struct mm_call *call, const ProtobufCMessage *message)
 {
+    mm_call_compress(call, true);
     echo(call, message);
     mm_call_finish(call, NULL);
 }
@@ -49,10 +50,10 @@ static void finish(struct mm_call *call)
 
 #define REQUEST &grpc__health__v1__health_check_request__descriptor
 static const struct mm_rpc rpcs[] = {
-    {"/f/U", MM_RPC_UNARY, 0, REQUEST, NULL, echo_all, NULL},
-    {"/f/S", MM_RPC_SERVER_STREAM, MM_ROLE_STATION, REQUEST, NULL, echo_all, NULL},
-    {"/f/C", MM_RPC_CLIENT_STREAM, MM_ROLE_OFFICER, REQUEST, NULL, echo, finish},
-    {"/f/B", MM_RPC_BIDI, 0, REQUEST, NULL, echo, finish},
+    {"/f/U", MM_RPC_UNARY, 0, REQUEST, NULL, echo_all, NULL, true},
+    {"/f/S", MM_RPC_SERVER_STREAM, MM_ROLE_STATION, REQUEST, NULL, echo_all, NULL, true},
+    {"/f/C", MM_RPC_CLIENT_STREAM, MM_ROLE_OFFICER, REQUEST, NULL, echo, finish, true},
+    {"/f/B", MM_RPC_BIDI, 0, REQUEST, NULL, echo, finish, true},
 };
 
 static void ignore(void *arg)

@@ -312,7 +312,7 @@ class Raw:
             if f is None:
                 return self._blocks(blocks) + (data, 'closed')
             if isinstance(f, frames.HeadersFrame):
-                block = dict(self.decoder.decode(f.data))
+                block = joined(self.decoder.decode(f.data))
                 if f.stream_id == stream:
                     blocks.append(block)
             if f.stream_id != stream:
@@ -342,6 +342,14 @@ class Raw:
                 return None
             if isinstance(f, frames.GoAwayFrame):
                 return f.error_code, bytes(f.additional_data)
+
+
+def joined(fields):
+    """Repeated fields as one, as RFC 9110 section 5.2 has it."""
+    out = {}
+    for name, value in fields:
+        out[name] = f'{out[name]}, {value}' if name in out else value
+    return out
 
 
 def status_of(trailers):

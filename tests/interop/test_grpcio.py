@@ -169,6 +169,64 @@ class Calls(GrpcTest):
     def test_metadata_does_no_harm(self):
         self.unary(EMPTY, metadata=[('x-text', 'hello'), ('x-blob-bin', bytes(range(256)))])
 
+    def test_custom_metadata(self):
+        blob = bytes(range(256))
+        metadata = [('x-grpc-test-echo-initial', 'test_initial_metadata_value'),
+                    ('x-grpc-test-echo-trailing-bin', blob)]
+
+        def check(call):
+            self.assertIn(metadata[0], call.initial_metadata())
+            self.assertIn(metadata[1], call.trailing_metadata())
+
+        _, call = self.channel.unary_unary(TEST + 'UnaryCall').with_call(
+            b'', timeout=WAIT_S, metadata=metadata)
+        check(call)
+        call = self.channel.stream_stream(TEST + 'FullDuplexCall')(
+            iter([output_request((1, 0))]), timeout=WAIT_S, metadata=metadata)
+        self.assertEqual(len(list(call)), 1)
+        check(call)
+
+    def test_metadata_comes_with_errors(self):
+        status = field(7, field(1, 8) + field(2, b'no'))
+        error = self.fails(grpc.StatusCode.RESOURCE_EXHAUSTED, lambda: self.unary(
+            TEST + 'UnaryCall', status, metadata=[('x-grpc-test-echo-trailing-bin', b'\0\xff')]))
+        self.assertIn(('x-grpc-test-echo-trailing-bin', b'\0\xff'), error.trailing_metadata())
+
+    def test_client_compressed_unary(self):
+        """The server says which messages came compressed."""
+        request = field(3, field(2, bytes(271828))) + field(2, 314159) + field(8, field(1, 1))
+        self.fails(grpc.StatusCode.INVALID_ARGUMENT,
+                   lambda: self.unary(TEST + 'UnaryCall', request))
+        response = self.channel.unary_unary(TEST + 'UnaryCall')(
+            request, timeout=WAIT_S, compression=grpc.Compression.Gzip)
+        self.assertEqual(parse(parse(response)[1])[2], bytes(314159))
+
+    def test_client_compressed_streaming(self):
+        def send(compression, *sizes):
+            requests = [field(1, field(2, bytes(size))) + field(2, field(1, 1)) for size in sizes]
+            return self.channel.stream_unary(TEST + 'StreamingInputCall')(
+                iter(requests), timeout=WAIT_S, compression=compression)
+
+        self.fails(grpc.StatusCode.INVALID_ARGUMENT, lambda: send(None, 27182))
+        self.assertEqual(parse(send(grpc.Compression.Gzip, 27182, 45904))[1], 27182 + 45904)
+
+    def test_client_compression_that_the_server_lacks(self):
+        self.fails(grpc.StatusCode.UNIMPLEMENTED, lambda: self.channel.unary_unary(EMPTY)(
+            field(1, b'x' * 1000), timeout=WAIT_S, compression=grpc.Compression.Deflate))
+
+    def test_server_compressed_unary(self):
+        for wanted in 1, 0:
+            response, call = self.channel.unary_unary(TEST + 'UnaryCall').with_call(
+                field(2, 314159) + field(6, field(1, wanted)), timeout=WAIT_S)
+            self.assertEqual(parse(parse(response)[1])[2], bytes(314159))
+
+    def test_server_compressed_streaming(self):
+        sizes = (31415, 1), (92653, 0), (58979, 1)
+        request = b''.join(field(2, field(1, size) + field(3, field(1, on))) for size, on in sizes)
+        call = self.channel.unary_stream(TEST + 'StreamingOutputCall')(request, timeout=WAIT_S)
+        got = [len(parse(parse(r)[1])[2]) for r in call]
+        self.assertEqual(got, [size for size, _ in sizes])
+
     def test_oversized_request_and_response(self):
         big = field(3, field(2, bytes(5 * 1024 * 1024)))
         self.fails(grpc.StatusCode.RESOURCE_EXHAUSTED, lambda: self.unary(TEST + 'UnaryCall', big))

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Malformed and hostile HTTP/2 and gRPC against the transport, frame by frame. After each test the
 server still serves, and no call is left behind."""
+import gzip
 import pathlib
 import signal
 import socket
@@ -9,6 +10,7 @@ import ssl
 import tempfile
 import time
 import unittest
+import zlib
 
 from harness import (PREFACE, PROBE, TEST, WAIT_S, Pki, Raw, Server, field, frames, message, parse,
                      status_of, tls_context)
@@ -94,10 +96,66 @@ class Requests(RawTest):
         self.assertEqual(status_of(self.ask(grpc_timeout='99999999H')[1]), OK)
 
     def test_encodings(self):
-        for name in 'gzip', 'deflate', 'snappy':
+        for name in 'deflate', 'snappy', 'GZIP', 'gzip,identity', '':
             trailers = self.refused(UNIMPLEMENTED, grpc_encoding=name)
-            self.assertEqual(trailers['grpc-accept-encoding'], 'identity')
-        self.assertEqual(status_of(self.ask(grpc_encoding='identity')[1]), OK)
+            self.assertEqual(trailers['grpc-accept-encoding'], 'identity,gzip')
+        for name in 'identity', 'gzip':
+            self.assertEqual(status_of(self.ask(grpc_encoding=name)[1]), OK)
+
+    def test_gzip_request(self):
+        request = field(3, field(2, bytes(100000))) + field(8, field(1, 1)) + field(2, 7)
+        _, trailers, data, _ = self.ask(TEST + 'UnaryCall', message(gzip.compress(request), 1),
+                                        grpc_encoding='gzip')
+        self.assertEqual(status_of(trailers), OK, trailers)
+        self.assertEqual(data[0], 0)  # nobody asked for a compressed answer
+        self.assertEqual(parse(parse(data[5:])[1])[2], bytes(7))
+
+    def test_gzip_request_that_is_none(self):
+        good = gzip.compress(field(2, 7))
+        bad_sum = good[:-8] + bytes([good[-8] ^ 1]) + good[-7:]
+        for body in b'', b'x', good[:-1], good + b'x', good + good, bad_sum, zlib.compress(b'x'):
+            self.refused(INTERNAL, TEST + 'UnaryCall', message(body, 1), grpc_encoding='gzip')
+
+    def test_gzip_bomb(self):
+        for megabytes in 5, 15:
+            bomb = gzip.compress(bytes(megabytes << 20))
+            for path in 'UnaryCall', 'StreamingInputCall':
+                self.refused(EXHAUSTED, TEST + path, message(bomb, 1), grpc_encoding='gzip')
+
+    def test_gzip_answer_only_to_who_takes_it(self):
+        request = message(field(2, 100000) + field(6, field(1, 1)))
+        for accept, flag in ('identity, deflate ,gzip', 1), ('identity', 0), (None, 0):
+            headers, trailers, data, _ = self.ask(TEST + 'UnaryCall', request,
+                                                  grpc_accept_encoding=accept)
+            self.assertEqual(status_of(trailers), OK)
+            self.assertEqual(headers.get('grpc-encoding'), 'gzip' if flag else None)
+            self.assertEqual(data[0], flag)
+            body = gzip.decompress(data[5:]) if flag else data[5:]
+            self.assertEqual(parse(parse(body)[1])[2], bytes(100000))
+
+    def test_gzip_answer_that_would_not_shrink_is_plain(self):
+        request = message(field(2, 1) + field(6, field(1, 1)))
+        headers, _, data, _ = self.ask(TEST + 'UnaryCall', request, grpc_accept_encoding='gzip')
+        self.assertEqual((headers['grpc-encoding'], data[0]), ('gzip', 0))
+
+    def test_metadata(self):
+        """-bin values with and without padding, joined and repeated; unpadded on the way back."""
+        extra = [('x-grpc-test-echo-initial', 'one  two'), ('x-grpc-test-echo-trailing-bin', 'q6ur'),
+                 ('x-grpc-test-echo-trailing-bin', 'AA==,AA, /+8'), ('x-other', 'x')]
+        headers, trailers, _, _ = self.ask(TEST + 'UnaryCall', extra=extra)
+        self.assertEqual(headers['x-grpc-test-echo-initial'], 'one  two')
+        self.assertEqual(trailers['x-grpc-test-echo-trailing-bin'], 'q6ur, AA, AA, /+8')
+        self.assertNotIn('x-other', headers | trailers)
+
+    def test_metadata_that_is_no_base64(self):
+        for value in '*', 'A', 'AAA==', 'AA==A', 'AAAA,*', 'AB':
+            self.refused(INTERNAL, x_any_bin=value)
+        for value in '', 'AA,AA', 'AA==,AAAA':
+            self.assertEqual(status_of(self.ask(x_any_bin=value)[1]), OK)
+
+    def test_metadata_that_grows_when_it_is_taken_apart(self):
+        name = 'x-' + 'n' * 1000 + '-bin'
+        self.refused(EXHAUSTED, TEST + 'UnaryCall', **{name: ','.join(['AA'] * 1000)})
 
     def test_compressed_message_without_encoding(self):
         self.refused(INTERNAL, body=message(b'', flag=1))

@@ -41,6 +41,40 @@ static void finish_no_memory(struct mm_call *call)
     mm_call_finish(call, &ei);
 }
 
+/* What the client asks back by metadata. */
+static void echo_metadata(struct mm_call *call)
+{
+    static const char initial[] = "x-grpc-test-echo-initial",
+                      trailing[] = "x-grpc-test-echo-trailing-bin";
+    struct mm_metadata m;
+    size_t pos = 0;
+    int r = MM_OK;
+
+    while (r == MM_OK && mm_call_next_metadata(call, &pos, &m)) {
+        if (m.name.len == strlen(initial) && memcmp(m.name.data, initial, m.name.len) == 0)
+            r = mm_call_add_header(call, initial, m.value);
+        if (m.name.len == strlen(trailing) && memcmp(m.name.data, trailing, m.name.len) == 0)
+            r = mm_call_add_trailer(call, trailing, m.value);
+    }
+    if (r < 0)
+        fprintf(stderr, "testserver: metadata cannot be echoed\n");
+}
+
+static bool is_wanted(const Grpc__Testing__BoolValue *value)
+{
+    return value && value->value;
+}
+
+/* False: the message came plain although it should not have, and ei says so. */
+static bool came_as_expected(const struct mm_call *call, const Grpc__Testing__BoolValue *expected,
+                             struct mm_errinfo *ei)
+{
+    if (!is_wanted(expected) || mm_call_was_compressed(call))
+        return true;
+    mm_fail(ei, MM_ERR_INVALID, "", "the message was to be compressed");
+    return false;
+}
+
 /* Unary. */
 
 static void empty_call(struct mm_call *call, MM_UNUSED const ProtobufCMessage *message)
@@ -58,11 +92,17 @@ static void unary_call(struct mm_call *call, const ProtobufCMessage *message)
     MM_FREE uint8_t *zeros = NULL;
     struct mm_errinfo ei = {0};
 
+    echo_metadata(call);
+    if (!came_as_expected(call, request->expect_compressed, &ei)) {
+        mm_call_finish(call, &ei);
+        return;
+    }
     if (has_status(request->response_status)) {
         set_status(&ei, request->response_status);
         mm_call_finish(call, &ei);
         return;
     }
+    mm_call_compress(call, is_wanted(request->response_compressed));
     payload.body.len = request->response_size > 0 ? (size_t)request->response_size : 0;
     zeros = payload.body.len <= MM_GRPC_MESSAGE_MAX ? calloc(1, payload.body.len + 1) : NULL;
     if (!zeros) {
@@ -80,6 +120,7 @@ static void unary_call(struct mm_call *call, const ProtobufCMessage *message)
 struct wanted {
     int32_t size;
     int32_t interval_us;
+    bool compressed;
 };
 
 /* A stream of responses that are still to be sent. */
@@ -115,14 +156,15 @@ static void finish_stream(struct stream *s)
     drop_stream(s);
 }
 
-static int send_zeros(struct stream *s, int32_t size)
+static int send_zeros(struct stream *s, const struct wanted *wanted)
 {
     static uint8_t zeros[MM_GRPC_MESSAGE_MAX];
     Grpc__Testing__StreamingOutputCallResponse response =
         GRPC__TESTING__STREAMING_OUTPUT_CALL_RESPONSE__INIT;
     Grpc__Testing__Payload payload = GRPC__TESTING__PAYLOAD__INIT;
 
-    payload.body.len = size > 0 ? (size_t)size : 0;
+    mm_call_compress(s->call, wanted->compressed);
+    payload.body.len = wanted->size > 0 ? (size_t)wanted->size : 0;
     if (payload.body.len > sizeof(zeros))
         return MM_ERR_TOO_BIG;
     payload.body.data = zeros;
@@ -152,7 +194,7 @@ static void go_on(struct stream *s)
             uv_timer_start(&s->timer, on_interval, (uint64_t)w->interval_us / 1000 + 1, 0);
             return;
         }
-        r = send_zeros(s, w->size);
+        r = send_zeros(s, w);
         s->next++;
         s->full = r == MM_ERR_AGAIN;
         if (r < 0 && r != MM_ERR_AGAIN) {
@@ -192,6 +234,8 @@ static struct stream *new_stream(struct mm_call *call)
     uv_timer_init(app_of(call)->loop, &s->timer);
     s->timer.data = s;
     mm_call_set(call, &ops, s);
+    mm_call_compress(call, true); /* some message may want it, and the headers must say so before */
+    echo_metadata(call);
     return s;
 }
 
@@ -209,7 +253,8 @@ static void want(struct stream *s, const output_request *request)
     for (size_t i = 0; i < request->n_response_parameters; i++) {
         const Grpc__Testing__ResponseParameters *p = request->response_parameters[i];
 
-        s->wanted[s->n_wanted++] = (struct wanted){p->size, p->interval_us};
+        s->wanted[s->n_wanted++] =
+            (struct wanted){p->size, p->interval_us, is_wanted(p->compressed)};
     }
     if (has_status(request->response_status)) {
         set_status(&s->end, request->response_status);
@@ -252,7 +297,9 @@ static void input_message(struct mm_call *call, const ProtobufCMessage *message)
         (const Grpc__Testing__StreamingInputCallRequest *)message;
     struct stream *s = mm_call_user(call);
 
-    if (request->payload)
+    if (!came_as_expected(call, request->expect_compressed, &s->end))
+        finish_stream(s);
+    else if (request->payload)
         s->received += request->payload->body.len;
 }
 
@@ -311,19 +358,20 @@ static void who_am_i(struct mm_call *call, MM_UNUSED const ProtobufCMessage *mes
 #define PROBE "/mintmark.testing.Probe/"
 #define EMPTY &grpc__testing__empty__descriptor
 const struct mm_rpc test_rpcs[] = {
-    {TEST "EmptyCall", MM_RPC_UNARY, 0, EMPTY, NULL, empty_call, NULL},
+    {TEST "EmptyCall", MM_RPC_UNARY, 0, EMPTY, NULL, empty_call, NULL, false},
     {TEST "UnaryCall", MM_RPC_UNARY, 0, &grpc__testing__simple_request__descriptor, NULL,
-     unary_call, NULL},
+     unary_call, NULL, true},
     {TEST "StreamingOutputCall", MM_RPC_SERVER_STREAM, 0,
-     &grpc__testing__streaming_output_call_request__descriptor, NULL, streaming_output_call, NULL},
+     &grpc__testing__streaming_output_call_request__descriptor, NULL, streaming_output_call, NULL,
+     true},
     {TEST "StreamingInputCall", MM_RPC_CLIENT_STREAM, 0,
      &grpc__testing__streaming_input_call_request__descriptor, start_stream, input_message,
-     input_half_closed},
+     input_half_closed, true},
     {TEST "FullDuplexCall", MM_RPC_BIDI, 0,
      &grpc__testing__streaming_output_call_request__descriptor, start_stream, full_duplex_message,
-     full_duplex_half_closed},
-    {PROBE "GetCounts", MM_RPC_UNARY, 0, EMPTY, NULL, get_counts, NULL},
-    {PROBE "StationOnly", MM_RPC_UNARY, MM_ROLE_STATION, EMPTY, NULL, who_am_i, NULL},
-    {PROBE "OfficerOnly", MM_RPC_UNARY, MM_ROLE_OFFICER, EMPTY, NULL, who_am_i, NULL},
+     full_duplex_half_closed, true},
+    {PROBE "GetCounts", MM_RPC_UNARY, 0, EMPTY, NULL, get_counts, NULL, false},
+    {PROBE "StationOnly", MM_RPC_UNARY, MM_ROLE_STATION, EMPTY, NULL, who_am_i, NULL, false},
+    {PROBE "OfficerOnly", MM_RPC_UNARY, MM_ROLE_OFFICER, EMPTY, NULL, who_am_i, NULL, false},
 };
 const size_t test_n_rpcs = MM_ARRAY_SIZE(test_rpcs);

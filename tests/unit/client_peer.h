@@ -16,6 +16,7 @@ struct peer {
     struct mm_buf body; /* what it answers with */
     size_t body_at;
     const char *status; /* trailers after the body; NULL: none, just the end */
+    const char *coding; /* grpc-encoding; NULL: identity */
     bool hold;          /* after the body, wait */
     struct mm_buf request;
     char path[64], timeout[16];
@@ -174,10 +175,11 @@ static struct mm_stream *start(int64_t timeout_us)
 
 static void answer(const char *http_status, const char *content_type)
 {
-    const nghttp2_nv fields[] = {nv(":status", http_status), nv("content-type", content_type)};
+    const nghttp2_nv fields[] = {nv(":status", http_status), nv("content-type", content_type),
+                                 nv("grpc-encoding", peer.coding ? peer.coding : "identity")};
     const nghttp2_data_provider provider = {.read_callback = peer_read};
 
-    ck_assert_int_eq(nghttp2_submit_response(peer.http2, peer.last_id, fields, 2, &provider), 0);
+    ck_assert_int_eq(nghttp2_submit_response(peer.http2, peer.last_id, fields, 3, &provider), 0);
 }
 
 static void add_message(size_t len, char fill)

@@ -109,11 +109,11 @@ static void say_nothing(struct mm_call *call, MM_UNUSED const ProtobufCMessage *
 
 #define REQUEST &grpc__health__v1__health_check_request__descriptor
 static const struct mm_rpc peer_rpcs[] = {
-    {"/t/Echo", MM_RPC_UNARY, 0, REQUEST, NULL, echo, NULL},
-    {"/t/Nothing", MM_RPC_UNARY, 0, REQUEST, NULL, say_nothing, NULL},
-    {"/t/Hold", MM_RPC_SERVER_STREAM, 0, REQUEST, NULL, hold_message, NULL},
-    {"/t/Chat", MM_RPC_BIDI, 0, REQUEST, hold, hold_message, hold_half_closed},
-    {"/t/Officer", MM_RPC_UNARY, MM_ROLE_OFFICER, REQUEST, NULL, echo, NULL},
+    {"/t/Echo", MM_RPC_UNARY, 0, REQUEST, NULL, echo, NULL, true},
+    {"/t/Nothing", MM_RPC_UNARY, 0, REQUEST, NULL, say_nothing, NULL, false},
+    {"/t/Hold", MM_RPC_SERVER_STREAM, 0, REQUEST, NULL, hold_message, NULL, false},
+    {"/t/Chat", MM_RPC_BIDI, 0, REQUEST, hold, hold_message, hold_half_closed, false},
+    {"/t/Officer", MM_RPC_UNARY, MM_ROLE_OFFICER, REQUEST, NULL, echo, NULL, false},
 };
 
 /* The client. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client's session against well-behaved, broken and hostile servers. */
+#include "proto/grpc/gzip.h"
 #include "tests/unit/client_peer.h"
 
 START_TEST(request_carries_path_timeout_and_message)
@@ -95,7 +96,82 @@ START_TEST(response_over_the_message_limit_is_refused_by_its_prefix)
 }
 END_TEST
 
-START_TEST(response_that_is_compressed_fails)
+/* A response of one compressed message of so many zeros. */
+static void add_gzip(size_t size)
+{
+    MM_BUF_CLEANUP struct mm_buf zeros = MM_BUF_INIT(size), packed = MM_BUF_INIT(size);
+    uint8_t *to = mm_buf_reserve(&zeros, size);
+
+    memset(to, 0, size);
+    ck_assert_int_eq(mm_grpc_gzip((struct mm_bytes){to, size}, &packed), MM_OK);
+    mm_buf_append_u8(&peer.body, 1);
+    mm_buf_append_be32(&peer.body, (uint32_t)packed.len);
+    mm_buf_append(&peer.body, packed.data, packed.len);
+}
+
+START_TEST(response_in_gzip_is_taken_among_plain_ones)
+{
+    struct mm_stream *stream = start(INT64_MAX);
+
+    pump();
+    add_gzip(100000);
+    add_message(3, 'a');
+    add_gzip(5000);
+    peer.status = "0";
+    peer.coding = "gzip";
+    answer("200", "application/grpc");
+    pump();
+    expect_message(stream, 100000, 0);
+    expect_message(stream, 3, 'a');
+    expect_message(stream, 5000, 0);
+    expect_end(stream, MINTMARK_OK);
+}
+END_TEST
+
+START_TEST(response_in_gzip_over_the_limit_fails)
+{
+    struct mm_stream *stream = start(INT64_MAX);
+
+    pump();
+    add_gzip(MM_GRPC_MESSAGE_MAX + 1);
+    ck_assert_uint_lt(peer.body.len, 10000);
+    peer.status = "0";
+    peer.coding = "gzip";
+    answer("200", "application/grpc");
+    pump();
+    expect_end(stream, MINTMARK_RESOURCE_EXHAUSTED);
+}
+END_TEST
+
+START_TEST(response_that_says_gzip_and_is_none_fails)
+{
+    struct mm_stream *stream = start(INT64_MAX);
+
+    pump();
+    mm_buf_append(&peer.body, "\1\0\0\0\1z", 6);
+    peer.status = "0";
+    peer.coding = "gzip";
+    answer("200", "application/grpc");
+    pump();
+    expect_end(stream, MINTMARK_INTERNAL);
+}
+END_TEST
+
+START_TEST(response_in_a_coding_that_was_not_offered_fails)
+{
+    struct mm_stream *stream = start(INT64_MAX);
+
+    pump();
+    add_message(3, 'a');
+    peer.status = "0";
+    peer.coding = "deflate";
+    answer("200", "application/grpc");
+    pump();
+    expect_end(stream, MINTMARK_INTERNAL);
+}
+END_TEST
+
+START_TEST(response_compressed_without_a_coding_fails)
 {
     struct mm_stream *stream = start(INT64_MAX);
 
@@ -418,7 +494,11 @@ int main(void)
     tcase_add_test(tcase, response_messages_come_in_order_then_the_end);
     tcase_add_test(tcase, response_larger_than_the_window_opens_it_only_when_read);
     tcase_add_test(tcase, response_over_the_message_limit_is_refused_by_its_prefix);
-    tcase_add_test(tcase, response_that_is_compressed_fails);
+    tcase_add_test(tcase, response_compressed_without_a_coding_fails);
+    tcase_add_test(tcase, response_in_gzip_is_taken_among_plain_ones);
+    tcase_add_test(tcase, response_in_gzip_over_the_limit_fails);
+    tcase_add_test(tcase, response_that_says_gzip_and_is_none_fails);
+    tcase_add_test(tcase, response_in_a_coding_that_was_not_offered_fails);
     tcase_add_test(tcase, response_cut_inside_a_message_fails);
     tcase_add_test(tcase, response_without_trailers_fails);
     tcase_add_test(tcase, response_status_follows_http_when_grpc_says_nothing);

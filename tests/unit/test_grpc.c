@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/base/limits.h"
 #include "proto/grpc/frame.h"
+#include "proto/grpc/gzip.h"
 #include "proto/grpc/status.h"
 #include "proto/grpc/text.h"
 #include "tests/unit/check_main.h"
@@ -262,6 +263,113 @@ START_TEST(content_parse_tells_grpc_from_the_rest)
 }
 END_TEST
 
+START_TEST(coding_parse_and_accept_list_know_gzip)
+{
+    static const char *const with[] = {"gzip", "identity,gzip", "identity, deflate,\tgzip , x"};
+    static const char *const without[] = {"", "identity", "gzipp", "xgzip,identity", "gz ip", ",,"};
+
+    ck_assert_int_eq(mm_grpc_coding_parse("identity", 8), MM_GRPC_CODING_IDENTITY);
+    ck_assert_int_eq(mm_grpc_coding_parse("gzip", 4), MM_GRPC_CODING_GZIP);
+    ck_assert_int_eq(mm_grpc_coding_parse("GZIP", 4), MM_GRPC_CODING_OTHER);
+    ck_assert_int_eq(mm_grpc_coding_parse("", 0), MM_GRPC_CODING_OTHER);
+    for (size_t i = 0; i < MM_ARRAY_SIZE(with); i++)
+        ck_assert(mm_grpc_accepts_gzip(with[i], strlen(with[i])));
+    for (size_t i = 0; i < MM_ARRAY_SIZE(without); i++)
+        ck_assert(!mm_grpc_accepts_gzip(without[i], strlen(without[i])));
+}
+END_TEST
+
+/* gzip. */
+
+enum { ZEROS = 300000 };
+
+/* The gzip of so many zeros. */
+static void pack_zeros(struct mm_buf *packed, size_t n)
+{
+    MM_BUF_CLEANUP struct mm_buf zeros = MM_BUF_INIT(n);
+    uint8_t *to = mm_buf_reserve(&zeros, n);
+
+    ck_assert_ptr_nonnull(to);
+    memset(to, 0, n);
+    ck_assert_int_eq(mm_grpc_gzip((struct mm_bytes){to, n}, packed), MM_OK);
+}
+
+static int unpack(const struct mm_buf *packed, size_t len, struct mm_buf *plain)
+{
+    return mm_grpc_gunzip((struct mm_bytes){packed->data, len}, plain);
+}
+
+START_TEST(gunzip_takes_a_message_of_exactly_the_limit_and_none_longer)
+{
+    MM_BUF_CLEANUP struct mm_buf packed = MM_BUF_INIT(ZEROS), plain = MM_BUF_INIT(ZEROS),
+                                 small = MM_BUF_INIT(ZEROS - 1), none = MM_BUF_INIT(0);
+
+    pack_zeros(&packed, ZEROS);
+    ck_assert_uint_lt(packed.len, ZEROS / 100);
+    ck_assert_int_eq(unpack(&packed, packed.len, &plain), MM_OK);
+    ck_assert_uint_eq(plain.len, ZEROS);
+    for (size_t i = 0; i < plain.len; i++)
+        ck_assert_uint_eq(plain.data[i], 0);
+    ck_assert_int_eq(unpack(&packed, packed.len, &small), MM_ERR_TOO_BIG);
+    ck_assert_int_eq(unpack(&packed, packed.len, &none), MM_ERR_TOO_BIG);
+    ck_assert_uint_eq(none.len, 0);
+}
+END_TEST
+
+START_TEST(gunzip_refuses_what_is_cut_off_anywhere_or_goes_on)
+{
+    MM_BUF_CLEANUP struct mm_buf packed = MM_BUF_INIT(ZEROS), plain = MM_BUF_INIT(1000);
+
+    pack_zeros(&packed, 1000);
+    for (size_t len = 0; len < packed.len; len++) {
+        ck_assert_int_eq(unpack(&packed, len, &plain), MM_ERR_CORRUPT);
+        mm_buf_reset(&plain);
+    }
+    mm_buf_append_u8(&packed, 0);
+    ck_assert_int_eq(unpack(&packed, packed.len, &plain), MM_ERR_CORRUPT);
+}
+END_TEST
+
+START_TEST(gunzip_refuses_a_wrong_checksum_and_other_formats)
+{
+    /* "x" as zlib and not gzip: RFC 1950. */
+    static const uint8_t zlib[] = {0x78, 0x9c, 0xab, 0x00, 0x00, 0x00, 0x79, 0x00, 0x79};
+    MM_BUF_CLEANUP struct mm_buf packed = MM_BUF_INIT(ZEROS), plain = MM_BUF_INIT(1000);
+
+    pack_zeros(&packed, 1000);
+    packed.data[packed.len - 8] ^= 1;
+    ck_assert_int_eq(unpack(&packed, packed.len, &plain), MM_ERR_CORRUPT);
+    mm_buf_reset(&plain);
+    ck_assert_int_eq(mm_grpc_gunzip((struct mm_bytes){zlib, sizeof(zlib)}, &plain), MM_ERR_CORRUPT);
+}
+END_TEST
+
+START_TEST(gunzip_takes_a_member_that_holds_nothing)
+{
+    static const uint8_t empty[] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3,
+                                    3,    0,    0, 0, 0, 0, 0, 0, 0, 0};
+    MM_BUF_CLEANUP struct mm_buf plain = MM_BUF_INIT(0);
+
+    ck_assert_int_eq(mm_grpc_gunzip((struct mm_bytes){empty, sizeof(empty)}, &plain), MM_OK);
+    ck_assert_uint_eq(plain.len, 0);
+}
+END_TEST
+
+START_TEST(gzip_refuses_what_does_not_shrink_and_leaves_the_output_alone)
+{
+    MM_BUF_CLEANUP struct mm_buf out = MM_BUF_INIT(1000), narrow = MM_BUF_INIT(3);
+
+    mm_buf_append_u8(&out, 'x');
+    ck_assert_int_eq(mm_grpc_gzip((struct mm_bytes){NULL, 0}, &out), MM_ERR_TOO_BIG);
+    ck_assert_int_eq(mm_grpc_gzip((struct mm_bytes){(const uint8_t *)"abc", 3}, &out),
+                     MM_ERR_TOO_BIG);
+    ck_assert_str_eq(mm_buf_cstr(&out), "x");
+    ck_assert_int_eq(mm_grpc_gzip((struct mm_bytes){(const uint8_t *)"abcdef", 6}, &narrow),
+                     MM_ERR_TOO_BIG);
+    ck_assert_int_eq(mm_buf_err(&narrow), MM_OK);
+}
+END_TEST
+
 /* Status. */
 
 START_TEST(status_of_maps_every_error_and_back)
@@ -386,6 +494,12 @@ static TCase *text_case(void)
     tcase_add_test(tc, base64_round_trips_every_length_with_and_without_padding);
     tcase_add_test(tc, base64_decode_refuses_what_is_not_canonical);
     tcase_add_test(tc, content_parse_tells_grpc_from_the_rest);
+    tcase_add_test(tc, coding_parse_and_accept_list_know_gzip);
+    tcase_add_test(tc, gunzip_takes_a_message_of_exactly_the_limit_and_none_longer);
+    tcase_add_test(tc, gunzip_refuses_what_is_cut_off_anywhere_or_goes_on);
+    tcase_add_test(tc, gunzip_refuses_a_wrong_checksum_and_other_formats);
+    tcase_add_test(tc, gunzip_takes_a_member_that_holds_nothing);
+    tcase_add_test(tc, gzip_refuses_what_does_not_shrink_and_leaves_the_output_alone);
     return tc;
 }
 

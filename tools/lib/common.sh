@@ -17,6 +17,8 @@ packages_bench=(python3 procps)
 # What the tests need on top.
 packages_test=(check clang clang-format llvm valgrind pmccabe mandoc procps git g++
     python3-grpcio python3-protobuf python3-h2 python3-cryptography)
+# Other people's gRPC; what needs them is skipped, and says so, where the release has them not.
+packages_optional=(ruby-grpc ruby-googleauth)
 
 # Installs those of the named packages that are missing.
 install_packages() {
@@ -41,6 +43,16 @@ install_packages() {
         die "apt-get failed; the whole of what it said is in $root/apt.log"
     }
     rm -f "$root/apt.log"
+}
+
+# As far as apt knows them and can get them.
+install_optional() {
+    local package known=()
+    command -v apt-cache >/dev/null || return 0
+    for package in "$@"; do
+        apt-cache show "$package" >/dev/null 2>&1 && known+=("$package")
+    done
+    (install_packages "${known[@]}") || say "going on without: ${known[*]}"
 }
 
 # build_tree DIR [meson setup options...]: configures once, then builds what has changed.

@@ -171,6 +171,7 @@ struct asking {
     struct mm_app *app;
     struct mm_call *call; /* NULL once it is over */
     const struct mm_ask *ask;
+    char call_id[32]; /* outlives the call */
 };
 
 static void on_cancel(struct mm_call *call, void *user)
@@ -193,7 +194,7 @@ static void on_answer(struct mm_job *job, const ProtobufCMessage *result,
         ei = &wrong;
     }
     if (!ei && a->ask->learn)
-        a->ask->learn(a->app, r);
+        a->ask->learn(a->app, a->call_id, r);
     if (a->call && ei)
         mm_call_finish(a->call, ei);
     else if (a->call)
@@ -228,6 +229,7 @@ void mm_app_ask(struct mm_call *call, Mintmark__Internal__StoreJob *job, const s
     }
     *a = (struct asking){.app = mm_call_app(call), .call = call, .ask = ask};
     a->job.done = on_answer;
+    snprintf(a->call_id, sizeof(a->call_id), "%s", mm_call_id(call));
     if (submit(a, job, &ei) < 0) {
         free(a);
         mm_call_finish(call, &ei);

@@ -65,11 +65,13 @@ int mm_app_check_open(const struct mm_app *app, struct mm_errinfo *ei) MM_MUST_U
 int mm_app_check_store(const struct mm_app *app, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Has the store do a job on behalf of a unary call. When it succeeds, learn (may be NULL) is called
- * first, whatever has become of the call; then reply, unless the call is gone. All errors end the
- * call with their status. The job is packed during this call. */
+ * first, whatever has become of the call, with the id that its log lines carry; then reply, unless
+ * the call is gone. All errors end the call with their status. The job is packed during this call.
+ */
 struct mm_ask {
     Mintmark__Internal__StoreResult__ResultCase expected;
-    void (*learn)(struct mm_app *app, const Mintmark__Internal__StoreResult *result);
+    void (*learn)(struct mm_app *app, const char *call_id,
+                  const Mintmark__Internal__StoreResult *result);
     void (*reply)(struct mm_call *call, const Mintmark__Internal__StoreResult *result);
 };
 void mm_app_ask(struct mm_call *call, Mintmark__Internal__StoreJob *job, const struct mm_ask *ask);

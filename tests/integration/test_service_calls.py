@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Every RPC of the service with fake token workers: what it answers, and how it refuses."""
+import re
 import tempfile
 import time
 import unittest
@@ -112,6 +113,24 @@ class Calls(Base):
                      batch_uid=batch)
         self.refused('FAILED_PRECONDITION', 'BATCH_RELEASED', self.station.provision, batch, 5, 'e-2')
         self.assertEqual(sorted(self.station.provision(batch, 5, 'e-1')), sorted(made))
+
+    def test_every_line_about_a_call_names_it(self):
+        with self.client('officer') as officer:
+            officer.call('OfficerService', 'AddOrder', order_id='logged', profile='dac', quantity=2,
+                         not_after_time_ms=int(time.time() * 1000) + 3600000)
+        batch = self.station.open_batch(2, order_id='logged')
+        self.station.provision(batch, 1, 'logged-1')
+        self.refused('RESOURCE_EXHAUSTED', 'BATCH_FULL', self.station.provision, batch, 2, 'logged-2')
+        self.station.station('ReleaseBatch', batch_uid=batch)
+        lines = self.service.log_text().splitlines()
+        named = set()
+        for event in ('order_added order=logged', f'batch_opened batch={batch}', 'provision_done',
+                      'call_failed', 'provision_ended', f'batch_released batch={batch}'):
+            event, _, about = event.partition(' ')
+            line = next(line for line in reversed(lines) if f'event={event} ' in line)
+            self.assertIn(about, line)
+            named.add(re.search(r' request=(r-\S+) ', line)[1])
+        self.assertEqual(len(named), 5, 'a refusal has two lines; every call has a name of its own')
 
     def test_open_batch_refuses(self):
         def opened(**changes):

@@ -71,15 +71,17 @@ static int new_uid(int64_t now_ms, char out[MM_UID_LEN + 1], struct mm_errinfo *
     return MM_OK;
 }
 
-static void learn_batch(struct mm_app *app, const Mintmark__Internal__StoreResult *result)
+static void learn_batch(struct mm_app *app, const char *call_id,
+                        const Mintmark__Internal__StoreResult *result)
 {
     const Mintmark__V1__Batch *b = result->batch;
 
-    mm_log(MM_LOG_INFO, "batch_opened", MM_STR("batch", b->batch_uid),
+    mm_log(MM_LOG_INFO, "batch_opened", MM_STR("request", call_id), MM_STR("batch", b->batch_uid),
            MM_STR("profile", b->profile), MM_STR("order", b->order_id),
            MM_UINT("quantity", b->quantity), MM_STR("station", b->station));
     if (mm_view_put_batch(app->view, b) < 0)
-        mm_log(MM_LOG_ERROR, "view_behind", MM_STR("batch", b->batch_uid));
+        mm_log(MM_LOG_ERROR, "view_behind", MM_STR("request", call_id),
+               MM_STR("batch", b->batch_uid));
 }
 
 static void reply_open(struct mm_call *call, const Mintmark__Internal__StoreResult *result)
@@ -209,13 +211,14 @@ void mm_rpc_list_batches(struct mm_call *call, const ProtobufCMessage *request)
 
 /* ---- ReleaseBatch ------------------------------------------------------------------------ */
 
-static void learn_release(struct mm_app *app, const Mintmark__Internal__StoreResult *result)
+static void learn_release(struct mm_app *app, const char *call_id,
+                          const Mintmark__Internal__StoreResult *result)
 {
     const Mintmark__V1__Batch *b = result->report->batch;
 
     if (!b)
         return;
-    mm_log(MM_LOG_INFO, "batch_released", MM_STR("batch", b->batch_uid),
+    mm_log(MM_LOG_INFO, "batch_released", MM_STR("request", call_id), MM_STR("batch", b->batch_uid),
            MM_UINT("issued", b->counts ? b->counts->issued : 0));
     mm_view_drop_batch(app->view, b->batch_uid);
 }

@@ -36,14 +36,17 @@ static int check_add(const struct mm_app *app, const Mintmark__V1__AddOrderReque
     return rc;
 }
 
-static void learn_order(struct mm_app *app, const Mintmark__Internal__StoreResult *result)
+static void learn_order(struct mm_app *app, const char *call_id,
+                        const Mintmark__Internal__StoreResult *result)
 {
     const Mintmark__V1__Order *o = result->order;
 
-    mm_log(MM_LOG_INFO, "order_added", MM_STR("order", o->order_id), MM_STR("profile", o->profile),
-           MM_UINT("quantity", o->quantity), MM_STR("by", o->added_by));
+    mm_log(MM_LOG_INFO, "order_added", MM_STR("request", call_id), MM_STR("order", o->order_id),
+           MM_STR("profile", o->profile), MM_UINT("quantity", o->quantity),
+           MM_STR("by", o->added_by));
     if (mm_view_put_order(app->view, o) < 0)
-        mm_log(MM_LOG_ERROR, "view_behind", MM_STR("order", o->order_id));
+        mm_log(MM_LOG_ERROR, "view_behind", MM_STR("request", call_id),
+               MM_STR("order", o->order_id));
 }
 
 static void reply_order(struct mm_call *call, const Mintmark__Internal__StoreResult *result)

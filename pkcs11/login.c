@@ -33,9 +33,10 @@ static int try_pin(struct mm_token *t, struct mm_secret *pin, struct mm_errinfo 
     if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
         return MM_OK;
     /* A PIN of a length that the token never takes is as wrong as any other. */
-    if (rv == CKR_PIN_LEN_RANGE || rv == CKR_PIN_INVALID) {
-        mm_fail(ei, MM_ERR_PIN, "TOKEN_PIN_REFUSED", "C_Login: %s (0x%lx)", mm_token_rv_name(rv),
-                rv);
+    if (rv == CKR_PIN_INCORRECT || rv == CKR_PIN_LEN_RANGE || rv == CKR_PIN_INVALID) {
+        mm_fail(ei, MM_ERR_PIN, "TOKEN_PIN_REFUSED",
+                "the token refuses the user PIN, which is not tried again: C_Login: %s (0x%lx)",
+                mm_token_rv_name(rv), rv);
         if (ei)
             ei->detail = rv;
         return MM_ERR_PIN;

@@ -205,7 +205,7 @@ class TokenCommands(Base):
         self.init()
         wrong = self.secret('wrong.pin', 'not-the-pin')
         _, error = self.run_officer('key', 'list', '--pin-file', wrong, status=77)
-        self.assertIn('PIN', error)
+        self.assertIn('the token refuses the user PIN, which is not tried again: C_Login', error)
         status = self.data('token', 'status')  # the right one, which also sets the counter back
         self.assertIn(status['token']['user_pin'], ('good', 'wrong PIN was tried'))
         self.assertEqual(self.data('token', 'status')['token']['user_pin'], 'good')

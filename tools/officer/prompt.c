@@ -55,6 +55,7 @@ int mm_prompt_yes(const char *text, char *line, size_t size, struct mm_errinfo *
     if (r < 0)
         return r;
     if (strcmp(line, "yes") != 0)
-        return mm_fail(ei, MM_ERR_CANCELLED, "DECLINED", "declined: nothing was changed");
+        return mm_fail(ei, MM_ERR_CANCELLED, "DECLINED",
+                       "not confirmed with yes; nothing was changed");
     return MM_OK;
 }

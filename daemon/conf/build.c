@@ -257,6 +257,7 @@ static int fill_titled(const struct mm_draft *draft, const struct mm_section *sc
     while (*count < n) {
         cfg_t *section = cfg_getnsec(parent, schema->name, (unsigned)*count);
         unsigned char *element = array + *count * schema->size;
+        struct mm_titled *titled = (struct mm_titled *)(void *)element;
         int r;
 
         ++*count;
@@ -265,14 +266,25 @@ static int fill_titled(const struct mm_draft *draft, const struct mm_section *sc
                               "%s '%.40s': a name has letters, digits, '.', '_' and '-', "
                               "begins with a letter or digit, and is 1 to %d long",
                               schema->name, section->title, MM_NAME_MAX);
-        *(char **)(void *)element = strdup(section->title);
-        if (!*(char **)(void *)element)
+        titled->name = strdup(section->title);
+        titled->line = mm_section_line(draft->parsed, section);
+        if (!titled->name)
             return mm_fail_memory(draft->place->ei);
         r = fill_section(draft, id, section, element);
         if (r < 0)
             return r;
     }
     return MM_OK;
+}
+
+static int fill_single(const struct mm_draft *draft, const struct mm_section *schema,
+                       enum mm_section_id id, cfg_t *parent, unsigned char *base)
+{
+    cfg_t *section = cfg_getsec(parent, schema->name);
+    unsigned char *element = base + schema->offset;
+
+    *(int *)(void *)element = mm_section_line(draft->parsed, section);
+    return fill_section(draft, id, section, element);
 }
 
 static int fill_section(const struct mm_draft *draft, enum mm_section_id id, cfg_t *section,
@@ -294,10 +306,8 @@ static int fill_section(const struct mm_draft *draft, enum mm_section_id id, cfg
 
         if (schema->parent != id)
             continue;
-        if (schema->titled)
-            r = fill_titled(draft, schema, sub, section, base);
-        else
-            r = fill_section(draft, sub, cfg_getsec(section, schema->name), base + schema->offset);
+        r = schema->titled ? fill_titled(draft, schema, sub, section, base)
+                           : fill_single(draft, schema, sub, section, base);
     }
     return r;
 }

@@ -26,6 +26,7 @@ enum mm_role {
 };
 
 struct mm_conf_listen {
+    int line;
     char *address;     /* numeric IPv4 or IPv6; default 127.0.0.1 */
     unsigned port;     /* 0..65535, default 7443; 0: the kernel chooses, and the log says which */
     char *certificate; /* PEM file: server certificate, then its chain */
@@ -36,6 +37,7 @@ struct mm_conf_listen {
 /* client "NAME" { uri = 'urn:…' or subject = 'CN=…'; roles = {'station'} } */
 struct mm_conf_client {
     char *name;
+    int line;      /* of the file, where the section begins */
     char *uri;     /* SAN uniformResourceIdentifier, compared byte for byte; or */
     char *subject; /* subject DN, RFC 2253 as OpenSSL's XN_FLAG_RFC2253 prints it */
     unsigned roles;
@@ -43,6 +45,7 @@ struct mm_conf_client {
 
 struct mm_conf_token {
     char *name;
+    int line;
     char *module;   /* path of the PKCS#11 module */
     char *uri;      /* RFC 7512 URI that selects the token: token=, serial=, manufacturer=… */
     char *pin_file; /* path; or */
@@ -55,12 +58,14 @@ struct mm_conf_token {
 };
 
 struct mm_conf_store {
+    int line;
     char *path; /* SQLite database file, on a local file system */
 };
 
 /* A key in a token that device keys are wrapped under. */
 struct mm_conf_transport {
     char *name;
+    int line;
     char *token; /* name of a token section */
     char *key;   /* RFC 7512 URI of an AES-256 secret key: pkcs11:object=… */
 };
@@ -68,6 +73,7 @@ struct mm_conf_transport {
 /* An issuing CA. kind "local": the CA's key is in a token. */
 struct mm_conf_issuer {
     char *name;
+    int line;
     char *token;
     char *key;         /* RFC 7512 URI of the CA's private key */
     char *certificate; /* PEM file: the issuing CA's certificate, then its chain up to the root */
@@ -75,6 +81,7 @@ struct mm_conf_issuer {
 
 struct mm_conf_item {
     char *name;
+    int line;
     char *file;         /* content to deliver, at most MM_ITEM_INLINE_MAX; or */
     char *reference;    /* where the station finds it */
     char *sha256;       /* of a referenced item: 64 hex digits */
@@ -84,6 +91,7 @@ struct mm_conf_item {
 /* A kind of identity. daemon/pki/profile.h compiles it. */
 struct mm_conf_profile {
     char *name;
+    int line;
     char *preset;    /* "matter-dac", "ieee8021ar-idevid", "matter-pai", "matter-paa" or "" */
     char *issuer;    /* name of an issuer section, or "none": a CSR in place of a certificate */
     char *token;     /* where the device keys are made; default: the issuer's, or the only one */
@@ -109,6 +117,7 @@ struct mm_conf_profile {
 };
 
 struct mm_conf_limits {
+    int line;
     unsigned connections;            /* default 256, at most MM_CONNECTIONS_MAX */
     unsigned streams_per_connection; /* default 64, at most MM_STREAMS_PER_CONNECTION */
     unsigned calls_per_client;       /* Provision calls in flight per client; default 16 */
@@ -149,7 +158,7 @@ MM_DEFINE_CLEANUP(struct mm_conf *, mm_conf_free)
 #define MM_CONF_CLEANUP MM_CLEANUP(mm_conf_free_p)
 
 /* Every file that the configuration names is there and readable, secrets are not readable by
- * others. What --check-config adds to parsing. */
+ * others. What --check-config adds to parsing. Errors as above, with the line of the section. */
 int mm_conf_check_files(const struct mm_conf *conf, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* May a running service go from one to the other? MM_ERR_PRECONDITION NOT_RELOADABLE names the

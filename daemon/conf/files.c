@@ -9,6 +9,8 @@
 
 /* What a file must be; the setting's name is for the message. */
 struct demand {
+    const char *file;        /* the configuration */
+    int line;                /* of the section */
     const char *kind, *name; /* "token", "main"; name is "" for single sections */
     const char *key;
     off_t max; /* bytes */
@@ -17,8 +19,8 @@ struct demand {
 
 static int bad(const struct demand *d, struct mm_errinfo *ei)
 {
-    return mm_err_prefix(ei, "%s%s%s%s.%s", d->kind, *d->name ? " '" : "", d->name,
-                         *d->name ? "'" : "", d->key);
+    return mm_err_prefix(ei, "%s:%d: %s%s%s%s.%s", d->file, d->line, d->kind, *d->name ? " '" : "",
+                         d->name, *d->name ? "'" : "", d->key);
 }
 
 static int check_stat(const struct demand *d, const char *path, int fd, struct mm_errinfo *ei)
@@ -52,24 +54,27 @@ static int check_file(const struct demand *d, const char *path, struct mm_errinf
 }
 
 /* A database that is not there yet needs a folder that it can be made in. */
-static int check_store(const char *path, struct mm_errinfo *ei)
+static int check_store(const struct mm_conf *conf, struct mm_errinfo *ei)
 {
+    const char *path = conf->store.path;
     MM_FREE char *folder = strndup(path, (size_t)(strrchr(path, '/') - path) + 1);
 
     if (!folder)
         return mm_fail_memory(ei);
     if (access(folder, W_OK | X_OK) < 0) {
         mm_fail_errno(ei, errno, "folder %s", folder);
-        return mm_err_prefix(ei, "store.path");
+        return mm_err_prefix(ei, "%s:%d: store.path", conf->path, conf->store.line);
     }
     return MM_OK;
 }
 
 /* Outside of its unit the service's credentials are not there to be looked at. Their folder is
  * private; their mode says nothing, since systemd grants by an ACL. */
-static int check_credential(const struct mm_conf_token *t, struct mm_errinfo *ei)
+static int check_credential(const struct mm_conf *conf, const struct mm_conf_token *t,
+                            struct mm_errinfo *ei)
 {
-    const struct demand d = {"token", t->name, "pin_credential", MM_PIN_MAX + 1, false};
+    const struct demand d = {conf->path,       t->line,        "token", t->name,
+                             "pin_credential", MM_PIN_MAX + 1, false};
     const char *folder = getenv("CREDENTIALS_DIRECTORY");
     MM_FREE char *path = NULL;
 
@@ -82,15 +87,17 @@ static int check_credential(const struct mm_conf_token *t, struct mm_errinfo *ei
     return check_file(&d, path, ei);
 }
 
-static int check_listen(const struct mm_conf_listen *l, struct mm_errinfo *ei)
+static int check_listen(const struct mm_conf *conf, struct mm_errinfo *ei)
 {
+    const struct mm_conf_listen *l = &conf->listen;
     const struct {
         struct demand demand;
         const char *path;
     } files[] = {
-        {{"listen", "", "certificate", MM_PEM_FILE_MAX, false}, l->certificate},
-        {{"listen", "", "key", MM_PEM_FILE_MAX, true}, l->key},
-        {{"listen", "", "client_ca", MM_PEM_FILE_MAX, false}, l->client_ca},
+        {{conf->path, l->line, "listen", "", "certificate", MM_PEM_FILE_MAX, false},
+         l->certificate},
+        {{conf->path, l->line, "listen", "", "key", MM_PEM_FILE_MAX, true}, l->key},
+        {{conf->path, l->line, "listen", "", "client_ca", MM_PEM_FILE_MAX, false}, l->client_ca},
     };
     int r = MM_OK;
 
@@ -99,23 +106,28 @@ static int check_listen(const struct mm_conf_listen *l, struct mm_errinfo *ei)
     return r;
 }
 
-static int check_token(const struct mm_conf_token *t, struct mm_errinfo *ei)
+static int check_token(const struct mm_conf *conf, const struct mm_conf_token *t,
+                       struct mm_errinfo *ei)
 {
-    const struct demand module = {"token", t->name, "module", INT32_MAX, false};
-    const struct demand pin = {"token", t->name, "pin_file", MM_PIN_MAX + 1, true};
+    const struct demand module = {conf->path, t->line,   "token", t->name,
+                                  "module",   INT32_MAX, false};
+    const struct demand pin = {conf->path, t->line,        "token", t->name,
+                               "pin_file", MM_PIN_MAX + 1, true};
     int r = check_file(&module, t->module, ei);
 
     if (r >= 0)
         r = check_file(&pin, t->pin_file, ei);
-    return r < 0 ? r : check_credential(t, ei);
+    return r < 0 ? r : check_credential(conf, t, ei);
 }
 
-static int check_items(const struct mm_conf_profile *p, struct mm_errinfo *ei)
+static int check_items(const struct mm_conf *conf, const struct mm_conf_profile *p,
+                       struct mm_errinfo *ei)
 {
     int r = MM_OK;
 
     for (size_t i = 0; i < p->n_items && r >= 0; i++) {
-        const struct demand d = {"item", p->items[i].name, "file", MM_ITEM_INLINE_MAX, false};
+        const struct demand d = {conf->path, p->items[i].line,   "item", p->items[i].name,
+                                 "file",     MM_ITEM_INLINE_MAX, false};
 
         r = check_file(&d, p->items[i].file, ei);
     }
@@ -124,19 +136,20 @@ static int check_items(const struct mm_conf_profile *p, struct mm_errinfo *ei)
 
 int mm_conf_check_files(const struct mm_conf *conf, struct mm_errinfo *ei)
 {
-    int r = check_listen(&conf->listen, ei);
+    int r = check_listen(conf, ei);
 
     if (r >= 0)
-        r = check_store(conf->store.path, ei);
+        r = check_store(conf, ei);
     for (size_t i = 0; i < conf->n_tokens && r >= 0; i++)
-        r = check_token(&conf->tokens[i], ei);
+        r = check_token(conf, &conf->tokens[i], ei);
     for (size_t i = 0; i < conf->n_issuers && r >= 0; i++) {
-        const struct demand d = {"issuer", conf->issuers[i].name, "certificate", MM_PEM_FILE_MAX,
-                                 false};
+        const struct demand d = {
+            conf->path,    conf->issuers[i].line, "issuer", conf->issuers[i].name,
+            "certificate", MM_PEM_FILE_MAX,       false};
 
         r = check_file(&d, conf->issuers[i].certificate, ei);
     }
     for (size_t i = 0; i < conf->n_profiles && r >= 0; i++)
-        r = check_items(&conf->profiles[i], ei);
+        r = check_items(conf, &conf->profiles[i], ei);
     return r;
 }

@@ -2,6 +2,7 @@
 #include "daemon/conf/format.h"
 
 #include "daemon/base/limits.h"
+#include "daemon/base/macros.h"
 #include "daemon/base/text.h"
 
 #include <arpa/inet.h>
@@ -23,6 +24,26 @@ bool mm_format_address(const char *s)
 bool mm_format_pkcs11_uri(const char *s)
 {
     return !strncmp(s, "pkcs11:", 7) && s[7];
+}
+
+bool mm_format_token_uri(const char *s)
+{
+    static const char *const names[] = {"token=", "serial=", "manufacturer=", "model="};
+
+    if (!mm_format_pkcs11_uri(s))
+        return false;
+    if (strstr(s, "pin"))
+        return true;
+    for (s = strchr(s, ':'); s; s = strchr(s, ';')) {
+        bool known = false;
+
+        s++;
+        for (size_t i = 0; i < MM_ARRAY_SIZE(names); i++)
+            known = known || !strncmp(s, names[i], strlen(names[i]));
+        if (!known)
+            return false;
+    }
+    return true;
 }
 
 bool mm_format_uri(const char *s)

@@ -10,6 +10,9 @@ bool mm_format_name(const char *s);
 bool mm_format_address(const char *s);
 /* begins with "pkcs11:" (RFC 7512); the token layer parses the rest */
 bool mm_format_pkcs11_uri(const char *s);
+/* as above, and of what selects a token nothing but token, serial, manufacturer and model: a slot's
+ * number changes behind our back. A URI with a PIN is taken: the token layer refuses it unshown. */
+bool mm_format_token_uri(const char *s);
 /* scheme ":" rest (RFC 3986 section 3.1) */
 bool mm_format_uri(const char *s);
 /* attribute "=" value, the beginning of an RFC 2253 name */

@@ -98,7 +98,8 @@ static void unknown_name(cfg_t *section, const char *name)
     const char *hint = mm_schema_suggest(section_id(section), name, buf, sizeof(buf));
 
     mm_fail_at(active->place, section->line, "unknown setting '%.64s'%s%s%s%s", name,
-               *where ? " in section " : "", where, hint ? "; " : "", hint ? hint : "");
+               *where ? " in section " : "", where, "; ",
+               hint ? hint : "mintmark.conf(5) lists those that there are");
 }
 
 static void take_error(cfg_t *section, const char *format, va_list ap) MM_PRINTF(2, 0);

@@ -119,7 +119,10 @@ static const struct mm_setting settings[] = {
      .unit = "ms", .help = "A connection without calls is closed after it; 0: never."},
 
     {TOKEN(module), A_PATH, .required = true, .help = "Path of the PKCS#11 module."},
-    {TOKEN(uri), PKCS11_URI, .required = true,
+    {TOKEN(uri), .min = 1, .max = MM_URI_MAX, .format = mm_format_token_uri,
+     .expects = "an RFC 7512 URI of token, serial, manufacturer or model, never of a slot, like "
+                "'pkcs11:token=factory'",
+     .required = true,
      .help = "RFC 7512 URI that selects the token: token=, serial=, manufacturer=, model=."},
     {TOKEN(pin_file), A_PATH,
      .help = "File that holds the user PIN; nobody else may read it. This or pin_credential."},

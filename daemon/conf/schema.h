@@ -23,7 +23,13 @@ enum mm_section_id {
 };
 
 /* A section. Titled ones may come more than once; their elements are an array in the parent's
- * struct, and every element begins with char *name, the title. */
+ * struct. Every section's struct but the root's begins with int line, the titled ones' with this:
+ */
+struct mm_titled {
+    char *name; /* the title */
+    int line;
+};
+
 struct mm_section {
     const char *name; /* "" for the root */
     enum mm_section_id parent;

@@ -130,7 +130,8 @@ static void parse(struct options *o, int argc, char **argv)
 
     o->transport.descriptors = &test_descriptors;
     o->transport.security = MM_TRANSPORT_TLS;
-    o->conf.listen = (struct mm_conf_listen){localhost, 0, empty, empty, empty};
+    o->conf.listen = (struct mm_conf_listen){
+        .address = localhost, .certificate = empty, .key = empty, .client_ca = empty};
     o->conf.clients = o->clients;
     o->conf.limits = (struct mm_conf_limits){.connections = 256,
                                              .streams_per_connection = 100,

@@ -165,7 +165,7 @@ static const struct {
     {"limits { site = 'a' }",
      "5: unknown setting 'site' in section limits; it belongs outside of sections"},
     {"prophile 'a' { }", "5: unknown setting 'prophile'; did you mean 'profile'?"},
-    {"xyzzy = 1", "5: unknown setting 'xyzzy'"},
+    {"xyzzy = 1", "5: unknown setting 'xyzzy'; mintmark.conf(5) lists those that there are"},
     {"token 'a b' { }", "5: token 'a b': a name has letters, digits, '.', '_' and '-', begins with "
                         "a letter or digit, and is 1 to 64 long"},
     {TOKEN TOKEN, "6: found duplicate title 't': every section of a kind has a name of its own"},
@@ -189,7 +189,13 @@ static const struct {
     {"token 'a' { module = '~/m.so' }", "5: token.module is '~/m.so'; it must be an absolute path, "
                                         "or one relative to this file; ~ is not expanded"},
     {"token 'a' {\n module = 'm'\n uri = 'slot 5' }",
-     "7: token.uri is 'slot 5'; it must be an RFC 7512 URI, like 'pkcs11:object=my-key'"},
+     "7: token.uri is 'slot 5'; it must be an RFC 7512 URI of token, serial, manufacturer or "
+     "model, "
+     "never of a slot, like 'pkcs11:token=factory'"},
+    {"token 'a' {\n module = 'm'\n uri = 'pkcs11:slot-id=5' }",
+     "7: token.uri is 'pkcs11:slot-id=5'; it must be an RFC 7512 URI of token, serial, "
+     "manufacturer or "
+     "model, never of a slot, like 'pkcs11:token=factory'"},
     {"token 'a' {\n module = 'm' }", "5: section token 'a' must set uri"},
     {"token 'a' { module = 'm' uri = 'pkcs11:token=a'\n environment = {'A=b',\n '1=b'} }",
      "7: token.environment is '1=b'; it must be NAME=value, like "
@@ -388,14 +394,14 @@ START_TEST(check_files_tells_missing_and_readable_secrets)
 
     ck_assert_int_eq(mm_conf_check_files(f.conf, &ei), MM_OK);
     put(&f, "pin", 0640);
-    expect_bad_file(&f, MM_ERR_PERMISSION, "token 't'.pin_file: ");
+    expect_bad_file(&f, MM_ERR_PERMISSION, "/m.conf:5: token 't'.pin_file: ");
     expect_bad_file(&f, MM_ERR_PERMISSION, "has mode 640: chmod 600 it");
     put(&f, "pin", 0400);
     put(&f, "s.key", 0604);
     expect_bad_file(&f, MM_ERR_PERMISSION, "listen.key: ");
     put(&f, "s.key", 0600);
     drop(&f, "i.bin");
-    expect_bad_file(&f, MM_ERR_IO, "item 'i'.file: ");
+    expect_bad_file(&f, MM_ERR_IO, "/m.conf:7: item 'i'.file: ");
     put(&f, "i.bin", 0644);
     drop(&f, "m.so");
     expect_bad_file(&f, MM_ERR_IO, "token 't'.module: ");

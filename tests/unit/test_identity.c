@@ -12,9 +12,11 @@ static char names[4][8] = {"a", "b", "c", "both"};
 static char subject_both[] = "CN=both";
 
 static struct mm_conf_client clients[] = {
-    {names[0], uri_a, nothing, MM_ROLE_STATION},     {names[1], uri_b, nothing, MM_ROLE_OFFICER},
-    {names[2], nothing, subject_c, MM_ROLE_MONITOR}, {names[3], uri_a, subject_both, MM_ROLE_ALL},
-    {nothing, nothing, nothing, MM_ROLE_ALL}, /* matches nobody */
+    {names[0], 0, uri_a, nothing, MM_ROLE_STATION},
+    {names[1], 0, uri_b, nothing, MM_ROLE_OFFICER},
+    {names[2], 0, nothing, subject_c, MM_ROLE_MONITOR},
+    {names[3], 0, uri_a, subject_both, MM_ROLE_ALL},
+    {nothing, 0, nothing, nothing, MM_ROLE_ALL}, /* matches nobody */
 };
 static const struct mm_conf conf = {.clients = clients, .n_clients = MM_ARRAY_SIZE(clients)};
 static const struct mm_conf only_both = {.clients = clients + 3, .n_clients = 1};

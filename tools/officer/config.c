@@ -18,7 +18,7 @@ static int check_issuer(const struct mm_conf *conf, const struct mm_conf_issuer 
     if (r == MM_OK)
         r = mm_cert_require_ca(sk_X509_value(chain, 0), ei);
     if (r < 0)
-        return mm_err_prefix(ei, "%s: issuer '%s'", conf->path, issuer->name);
+        return mm_err_prefix(ei, "%s:%d: issuer '%s'", conf->path, issuer->line, issuer->name);
     *ret_chain = MM_TAKE(chain);
     return MM_OK;
 }
@@ -38,7 +38,7 @@ static int check_profile(const struct mm_conf *conf, const struct mm_conf_profil
     }
     r = mm_profile_compile(profile, chain ? sk_X509_value(chain, 0) : NULL, &compiled, ei);
     if (r < 0)
-        return mm_err_prefix(ei, "%s", conf->path); /* the profile is named already */
+        return mm_err_prefix(ei, "%s:%d", conf->path, profile->line); /* it names the profile */
     mm_profile_free(compiled);
     return MM_OK;
 }
@@ -49,7 +49,7 @@ static int check_all(struct mm_officer *o, struct mm_errinfo *ei)
 
     r = mm_conf_check_files(o->conf, ei);
     if (r < 0)
-        return mm_err_prefix(ei, "%s", o->conf->path);
+        return r;
     for (size_t i = 0; i < o->conf->n_issuers; i++) {
         MM_CLEANUP(mm_x509_stack_free_p) STACK_OF(X509) *chain = NULL;
 

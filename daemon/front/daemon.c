@@ -30,27 +30,6 @@ struct mm_daemon {
     struct mm_errinfo failure; /* what ended the service, MM_OK if it was told to */
 };
 
-/* ---- the configuration ------------------------------------------------------------------- */
-
-void mm_source_done(struct mm_source *s)
-{
-    mm_conf_free(s->conf);
-    s->conf = NULL;
-    mm_buf_done(&s->text);
-}
-
-int mm_source_load(const char *path, struct mm_source *source, struct mm_errinfo *ei)
-{
-    int r = mm_io_read_file(path, MM_CONF_FILE_MAX, &source->text, ei);
-
-    if (r == MM_OK)
-        r = mm_conf_parse(path, (const char *)source->text.data, source->text.len, &source->conf,
-                          ei);
-    if (r == MM_OK)
-        r = mm_conf_check_files(source->conf, ei);
-    return r;
-}
-
 /* ---- the end ----------------------------------------------------------------------------- */
 
 static void close_rest(uv_handle_t *handle, void *arg)

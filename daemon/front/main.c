@@ -28,7 +28,7 @@ static void usage(FILE *out)
           "standard error. SIGHUP reloads the configuration, SIGTERM ends it in order.\n"
           "\n"
           "  --config FILE   configuration (default " MM_CONFIG_FILE ")\n"
-          "  --check-config  check it, and the files that it names, and end\n"
+          "  --check-config  check it, its profiles, and the files that it names, and end\n"
           "  --dump-config   write it with all defaults filled in, and end\n",
           out);
 }

@@ -115,7 +115,7 @@ token 'main' {{
     environment = {{'SOFTHSM2_CONF=/nowhere'}}
 }}
 issuer 'pai' {{ token = 'main' key = 'pkcs11:object=pai' certificate = 'ca.pem' }}
-profile 'dac' {{ issuer = 'pai' delivery = 'retained' subject = 'CN=${{number:12}}' validity = '20y' }}
+profile 'dac' {{ issuer = 'pai' delivery = 'retained' subject = 'CN=${{number:12}}' validity = '7d' }}
 {more}
 limits {{ calls_per_client = 4 drain_timeout_ms = 8000 }}
 client 'line-1' {{ uri = 'urn:test:station' roles = {{'station'}} }}

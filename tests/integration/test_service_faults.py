@@ -152,9 +152,18 @@ class Start(Base):
         self.assertEqual(run('--nonsense'), 64)
         self.assertEqual(run('--check-config', 'extra'), 64)
         self.assertEqual(run('--config', self.service.dir / 'none'), 78)
-        self.service.conf.write_text('nonsense = 1\n')
-        self.assertEqual(run('--config', self.service.conf), 78)
-        self.assertIn('mintmark.conf:1', self.service.log_text())
+        good = self.service.conf.read_text()
+        line = 1 + good[:good.index("profile 'dac'")].count('\n')
+        for text, told in (('nonsense = 1\n', 'mintmark.conf:1: unknown setting'),
+                           (good.replace('${number:12}', '${nummer:12}'),
+                            f'mintmark.conf:{line}: profile "dac": CN of the subject: no variable'),
+                           (good.replace("'ca.pem' }\nprofile", "'server.key' }\nprofile"),
+                            f"mintmark.conf:{line - 1}: issuer 'pai': ")):
+            self.service.conf.write_text(text)
+            for action in (), ('--check-config',):
+                mark = len(self.service.log_text())
+                self.assertEqual(run('--config', self.service.conf, *action), 78)
+                self.assertIn(told, self.service.log_text()[mark:])
 
     def test_missing_workers_are_named(self):
         self.service.configure()
@@ -331,7 +340,8 @@ class Life(Base):
         good = self.service.conf.read_text()
         for text in ('nonsense = 1', good.replace("port = 0", "port = 1"),
                      good.replace('mintmark.db', 'other.db'),
-                     good.replace('server.pem', 'missing.pem')):
+                     good.replace('server.pem', 'missing.pem'),
+                     good.replace('${number:12}', '${nummer:12}')):
             self.service.conf.write_text(text)
             mark = len(self.service.log_text())
             self.service.daemon.send_signal(signal.SIGHUP)
@@ -348,7 +358,7 @@ class Life(Base):
 
     def test_a_profile_that_is_taken_away_is_unknown(self):
         station, batch = self.started()
-        more = """profile 'more' { issuer = 'pai' delivery = 'retained' subject = 'CN=x' validity = '1y' }"""
+        more = """profile 'more' { issuer = 'pai' delivery = 'retained' subject = 'CN=x' validity = '7d' }"""
         self.service.conf.write_text(self.service.conf.read_text().replace("profile 'dac'", "profile 'cad'"))
         self.service.daemon.send_signal(signal.SIGHUP)
         self.service.wait_log('event=reloaded')

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration file: read, parsed, and everything checked that needs no token. What passes
+ * here and fails in a worker would be a service that never gets ready, or a reload that comes to
+ * nothing a moment after it was called good. */
+#include "daemon/base/io.h"
+#include "daemon/front/daemon.h"
+#include "daemon/pki/profile.h"
+
+static void chain_free(STACK_OF(X509) * chain)
+{
+    sk_X509_pop_free(chain, X509_free);
+}
+MM_DEFINE_CLEANUP(STACK_OF(X509) *, chain_free)
+
+static int read_chain(const char *path, STACK_OF(X509) * *ret_chain, struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
+    int r = mm_io_read_file(path, MM_PEM_FILE_MAX, &pem, ei);
+
+    if (r == MM_OK)
+        r = mm_pki_parse_chain((struct mm_bytes){pem.data, pem.len}, ret_chain, ei);
+    return r < 0 ? mm_err_prefix(ei, "%s", path) : MM_OK;
+}
+
+static int check_profile(const struct mm_conf *conf, const struct mm_conf_profile *p,
+                         struct mm_errinfo *ei)
+{
+    const struct mm_conf_issuer *issuer = mm_conf_issuer_get(conf, p->issuer);
+    MM_CLEANUP(chain_free_p) STACK_OF(X509) *chain = NULL;
+    struct mm_profile *compiled = NULL;
+    int r;
+
+    if (issuer && read_chain(issuer->certificate, &chain, ei) < 0)
+        return mm_err_prefix(ei, "%s:%d: issuer '%s'", conf->path, issuer->line, issuer->name);
+    r = mm_profile_compile(p, chain ? sk_X509_value(chain, 0) : NULL, &compiled, ei);
+    if (r < 0) /* it names the profile */
+        return mm_err_prefix(ei, "%s:%d", conf->path, p->line);
+    mm_profile_free(compiled);
+    return MM_OK;
+}
+
+void mm_source_done(struct mm_source *s)
+{
+    mm_conf_free(s->conf);
+    s->conf = NULL;
+    mm_buf_done(&s->text);
+}
+
+int mm_source_load(const char *path, struct mm_source *source, struct mm_errinfo *ei)
+{
+    int r = mm_io_read_file(path, MM_CONF_FILE_MAX, &source->text, ei);
+
+    if (r == MM_OK)
+        r = mm_conf_parse(path, (const char *)source->text.data, source->text.len, &source->conf,
+                          ei);
+    if (r == MM_OK)
+        r = mm_conf_check_files(source->conf, ei);
+    for (size_t i = 0; r == MM_OK && i < source->conf->n_profiles; i++)
+        r = check_profile(source->conf, &source->conf->profiles[i], ei);
+    return r;
+}

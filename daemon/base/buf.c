@@ -94,7 +94,8 @@ void mm_buf_printf(struct mm_buf *b, const char *fmt, ...)
     n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
     if (n < 0) {
-        b->err = MM_ERR_INTERNAL;
+        if (!b->err)
+            b->err = MM_ERR_INTERNAL;
         return;
     }
     to = mm_buf_reserve(b, (size_t)n);
@@ -112,10 +113,13 @@ void mm_buf_consume(struct mm_buf *b, size_t len)
         return;
     memmove(b->data, b->data + len, b->len - len);
     b->len -= len;
+    explicit_bzero(b->data + b->len, len);
 }
 
 void mm_buf_reset(struct mm_buf *b)
 {
+    if (b->len > 0)
+        explicit_bzero(b->data, b->len);
     b->len = 0;
     b->err = MM_OK;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A growing byte buffer, born with a maximum. The first error sticks: append freely, test once with
- * mm_buf_err at the end. What it held is wiped when it grows, shrinks or is freed.
+ * mm_buf_err at the end. What it held is wiped when it moves to new memory, is consumed or reset,
+ * or is freed: no byte beyond len is one that was appended.
  */
 #pragma once
 
@@ -22,7 +23,7 @@ struct mm_buf {
     size_t len;      /* bytes used */
     size_t cap;      /* bytes allocated */
     size_t max;      /* len never exceeds it */
-    enum mm_err err; /* MM_OK, MM_ERR_TOO_BIG or MM_ERR_MEMORY */
+    enum mm_err err; /* MM_OK, MM_ERR_TOO_BIG, MM_ERR_MEMORY; of mm_buf_printf MM_ERR_INTERNAL */
 };
 
 /* max is in bytes. mm_buf_done wipes and frees; a done buffer may be used again. */
@@ -41,10 +42,10 @@ void mm_buf_printf(struct mm_buf *b, const char *fmt, ...) MM_PRINTF(2, 3);
 uint8_t *mm_buf_reserve(struct mm_buf *b, size_t len) MM_MUST_USE;
 void mm_buf_grew(struct mm_buf *b, size_t len);
 
-/* Drops the first len bytes (len <= b->len). */
+/* Drops the first len bytes (len <= b->len); none of them stays in memory. */
 void mm_buf_consume(struct mm_buf *b, size_t len);
 
-/* Empties the buffer, clears a sticky error, keeps the memory. */
+/* Wipes and empties the buffer, clears a sticky error, keeps the memory. */
 void mm_buf_reset(struct mm_buf *b);
 
 int mm_buf_err(const struct mm_buf *b) MM_MUST_USE;

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -45,12 +44,11 @@ static void fail(struct mm_link *l, const struct mm_errinfo *ei)
 }
 
 /* The part that has gone out is dropped when it is more than half, so that each byte is moved once
- * at the most on average. It is wiped: bundles of "plain" profiles hold keys. */
+ * at the most on average. */
 static void compact(struct mm_link *l)
 {
     if (l->out_done == 0 || l->out_done < l->out.len / 2)
         return;
-    explicit_bzero(l->out.data, l->out_done);
     mm_buf_consume(&l->out, l->out_done);
     l->out_done = 0;
 }

@@ -79,8 +79,6 @@ int mm_worker_send(struct mm_worker *w, struct mm_errinfo *ei)
         return mm_fail(ei, w->out.err, "CHANNEL_FRAME", "cannot pack an answer: %s",
                        mm_err_name(w->out.err));
     r = mm_io_write_all(MM_WORKER_FD, w->out.data, w->out.len, ei);
-    if (w->out.len > 0)
-        explicit_bzero(w->out.data, w->out.len);
     mm_buf_reset(&w->out);
     return r;
 }

@@ -86,17 +86,10 @@ Mintmark__Internal__MintResult *mm_chunk_message(struct mm_chunk *c)
     return &c->message;
 }
 
-static void wipe(struct mm_buf *b)
-{
-    if (b->len)
-        explicit_bzero(b->data, b->len);
-    mm_buf_reset(b);
-}
-
 void mm_chunk_clear(struct mm_chunk *c)
 {
-    wipe(&c->bundles);
-    wipe(&c->key);
+    mm_buf_reset(&c->bundles);
+    mm_buf_reset(&c->key);
     c->n_made = 0;
 }
 
@@ -228,7 +221,7 @@ static int deliver_key(struct minting_job *j, const struct mm_keypair *pair, str
     size_t len = 0;
     int r;
 
-    wipe(key);
+    mm_buf_reset(key);
     if (j->profile->kind == MM_DEVICE_RETAINED)
         return MM_OK;
     if (j->profile->kind == MM_DEVICE_PLAIN)

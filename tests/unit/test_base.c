@@ -40,6 +40,24 @@ START_TEST(buf_consume_keeps_the_rest)
 }
 END_TEST
 
+START_TEST(buf_consume_and_reset_leave_nothing_behind)
+{
+    static const uint8_t nothing[11] = {0};
+    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(1000);
+
+    mm_buf_append_str(&b, "private key");
+    mm_buf_consume(&b, 8); /* less is left than goes */
+    ck_assert_mem_eq(b.data, "key", 3);
+    ck_assert_mem_eq(b.data + 3, nothing, 8);
+    mm_buf_append_str(&b, "s of all"); /* more is left than goes */
+    mm_buf_consume(&b, 2);
+    ck_assert_mem_eq(b.data, "ys of all", 9);
+    ck_assert_mem_eq(b.data + 9, nothing, 2);
+    mm_buf_reset(&b);
+    ck_assert_mem_eq(b.data, nothing, 11);
+}
+END_TEST
+
 START_TEST(text_to_u64_takes_digits_only)
 {
     uint64_t v = 42;
@@ -249,6 +267,7 @@ int main(void)
 
     tcase_add_test(plain, buf_append_over_max_sticks_and_keeps_content);
     tcase_add_test(plain, buf_consume_keeps_the_rest);
+    tcase_add_test(plain, buf_consume_and_reset_leave_nothing_behind);
     tcase_add_test(plain, text_to_u64_takes_digits_only);
     tcase_add_test(plain, utf8_valid_refuses_nul_overlong_and_surrogates);
     tcase_add_test(plain, name_valid_knows_its_form);

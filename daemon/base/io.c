@@ -88,9 +88,24 @@ static int write_temporary(const char *tmp, mode_t mode, const void *data, size_
     return MM_OK;
 }
 
+/* Gives the file its name unless that is taken, in one step either way: file systems without hard
+ * links (FAT) know the flag, and those that don't know the flag (NFS: EINVAL) have hard links. With
+ * neither, the refusal stands: looking first and renaming then would overwrite one day. */
+static int rename_to_free(const char *tmp, const char *path)
+{
+    if (renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return -1;
+    if (link(tmp, path) < 0)
+        return -1;
+    unlink(tmp);
+    return 0;
+}
+
 static int publish(const char *tmp, const char *path, bool replace, struct mm_errinfo *ei)
 {
-    if (replace ? rename(tmp, path) == 0 : link(tmp, path) == 0)
+    if ((replace ? rename(tmp, path) : rename_to_free(tmp, path)) == 0)
         return sync_directory_of(path, ei);
     if (errno == EEXIST)
         return mm_fail(ei, MM_ERR_EXISTS, "FILE_EXISTS", "%s: exists already, not overwritten",
@@ -109,7 +124,7 @@ static int write_file(const char *path, mode_t mode, const void *data, size_t le
     r = write_temporary(tmp, mode, data, len, ei);
     if (r == MM_OK)
         r = publish(tmp, path, replace, ei);
-    if (r < 0 || !replace)
+    if (r < 0)
         unlink(tmp);
     return r;
 }

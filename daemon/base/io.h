@@ -15,7 +15,9 @@ int mm_io_read_file(const char *path, size_t max, struct mm_buf *buf,
 /* Replaces path by data in one step (temporary file, fsync, rename, fsync of the directory). */
 int mm_io_write_file(const char *path, mode_t mode, const void *data, size_t len,
                      struct mm_errinfo *ei) MM_MUST_USE;
-/* As above, but MM_ERR_EXISTS, with nothing changed, when path is there already. */
+/* As above, but MM_ERR_EXISTS, with nothing changed, when path is there already; also when another
+ * process makes it at the same moment. MM_ERR_IO on a file system that can neither rename without
+ * replacing nor link. */
 int mm_io_create_file(const char *path, mode_t mode, const void *data, size_t len,
                       struct mm_errinfo *ei) MM_MUST_USE;
 

@@ -6,6 +6,8 @@
 #include "daemon/base/text.h"
 #include "tests/unit/check_main.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -154,6 +156,59 @@ static void remove_folder(void)
     ck_assert_int_eq(rmdir(folder), 0);
 }
 
+/* What the linker calls them with --wrap: a file system without the flag, or without hard links. */
+static bool no_flags, no_links;
+int __real_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags);
+int __wrap_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags);
+int __real_link(const char *from, const char *to);
+int __wrap_link(const char *from, const char *to);
+
+int __wrap_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+    errno = EINVAL;
+    return no_flags ? -1 : __real_renameat2(from_dir, from, to_dir, to, flags);
+}
+
+int __wrap_link(const char *from, const char *to)
+{
+    errno = EPERM;
+    return no_links ? -1 : __real_link(from, to);
+}
+
+static unsigned files_here(void)
+{
+    DIR *dir = opendir(".");
+    unsigned n = 0;
+
+    ck_assert_ptr_nonnull(dir);
+    for (struct dirent *e; (e = readdir(dir));)
+        n += e->d_name[0] != '.';
+    closedir(dir);
+    return n;
+}
+
+START_TEST(create_file_does_without_the_flag_or_without_links)
+{
+    struct mm_errinfo ei = {0};
+    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(100);
+
+    no_flags = _i & 1;
+    no_links = _i & 2;
+    if (no_flags && no_links) {
+        ck_assert_int_eq(mm_io_create_file("file", 0600, "one", 3, &ei), MM_ERR_IO);
+        ck_assert_uint_eq(ei.detail, EPERM);
+        ck_assert_uint_eq(files_here(), 0);
+        return;
+    }
+    ck_assert_int_eq(mm_io_create_file("file", 0600, "one", 3, &ei), MM_OK);
+    ck_assert_uint_eq(files_here(), 1);
+    ck_assert_int_eq(mm_io_create_file("file", 0600, "two", 3, &ei), MM_ERR_EXISTS);
+    ck_assert_uint_eq(files_here(), 1);
+    ck_assert_int_eq(mm_io_read_file("file", 100, &b, &ei), MM_OK);
+    ck_assert_str_eq(mm_buf_cstr(&b), "one");
+}
+END_TEST
+
 START_TEST(create_file_never_overwrites)
 {
     struct mm_errinfo ei = {0};
@@ -278,6 +333,7 @@ int main(void)
     tcase_add_test(plain, log_escapes_values_into_one_line);
     tcase_add_checked_fixture(files, make_folder, remove_folder);
     tcase_add_test(files, create_file_never_overwrites);
+    tcase_add_loop_test(files, create_file_does_without_the_flag_or_without_links, 0, 4);
     tcase_add_test(files, read_file_names_what_is_missing);
     suite_add_tcase(suite, plain);
     suite_add_tcase(suite, files);

@@ -150,6 +150,13 @@ enum mm_token_class mm_token_error_class(unsigned long ck_rv)
     return lookup(ck_rv)->class;
 }
 
+enum mm_token_class mm_token_failure_class(const struct mm_errinfo *ei)
+{
+    if (ei->code == MM_ERR_PIN)
+        return MM_TOKEN_PIN;
+    return ei->code == MM_ERR_IO ? MM_TOKEN_OK : mm_token_error_class(ei->detail);
+}
+
 const char *mm_token_rv_name(unsigned long ck_rv)
 {
     return lookup(ck_rv)->name;

@@ -25,7 +25,7 @@ enum {
     MM_WRAPPED_KEY_MAX = 512, /* a wrapped PKCS#8 private key; P-256 on SoftHSM: 80 */
 };
 
-/* What to do about a failed call (see mm_token_error_class). */
+/* What to do about a failed call (see mm_token_failure_class). */
 enum mm_token_class {
     MM_TOKEN_OK,
     MM_TOKEN_RETRY,   /* the same call again, after a pause, a few times */
@@ -35,10 +35,12 @@ enum mm_token_class {
     MM_TOKEN_FATAL,   /* this request cannot succeed; the token is well */
     MM_TOKEN_PIN,     /* PIN wrong, locked or expired: stop, and do not start again by itself */
 };
-/* The class of a CK_RV, as found in mm_errinfo.detail of a failure of this layer; a code that no
- * table knows is MM_TOKEN_RETRY. A failure that no CK_RV caused has detail 0, which is MM_TOKEN_OK:
- * nothing is wrong with the token, and the request fails. MM_ERR_PIN means MM_TOKEN_PIN whatever
- * the detail. Who sees MM_TOKEN_RETRY again and again should take it for MM_TOKEN_RESTART. */
+/* The class of a failure that passed through this layer. MM_TOKEN_OK when no CK_RV caused it (its
+ * detail is 0, or the errno of MM_ERR_IO): nothing is wrong with the token, and the request fails.
+ * MM_ERR_PIN is MM_TOKEN_PIN whatever the detail. Who sees MM_TOKEN_RETRY again and again should
+ * take it for MM_TOKEN_RESTART. */
+enum mm_token_class mm_token_failure_class(const struct mm_errinfo *ei);
+/* The class of a CK_RV; one that no table knows is MM_TOKEN_RETRY. */
 enum mm_token_class mm_token_error_class(unsigned long ck_rv);
 /* "CKR_DEVICE_ERROR" and so on; "CKR_?" when unknown. */
 const char *mm_token_rv_name(unsigned long ck_rv);

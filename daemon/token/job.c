@@ -106,9 +106,9 @@ static int start(struct mm_worker *w, struct mm_errinfo *ei)
 /* Is the token of no more use to this process? What could be cured here has been by now. */
 static bool is_lost(const struct mm_errinfo *why)
 {
-    const enum mm_token_class class = mm_token_error_class(why->detail);
+    const enum mm_token_class class = mm_token_failure_class(why);
 
-    return why->code == MM_ERR_PIN || (class != MM_TOKEN_OK && class != MM_TOKEN_FATAL);
+    return class != MM_TOKEN_OK && class != MM_TOKEN_FATAL;
 }
 
 /* Answers a failed job. When the token is lost the front hears so before the process ends. */

@@ -323,14 +323,6 @@ static int mint_device(struct minting_job *j, size_t i, struct mm_errinfo *ei)
     return r;
 }
 
-/* The class of a failure of the token; MM_TOKEN_OK when something else failed. */
-static enum mm_token_class class_of(const struct mm_errinfo *ei)
-{
-    if (ei->code == MM_ERR_IO)
-        return MM_TOKEN_OK; /* its detail is an errno */
-    return ei->code == MM_ERR_PIN ? MM_TOKEN_PIN : mm_token_error_class(ei->detail);
-}
-
 static void pause_ms(long ms)
 {
     const struct timespec t = {.tv_nsec = ms * 1000000};
@@ -370,7 +362,7 @@ static int reopen(struct minting_job *j, struct mm_errinfo *ei)
 /* MM_OK: the failed step may be tried again. */
 static int recover(struct minting_job *j, struct mm_errinfo *ei)
 {
-    const enum mm_token_class class = class_of(ei);
+    const enum mm_token_class class = mm_token_failure_class(ei);
 
     if (class != MM_TOKEN_RETRY && class != MM_TOKEN_REOPEN && class != MM_TOKEN_LOGIN)
         return ei->code;

@@ -49,6 +49,31 @@ START_TEST(error_class_says_what_to_do)
 }
 END_TEST
 
+/* 0x30 is CKR_DEVICE_ERROR, and an errno too. */
+START_TEST(failure_class_is_the_tokens_only_when_the_token_failed)
+{
+    static const struct {
+        enum mm_err code;
+        uint64_t detail;
+        enum mm_token_class class;
+    } cases[] = {
+        {MM_ERR_UNAVAILABLE, 0x30, MM_TOKEN_RESTART},
+        {MM_ERR_IO, 0x30, MM_TOKEN_OK},
+        {MM_ERR_IO, 13, MM_TOKEN_OK},
+        {MM_ERR_CORRUPT, 0, MM_TOKEN_OK},
+        {MM_ERR_PIN, 0, MM_TOKEN_PIN},
+        {MM_ERR_PIN, 0x102, MM_TOKEN_PIN},
+        {MM_ERR_INVALID, 0xa1, MM_TOKEN_FATAL},
+    };
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(cases); i++) {
+        const struct mm_errinfo failure = {.code = cases[i].code, .detail = cases[i].detail};
+
+        ck_assert_int_eq(mm_token_failure_class(&failure), cases[i].class);
+    }
+}
+END_TEST
+
 START_TEST(failures_carry_code_reason_and_rv)
 {
     static const struct {
@@ -406,6 +431,7 @@ int main(void)
     tcase_add_checked_fixture(tc, fresh_mock, NULL);
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, error_class_says_what_to_do);
+    tcase_add_test(tc, failure_class_is_the_tokens_only_when_the_token_failed);
     tcase_add_test(tc, failures_carry_code_reason_and_rv);
     tcase_add_test(tc, every_failing_call_is_reported_and_leaves_nothing);
     tcase_add_test(tc, initialise_reports_every_failing_call);

@@ -69,10 +69,12 @@ static const struct rv_entry table[] = {
     RV(MUTEX_NOT_LOCKED, RESTART),
     RV(FIPS_SELF_TEST_FAILED, RESTART),
     RV(LIBRARY_LOAD_FAILED, RESTART),
+    /* No PIN was tried. SoftHSM says so, too, of a token whose file another process's login is
+     * rewriting at the moment, until the next C_Initialize. */
+    RV_AS(USER_PIN_NOT_INITIALIZED, RESTART, MM_ERR_PRECONDITION, "TOKEN_PIN_NOT_SET"),
     RV(PIN_INCORRECT, PIN),
     RV_AS(PIN_LOCKED, PIN, MM_ERR_PIN, "TOKEN_PIN_LOCKED"),
     RV_AS(PIN_EXPIRED, PIN, MM_ERR_PIN, "TOKEN_PIN_EXPIRED"),
-    RV_AS(USER_PIN_NOT_INITIALIZED, PIN, MM_ERR_PIN, "TOKEN_PIN_NOT_SET"),
     /* Refused new PINs are the officer's input, not an attempt to log in. */
     RV_AS(PIN_INVALID, FATAL, MM_ERR_INVALID, "TOKEN_PIN_INVALID"),
     RV_AS(PIN_LEN_RANGE, FATAL, MM_ERR_INVALID, "TOKEN_PIN_LENGTH"),

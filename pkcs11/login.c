@@ -18,7 +18,7 @@ static int may_try(struct mm_token *t, struct mm_errinfo *ei)
                        "one more wrong PIN would lock the token: not tried; log in by hand with "
                        "the right PIN to clear it");
     if (!(info.flags & CKF_USER_PIN_INITIALIZED))
-        return mm_fail(ei, MM_ERR_PIN, "TOKEN_PIN_NOT_SET", "the token has no user PIN yet");
+        return mm_token_fail(ei, CKR_USER_PIN_NOT_INITIALIZED, "the token has no user PIN yet");
     return MM_OK;
 }
 

@@ -4,9 +4,12 @@
 
 #include <string.h>
 
+/* Eight processes that renew without a pause need up to 20 tries each; a second is far from that,
+ * and far below the time that a job may take. */
 enum {
-    TRIES = 20,
-    PAUSE_MS = 10,
+    TRIES = 80,
+    PAUSE_MIN_US = 5000,
+    PAUSE_SPREAD_US = 15000,
 };
 
 /*
@@ -78,9 +81,17 @@ static int begin(struct mm_token *t, P11KitUri *uri, struct mm_errinfo *ei)
     return mm_token_reopen(t, ei);
 }
 
+/* Uneven, so that processes that are in each other's way get out of step. */
+static void pause_a_little(void)
+{
+    const struct timespec pause = {
+        .tv_nsec = (PAUSE_MIN_US + (long)(mm_cpu_ns() % PAUSE_SPREAD_US)) * 1000};
+
+    nanosleep(&pause, NULL);
+}
+
 int mm_token_renew(struct mm_token *t, struct mm_errinfo *ei)
 {
-    const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
     MM_URI_CLEANUP P11KitUri *uri = own_uri(t);
     struct mm_errinfo why;
     int r = MM_ERR_INTERNAL;
@@ -88,13 +99,14 @@ int mm_token_renew(struct mm_token *t, struct mm_errinfo *ei)
     if (!uri)
         return mm_fail_memory(ei);
     /* SoftHSM's login rewrites the token's file; a process that loads it at that moment finds no
-     * token, but will in a moment. A PIN that was refused is not tried again. */
+     * token, or one without a PIN, or no module at all (CKR_GENERAL_ERROR), but all is well in a
+     * moment. A PIN that was refused is not tried again. */
     for (int i = 0; i < TRIES; i++) {
         end(t);
         r = begin(t, uri, &why);
         if (r == MM_OK || r == MM_ERR_PIN)
             break;
-        nanosleep(&pause, NULL);
+        pause_a_little();
     }
     if (r < 0 && ei)
         *ei = why;

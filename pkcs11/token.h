@@ -67,7 +67,8 @@ MM_DEFINE_CLEANUP(struct mm_token *, mm_token_free)
 #define MM_TOKEN_CLEANUP MM_CLEANUP(mm_token_free_p)
 
 /* Logs the user in. MM_ERR_PIN, without trying, when the token says that the next try is the last
- * (CKF_USER_PIN_FINAL_TRY) or that the PIN is locked; MM_ERR_PIN once the token has refused it. The
+ * (CKF_USER_PIN_FINAL_TRY) or that the PIN is locked; MM_ERR_PIN once the token has refused it;
+ * MM_ERR_PRECONDITION, without trying, when the token has no user PIN, or not at the moment. The
  * PIN is kept in *t (moved: *pin becomes NULL) for logging in again after a lost login, and is
  * dropped, never tried again, once refused. */
 int mm_token_login(struct mm_token *t, struct mm_secret **pin, struct mm_errinfo *ei) MM_MUST_USE;

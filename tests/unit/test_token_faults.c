@@ -62,7 +62,7 @@ START_TEST(failure_class_is_the_tokens_only_when_the_token_failed)
         {MM_ERR_IO, 13, MM_TOKEN_OK},
         {MM_ERR_CORRUPT, 0, MM_TOKEN_OK},
         {MM_ERR_PIN, 0, MM_TOKEN_PIN},
-        {MM_ERR_PIN, 0x102, MM_TOKEN_PIN},
+        {MM_ERR_PIN, 0xa1, MM_TOKEN_PIN},
         {MM_ERR_INVALID, 0xa1, MM_TOKEN_FATAL},
     };
 
@@ -396,6 +396,39 @@ START_TEST(renewal_tries_a_refused_pin_once)
 }
 END_TEST
 
+/* As SoftHSM looks to one process while another's login rewrites its file. */
+START_TEST(renewal_outlasts_a_token_that_is_not_whole)
+{
+    static const char *const rules[] = {"C_Initialize:1=0x05", "C_GetTokenInfo:1=0x05",
+                                        "C_Login:1=0x102",
+                                        "C_Initialize:1=0x05;C_GetSlotList:1=0x05;C_Login:1=0x102"};
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(rules); i++) {
+        struct mm_token *t = open_and_login();
+
+        mock_rules(rules[i]);
+        ck_ok(mm_token_renew(t, &ei));
+        ck_ok(mm_token_ping(t, &ei));
+        ck_assert_uint_ge(mock_calls("C_Initialize"), 2);
+        mm_token_free(t);
+    }
+}
+END_TEST
+
+START_TEST(login_without_a_user_pin_is_no_refused_pin)
+{
+    struct mm_token *t = open_and_login();
+
+    mock_rules("C_Login:1=0x102");
+    ck_err(mm_token_reopen(t, &ei), MM_ERR_PRECONDITION);
+    ck_assert_str_eq(ei.reason, "TOKEN_PIN_NOT_SET");
+    ck_assert_int_eq(mm_token_failure_class(&ei), MM_TOKEN_RESTART);
+    ck_ok(mm_token_reopen(t, &ei)); /* the PIN was kept */
+    ck_ok(mm_token_ping(t, &ei));
+    mm_token_free(t);
+}
+END_TEST
+
 START_TEST(renewal_of_a_token_that_stays_away_is_a_case_for_restart)
 {
     struct mm_token *t = open_and_login();
@@ -440,6 +473,8 @@ int main(void)
     tcase_add_test(tc, a_removed_token_is_a_case_for_restart);
     tcase_add_test(tc, renewal_starts_the_module_again_and_logs_in);
     tcase_add_test(tc, renewal_tries_a_refused_pin_once);
+    tcase_add_test(tc, renewal_outlasts_a_token_that_is_not_whole);
+    tcase_add_test(tc, login_without_a_user_pin_is_no_refused_pin);
     tcase_add_test(tc, renewal_of_a_token_that_stays_away_is_a_case_for_restart);
     tcase_add_test(tc, freeing_after_a_failed_reopen_is_harmless);
     suite_add_tcase(suite, tc);

@@ -19,7 +19,6 @@ enum {
     OUTBOUND_ACKS = 100,
     SETTINGS_ENTRIES = 32,
     CONTINUATIONS = 8,
-    TIMEOUT_FIELD = 3, /* where start_call puts grpc-timeout */
 };
 
 struct mm_stream {

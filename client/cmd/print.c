@@ -6,7 +6,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 bool mm_cmd_wants_json(const struct mm_cmd *cmd)
 {

@@ -22,17 +22,6 @@ void mm_log_setup(const char *module, enum mm_log_level level)
     log_level = level;
 }
 
-int mm_log_level_parse(const char *text, enum mm_log_level *ret_level)
-{
-    for (size_t i = 0; i < MM_ARRAY_SIZE(level_names); i++) {
-        if (strcmp(text, level_names[i]) == 0) {
-            *ret_level = (enum mm_log_level)i;
-            return MM_OK;
-        }
-    }
-    return MM_ERR_INVALID;
-}
-
 static bool plain(const char *s)
 {
     if (!*s)

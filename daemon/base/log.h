@@ -39,6 +39,3 @@ void mm_log_error(const char *event, const char *request_id, const struct mm_err
 
 /* Who speaks ("front", "token.0"); the string is borrowed for ever. Least severe level shown. */
 void mm_log_setup(const char *module, enum mm_log_level level);
-
-/* "error", "warning", "info", "debug" → level; MM_ERR_INVALID otherwise. */
-int mm_log_level_parse(const char *text, enum mm_log_level *ret_level) MM_MUST_USE;

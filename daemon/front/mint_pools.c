@@ -5,7 +5,6 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 int mm_mints_new(uv_loop_t *loop, struct mm_launcher *launcher, const struct mm_mints_ops *ops,
                  void *arg, struct mm_mints **ret_mints, struct mm_errinfo *ei)

@@ -245,11 +245,6 @@ void mm_pool_account(struct mm_job *job, uint64_t token_cpu_us, uint64_t sampled
     job->worker->sampled_devices += sampled_devices;
 }
 
-const char *mm_pool_section(const struct mm_pool *p)
-{
-    return p->section;
-}
-
 unsigned mm_pool_workers(const struct mm_pool *p)
 {
     unsigned n = 0;

@@ -71,7 +71,6 @@ void mm_pool_kill(struct mm_pool *p);
 /* Only after empty, or once the launcher is lost. The memory goes with the close callbacks. */
 void mm_pool_free(struct mm_pool *p);
 
-const char *mm_pool_section(const struct mm_pool *p);
 unsigned mm_pool_workers(const struct mm_pool *p); /* that it shall have */
 unsigned mm_pool_ready(const struct mm_pool *p);   /* that are ready, those with work included */
 bool mm_pool_room(const struct mm_pool *p);        /* a job would be taken now */

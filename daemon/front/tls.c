@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
-#include <string.h>
 
 enum { PEER_CHAIN_MAX = MM_CHAIN_MAX + 1 };
 

@@ -13,7 +13,6 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <stdbool.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #ifdef MM_HAVE_VALGRIND

@@ -10,7 +10,6 @@
 #include <openssl/ecdsa.h>
 #include <openssl/objects.h>
 #include <string.h>
-#include <time.h>
 
 /* RFC 5280 section 4.1. */
 struct tbs_certificate {

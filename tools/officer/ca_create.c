@@ -5,7 +5,6 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <string.h>
 
 MM_DEFINE_CLEANUP(BIO *, BIO_free_all)
 MM_DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)

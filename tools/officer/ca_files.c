@@ -3,7 +3,6 @@
 #include "daemon/base/io.h"
 #include "tools/officer/ca.h"
 
-#include <string.h>
 
 static const struct mm_conf_issuer *issuer_section(struct mm_officer *o, struct mm_errinfo *ei)
 {

@@ -2,7 +2,6 @@
 #include "tools/officer/date.h"
 
 #include <stdbool.h>
-#include <string.h>
 #include <time.h>
 
 enum { DAY_MS = 24 * 60 * 60 * 1000 };

@@ -6,7 +6,6 @@
 #include "mintmark/v1/station.pb-c.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 void mm_rpc_ping(struct mm_call *call, const ProtobufCMessage *request)
 {

@@ -99,6 +99,10 @@ static int find_keys(struct mm_minter *m, struct mm_minting *p, struct mm_errinf
 
 int mm_minter_find_keys(struct mm_minter *m, struct mm_errinfo *ei)
 {
+    /* The old numbers may be other keys' now: should a key not be found any more, nothing may be
+     * signed or wrapped by what has taken its place. */
+    for (size_t i = 0; i < m->n_profiles; i++)
+        m->profiles[i].ca_key = m->profiles[i].transport_key = 0;
     for (size_t i = 0; i < m->n_profiles; i++) {
         const int r = find_keys(m, &m->profiles[i], ei);
 

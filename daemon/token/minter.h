@@ -39,7 +39,8 @@ int mm_minter_open(const struct mm_conf *conf, const char *section, struct mm_mi
 void mm_minter_free(struct mm_minter *m);
 MM_DEFINE_CLEANUP(struct mm_minter *, mm_minter_free)
 
-/* Looks the handles up, again after a reopen. */
+/* Looks the handles up, again after a reopen. On failure those not found are 0, which no token
+ * takes for a key. */
 int mm_minter_find_keys(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Renews the token's module and looks the handles up again. */

@@ -293,6 +293,30 @@ START_TEST(mint_recovers_from_a_lost_login)
 }
 END_TEST
 
+static void destroy(const char *uri, enum mm_key_class class)
+{
+    struct mm_keypair pair = {.curve = MM_CURVE_P256};
+
+    ck_ok(mm_token_find(minter->token, uri, class, &pair.private_key, &ei));
+    mm_token_destroy(minter->token, &pair);
+}
+
+/* An officer removes keys while the service runs; the handles' numbers get other owners. */
+START_TEST(mint_uses_no_stale_handle_of_a_key_that_is_gone)
+{
+    const struct mm_minting *p = mm_minter_profile(minter, _i ? "kept" : "wrapped");
+    size_t before;
+
+    destroy(_i ? "pkcs11:object=pai" : "pkcs11:object=centre", _i ? MM_KEY_PRIVATE : MM_KEY_SECRET);
+    ck_assert_int_eq(mm_minter_renew(minter, &ei), MM_ERR_NOT_FOUND);
+    ck_assert_uint_eq(_i ? p->ca_key : p->transport_key, 0);
+    before = mock_objects();
+    ck_assert_int_eq(mint(p->conf->name, 0), MM_ERR_NOT_FOUND);
+    ck_assert_str_eq(ei.reason, "TOKEN_OBJECT_NOT_FOUND");
+    ck_assert_uint_eq(mock_objects(), before);
+}
+END_TEST
+
 START_TEST(mint_gives_a_busy_token_up_after_a_few_tries)
 {
     mock_rules("C_GenerateKeyPair:1+=0x05");
@@ -462,6 +486,7 @@ int main(void)
     tcase_add_loop_test(t, mint_recovers_from_lost_sessions, 0, (int)MM_ARRAY_SIZE(profiles));
     tcase_add_loop_test(t, mint_recovers_from_a_lost_login, 0, (int)MM_ARRAY_SIZE(profiles));
     tcase_add_test(t, mint_gives_a_busy_token_up_after_a_few_tries);
+    tcase_add_loop_test(t, mint_uses_no_stale_handle_of_a_key_that_is_gone, 0, 2);
     tcase_add_test(t, mint_token_pulled_out_is_a_case_for_restart);
     tcase_add_test(t, mint_pin_refused_at_reopen_is_said);
     tcase_add_test(t, mint_signature_that_does_not_verify_is_found);

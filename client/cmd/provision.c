@@ -60,10 +60,30 @@ static int take_request(const struct mm_cmd *cmd, struct mm_request *request)
     return 0;
 }
 
-static void say_how_to_go_on(const struct mm_cmd *cmd, const struct output *out,
-                             const struct mm_request *request)
+/* The same request stays wrong however often it is sent. */
+static bool will_be_refused_again(const struct mintmark_error *error)
 {
-    if (out->progress.done < request->count)
+    switch (error->status) {
+    case MINTMARK_INVALID_ARGUMENT:
+    case MINTMARK_NOT_FOUND:
+    case MINTMARK_ALREADY_EXISTS:
+    case MINTMARK_FAILED_PRECONDITION:
+        return true;
+    case MINTMARK_RESOURCE_EXHAUSTED:
+        return !strcmp(error->reason, "BATCH_FULL") || !strcmp(error->reason, "QUOTA_EXHAUSTED");
+    default:
+        return false;
+    }
+}
+
+static void say_how_to_go_on(const struct mm_cmd *cmd, const struct output *out,
+                             const struct mm_request *request, bool refused)
+{
+    if (out->progress.done == 0 && refused)
+        fprintf(stderr,
+                "mintmark provision: no device is in %s; another request takes another folder\n",
+                cmd->value[MM_OPT_OUT]);
+    else if (out->progress.done < request->count)
         fprintf(stderr,
                 "mintmark provision: %u of %u devices are in %s; the same command again goes on\n",
                 out->progress.done, (unsigned)request->count, cmd->value[MM_OPT_OUT]);
@@ -101,8 +121,10 @@ static int provision(const struct mm_cmd *cmd, struct output *out, const struct 
     if (r == 0 && mm_folder_finish(out->folder, &out->ei) < 0)
         r = WRITE_FAILED;
     if (r != 0) {
+        const bool refused = r < 0 && will_be_refused_again(&error);
+
         r = r < 0 ? mm_cmd_fail(cmd, &error) : mm_cmd_fail_file(cmd, &out->ei);
-        say_how_to_go_on(cmd, out, request);
+        say_how_to_go_on(cmd, out, request, refused);
         return r;
     }
     return print_summary(cmd, request, (double)(mm_clock_mono_us() - began_us) / 1e6);

@@ -105,7 +105,7 @@ CONF = """\
 site = 'test'
 log_level = debug
 listen {{ port = {port} certificate = 'server.pem' key = 'server.key' client_ca = 'ca.pem' }}
-store {{ path = 'mintmark.db' }}
+store {{ path = '{database}' }}
 token 'main' {{
     module = '/usr/lib/softhsm/libsofthsm2.so'
     uri = 'pkcs11:token=test'
@@ -136,6 +136,8 @@ class Service:
         self.daemon = None
         self.port = 0
         self.environment = {}
+        self.database = 'mintmark.db'
+        self.inside = []  # a command that mintmarkd is started by
         lib = self.dir / 'lib'
         lib.mkdir()
         (lib / 'mintmark-token').symlink_to(FAKE_WORKER)
@@ -154,7 +156,8 @@ class Service:
     def configure(self, *directives, more='', port=0):
         """Writes the configuration; directives are for the fake workers."""
         lines = '\n'.join(f'# fake {d}' for d in directives)
-        self.conf.write_text(CONF.format(directives=lines, workers=self.workers, more=more, port=port))
+        self.conf.write_text(CONF.format(directives=lines, workers=self.workers, more=more, port=port,
+                                         database=self.database))
 
     def until(self, name='until'):
         return f'until={self.dir / name}'
@@ -163,7 +166,7 @@ class Service:
         """mintmarkd with these arguments, its log in the log file."""
         env = dict(os.environ, MINTMARK_LIBEXECDIR=str(self.dir / 'lib'), **self.environment)
         with open(self.log, 'ab') as log:
-            return subprocess.Popen([MINTMARKD, *map(str, args)], stderr=log, env=env,
+            return subprocess.Popen([*self.inside, MINTMARKD, *map(str, args)], stderr=log, env=env,
                                     stdin=subprocess.DEVNULL)
 
     def start(self, *directives, wait=True, **kwargs):

@@ -282,6 +282,15 @@ class Provisioning(ClientTest):
         self.provision(200)
         self.assertEqual(before, {p.name: p.stat().st_ino for p in (self.dir / 'out').iterdir()})
 
+    def test_what_will_be_refused_again_is_not_advised(self):
+        for code, reason, again in ((EXHAUSTED, 'BATCH_FULL', False), (INVALID, 'INVALID_FIELD', False),
+                                    (EXHAUSTED, 'TOO_MUCH_IN_FLIGHT', True)):
+            with self.subTest(reason=reason):
+                self.service.plan['Provision'] = [fake.fail(code, reason)]
+                self.provision(3, out=reason, code=65 if code == INVALID else 1)
+                self.assertEqual('the same command again goes on' in self.err, again, self.err)
+                self.assertEqual('another request takes another folder' in self.err, not again)
+
     def test_other_request_in_the_same_folder_is_refused(self):
         self.provision(2, '--request-id', 'mine')
         self.assertEqual(list(self.service.requests), ['mine'])

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service when its parts fail, and when stations do as they please: workers that die and hang,
 calls that are cut off, taken over, not read; reloads, drains, and what systemd hears of it."""
+import contextlib
 import os
 import pathlib
 import signal
 import socket
+import sqlite3
+import subprocess
 import time
 import unittest
 
@@ -139,6 +142,46 @@ class Start(Base):
         self.assertEqual(second.wait(timeout=30), 1)
         self.assertRegex(self.service.log_text(), 'mintmarkd: .*open')
         self.assertTrue(self.client().ready())
+
+    def test_a_newer_database_is_left_alone(self):
+        self.started()
+        self.assertEqual(self.service.stop(), 0)
+        path = self.service.dir / 'mintmark.db'
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute('PRAGMA user_version = 99')
+        before = path.read_bytes()
+        self.service.start(wait=False)
+        station = self.client()
+        self.eventually(lambda: 'version 99' in station.station('Ping').detail)
+        self.assertFalse(station.ready())
+        error = self.refused('UNAVAILABLE', 'STORE_UNAVAILABLE', station.open_batch)
+        self.assertTrue(error.retry)
+        self.assertIn('version 99', error.text)
+        self.assertIn('reason=STORE_TOO_NEW', self.service.log_text())
+        self.assertEqual(self.service.stop(), 0)
+        self.assertEqual(path.read_bytes(), before)
+
+    def test_a_full_disk_is_told_and_nothing_is_lost(self):
+        disk = self.service.dir / 'disk'
+        disk.mkdir()
+        mount = f'mount -t tmpfs -o size=512k none {disk} && exec "$@"'
+        self.service.inside = ['unshare', '--user', '--map-root-user', '--mount', 'sh', '-c', mount, 'sh']
+        if subprocess.run([*self.service.inside, 'true'], stderr=subprocess.DEVNULL).returncode != 0:
+            self.skipTest('no private mounts here')
+        self.service.database = 'disk/mintmark.db'
+        station, batch = self.started()
+        whole = 0
+        with self.assertRaises(Refused) as caught:
+            while True:
+                station.provision(batch, 1000, f'r-{whole}')
+                whole += 1
+        error = caught.exception
+        self.assertEqual((error.code.name, error.reason), ('RESOURCE_EXHAUSTED', 'STORE_FULL'))
+        issued = station.issued(batch)
+        self.assertGreaterEqual(issued, 1000 * whole)
+        self.refused('RESOURCE_EXHAUSTED', 'STORE_FULL', station.provision, batch, 1000, f'r-{whole}')
+        self.assertEqual(station.issued(batch), issued, 'the retry on a full disk has recorded more')
+        self.assertTrue(station.ready(), 'what is recorded can be read')
 
     def test_command_line(self):
         self.service.configure()

@@ -74,7 +74,6 @@ enum {
     MM_H2_ACKS_MAX = 256,        /* PING and SETTINGS answers waiting to be sent */
     MM_H2_ODD_BURST = 600,       /* resets, SETTINGS, empty DATA and other frames that an */
     MM_H2_ODD_PER_S = 30,        /* honest client seldom sends: at once, and a second */
-    MM_H2_PING_MIN_MS = 10000,   /* between pings, unless data was sent in between */
     MM_H2_PING_STRIKES = 2,      /* pings that came too soon and were let pass */
     MM_CONNECTION_RECEIVE_MAX = 8 * 1024 * 1024, /* unfinished request messages, all streams */
     MM_RECEIVE_MAX = 128 * 1024 * 1024,          /* the same, all connections */
@@ -84,12 +83,10 @@ enum {
     MM_READ_PER_TURN = 512 * 1024, /* bytes from one connection before others get their turn */
 
     /* Times of the transport, in milliseconds. */
-    MM_WRITE_STALL_MS = 30000,       /* a peer whose socket takes nothing for so long is gone */
-    MM_KEEPALIVE_MS = 300000,        /* silence after which the server asks by PING */
-    MM_KEEPALIVE_TIMEOUT_MS = 20000, /* and waits so long for an answer */
-    MM_GOAWAY_MS = 5000,             /* from the first GOAWAY to the second, at most */
-    MM_CALL_GRACE_MS = 5000,         /* for a status to leave after its deadline; then RST_STREAM */
-    MM_LINGER_MS = 1000,             /* for a closing peer to read what was sent last */
+    MM_WRITE_STALL_MS = 30000, /* a peer whose socket takes nothing for so long is gone */
+    MM_GOAWAY_MS = 5000,       /* from the first GOAWAY to the second, at most */
+    MM_CALL_GRACE_MS = 5000,   /* for a status to leave after its deadline; then RST_STREAM */
+    MM_LINGER_MS = 1000,       /* for a closing peer to read what was sent last */
     MM_TOKEN_WORKERS_MAX = 128,
     MM_TOKENS_MAX = 8,
     MM_TOKEN_KEYS_MAX = 4000000, /* keys that a listing of one token walks */

@@ -125,6 +125,10 @@ struct mm_conf_limits {
     unsigned drain_timeout_ms;       /* SIGTERM to the end; default 30000 */
     unsigned handshake_timeout_ms;   /* default 10000 */
     unsigned idle_timeout_ms;        /* a connection without calls; default 0: for days */
+    unsigned connection_age_ms;      /* then it is drained, give or take 10 %; default 0: never */
+    unsigned keepalive_ms;           /* silence until the server asks; default 300000; 0: never */
+    unsigned keepalive_timeout_ms;   /* for the answer; default 20000 */
+    unsigned ping_interval_ms;       /* between a client's pings, at least; default 10000 */
 };
 
 struct mm_conf {

@@ -24,7 +24,12 @@ struct mm_core {
     size_t n_services;
     struct mm_health_entry *health; /* [0] is "", then as services */
     unsigned max_streams;
-    unsigned idle_timeout_ms; /* 0: never */
+    unsigned idle_timeout_ms; /* this and the next two, 0: never */
+    unsigned connection_age_ms;
+    unsigned keepalive_ms;
+    unsigned keepalive_timeout_ms;
+    unsigned ping_interval_ms;
+    uint32_t last_connection; /* number of the newest session */
     struct mm_arena arena;    /* of the request message that is being handled */
     size_t receiving;         /* bytes of unfinished requests in all sessions */
     struct mm_server_stats stats;

@@ -71,7 +71,8 @@ static void count_odd(struct mm_h2 *h2)
 static void judge_ping(struct mm_h2 *h2)
 {
     const int64_t now = mm_clock_mono_us();
-    const bool soon = h2->peer_ping_us != 0 && now < after_ms(h2->peer_ping_us, MM_H2_PING_MIN_MS);
+    const bool soon =
+        h2->peer_ping_us != 0 && now < after_ms(h2->peer_ping_us, h2->core->ping_interval_ms);
 
     h2->peer_ping_us = now;
     if (soon && ++h2->ping_strikes > MM_H2_PING_STRIKES)
@@ -347,6 +348,18 @@ static int submit_settings(struct mm_h2 *h2)
     return MM_OK;
 }
 
+/* gRFC A9: 10 % more or less, so that clients who came together, as after a restart, do not all
+ * leave together. */
+static int64_t age_end_us(struct mm_core *core, int64_t now)
+{
+    const uint32_t number = core->epoch + ++core->last_connection;
+    const uint32_t spread = number * UINT32_C(2654435761); /* Fibonacci hashing */
+
+    if (core->connection_age_ms == 0)
+        return INT64_MAX;
+    return now + (int64_t)core->connection_age_ms * (900 + (spread >> 16) % 201);
+}
+
 int mm_h2_new(const struct mm_h2_options *options, struct mm_h2 **ret_h2)
 {
     MM_H2_CLEANUP struct mm_h2 *h2 = calloc(1, sizeof(*h2));
@@ -362,6 +375,7 @@ int mm_h2_new(const struct mm_h2_options *options, struct mm_h2 **ret_h2)
     h2->deadline_us = INT64_MAX;
     h2->received_us = now;
     h2->idle_us = now;
+    h2->age_us = age_end_us(h2->core, now);
     h2->odd = (struct mm_bucket)MM_BUCKET_INIT(MM_H2_ODD_BURST, MM_H2_ODD_PER_S);
     if (make_session(h2) < 0 || submit_settings(h2) < 0)
         return MM_ERR_MEMORY;
@@ -457,18 +471,30 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* When the peer is to be asked, or given up. */
+static int64_t keepalive_us(const struct mm_h2 *h2)
+{
+    if (h2->pinged_us != 0)
+        return after_ms(h2->pinged_us, h2->core->keepalive_timeout_ms);
+    return h2->core->keepalive_ms > 0 ? after_ms(h2->received_us, h2->core->keepalive_ms)
+                                      : INT64_MAX;
+}
+
+static int64_t idle_end_us(const struct mm_h2 *h2)
+{
+    return h2->core->idle_timeout_ms > 0 && h2->n_calls == 0
+               ? after_ms(h2->idle_us, h2->core->idle_timeout_ms)
+               : INT64_MAX;
+}
+
 int64_t mm_h2_next_us(const struct mm_h2 *h2)
 {
-    int64_t next = h2->deadline_us;
+    int64_t next = earlier(h2->deadline_us, keepalive_us(h2));
 
-    if (h2->pinged_us != 0)
-        next = earlier(next, after_ms(h2->pinged_us, MM_KEEPALIVE_TIMEOUT_MS));
-    else
-        next = earlier(next, after_ms(h2->received_us, MM_KEEPALIVE_MS));
     if (h2->drain == MM_H2_DRAIN_NOTICED)
         next = earlier(next, h2->drain_us);
-    if (h2->drain == MM_H2_SERVING && h2->core->idle_timeout_ms > 0 && h2->n_calls == 0)
-        next = earlier(next, after_ms(h2->idle_us, h2->core->idle_timeout_ms));
+    if (h2->drain == MM_H2_SERVING)
+        next = earlier(next, earlier(h2->age_us, idle_end_us(h2)));
     return next;
 }
 
@@ -496,10 +522,12 @@ static void check_deadlines(struct mm_h2 *h2, int64_t now)
 
 static void check_keepalive(struct mm_h2 *h2, int64_t now)
 {
-    if (h2->pinged_us != 0 && now >= after_ms(h2->pinged_us, MM_KEEPALIVE_TIMEOUT_MS)) {
+    if (now < keepalive_us(h2))
+        return;
+    if (h2->pinged_us != 0) {
         log_sent_away(h2, "keepalive_timeout");
         h2->sent_away = true;
-    } else if (h2->pinged_us == 0 && now >= after_ms(h2->received_us, MM_KEEPALIVE_MS)) {
+    } else {
         h2->pinged_us = now;
         mm_h2_check(h2, nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, ping_alive));
     }
@@ -514,8 +542,9 @@ void mm_h2_tick(struct mm_h2 *h2)
     check_keepalive(h2, now);
     if (h2->drain == MM_H2_DRAIN_NOTICED && now >= h2->drain_us)
         end_drain(h2);
-    if (h2->drain == MM_H2_SERVING && h2->core->idle_timeout_ms > 0 && h2->n_calls == 0 &&
-        now >= after_ms(h2->idle_us, h2->core->idle_timeout_ms))
+    if (now >= h2->age_us)
+        mm_h2_drain(h2, "max_age");
+    if (now >= idle_end_us(h2))
         mm_h2_drain(h2, "max_idle");
     h2->inside = false;
 }

@@ -32,6 +32,7 @@ struct mm_h2 {
     int64_t drain_us;    /* when the second GOAWAY is due at the latest */
     int64_t deadline_us; /* no call's deadline is before this */
     int64_t received_us; /* last time that bytes came */
+    int64_t age_us;      /* when the connection is to be drained for its age */
     int64_t idle_us;     /* since when there has been no call */
     int64_t pinged_us;   /* our PING is out since then; 0: none */
     int64_t peer_ping_us;

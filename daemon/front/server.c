@@ -339,8 +339,14 @@ static int make_context(const struct mm_server *s, const struct mm_conf *conf, S
 
 static void apply_limits(struct mm_server *s)
 {
-    s->core->max_streams = s->conf->limits.streams_per_connection;
-    s->core->idle_timeout_ms = s->conf->limits.idle_timeout_ms;
+    const struct mm_conf_limits *limits = &s->conf->limits;
+
+    s->core->max_streams = limits->streams_per_connection;
+    s->core->idle_timeout_ms = limits->idle_timeout_ms;
+    s->core->connection_age_ms = limits->connection_age_ms;
+    s->core->keepalive_ms = limits->keepalive_ms;
+    s->core->keepalive_timeout_ms = limits->keepalive_timeout_ms;
+    s->core->ping_interval_ms = limits->ping_interval_ms;
 }
 
 static int start(struct mm_server *s, struct mm_errinfo *ei)

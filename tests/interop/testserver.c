@@ -136,7 +136,10 @@ static void parse(struct options *o, int argc, char **argv)
     o->conf.limits = (struct mm_conf_limits){.connections = 256,
                                              .streams_per_connection = 100,
                                              .drain_timeout_ms = 5000,
-                                             .handshake_timeout_ms = 10000};
+                                             .handshake_timeout_ms = 10000,
+                                             .keepalive_ms = 300000,
+                                             .keepalive_timeout_ms = 20000,
+                                             .ping_interval_ms = 10000};
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1)
         take_option(o, option, optarg);
     if (o->transport.security == MM_TRANSPORT_TLS && o->conf.listen.client_ca[0])

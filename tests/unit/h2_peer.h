@@ -15,6 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* As a server would have them from its configuration. */
+enum { KEEPALIVE_MS = 300000, KEEPALIVE_TIMEOUT_MS = 20000, PING_INTERVAL_MS = 10000 };
+
 struct peer {
     nghttp2_session *http2;
     struct mm_buf request; /* what the next call sends */
@@ -27,6 +30,8 @@ struct peer {
     unsigned resets, pings, goaways;
     uint32_t reset_code;
     int32_t goaway_last;
+    uint32_t goaway_code;
+    char goaway_why[32];
 };
 
 /* What the test's service saw. */
@@ -155,6 +160,9 @@ static int peer_frame(MM_UNUSED nghttp2_session *http2, const nghttp2_frame *fra
     case NGHTTP2_GOAWAY:
         peer.goaways++;
         peer.goaway_last = frame->goaway.last_stream_id;
+        peer.goaway_code = frame->goaway.error_code;
+        snprintf(peer.goaway_why, sizeof(peer.goaway_why), "%.*s",
+                 (int)frame->goaway.opaque_data_len, (const char *)frame->goaway.opaque_data);
         break;
     default:
         break;
@@ -278,6 +286,9 @@ static inline bool start_server(void)
     wakes = 0;
     if (mm_core_new(&core_options, &core, NULL) < 0)
         return false;
+    core->keepalive_ms = KEEPALIVE_MS;
+    core->keepalive_timeout_ms = KEEPALIVE_TIMEOUT_MS;
+    core->ping_interval_ms = PING_INTERVAL_MS;
     options.core = core;
     return mm_h2_new(&options, &h2) == MM_OK;
 }

@@ -237,13 +237,13 @@ END_TEST
 
 START_TEST(keepalive_asks_and_gives_up)
 {
-    pass_ms(MM_KEEPALIVE_MS - 1);
+    pass_ms(KEEPALIVE_MS - 1);
     pump();
     ck_assert_uint_eq(peer.pings, 0);
     pass_ms(1);
     ck_assert_uint_gt(pump_down(), 0);
     ck_assert_uint_eq(peer.pings, 1);
-    pass_ms(MM_KEEPALIVE_TIMEOUT_MS - 1);
+    pass_ms(KEEPALIVE_TIMEOUT_MS - 1);
     ck_assert(!mm_h2_is_over(h2));
     pass_ms(1);
     ck_assert(mm_h2_is_over(h2));
@@ -253,11 +253,145 @@ END_TEST
 START_TEST(keepalive_answered_goes_on)
 {
     for (int i = 1; i < 5; i++) {
-        pass_ms(MM_KEEPALIVE_MS);
+        pass_ms(KEEPALIVE_MS);
         pump();
         ck_assert_uint_eq(peer.pings, (unsigned)i);
     }
     ck_assert(!mm_h2_is_over(h2));
+}
+END_TEST
+
+START_TEST(keepalive_of_zero_never_asks)
+{
+    core->keepalive_ms = 0;
+    ck_assert_int_eq(mm_h2_next_us(h2), INT64_MAX);
+    pass_ms(KEEPALIVE_MS * 10);
+    pump();
+    ck_assert_uint_eq(peer.pings, 0);
+}
+END_TEST
+
+static void ping(void)
+{
+    ck_assert_int_eq(nghttp2_submit_ping(peer.http2, NGHTTP2_FLAG_NONE, NULL), 0);
+    pump();
+}
+
+START_TEST(pings_in_good_time_are_answered_for_ever)
+{
+    for (int i = 0; i < 20; i++) {
+        ping();
+        pass_ms(PING_INTERVAL_MS);
+    }
+    ck_assert_uint_eq(peer.goaways, 0);
+}
+END_TEST
+
+START_TEST(pings_too_soon_are_sent_away_at_the_third)
+{
+    ping();
+    for (int i = 0; i < MM_H2_PING_STRIKES; i++) {
+        pass_ms(PING_INTERVAL_MS - 1);
+        ping();
+    }
+    ck_assert_uint_eq(peer.goaways, 0);
+    pass_ms(PING_INTERVAL_MS - 1);
+    ping();
+    ck_assert_uint_eq(peer.goaways, 1);
+    ck_assert_uint_eq(peer.goaway_code, NGHTTP2_ENHANCE_YOUR_CALM);
+    ck_assert_str_eq(peer.goaway_why, "too_many_pings");
+    ck_assert(mm_h2_is_over(h2));
+}
+END_TEST
+
+START_TEST(pings_between_answers_are_no_strikes)
+{
+    for (int i = 0; i < 20; i++) {
+        ping();
+        call("/t/Echo", "x", NULL);
+        pump();
+    }
+    ck_assert_uint_eq(peer.goaways, 0);
+}
+END_TEST
+
+START_TEST(idle_connection_is_drained_and_one_with_a_call_is_not)
+{
+    core->keepalive_ms = 0;
+    core->idle_timeout_ms = 5000;
+    call("/t/Hold", "", NULL);
+    pump();
+    pass_ms(50000);
+    pump();
+    ck_assert_uint_eq(peer.goaways, 0);
+    mm_call_finish(seen.held, NULL);
+    pump();
+    pass_ms(4999);
+    pump();
+    ck_assert_uint_eq(peer.goaways, 0);
+    pass_ms(1);
+    pump();
+    ck_assert_uint_eq(peer.goaways, 1);
+    pass_ms(MM_GOAWAY_MS); /* a client without calls does not answer the first */
+    pump();
+    ck_assert(mm_h2_is_over(h2));
+}
+END_TEST
+
+enum { AGE_MS = 100000 };
+
+/* In place of the fixture's session, one that grows old. */
+static void start_ageing(void)
+{
+    core->keepalive_ms = 0;
+    core->connection_age_ms = AGE_MS;
+    mm_h2_free(h2);
+    nghttp2_session_del(peer.http2);
+    make_client(true);
+    ck_assert_int_eq(mm_h2_new(&(struct mm_h2_options){.core = core,
+                                                       .peer = &(struct mm_peer){.roles = 0},
+                                                       .wake = on_wake},
+                               &h2),
+                     MM_OK);
+    pump();
+}
+
+START_TEST(age_drains_and_lets_the_call_end)
+{
+    start_ageing();
+    call("/t/Hold", "", NULL);
+    pump();
+    pass_ms(AGE_MS * 9 / 10 - 1);
+    pump();
+    ck_assert_uint_eq(peer.goaways, 0);
+    pass_ms(AGE_MS * 2 / 10 + 1);
+    pump();
+    ck_assert_uint_eq(peer.goaways, 2);
+    ck_assert_uint_eq(peer.goaway_code, NGHTTP2_NO_ERROR);
+    ck_assert_str_eq(peer.goaway_why, "max_age");
+    pass_ms(AGE_MS * 10);
+    ck_assert(!mm_h2_is_over(h2));
+    mm_call_finish(seen.held, NULL);
+    pump();
+    ck_assert_str_eq(peer.status, "0");
+    ck_assert(mm_h2_is_over(h2));
+}
+END_TEST
+
+START_TEST(ages_of_connections_spread_over_a_fifth)
+{
+    int64_t first = INT64_MAX, last = 0;
+
+    for (int i = 0; i < 50; i++) {
+        start_ageing();
+        const int64_t age_ms = (mm_h2_next_us(h2) - now_us) / 1000;
+
+        ck_assert_int_ge(age_ms, AGE_MS * 9 / 10);
+        ck_assert_int_le(age_ms, AGE_MS * 11 / 10);
+        first = age_ms < first ? age_ms : first;
+        last = age_ms > last ? age_ms : last;
+    }
+    ck_assert_int_gt(last - first, AGE_MS / 10);
 }
 END_TEST
 
@@ -381,6 +515,13 @@ static TCase *session_case(void)
     tcase_add_checked_fixture(tc, start, stop);
     tcase_add_test(tc, keepalive_asks_and_gives_up);
     tcase_add_test(tc, keepalive_answered_goes_on);
+    tcase_add_test(tc, keepalive_of_zero_never_asks);
+    tcase_add_test(tc, pings_in_good_time_are_answered_for_ever);
+    tcase_add_test(tc, pings_too_soon_are_sent_away_at_the_third);
+    tcase_add_test(tc, pings_between_answers_are_no_strikes);
+    tcase_add_test(tc, idle_connection_is_drained_and_one_with_a_call_is_not);
+    tcase_add_test(tc, age_drains_and_lets_the_call_end);
+    tcase_add_test(tc, ages_of_connections_spread_over_a_fifth);
     tcase_add_test(tc, drain_takes_its_second_step_by_itself_after_a_while);
     tcase_add_test(tc, drain_ends_with_cancel_calls);
     tcase_add_test(tc, health_watch_is_told_and_ends_with_the_drain);

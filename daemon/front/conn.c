@@ -235,9 +235,12 @@ static int flush_some(struct mm_conn *c)
     if (len <= 0)
         return len < 0 ? (int)len : MM_ERR_AGAIN;
     n = write_all(c, scratch, (size_t)len);
+    if (n >= 0)
+        mm_buf_append(&c->left, scratch + n, (size_t)(len - n));
+    /* Keys of "plain" profiles pass here, and what overwrites them may be long in coming. */
+    explicit_bzero(scratch, (size_t)len);
     if (n < 0)
         return (int)n;
-    mm_buf_append(&c->left, scratch + n, (size_t)(len - n));
     if (mm_buf_err(&c->left) < 0)
         return mm_buf_err(&c->left);
     return n < len ? MM_ERR_AGAIN : MM_OK;

@@ -3,7 +3,6 @@
 
 #include "daemon/token/mint.h"
 
-
 enum { TOKEN_RETRY_MS = 1000 }; /* about how long a worker takes to start again */
 
 struct state {

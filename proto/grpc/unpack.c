@@ -4,7 +4,6 @@
 #include "daemon/base/limits.h"
 #include "daemon/base/text.h"
 
-
 /* https://protobuf.dev/programming-guides/encoding/ */
 enum { TAG_BITS = 3, TAG_NUMBER_MAX = (1 << 29) - 1, VARINT_BYTES_MAX = 10 };
 

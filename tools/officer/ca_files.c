@@ -3,7 +3,6 @@
 #include "daemon/base/io.h"
 #include "tools/officer/ca.h"
 
-
 static const struct mm_conf_issuer *issuer_section(struct mm_officer *o, struct mm_errinfo *ei)
 {
     const struct mm_conf_issuer *const issuer = mm_conf_issuer_get(o->conf, o->args.issuer);

@@ -4,7 +4,6 @@
 #include "tools/officer/officer.h"
 #include "tools/officer/pem.h"
 
-
 static int check_issuer(const struct mm_conf *conf, const struct mm_conf_issuer *issuer,
                         STACK_OF(X509) * *ret_chain, struct mm_errinfo *ei)
 {

@@ -60,6 +60,18 @@ static int load_site(struct mm_cmd *cmd)
     return MM_CMD_CONFIG;
 }
 
+static int no_target(const struct mm_cmd *cmd)
+{
+    const struct mintmark_error error = {
+        .status = MINTMARK_INVALID_ARGUMENT,
+        .reason = "MISSING_OPTION",
+        .message = "where is the service? Give --target HOST:PORT, or a site file with --site FILE",
+    };
+
+    (void)mm_cmd_fail(cmd, &error);
+    return MM_CMD_CONFIG;
+}
+
 static int open_client(struct mm_cmd *cmd)
 {
     struct mintmark_options options = {.timeout_ms = 0};
@@ -87,6 +99,8 @@ static int open_client(struct mm_cmd *cmd)
             return r;
         options.timeout_ms = (uint32_t)seconds * 1000;
     }
+    if (!options.target)
+        return no_target(cmd);
     /* Whoever pings wants to know now. */
     if (cmd->command->run == mm_cmd_ping)
         options.attempts = 1;

@@ -148,6 +148,24 @@ static const struct mm_command *find_command(int argc, char **argv)
     return NULL;
 }
 
+static int no_command(const struct mm_cmd *cmd, int argc, char **argv)
+{
+    char names[64] = "";
+
+    if (argc == 0)
+        return mm_cmd_usage(cmd, "no command given: see mintmark --help");
+    for (size_t i = 0; i < mm_n_commands; i++) {
+        const struct mm_command *c = &mm_commands[i];
+        const size_t len = strlen(names);
+
+        if (c->group && strcmp(argv[0], c->group) == 0)
+            snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "", c->name);
+    }
+    if (*names)
+        return mm_cmd_usage(cmd, "'%s' takes one of %s: see mintmark --help", argv[0], names);
+    return mm_cmd_usage(cmd, "'%s' is not a command: see mintmark --help", argv[0]);
+}
+
 static int check(const struct mm_cmd *cmd)
 {
     const struct mm_command *c = cmd->command;
@@ -187,11 +205,7 @@ int mm_cmd_parse(struct mm_cmd *cmd, int argc, char **argv)
     if (!cmd->command && answer(cmd))
         return MM_CMD_DONE + 1;
     if (!cmd->command)
-        return mm_cmd_usage(cmd,
-                            argc > 0 ? "'%s' is not a command: see mintmark --help"
-                                     : "no command given%s: see mintmark --help",
-                            argc > 0 ? argv[0] : "") +
-               1;
+        return no_command(cmd, argc, argv) + 1;
     /* The last word of the command stands where getopt expects a program's name. */
     words = cmd->command->group ? 1 : 0;
     argc -= words;

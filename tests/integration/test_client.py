@@ -182,6 +182,8 @@ class Calls(ClientTest):
                       '--request-id', '../x'], []):
             self.run_command(*args, code=64)
             self.assertEqual(len(self.err.splitlines()), 1, self.err)
+        self.run_command('batch', code=64)
+        self.assertIn("'batch' takes one of open, show, list, release", self.err)
         self.assertEqual(self.service.notes, [])
         self.assertIn('--hw-serials FILE', self.run_command('provision', '--help'))
         self.assertRegex(self.run_command('--version'), r'^mintmark \d')
@@ -190,6 +192,9 @@ class Calls(ClientTest):
         self.site.write_text("target = '127.0.0.1:1'\nkay = 'x'\n")
         self.run_command('ping', code=78)
         self.assertIn('station.conf:2:', self.err)
+        self.site.write_text("ca = 'ca.pem'\n")
+        self.run_command('ping', code=78)
+        self.assertIn('where is the service? Give --target', self.err)
         self.site.unlink()
         self.run_command('ping', code=78)
 

@@ -284,6 +284,8 @@ static int fill_single(const struct mm_draft *draft, const struct mm_section *sc
     unsigned char *element = base + schema->offset;
 
     *(int *)(void *)element = mm_section_line(draft->parsed, section);
+    if (schema->optional)
+        ((struct mm_optional *)(void *)element)->given = mm_section_given(section);
     return fill_section(draft, id, section, element);
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/conf/check.h"
 
+#include "daemon/conf/format.h"
+
 #include <stdarg.h>
 #include <string.h>
 
@@ -51,6 +53,21 @@ static int known_token(const struct subject *s, const char *token)
     if (mm_conf_token_get(s->draft->conf, token))
         return MM_OK;
     return bad(s, "token", "there is no section token '%s'", token);
+}
+
+/* The page has no names or keys of devices, but it has the plant's output, and asks nobody who he
+ * is. */
+static int check_metrics(const struct mm_draft *draft)
+{
+    const struct mm_conf_metrics *m = &draft->conf->metrics;
+    cfg_t *section = cfg_getsec(draft->parsed->root, "metrics");
+
+    if (!m->given || m->remote || mm_format_loopback(m->address))
+        return MM_OK;
+    return mm_fail_at(draft->place, mm_raw_at(section, "address", 0)->line,
+                      "metrics.address is '%s', which other machines may reach, and anybody there "
+                      "may read; take '127.0.0.1' or '::1', or set metrics.remote = true",
+                      m->address);
 }
 
 static int check_tokens(const struct mm_draft *draft)
@@ -225,8 +242,9 @@ static int check_clients(const struct mm_draft *draft)
 
 int mm_conf_check(const struct mm_draft *draft)
 {
-    static int (*const checks[])(const struct mm_draft *) = {
-        check_tokens, check_transports, check_issuers, check_profiles, check_clients};
+    static int (*const checks[])(const struct mm_draft *) = {check_metrics,    check_tokens,
+                                                             check_transports, check_issuers,
+                                                             check_profiles,   check_clients};
     int r = MM_OK;
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(checks) && r >= 0; i++)

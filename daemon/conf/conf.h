@@ -62,6 +62,15 @@ struct mm_conf_store {
     char *path; /* SQLite database file, on a local file system */
 };
 
+/* What plant operators read: daemon/front/monitor.h. */
+struct mm_conf_metrics {
+    int line;
+    bool given;    /* the section is in the file; otherwise there is no such listener */
+    char *address; /* numeric; default 127.0.0.1; loopback only, unless remote */
+    unsigned port; /* 0..65535, default 9464; 0: the kernel chooses, and the log says which */
+    bool remote;   /* default false */
+};
+
 /* A key in a token that device keys are wrapped under. */
 struct mm_conf_transport {
     char *name;
@@ -138,6 +147,7 @@ struct mm_conf {
     struct mm_conf_listen listen;
     struct mm_conf_store store;
     struct mm_conf_limits limits;
+    struct mm_conf_metrics metrics;
     struct mm_conf_token *tokens;
     size_t n_tokens;
     struct mm_conf_transport *transports;

@@ -103,6 +103,8 @@ static void dump_subsection(FILE *out, enum mm_section_id id, const unsigned cha
         base = *(unsigned char *const *)(const void *)(base + schema->offset);
     } else {
         base += schema->offset;
+        if (schema->optional && !((const struct mm_optional *)(const void *)base)->given)
+            return;
     }
     for (; n > 0; n--, base += schema->size) {
         fprintf(out, "\n%*s%s ", 4 * depth, "", schema->name);

@@ -21,6 +21,16 @@ bool mm_format_address(const char *s)
     return inet_pton(AF_INET, s, address) == 1 || inet_pton(AF_INET6, s, address) == 1;
 }
 
+bool mm_format_loopback(const char *s)
+{
+    struct in6_addr v6;
+    unsigned char v4[sizeof(struct in_addr)];
+
+    if (inet_pton(AF_INET, s, v4) == 1)
+        return v4[0] == 127;
+    return inet_pton(AF_INET6, s, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
 bool mm_format_pkcs11_uri(const char *s)
 {
     return !strncmp(s, "pkcs11:", 7) && s[7];

@@ -8,6 +8,8 @@
 bool mm_format_name(const char *s);
 /* numeric IPv4 or IPv6 address */
 bool mm_format_address(const char *s);
+/* one of them that only this machine reaches: 127.0.0.0/8, ::1 */
+bool mm_format_loopback(const char *s);
 /* begins with "pkcs11:" (RFC 7512); the token layer parses the rest */
 bool mm_format_pkcs11_uri(const char *s);
 /* as above, and of what selects a token nothing but token, serial, manufacturer and model: a slot's

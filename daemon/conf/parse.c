@@ -236,6 +236,12 @@ const struct mm_raw *mm_raw_at(cfg_t *section, const char *key, size_t index)
     return cfg_getnptr(section, key, (unsigned)index);
 }
 
+bool mm_section_given(const cfg_t *section)
+{
+    /* libconfuse makes the others before it reads the first line. */
+    return section->line > 0;
+}
+
 int mm_section_line(const struct mm_parsed *parsed, cfg_t *section)
 {
     const int end = section->line;

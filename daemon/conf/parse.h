@@ -29,5 +29,7 @@ void mm_parsed_done(struct mm_parsed *parsed);
 size_t mm_raw_count(cfg_t *section, const char *key);
 const struct mm_raw *mm_raw_at(cfg_t *section, const char *key, size_t index);
 
+/* Whether a section without a title is in the file. */
+bool mm_section_given(const cfg_t *section);
 /* The line where a section begins; for one that is not in the file, the file's last line. */
 int mm_section_line(const struct mm_parsed *parsed, cfg_t *section);

@@ -20,6 +20,10 @@ static const struct mm_section sections[MM_SECTIONS] = {
                           SINGLE(store),
                           .help = "Where orders, batches and devices are recorded."},
     [MM_SECTION_LIMITS] = {.name = "limits", SINGLE(limits), .help = "What clients may use up."},
+    [MM_SECTION_METRICS] = {.name = "metrics",
+                            .optional = true,
+                            SINGLE(metrics),
+                            .help = "Where plant operators' tools read; without it, nowhere."},
     [MM_SECTION_TOKEN] = {.name = "token",
                           ARRAY(mm_conf, tokens, mm_conf_token),
                           .max = MM_TOKENS_MAX,
@@ -72,6 +76,7 @@ static const char *const key_usages[] = {
 #define LISTEN(field)    S(LISTEN, mm_conf_listen, field)
 #define STORE(field)     S(STORE, mm_conf_store, field)
 #define LIMITS(field)    S(LIMITS, mm_conf_limits, field)
+#define METRICS(field)   S(METRICS, mm_conf_metrics, field)
 #define TOKEN(field)     S(TOKEN, mm_conf_token, field)
 #define TRANSPORT(field) S(TRANSPORT, mm_conf_transport, field)
 #define ISSUER(field)    S(ISSUER, mm_conf_issuer, field)
@@ -126,6 +131,14 @@ static const struct mm_setting settings[] = {
      .fallback = "20000", .unit = "ms", .help = "For its answer; then the connection is closed."},
     {LIMITS(ping_interval_ms), .type = MM_SETTING_UINT, .max = 7200000, .fallback = "10000",
      .unit = "ms", .help = "Least time between pings of a client that is sent nothing."},
+
+    {METRICS(address), .min = 1, .max = 64, .fallback = "127.0.0.1", .format = mm_format_address,
+     .expects = "a numeric IPv4 or IPv6 address, like '127.0.0.1' or '::1'",
+     .help = "Numeric address to listen on, a loopback one unless remote is set."},
+    {METRICS(port), .type = MM_SETTING_UINT, .max = 65535, .fallback = "9464",
+     .help = "TCP port; 0: the kernel chooses, and the log says which."},
+    {METRICS(remote), .type = MM_SETTING_BOOL, .fallback = "false",
+     .help = "Let address be one that other machines reach; anybody there may read."},
 
     {TOKEN(module), A_PATH, .required = true, .help = "Path of the PKCS#11 module."},
     {TOKEN(uri), .min = 1, .max = MM_URI_MAX, .format = mm_format_token_uri,

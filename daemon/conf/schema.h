@@ -13,6 +13,7 @@ enum mm_section_id {
     MM_SECTION_LISTEN,
     MM_SECTION_STORE,
     MM_SECTION_LIMITS,
+    MM_SECTION_METRICS,
     MM_SECTION_TOKEN,
     MM_SECTION_TRANSPORT,
     MM_SECTION_ISSUER,
@@ -23,17 +24,23 @@ enum mm_section_id {
 };
 
 /* A section. Titled ones may come more than once; their elements are an array in the parent's
- * struct. Every section's struct but the root's begins with int line, the titled ones' with this:
+ * struct. Every section's struct but the root's begins with int line, the titled ones' with the
+ * first of these, and the optional ones', which turn something on by being there, with the second.
  */
 struct mm_titled {
     char *name; /* the title */
     int line;
+};
+struct mm_optional {
+    int line;
+    bool given; /* it is in the file */
 };
 
 struct mm_section {
     const char *name; /* "" for the root */
     enum mm_section_id parent;
     bool titled;
+    bool optional;
     size_t offset;       /* in the parent's struct: of the struct, or of the array's pointer */
     size_t count_offset; /* titled: of the array's size_t count */
     size_t size;         /* titled: bytes of an element */

@@ -56,6 +56,7 @@ START_TEST(parse_least_file_fills_in_defaults)
     ck_assert_str_eq(c->store.path, "/etc/mintmark/m.db");
     ck_assert_uint_eq(c->limits.connections, 256);
     ck_assert_uint_eq(c->limits.idle_timeout_ms, 0);
+    ck_assert(!c->metrics.given);
     ck_assert_uint_eq(c->n_tokens + c->n_profiles + c->n_clients, 0);
 }
 END_TEST
@@ -123,6 +124,29 @@ START_TEST(dump_parses_to_the_same)
     ck_assert_str_eq(first, second);
     ck_assert_ptr_nonnull(strstr(first, "subject = 'CN=it\\'s \\\\ ${number:2}'\n"));
     ck_assert_ptr_nonnull(strstr(first, "connections = 256\n"));
+    ck_assert_ptr_null(strstr(first, "metrics"));
+}
+END_TEST
+
+START_TEST(parse_metrics_section_turns_them_on)
+{
+    MM_CONF_CLEANUP struct mm_conf *bare = parse_good(HEAD "metrics { }");
+    MM_CONF_CLEANUP struct mm_conf *loopback =
+        parse_good(HEAD "metrics { address = '127.9.8.7' port = 0 }");
+    MM_CONF_CLEANUP struct mm_conf *v6 = parse_good(HEAD "metrics { address = '::1' }");
+    MM_CONF_CLEANUP struct mm_conf *far =
+        parse_good(HEAD "metrics { address = '0.0.0.0' remote = true }");
+    MM_FREE char *first = dump(far);
+    MM_CONF_CLEANUP struct mm_conf *again = parse_good(first);
+    MM_FREE char *second = dump(again);
+
+    ck_assert(bare->metrics.given && loopback->metrics.given && v6->metrics.given);
+    ck_assert_str_eq(bare->metrics.address, "127.0.0.1");
+    ck_assert_uint_eq(bare->metrics.port, 9464);
+    ck_assert_uint_eq(loopback->metrics.port, 0);
+    ck_assert(!loopback->metrics.remote && far->metrics.remote);
+    ck_assert_str_eq(first, second);
+    ck_assert_ptr_nonnull(strstr(first, "metrics {\n    address = '0.0.0.0'\n"));
 }
 END_TEST
 
@@ -244,6 +268,11 @@ static const struct {
     {TOKEN "profile 'p' { issuer = 'none' delivery = 'plain' subject = 'CN=a'\n"
            " item 'i' { file = 'r' size = 1 } }",
      "7: item 'i': size is for referenced items; a file's is computed"},
+    {"metrics {\n port = 9\n address = '192.0.2.1' }",
+     "7: metrics.address is '192.0.2.1', which other machines may reach, and anybody there may "
+     "read; take '127.0.0.1' or '::1', or set metrics.remote = true"},
+    {"metrics { } metrics { }",
+     "5: section metrics is there for a second time; the first ends in line 5"},
     {"client 'a' { roles = {station} }", "5: client 'a': set uri or subject"},
     {"client 'a' { uri = 'urn:a' roles = {} }", "5: section client 'a' must set roles"},
     {"client 'a' { uri = 'urn:a' roles = {station} }\n"
@@ -416,6 +445,7 @@ START_TEST(check_reload_names_what_takes_a_restart)
     } cases[] = {
         {HEAD TOKEN "site = 'new' limits { connections = 5 }", NULL},
         {LISTEN "store { path = 'other.db' }", "store.path"},
+        {HEAD "metrics { port = 0 }", NULL},
         {"listen { certificate = 'x' key = 'x' client_ca = 'x' }" STORE, NULL},
         {"listen { port = 1 certificate = 'x' key = 'x' client_ca = 'x' }" STORE, "listen.port"},
         {"listen { address = '::' certificate = 'x' key = 'x' client_ca = 'x' }" STORE,
@@ -463,6 +493,7 @@ int main(void)
     tcase_add_test(tc, parse_roles_gives_the_bits_of_the_header);
     tcase_add_test(tc, parse_quotes_keep_what_stands_in_them);
     tcase_add_test(tc, dump_parses_to_the_same);
+    tcase_add_test(tc, parse_metrics_section_turns_them_on);
     tcase_add_test(tc, example_parses);
     tcase_add_loop_test(tc, parse_wrong_text_says_where_and_what, 0, MM_ARRAY_SIZE(wrong));
     tcase_add_test(tc, parse_missing_section_names_its_setting);

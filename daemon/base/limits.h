@@ -82,6 +82,17 @@ enum {
     MM_CONNECTION_QUEUE_MARK = 1024 * 1024, /* as above, all calls of a connection */
     MM_READ_PER_TURN = 512 * 1024, /* bytes from one connection before others get their turn */
 
+    /* The HTTP listener for metrics and probes. */
+    MM_HTTP_CONNECTIONS_MAX = 8,            /* at once: then the oldest makes room */
+    MM_HTTP_REQUEST_MAX = 4 * 1024,         /* bytes of a request */
+    MM_HTTP_PATH_MAX = 63,                  /* of a path that could be one of ours */
+    MM_HTTP_LINGER_MAX = 64 * 1024,         /* bytes read after the answer and thrown away */
+    MM_HTTP_TIME_MS = 5000,                 /* a connection's whole life */
+    MM_METRICS_BYTES_MAX = 2 * 1024 * 1024, /* of a page */
+    MM_METRICS_ORDERS_MAX = 1000,           /* orders on it */
+    MM_METRICS_BURST = 32,                  /* pages at once, */
+    MM_METRICS_PER_S = 8,                   /* and a second: each costs the front a millisecond */
+
     /* Times of the transport, in milliseconds. */
     MM_WRITE_STALL_MS = 30000, /* a peer whose socket takes nothing for so long is gone */
     MM_GOAWAY_MS = 5000,       /* from the first GOAWAY to the second, at most */

@@ -136,6 +136,7 @@ static int start_store(struct mm_app *app, struct mm_launcher *launcher, struct 
         .job_timeout_ms = STORE_TIMEOUT_MS,
         .conf_path = app->conf->path,
         .conf_text = conf_text,
+        .stats = &app->store_stats,
         .ops = &ops,
         .arg = app,
     };
@@ -261,6 +262,7 @@ int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launch
     app->loop = loop;
     app->conf = conf;
     app->started_ms = mm_clock_wall_ms();
+    app->started_mono_us = mm_clock_mono_us();
     LIST_INIT(&app->provisions);
     if (mm_view_new(&app->view) < 0)
         return mm_fail_memory(ei);

@@ -17,12 +17,14 @@ struct mm_app {
     struct mm_server *server;   /* NULL until it listens */
     struct mm_mints *mints;
     struct mm_pool *store;
+    struct mm_pool_stats store_stats;
     bool store_ready; /* the store has said what it holds, so the view stands */
     struct mm_view *view;
     LIST_HEAD(, mm_provision) provisions;
     unsigned recording; /* chunks that await the store */
-    int64_t started_ms;
-    uint64_t devices_issued;
+    int64_t started_ms, started_mono_us;
+    uint64_t devices_issued;   /* recorded by calls of this run */
+    uint64_t devices_replayed; /* sent again, having been recorded before their call */
     bool draining;
     void (*on_status)(void *arg); /* readiness may have changed; may be NULL */
     void *on_status_arg;

@@ -27,6 +27,8 @@ struct mm_call *mm_call_new(struct mm_h2 *h2, int32_t stream_id)
     call->deadline_us = INT64_MAX;
     call->timeout_us = INT64_MAX;
     call->number = ++h2->core->last_call;
+    call->method = &h2->core->methods[h2->core->n_methods];
+    call->began_us = h2->received_us;
     mm_grpc_deframer_init(&call->deframer, MM_GRPC_MESSAGE_MAX);
     call->held = MM_BUF_INIT(MM_H2_STREAM_WINDOW);
     /* The mark, and one message on top of it: more only from a service that does not stop. */
@@ -60,10 +62,24 @@ static void tell_cancelled(struct mm_call *call)
         call->ops->on_cancel(call, call->user);
 }
 
+static void count_closed(struct mm_call *call)
+{
+    const int64_t now = mm_clock_mono_us();
+    struct mm_h2 *h2 = call->h2;
+
+    /* A stream that is closed before its status is known was cancelled, or its connection lost. */
+    call->method->statuses[call->state == MM_CALL_FINISHED ? call->status : MM_GRPC_CANCELLED]++;
+    mm_histogram_add(&call->method->latency, now - call->began_us);
+    h2->core->stats.calls_in_flight--;
+    if (--h2->n_calls == 0)
+        h2->idle_us = now;
+}
+
 void mm_call_closed(struct mm_call *call)
 {
     struct mm_h2 *h2 = call->h2;
 
+    count_closed(call);
     call->state = MM_CALL_FINISHED;
     tell_cancelled(call);
     count_receiving(call, 0);
@@ -71,10 +87,6 @@ void mm_call_closed(struct mm_call *call)
     h2->queued -= call->out.len - call->out_sent;
     mm_h2_consume(h2, call->stream_id, call->held.len);
     TAILQ_REMOVE(&h2->calls, call, entry);
-    h2->n_calls--;
-    h2->core->stats.calls_in_flight--;
-    if (h2->n_calls == 0)
-        h2->idle_us = mm_clock_mono_us();
     mm_grpc_deframer_done(&call->deframer);
     mm_buf_done(&call->held);
     mm_buf_done(&call->out);
@@ -95,6 +107,11 @@ void mm_call_abort(struct mm_call *call, const struct mm_errinfo *ei)
     tell_cancelled(call);
 }
 
+static void hit(struct mm_call *call, enum mm_limit limit)
+{
+    call->h2->core->stats.limits[limit]++;
+}
+
 /* The transport itself finds fault with the call. */
 static void fail(struct mm_call *call, enum mm_err code, const char *reason, const char *text)
 {
@@ -111,13 +128,19 @@ static bool is(nghttp2_vec name, const char *text)
     return name.len == strlen(text) && memcmp(name.base, text, name.len) == 0;
 }
 
+static void set_method(struct mm_call *call, nghttp2_vec path)
+{
+    call->method = mm_core_method(call->h2->core, (const char *)path.base, path.len);
+    call->rpc = call->method->rpc;
+}
+
 void mm_call_header(struct mm_call *call, nghttp2_vec name, nghttp2_vec value)
 {
     call->header_bytes += name.len + value.len + 32;
     if (call->state != MM_CALL_HEADERS || call->header_bytes > MM_HEADER_LIST_MAX)
         return;
     if (is(name, ":path"))
-        call->rpc = mm_core_rpc(call->h2->core, (const char *)value.base, value.len);
+        set_method(call, value);
     else if (is(name, ":method"))
         call->is_post = is(value, "POST");
     else if (is(name, "content-type"))
@@ -148,9 +171,10 @@ static void set_deadline(struct mm_call *call)
 /* RFC and gRPC rules in the order in which they make sense to a client; false: answered. */
 static bool well_formed(struct mm_call *call)
 {
-    if (call->header_bytes > MM_HEADER_LIST_MAX || mm_buf_err(&call->metadata) == MM_ERR_TOO_BIG)
+    if (call->header_bytes > MM_HEADER_LIST_MAX || mm_buf_err(&call->metadata) == MM_ERR_TOO_BIG) {
+        hit(call, MM_LIMIT_HEADER_LIST);
         fail(call, MM_ERR_TOO_BIG, "HEADERS_TOO_BIG", "the request headers are too big");
-    else if (!call->is_post)
+    } else if (!call->is_post)
         mm_call_reject(call, MM_REJECT_METHOD);
     else if (call->content == MM_GRPC_CONTENT_OTHER)
         mm_call_reject(call, MM_REJECT_MEDIA);
@@ -218,13 +242,15 @@ static void unpack_failed(struct mm_call *call, struct mm_errinfo *ei)
 
 static void message_failed(struct mm_call *call, int err)
 {
-    if (err == MM_ERR_TOO_BIG)
+    if (err == MM_ERR_TOO_BIG) {
+        hit(call, MM_LIMIT_MESSAGE_SIZE);
         fail(call, MM_ERR_TOO_BIG, "MESSAGE_TOO_BIG", "the message is over 4 MiB");
-    else if (err == MM_ERR_MEMORY)
+    } else if (err == MM_ERR_MEMORY) {
         fail(call, MM_ERR_MEMORY, "OUT_OF_MEMORY", "out of memory");
-    else
+    } else {
         fail(call, MM_ERR_INTERNAL, "MALFORMED_MESSAGE",
              "a message prefix has an unknown flag, or a message is no gzip");
+    }
 }
 
 static void give_plain(struct mm_call *call, struct mm_bytes payload)
@@ -275,6 +301,21 @@ static bool may_take(const struct mm_call *call)
     return call->state == MM_CALL_OPEN && !call->blocked;
 }
 
+static void check_receiving(struct mm_call *call)
+{
+    if (call->state != MM_CALL_OPEN)
+        return;
+    if (call->h2->core->receiving > MM_RECEIVE_MAX) {
+        hit(call, MM_LIMIT_RECEIVE_TOTAL);
+        fail(call, MM_ERR_UNAVAILABLE, "TOO_MUCH_IN_FLIGHT",
+             "too many unfinished request messages on the server");
+    } else if (call->h2->receiving > MM_CONNECTION_RECEIVE_MAX) {
+        hit(call, MM_LIMIT_RECEIVE);
+        fail(call, MM_ERR_EXHAUSTED, "TOO_MUCH_IN_FLIGHT",
+             "too many unfinished request messages on this connection");
+    }
+}
+
 /* Takes messages out of *data until it is empty, or the call is over, or may not send. */
 static void feed(struct mm_call *call, struct mm_bytes *data)
 {
@@ -294,12 +335,7 @@ static void feed(struct mm_call *call, struct mm_bytes *data)
             message_failed(call, r);
         count_receiving(call, call->deframer.message.len);
     }
-    if (call->state == MM_CALL_OPEN && call->h2->core->receiving > MM_RECEIVE_MAX)
-        fail(call, MM_ERR_UNAVAILABLE, "TOO_MUCH_IN_FLIGHT",
-             "too many unfinished request messages on the server");
-    if (call->state == MM_CALL_OPEN && call->h2->receiving > MM_CONNECTION_RECEIVE_MAX)
-        fail(call, MM_ERR_EXHAUSTED, "TOO_MUCH_IN_FLIGHT",
-             "too many unfinished request messages on this connection");
+    check_receiving(call);
 }
 
 static void end_of_messages(struct mm_call *call)

@@ -70,6 +70,7 @@ static ssize_t write_all(struct mm_conn *c, const uint8_t *data, size_t len)
             return n;
         done += (size_t)n;
     }
+    c->server->core->stats.sent_bytes += done;
     if (done > 0)
         c->give_up_us = INT64_MAX;
     if (done < len && c->give_up_us == INT64_MAX)
@@ -183,11 +184,15 @@ static void set_timer(struct mm_conn *c)
 static void give_up(struct mm_conn *c)
 {
     const struct mm_errinfo ei = {.text = "timed out"};
+    uint64_t *limits = c->server->core->stats.limits;
 
-    if (c->state == MM_CONN_HANDSHAKE)
+    if (c->state == MM_CONN_HANDSHAKE) {
+        limits[MM_LIMIT_HANDSHAKE_TIME]++;
         handshake_failed(c, &ei);
-    else
+    } else {
+        limits[MM_LIMIT_WRITE_STALL] += c->state == MM_CONN_OPEN;
         mm_conn_close(c);
+    }
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -298,6 +303,7 @@ void mm_conn_read(struct mm_conn *c)
             return;
         }
         total += (size_t)n;
+        c->server->core->stats.received_bytes += (size_t)n;
         if (read_dry(c, (size_t)n))
             break;
     }
@@ -453,6 +459,7 @@ int mm_conn_new(struct mm_server *s, int fd, struct mm_errinfo *ei)
     name_address(c);
     TAILQ_INSERT_TAIL(&s->conns, c, entry);
     s->core->stats.connections++;
+    s->core->stats.connections_total++;
     s->handshakes++;
     set_timer(c);
     set_poll(c);

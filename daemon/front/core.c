@@ -9,9 +9,9 @@ enum { LOG_BURST = 50, LOG_PER_S = 5 };
 
 static int by_path(const void *a, const void *b)
 {
-    const struct mm_rpc *const *x = a, *const *y = b;
+    const struct mm_method *x = a, *y = b;
 
-    return strcmp((*x)->path, (*y)->path);
+    return strcmp(x->rpc->path, y->rpc->path);
 }
 
 static int gather_rpcs(struct mm_core *core, const struct mm_core_options *o, struct mm_errinfo *ei)
@@ -19,18 +19,18 @@ static int gather_rpcs(struct mm_core *core, const struct mm_core_options *o, st
     const struct mm_rpc *const tables[] = {o->rpcs, mm_health_rpcs, mm_reflection_rpcs};
     const size_t sizes[] = {o->n_rpcs, mm_n_health_rpcs, mm_n_reflection_rpcs};
 
-    core->rpcs = calloc(sizes[0] + sizes[1] + sizes[2], sizeof(*core->rpcs));
-    if (!core->rpcs)
+    core->methods = calloc(sizes[0] + sizes[1] + sizes[2] + 1, sizeof(*core->methods));
+    if (!core->methods)
         return mm_fail_memory(ei);
     for (size_t t = 0; t < MM_ARRAY_SIZE(tables); t++) {
         for (size_t i = 0; i < sizes[t]; i++)
-            core->rpcs[core->n_rpcs++] = &tables[t][i];
+            core->methods[core->n_methods++].rpc = &tables[t][i];
     }
-    qsort(core->rpcs, core->n_rpcs, sizeof(*core->rpcs), by_path);
-    for (size_t i = 1; i < core->n_rpcs; i++) {
-        if (by_path(&core->rpcs[i - 1], &core->rpcs[i]) == 0)
+    qsort(core->methods, core->n_methods, sizeof(*core->methods), by_path);
+    for (size_t i = 1; i < core->n_methods; i++) {
+        if (by_path(&core->methods[i - 1], &core->methods[i]) == 0)
             return mm_fail(ei, MM_ERR_INTERNAL, "DUPLICATE_RPC", "%s is in the table twice",
-                           core->rpcs[i]->path);
+                           core->methods[i].rpc->path);
     }
     return MM_OK;
 }
@@ -38,11 +38,11 @@ static int gather_rpcs(struct mm_core *core, const struct mm_core_options *o, st
 /* "/pkg.Service/Method" → "pkg.Service"; neighbours in the sorted table share it. */
 static int gather_services(struct mm_core *core, struct mm_errinfo *ei)
 {
-    core->services = calloc(core->n_rpcs, sizeof(*core->services));
+    core->services = calloc(core->n_methods, sizeof(*core->services));
     if (!core->services)
         return mm_fail_memory(ei);
-    for (size_t i = 0; i < core->n_rpcs; i++) {
-        const char *name = core->rpcs[i]->path + 1;
+    for (size_t i = 0; i < core->n_methods; i++) {
+        const char *name = core->methods[i].rpc->path + 1;
         const char *last = core->n_services > 0 ? core->services[core->n_services - 1] : NULL;
         const size_t len = strcspn(name, "/");
 
@@ -88,7 +88,7 @@ void mm_core_free(struct mm_core *core)
     for (size_t i = 0; i < core->n_services; i++)
         free((char *)(uintptr_t)core->services[i]);
     free(core->services);
-    free(core->rpcs);
+    free(core->methods);
     mm_arena_done(&core->arena);
     free(core);
 }
@@ -101,22 +101,22 @@ static int compare_path(const char *candidate, const char *path, size_t len)
     return order != 0 ? order : n < len ? -1 : n > len;
 }
 
-const struct mm_rpc *mm_core_rpc(const struct mm_core *core, const char *path, size_t len)
+struct mm_method *mm_core_method(const struct mm_core *core, const char *path, size_t len)
 {
-    size_t low = 0, high = core->n_rpcs;
+    size_t low = 0, high = core->n_methods;
 
     while (low < high) {
         const size_t mid = low + (high - low) / 2;
-        const int order = compare_path(core->rpcs[mid]->path, path, len);
+        const int order = compare_path(core->methods[mid].rpc->path, path, len);
 
         if (order == 0)
-            return core->rpcs[mid];
+            return &core->methods[mid];
         if (order < 0)
             low = mid + 1;
         else
             high = mid;
     }
-    return NULL;
+    return &core->methods[core->n_methods];
 }
 
 static bool within(const struct mm_rpc *rpc, const struct mm_rpc *table, size_t n)

@@ -16,11 +16,12 @@
 struct mm_health_entry;
 
 struct mm_core {
-    const struct mm_rpc **rpcs; /* the server's and the built-in ones, by path */
-    size_t n_rpcs;
+    /* The server's RPCs and the built-in ones, by path, and one more for what is none of them. */
+    struct mm_method *methods;
+    size_t n_methods; /* without that one */
     void *app;
     const struct mm_descriptors *descriptors;
-    const char **services; /* full names in rpcs, each once */
+    const char **services; /* full names in methods, each once */
     size_t n_services;
     struct mm_health_entry *health; /* [0] is "", then as services */
     unsigned max_streams;
@@ -53,8 +54,8 @@ void mm_core_free(struct mm_core *core);
 MM_DEFINE_CLEANUP(struct mm_core *, mm_core_free)
 #define MM_CORE_CLEANUP MM_CLEANUP(mm_core_free_p)
 
-/* The RPC of a path; NULL if there is none. */
-const struct mm_rpc *mm_core_rpc(const struct mm_core *core, const char *path, size_t len);
+/* The RPC of a path; if there is none, the entry whose rpc is NULL. */
+struct mm_method *mm_core_method(const struct mm_core *core, const char *path, size_t len);
 
 /* Whether an event that a stranger can cause as often as he likes may still be logged; if so,
  * *ret_suppressed says how many were not since the last one. */

@@ -49,11 +49,12 @@ static void log_sent_away(struct mm_h2 *h2, const char *why)
 }
 
 /* The peer misbehaves: GOAWAY, and close once it is out. */
-static void send_away(struct mm_h2 *h2, const char *why)
+static void send_away(struct mm_h2 *h2, enum mm_limit limit, const char *why)
 {
     if (h2->sent_away)
         return;
     h2->sent_away = true;
+    h2->core->stats.limits[limit]++;
     log_sent_away(h2, why);
     mm_h2_check(h2, nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
                                           nghttp2_session_get_last_proc_stream_id(h2->session),
@@ -61,10 +62,10 @@ static void send_away(struct mm_h2 *h2, const char *why)
                                           strlen(why)));
 }
 
-static void count_odd(struct mm_h2 *h2)
+static void count_odd(struct mm_h2 *h2, enum mm_limit limit)
 {
     if (!mm_bucket_take(&h2->odd, mm_clock_mono_us()))
-        send_away(h2, "too_many_odd_frames");
+        send_away(h2, limit, "too_many_odd_frames");
 }
 
 /* gRFC A8: a ping is fine when data went out since the last one, or after a while. */
@@ -76,7 +77,7 @@ static void judge_ping(struct mm_h2 *h2)
 
     h2->peer_ping_us = now;
     if (soon && ++h2->ping_strikes > MM_H2_PING_STRIKES)
-        send_away(h2, "too_many_pings");
+        send_away(h2, MM_LIMIT_PINGS, "too_many_pings");
 }
 
 /* Drain. */
@@ -131,7 +132,7 @@ static void take_ping_ack(struct mm_h2 *h2, const uint8_t *data)
     if (h2->drain == MM_H2_DRAIN_NOTICED && memcmp(data, ping_drain, PING_LEN) == 0)
         end_drain(h2);
     else
-        count_odd(h2); /* those that answer a keepalive are few enough */
+        count_odd(h2, MM_LIMIT_OTHER_FRAMES); /* those that answer a keepalive are few enough */
 }
 
 /* nghttp2's callbacks. */
@@ -154,14 +155,17 @@ static int on_begin_frame(MM_UNUSED nghttp2_session *session, const nghttp2_fram
         break;
     case NGHTTP2_DATA:
         if (hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM))
-            count_odd(h2);
+            count_odd(h2, MM_LIMIT_EMPTY_DATA);
         break;
     case NGHTTP2_SETTINGS:
         if (!(hd->flags & NGHTTP2_FLAG_ACK))
-            count_odd(h2);
+            count_odd(h2, MM_LIMIT_SETTINGS);
+        break;
+    case NGHTTP2_RST_STREAM:
+        count_odd(h2, MM_LIMIT_RESETS);
         break;
     default:
-        count_odd(h2);
+        count_odd(h2, MM_LIMIT_OTHER_FRAMES);
         break;
     }
     return 0;
@@ -234,7 +238,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 static int on_invalid_frame(MM_UNUSED nghttp2_session *session,
                             MM_UNUSED const nghttp2_frame *frame, MM_UNUSED int error, void *user)
 {
-    count_odd(user);
+    count_odd(user, MM_LIMIT_OTHER_FRAMES);
     return 0;
 }
 
@@ -255,8 +259,10 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
             mm_h2_reset(h2, id, NGHTTP2_NO_ERROR);
         break;
     case NGHTTP2_GOAWAY:
-        if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !h2->sent_away)
+        if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !h2->sent_away) {
+            h2->core->stats.limits[MM_LIMIT_PROTOCOL]++;
             log_sent_away(h2, nghttp2_http2_strerror(frame->goaway.error_code));
+        }
         /* nghttp2 lets PING overtake, so it is not submitted before: its answer is to say that the
          * peer has seen the notice. */
         if (h2->drain == MM_H2_DRAIN_NOTICED)
@@ -264,7 +270,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
         break;
     case NGHTTP2_RST_STREAM:
         if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
-            count_odd(h2); /* what the peer makes us reset is as good as a reset of its own */
+            count_odd(h2, MM_LIMIT_RESETS); /* what the peer makes us reset is as good as a reset of
+                                               its own */
         break;
     default:
         break;
@@ -412,6 +419,7 @@ int mm_h2_recv(struct mm_h2 *h2, const uint8_t *data, size_t len)
     n = nghttp2_session_mem_recv(h2->session, data, len);
     h2->inside = false;
     if (n == NGHTTP2_ERR_BAD_CLIENT_MAGIC || n == NGHTTP2_ERR_FLOODED) {
+        h2->core->stats.limits[MM_LIMIT_PROTOCOL]++;
         log_sent_away(h2, nghttp2_strerror((int)n));
         h2->sent_away = true;
     } else if (n < 0) {
@@ -525,6 +533,7 @@ static void check_keepalive(struct mm_h2 *h2, int64_t now)
     if (now < keepalive_us(h2))
         return;
     if (h2->pinged_us != 0) {
+        h2->core->stats.limits[MM_LIMIT_KEEPALIVE]++;
         log_sent_away(h2, "keepalive_timeout");
         h2->sent_away = true;
     } else {

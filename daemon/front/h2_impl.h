@@ -56,6 +56,8 @@ struct mm_call {
 
     /* From the headers. */
     const struct mm_rpc *rpc; /* NULL: no such path */
+    struct mm_method *method; /* where it is counted when it is over */
+    int64_t began_us;         /* when its headers came in */
     size_t header_bytes;      /* as RFC 9113 section 6.5.2 counts */
     enum mm_grpc_content content;
     bool is_post;

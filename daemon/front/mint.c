@@ -60,6 +60,11 @@ const char *mm_mints_away(const struct mm_mints *m, const struct mm_errinfo **re
     return NULL;
 }
 
+const struct mm_pool_stats *mm_mints_stats(const struct mm_mints *m)
+{
+    return &m->stats;
+}
+
 void mm_mints_each_worker(const struct mm_mints *m,
                           void (*each)(void *arg, const struct mm_pool_worker_info *info),
                           void *arg)

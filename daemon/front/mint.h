@@ -75,6 +75,8 @@ const char *mm_mints_away(const struct mm_mints *m, const struct mm_errinfo **re
 void mm_mints_each_worker(const struct mm_mints *m,
                           void (*each)(void *arg, const struct mm_pool_worker_info *info),
                           void *arg);
+/* Of all sections, those that are no more included. Borrowed. */
+const struct mm_pool_stats *mm_mints_stats(const struct mm_mints *m);
 /* Jobs that the ready workers of the section take at once. */
 unsigned mm_mint_capacity(const struct mm_mint *mint);
 /* MM_ERR_UNAVAILABLE TOKEN_UNAVAILABLE, with the reason why. */

@@ -29,6 +29,7 @@ struct mm_mints {
     struct mm_launcher *launcher;
     const struct mm_mints_ops *ops;
     void *arg;
+    struct mm_pool_stats stats;
     LIST_HEAD(, mm_mint) all;
     void (*stopped)(void *arg);
     void *stopped_arg;

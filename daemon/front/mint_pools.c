@@ -121,6 +121,7 @@ static int new_pool(struct mm_mint *mint, const struct mm_conf *conf,
         .job_timeout_ms = token->job_timeout_ms,
         .conf_path = conf->path,
         .conf_text = conf_text,
+        .stats = &mint->mints->stats,
         .ops = &mm_mint_pool_ops,
         .arg = mint,
     };

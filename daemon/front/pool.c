@@ -77,6 +77,7 @@ void mm_pool_fail_jobs(struct mm_pool_worker *w)
     while ((job = TAILQ_FIRST(&w->jobs))) {
         take_job(w, job);
         w->jobs_failed++;
+        w->pool->stats->jobs_failed++;
         job->done(job, NULL, &ei);
     }
 }
@@ -84,17 +85,21 @@ void mm_pool_fail_jobs(struct mm_pool_worker *w)
 static void finish(struct mm_pool_worker *w, struct mm_job *job, const ProtobufCMessage *result,
                    const Mintmark__Internal__Error *error)
 {
+    struct mm_pool_stats *stats = w->pool->stats;
     struct mm_errinfo ei;
 
     take_job(w, job);
     mm_pool_worker_clock(w);
+    mm_histogram_add(&stats->latency, mm_clock_mono_us() - job->submitted_us);
     if (!error || error->code == MM_OK) {
         w->jobs_done++;
+        stats->jobs_done++;
         job->done(job, result, NULL);
         return;
     }
     mm_channel_error_from(error, &ei);
     w->jobs_failed++;
+    stats->jobs_failed++;
     job->done(job, NULL, &ei);
 }
 
@@ -226,6 +231,7 @@ int mm_pool_submit(struct mm_pool *p, struct mm_job *job, ProtobufCMessage *mess
         return MM_ERR_AGAIN;
     job->id = ++p->next_id;
     job->worker = w;
+    job->submitted_us = mm_clock_mono_us();
     p->kind->stamp(message, job->id, deadline_us == INT64_MAX ? 0 : deadline_us);
     r = mm_link_send(w->link, message);
     if (r == MM_ERR_AGAIN)
@@ -243,6 +249,8 @@ void mm_pool_account(struct mm_job *job, uint64_t token_cpu_us, uint64_t sampled
 {
     job->worker->token_cpu_us += token_cpu_us;
     job->worker->sampled_devices += sampled_devices;
+    job->worker->pool->stats->token_cpu_us += token_cpu_us;
+    job->worker->pool->stats->sampled_devices += sampled_devices;
 }
 
 unsigned mm_pool_workers(const struct mm_pool *p)
@@ -430,6 +438,7 @@ int mm_pool_new(uv_loop_t *loop, struct mm_launcher *launcher, const struct mm_p
         .loop = loop,
         .launcher = launcher,
         .kind = o->kind,
+        .stats = o->stats,
         .ops = o->ops,
         .arg = o->arg,
         .jobs_per_worker = o->jobs_per_worker,

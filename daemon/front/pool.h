@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include "daemon/front/histogram.h"
 #include "daemon/front/launcher.h"
 #include "internal/ipc.pb-c.h"
 #include "proto/grpc/arena.h"
@@ -34,6 +35,14 @@ struct mm_pool_kind {
 extern const struct mm_pool_kind mm_pool_token;
 extern const struct mm_pool_kind mm_pool_store;
 
+/* What the workers of a kind have done, whatever has become of their pools since. */
+struct mm_pool_stats {
+    uint64_t restarts;
+    uint64_t jobs_done, jobs_failed;
+    uint64_t token_cpu_us, sampled_devices; /* as mm_pool_account */
+    struct mm_histogram latency; /* of answered jobs, from their submission; waiting included */
+};
+
 struct mm_pool_ops {
     /* A worker is ready; its first message says what it found. */
     void (*ready)(void *arg, struct mm_pool *pool, const ProtobufCMessage *result);
@@ -54,6 +63,7 @@ struct mm_pool_options {
     unsigned job_timeout_ms;
     const char *conf_path; /* the configuration as the workers shall read it; copied */
     struct mm_bytes conf_text;
+    struct mm_pool_stats *stats; /* to be counted in; lives until the last worker is gone */
     const struct mm_pool_ops *ops;
     void *arg;
 };
@@ -82,6 +92,7 @@ struct mm_job {
     TAILQ_ENTRY(mm_job) link;
     struct mm_pool_worker *worker; /* who has it; valid in done too, to give to mm_pool_submit */
     uint64_t id;
+    int64_t submitted_us;
     struct mm_arena *arena; /* the result is unpacked into it; NULL: it lives during done only */
     /* One of the two is NULL. */
     void (*done)(struct mm_job *job, const ProtobufCMessage *result, const struct mm_errinfo *ei);

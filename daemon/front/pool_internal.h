@@ -39,6 +39,7 @@ struct mm_pool {
     uv_loop_t *loop;
     struct mm_launcher *launcher;
     const struct mm_pool_kind *kind;
+    struct mm_pool_stats *stats;
     const struct mm_pool_ops *ops;
     void *arg;
     char *section;

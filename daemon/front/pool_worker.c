@@ -79,6 +79,7 @@ static void down(struct mm_pool_worker *w)
         return;
     }
     w->restarts++;
+    p->stats->restarts++;
     schedule(w);
     mm_pool_start_due(p);
     p->ops->changed(p->arg, p);

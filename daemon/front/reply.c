@@ -96,6 +96,7 @@ void mm_call_reject(struct mm_call *call, enum mm_call_reject why)
 
     call->state = MM_CALL_FINISHED;
     if (why == MM_REJECT_MEDIA) {
+        call->status = MM_GRPC_UNKNOWN; /* what a gRPC client makes of a 415 */
         nv[n++] = NV_STATIC(":status", "415");
     } else {
         call->status = MM_GRPC_UNIMPLEMENTED;

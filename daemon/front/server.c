@@ -227,6 +227,8 @@ static bool is_full(struct mm_server *s)
     if (s->established < s->conf->limits.connections)
         return false;
     log_turned_away(s, "connection_refused");
+    s->core->stats.connections_refused++;
+    s->core->stats.limits[MM_LIMIT_CONNECTIONS]++;
     return true;
 }
 
@@ -254,6 +256,7 @@ static void make_room(struct mm_server *s)
     }
     log_turned_away(s, "handshake_dropped");
     s->core->stats.handshakes_failed++;
+    s->core->stats.limits[MM_LIMIT_HANDSHAKES]++;
     mm_conn_close(c);
 }
 
@@ -448,4 +451,10 @@ void mm_server_set_health(struct mm_server *s, const char *service, bool serving
 void mm_server_stats(const struct mm_server *s, struct mm_server_stats *ret_stats)
 {
     *ret_stats = s->core->stats;
+}
+
+const struct mm_method *mm_server_methods(const struct mm_server *s, size_t *ret_n)
+{
+    *ret_n = s->core->n_methods + 1;
+    return s->core->methods;
 }

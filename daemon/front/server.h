@@ -3,17 +3,11 @@
 #pragma once
 
 #include "daemon/front/call.h"
+#include "daemon/front/stats.h"
 
 #include <uv.h>
 
 struct mm_server;
-
-struct mm_server_stats {
-    unsigned connections;
-    unsigned calls_in_flight;
-    uint64_t calls_total;
-    uint64_t handshakes_failed;
-};
 
 /* A server on loop, listening as conf says, for the RPCs of the table (n_rpcs entries, borrowed).
  * Health (grpc.health.v1) and reflection (v1, v1alpha) are its own. app comes back from
@@ -36,6 +30,9 @@ int mm_server_reconfigure(struct mm_server *s, const struct mm_conf *conf,
 void mm_server_set_health(struct mm_server *s, const char *service, bool serving);
 
 void mm_server_stats(const struct mm_server *s, struct mm_server_stats *ret_stats);
+/* All RPCs, built-in ones included, in the order of their paths; the last entry is for calls of
+ * none of them. Borrowed. */
+const struct mm_method *mm_server_methods(const struct mm_server *s, size_t *ret_n);
 
 /* Stops listening; GOAWAY in two steps; calls run to their end or until timeout_ms, then are
  * cancelled; done is called when the last connection is gone. */

@@ -226,6 +226,8 @@ static void describe(const struct order *o, struct mm_view_order *ret_order)
     *ret_order = (struct mm_view_order){
         .order_id = o->id,
         .profile = o->profile,
+        .quantity = o->quantity,
+        .used = o->used,
         .left = left(o->quantity, o->used, o->reserved),
         .not_before_ms = o->not_before_ms,
         .not_after_ms = o->not_after_ms,
@@ -258,6 +260,22 @@ bool mm_view_live_order(const struct mm_view *v, const char *profile, int64_t no
         return false;
     describe(best, ret_order);
     return true;
+}
+
+void mm_view_each_order(const struct mm_view *v,
+                        void (*each)(void *arg, const struct mm_view_order *order), void *arg)
+{
+    struct mm_view_order order;
+
+    for (const struct order *o = v->orders; o; o = o->hh.next) {
+        describe(o, &order);
+        each(arg, &order);
+    }
+}
+
+size_t mm_view_open_batches(const struct mm_view *v)
+{
+    return HASH_COUNT(v->batches);
 }
 
 Mintmark__V1__OrderState mm_order_state(const Mintmark__V1__Order *order, int64_t now_ms)

@@ -33,6 +33,7 @@ void mm_view_drop_batch(struct mm_view *v, const char *batch_uid);
 struct mm_view_order {
     const char *order_id; /* borrowed until the view changes */
     const char *profile;
+    uint64_t quantity, used;
     uint64_t left; /* neither used nor reserved */
     int64_t not_before_ms, not_after_ms;
 };
@@ -42,6 +43,11 @@ bool mm_view_find_order(const struct mm_view *v, const char *order_id,
 /* The live order of the profile that expires first. */
 bool mm_view_live_order(const struct mm_view *v, const char *profile, int64_t now_ms,
                         struct mm_view_order *ret_order);
+
+/* All orders, in the order in which the view came to know them. */
+void mm_view_each_order(const struct mm_view *v,
+                        void (*each)(void *arg, const struct mm_view_order *order), void *arg);
+size_t mm_view_open_batches(const struct mm_view *v);
 
 /* LIVE, NOT_YET_VALID, EXPIRED or USED_UP, at that time. */
 Mintmark__V1__OrderState mm_order_state(const Mintmark__V1__Order *order, int64_t now_ms);

@@ -463,13 +463,58 @@ START_TEST(core_refuses_two_rpcs_of_one_path)
 }
 END_TEST
 
+START_TEST(calls_are_counted_when_their_stream_is_closed)
+{
+    const struct mm_method *echo, *none;
+    int32_t id;
+
+    echo = mm_core_method(core, "/t/Echo", 7);
+    none = mm_core_method(core, "", 0);
+    call("/t/Echo", "a", NULL);
+    pump();
+    call("/t/None", "a", NULL);
+    pump();
+    ck_assert_uint_eq(echo->statuses[MM_GRPC_OK], 1);
+    ck_assert_uint_eq(none->statuses[MM_GRPC_UNIMPLEMENTED], 1);
+    id = call("/t/Hold", "a", NULL);
+    pump();
+    ck_assert_uint_eq(core->stats.calls_in_flight, 1);
+    now_us += 600;
+    nghttp2_submit_rst_stream(peer.http2, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
+    pump();
+    ck_assert_uint_eq(core->stats.calls_in_flight, 0);
+    echo = mm_core_method(core, "/t/Hold", 7);
+    ck_assert_uint_eq(echo->statuses[MM_GRPC_CANCELLED], 1);
+    ck_assert_uint_eq(echo->latency.counts[2], 1);
+    ck_assert_uint_eq(echo->latency.sum_us, 600);
+}
+END_TEST
+
+START_TEST(protections_are_counted_once_a_connection)
+{
+    static const enum mm_limit limits[] = {MM_LIMIT_SETTINGS, MM_LIMIT_PINGS};
+    static const uint8_t ping[8] = "12345678";
+
+    for (int i = 0; i < MM_H2_ODD_BURST + 10; i++) {
+        if (_i == 0)
+            nghttp2_submit_settings(peer.http2, NGHTTP2_FLAG_NONE, NULL, 0);
+        else
+            nghttp2_submit_ping(peer.http2, NGHTTP2_FLAG_NONE, ping);
+        pump();
+    }
+    ck_assert(mm_h2_is_over(h2));
+    for (size_t i = 0; i < MM_LIMITS; i++)
+        ck_assert_uint_eq(core->stats.limits[i], i == limits[_i]);
+}
+END_TEST
+
 START_TEST(core_finds_whole_paths_only)
 {
-    ck_assert_ptr_eq(mm_core_rpc(core, "/t/Echo", 7), &peer_rpcs[0]);
-    ck_assert_ptr_null(mm_core_rpc(core, "/t/Echo", 6));
-    ck_assert_ptr_null(mm_core_rpc(core, "/t/Echoo", 8));
-    ck_assert_ptr_null(mm_core_rpc(core, "/t/Echo\0", 8));
-    ck_assert_ptr_null(mm_core_rpc(core, "", 0));
+    ck_assert_ptr_eq(mm_core_method(core, "/t/Echo", 7)->rpc, &peer_rpcs[0]);
+    ck_assert_ptr_null(mm_core_method(core, "/t/Echo", 6)->rpc);
+    ck_assert_ptr_null(mm_core_method(core, "/t/Echoo", 8)->rpc);
+    ck_assert_ptr_null(mm_core_method(core, "/t/Echo\0", 8)->rpc);
+    ck_assert_ptr_null(mm_core_method(core, "", 0)->rpc);
 }
 END_TEST
 
@@ -526,6 +571,8 @@ static TCase *session_case(void)
     tcase_add_test(tc, drain_ends_with_cancel_calls);
     tcase_add_test(tc, health_watch_is_told_and_ends_with_the_drain);
     tcase_add_test(tc, core_refuses_two_rpcs_of_one_path);
+    tcase_add_test(tc, calls_are_counted_when_their_stream_is_closed);
+    tcase_add_loop_test(tc, protections_are_counted_once_a_connection, 0, 2);
     tcase_add_test(tc, core_finds_whole_paths_only);
     tcase_add_test(tc, core_logs_hostile_events_in_bounds_and_says_how_many_it_left_out);
     return tc;

@@ -65,6 +65,8 @@ static void on_patience(uv_timer_t *timer)
     impatient = true;
 }
 
+static struct mm_pool_stats stats;
+
 static void start_pool(unsigned workers, const char *directives)
 {
     static const struct mm_pool_ops ops = {
@@ -78,10 +80,12 @@ static void start_pool(unsigned workers, const char *directives)
         .job_timeout_ms = 300,
         .conf_path = "/nowhere",
         .conf_text = {(const uint8_t *)directives, strlen(directives)},
+        .stats = &stats,
         .ops = &ops,
     };
     struct mm_errinfo ei;
 
+    stats = (struct mm_pool_stats){0};
     ck_assert_int_eq(mm_pool_new(&loop, launcher, &options, &pool, &ei), MM_OK);
 }
 

@@ -274,6 +274,7 @@ static void on_fetched(struct mm_job *job, const ProtobufCMessage *result,
     page = ((const Mintmark__Internal__StoreResult *)result)->fetched;
     if (page->n_bundles > 0 && !mm_provision_send(p, page->bundles, page->n_bundles))
         return;
+    p->app->devices_replayed += page->n_bundles;
     p->after_row = page->last_row;
     if (!page->more)
         admit(p);

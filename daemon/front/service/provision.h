@@ -100,5 +100,9 @@ void mm_chunks_send(struct mm_provision *p);
 /* Forgets the chunks that neither a worker nor the store has. */
 void mm_chunks_drop(struct mm_provision *p);
 
+/* Devices that calls wait for and no worker has been given yet, and the chunks that they will come
+ * in. */
+void mm_provisions_waiting(const struct mm_app *app, uint64_t *ret_devices, uint64_t *ret_chunks);
+
 /* The store is gone, and the view with it: all calls fail, nothing that runs is recorded. */
 void mm_provisions_store_lost(struct mm_app *app);

@@ -209,6 +209,28 @@ void mm_chunks_begin(struct mm_provision *p, struct mm_mint *mint)
     plan_on(p);
 }
 
+void mm_provisions_waiting(const struct mm_app *app, uint64_t *ret_devices, uint64_t *ret_chunks)
+{
+    const struct mm_provision *p;
+    const struct mm_chunk *c;
+    uint64_t devices = 0, chunks = 0;
+
+    LIST_FOREACH(p, &app->provisions, link)
+    {
+        if (p->stage != MM_PROVISION_MINTING)
+            continue;
+        devices += p->to_make - p->planned;
+        chunks += (p->to_make - p->planned + MM_CHUNK_DEVICES - 1) / MM_CHUNK_DEVICES;
+        TAILQ_FOREACH(c, &p->again, link)
+        {
+            devices += c->count;
+            chunks++;
+        }
+    }
+    *ret_devices = devices;
+    *ret_chunks = chunks;
+}
+
 /* ---- minted ------------------------------------------------------------------------------ */
 
 /* Is it what was asked for? A worker that has lost its mind must not get its work recorded. */

@@ -4,6 +4,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/io.h"
 #include "daemon/front/app.h"
+#include "daemon/front/monitor.h"
 #include "daemon/front/notify.h"
 #include "daemon/front/programs.h"
 #include "daemon/ipc/worker.h"
@@ -12,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -23,6 +25,7 @@ struct mm_daemon {
     uv_timer_t watchdog;
     struct mm_launcher *launcher;
     struct mm_server *server;
+    struct mm_monitor *monitor; /* NULL: not configured */
     struct mm_source source;
     struct mm_app app;
     bool stopping;
@@ -53,6 +56,7 @@ static void on_drained(void *arg)
 {
     struct mm_daemon *d = arg;
 
+    mm_monitor_close(MM_TAKE(d->monitor));
     d->app.server = NULL;
     mm_server_free(MM_TAKE(d->server));
     mm_app_stop(&d->app, false, on_app_stopped, d);
@@ -85,14 +89,28 @@ static void on_launcher_lost(void *arg)
 
 /* ---- reload ------------------------------------------------------------------------------ */
 
-/* All of it, or nothing. */
-static int apply(struct mm_daemon *d, struct mm_source *source, struct mm_errinfo *ei)
+static bool same_listener(const struct mm_conf_metrics *a, const struct mm_conf_metrics *b)
+{
+    return a->given == b->given && a->port == b->port && strcmp(a->address, b->address) == 0;
+}
+
+/* The monitor of the next configuration, which may be the one that runs. */
+static int next_monitor(struct mm_daemon *d, const struct mm_conf *next,
+                        struct mm_monitor **ret_monitor, struct mm_errinfo *ei)
+{
+    *ret_monitor = NULL;
+    if (same_listener(&d->source.conf->metrics, &next->metrics))
+        *ret_monitor = d->monitor;
+    else if (next->metrics.given)
+        return mm_monitor_new(&d->loop, &next->metrics, &d->app, ret_monitor, ei);
+    return MM_OK;
+}
+
+static int apply_to_services(struct mm_daemon *d, struct mm_source *source, struct mm_errinfo *ei)
 {
     struct mm_errinfo again = {0};
-    int r = mm_conf_check_reload(d->source.conf, source->conf, ei);
+    int r = mm_server_reconfigure(d->server, source->conf, ei);
 
-    if (r == MM_OK)
-        r = mm_server_reconfigure(d->server, source->conf, ei);
     if (r < 0)
         return r;
     r = mm_app_reconfigure(&d->app, source->conf,
@@ -101,6 +119,24 @@ static int apply(struct mm_daemon *d, struct mm_source *source, struct mm_errinf
         return MM_OK;
     if (mm_server_reconfigure(d->server, d->source.conf, &again) < 0)
         mm_log_error("not_put_back", NULL, &again);
+    return r;
+}
+
+/* All of it, or nothing. */
+static int apply(struct mm_daemon *d, struct mm_source *source, struct mm_errinfo *ei)
+{
+    struct mm_monitor *monitor;
+    int r = mm_conf_check_reload(d->source.conf, source->conf, ei);
+
+    if (r == MM_OK)
+        r = next_monitor(d, source->conf, &monitor, ei);
+    if (r < 0)
+        return r;
+    r = apply_to_services(d, source, ei);
+    if (monitor != d->monitor)
+        mm_monitor_close(r == MM_OK ? d->monitor : monitor);
+    if (r == MM_OK)
+        d->monitor = monitor;
     return r;
 }
 
@@ -201,7 +237,7 @@ static void raise_limits(void)
         srandom(seed);
 }
 
-/* The listener first: a second service fails on its port before it bothers token and store. */
+/* The listeners first: a second service fails on its port before it bothers token and store. */
 static int start(struct mm_daemon *d, int launcher_fd, struct mm_errinfo *ei)
 {
     const struct mm_conf *conf = d->source.conf;
@@ -217,6 +253,10 @@ static int start(struct mm_daemon *d, int launcher_fd, struct mm_errinfo *ei)
     d->app.server = d->server;
     d->app.on_status = on_status;
     d->app.on_status_arg = d;
+    if (conf->metrics.given)
+        r = mm_monitor_new(&d->loop, &conf->metrics, &d->app, &d->monitor, ei);
+    if (r < 0)
+        return r;
     return mm_app_start(&d->app, &d->loop, d->launcher, conf,
                         (struct mm_bytes){d->source.text.data, d->source.text.len}, ei);
 }

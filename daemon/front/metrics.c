@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A line a metric at the end, and above it what collects its samples. Labels come from closed sets:
+ * RPCs, gRPC statuses, protections, kinds and states of workers; and the orders of the view, of
+ * which there are MM_METRICS_ORDERS_MAX at most.
+ */
+#include "daemon/front/metrics.h"
+
+#include "daemon/base/clock.h"
+#include "daemon/base/io.h"
+#include "daemon/front/service/provision.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ONE(value) ((const char *const[]){value})
+
+/* ---- the transport ----------------------------------------------------------------------- */
+
+static struct mm_server_stats stats_of(const void *source)
+{
+    const struct mm_app *app = source;
+    struct mm_server_stats stats;
+
+    mm_server_stats(app->server, &stats);
+    return stats;
+}
+
+/* "mintmark.v1.StationService/Ping" */
+static const char *method_name(const struct mm_method *m)
+{
+    return m->rpc ? m->rpc->path + 1 : "unknown";
+}
+
+/* OK is always there, so that rates have a beginning; the other statuses once they have come. */
+static void calls(struct mm_exposition *e, const void *source)
+{
+    size_t n;
+    const struct mm_method *m = mm_server_methods(((const struct mm_app *)source)->server, &n);
+
+    for (; n > 0; n--, m++) {
+        for (size_t status = 0; status < MM_GRPC_STATUSES; status++) {
+            const char *values[] = {method_name(m),
+                                    mm_grpc_status_name((enum mm_grpc_status)status)};
+
+            if (m->statuses[status] > 0 || status == MM_GRPC_OK)
+                mm_sample(e, values, m->statuses[status]);
+        }
+    }
+}
+
+static void call_seconds(struct mm_exposition *e, const void *source)
+{
+    size_t n;
+    const struct mm_method *m = mm_server_methods(((const struct mm_app *)source)->server, &n);
+
+    for (; n > 0; n--, m++)
+        mm_sample_histogram(e, ONE(method_name(m)), &m->latency);
+}
+
+static void calls_in_flight(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, stats_of(source).calls_in_flight);
+}
+
+static void connections(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, stats_of(source).connections);
+}
+
+static void connections_total(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, stats_of(source).connections_total);
+}
+
+static void connections_refused(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, stats_of(source).connections_refused);
+}
+
+static void handshakes_failed(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, stats_of(source).handshakes_failed);
+}
+
+static void received_bytes(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, stats_of(source).received_bytes);
+}
+
+static void sent_bytes(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, stats_of(source).sent_bytes);
+}
+
+static void limit_hits(struct mm_exposition *e, const void *source)
+{
+    static const char *const names[] = {
+        [MM_LIMIT_CONNECTIONS] = "connections",
+        [MM_LIMIT_HANDSHAKES] = "handshakes",
+        [MM_LIMIT_HANDSHAKE_TIME] = "handshake_time",
+        [MM_LIMIT_WRITE_STALL] = "write_stall",
+        [MM_LIMIT_KEEPALIVE] = "keepalive",
+        [MM_LIMIT_RESETS] = "resets",
+        [MM_LIMIT_SETTINGS] = "settings",
+        [MM_LIMIT_EMPTY_DATA] = "empty_data",
+        [MM_LIMIT_OTHER_FRAMES] = "other_frames",
+        [MM_LIMIT_PINGS] = "pings",
+        [MM_LIMIT_PROTOCOL] = "protocol",
+        [MM_LIMIT_HEADER_LIST] = "header_list",
+        [MM_LIMIT_MESSAGE_SIZE] = "message_size",
+        [MM_LIMIT_RECEIVE] = "receive",
+        [MM_LIMIT_RECEIVE_TOTAL] = "receive_total",
+    };
+    const struct mm_server_stats stats = stats_of(source);
+
+    static_assert(MM_ARRAY_SIZE(names) == MM_LIMITS, "every protection has a name");
+    for (size_t i = 0; i < MM_LIMITS; i++)
+        mm_sample(e, ONE(names[i]), stats.limits[i]);
+}
+
+/* ---- the workers ------------------------------------------------------------------------- */
+
+static const struct mm_pool_stats *token_stats(const struct mm_app *app)
+{
+    return mm_mints_stats(app->mints);
+}
+
+static const struct mm_pool_stats *store_stats(const struct mm_app *app)
+{
+    return &app->store_stats;
+}
+
+static void each_token(const struct mm_app *app,
+                       void (*each)(void *arg, const struct mm_pool_worker_info *info), void *arg)
+{
+    mm_mints_each_worker(app->mints, each, arg);
+}
+
+static void each_store(const struct mm_app *app,
+                       void (*each)(void *arg, const struct mm_pool_worker_info *info), void *arg)
+{
+    if (app->store)
+        mm_pool_each(app->store, each, arg);
+}
+
+enum { KINDS = 2 };
+static const struct {
+    const char *name;
+    const struct mm_pool_stats *(*stats)(const struct mm_app *app);
+    void (*each)(const struct mm_app *app,
+                 void (*each)(void *arg, const struct mm_pool_worker_info *info), void *arg);
+} kinds[KINDS] = {{"token", token_stats, each_token}, {"store", store_stats, each_store}};
+
+static void count_state(void *arg, const struct mm_pool_worker_info *info)
+{
+    ((unsigned *)arg)[info->state]++;
+}
+
+static void workers(struct mm_exposition *e, const void *source)
+{
+    static const char *const states[] = {
+        [MM_WORKER_DOWN] = "down",
+        [MM_WORKER_STARTING] = "starting",
+        [MM_WORKER_READY] = "ready",
+        [MM_WORKER_BUSY] = "busy",
+    };
+
+    for (size_t k = 0; k < KINDS; k++) {
+        unsigned n[MM_ARRAY_SIZE(states)] = {0};
+
+        kinds[k].each(source, count_state, n);
+        for (size_t i = 0; i < MM_ARRAY_SIZE(states); i++) {
+            const char *values[] = {kinds[k].name, states[i]};
+
+            mm_sample(e, values, n[i]);
+        }
+    }
+}
+
+static void restarts(struct mm_exposition *e, const void *source)
+{
+    for (size_t k = 0; k < KINDS; k++)
+        mm_sample(e, ONE(kinds[k].name), kinds[k].stats(source)->restarts);
+}
+
+static void jobs(struct mm_exposition *e, const void *source)
+{
+    for (size_t k = 0; k < KINDS; k++) {
+        const char *done[] = {kinds[k].name, "done"}, *failed[] = {kinds[k].name, "failed"};
+
+        mm_sample(e, done, kinds[k].stats(source)->jobs_done);
+        mm_sample(e, failed, kinds[k].stats(source)->jobs_failed);
+    }
+}
+
+static void job_seconds(struct mm_exposition *e, const void *source)
+{
+    for (size_t k = 0; k < KINDS; k++)
+        mm_sample_histogram(e, ONE(kinds[k].name), &kinds[k].stats(source)->latency);
+}
+
+static void token_cpu(struct mm_exposition *e, const void *source)
+{
+    mm_sample_seconds(e, NULL, token_stats(source)->token_cpu_us);
+}
+
+static void token_sampled(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, token_stats(source)->sampled_devices);
+}
+
+/* ---- production -------------------------------------------------------------------------- */
+
+static void chunks_waiting(struct mm_exposition *e, const void *source)
+{
+    uint64_t devices, chunks;
+
+    mm_provisions_waiting(source, &devices, &chunks);
+    mm_sample(e, NULL, chunks);
+}
+
+static void devices_waiting(struct mm_exposition *e, const void *source)
+{
+    uint64_t devices, chunks;
+
+    mm_provisions_waiting(source, &devices, &chunks);
+    mm_sample(e, NULL, devices);
+}
+
+static void chunks_recording(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, ((const struct mm_app *)source)->recording);
+}
+
+static void devices_issued(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, ((const struct mm_app *)source)->devices_issued);
+}
+
+static void devices_replayed(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, ((const struct mm_app *)source)->devices_replayed);
+}
+
+struct orders {
+    struct mm_exposition *e;
+    int64_t now_ms;
+    unsigned n; /* live ones seen so far */
+    uint64_t (*value)(const struct mm_view_order *order);
+};
+
+static uint64_t quota_left(const struct mm_view_order *order)
+{
+    return order->used < order->quantity ? order->quantity - order->used : 0;
+}
+
+static uint64_t quota(const struct mm_view_order *order)
+{
+    return order->quantity;
+}
+
+/* One that is used up stays until it expires: that it is used up is what somebody waits to see. */
+static void add_order(void *arg, const struct mm_view_order *order)
+{
+    const char *values[] = {order->order_id, order->profile};
+    struct orders *o = arg;
+
+    if (o->now_ms >= order->not_after_ms)
+        return;
+    if (o->n++ < MM_METRICS_ORDERS_MAX && o->value)
+        mm_sample(o->e, values, o->value(order));
+}
+
+static unsigned each_order(struct mm_exposition *e, const void *source,
+                           uint64_t (*value)(const struct mm_view_order *order))
+{
+    struct orders orders = {.e = e, .now_ms = mm_clock_wall_ms(), .value = value};
+
+    mm_view_each_order(((const struct mm_app *)source)->view, add_order, &orders);
+    return orders.n;
+}
+
+static void orders_live(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, each_order(e, source, NULL));
+}
+
+static void order_quota(struct mm_exposition *e, const void *source)
+{
+    each_order(e, source, quota);
+}
+
+static void order_quota_left(struct mm_exposition *e, const void *source)
+{
+    each_order(e, source, quota_left);
+}
+
+static void batches_open(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, mm_view_open_batches(((const struct mm_app *)source)->view));
+}
+
+/* ---- the service ------------------------------------------------------------------------- */
+
+static void ready(struct mm_exposition *e, const void *source)
+{
+    char detail[MM_DETAIL_MAX];
+
+    mm_sample(e, NULL, mm_app_is_ready(source, detail));
+}
+
+static void uptime(struct mm_exposition *e, const void *source)
+{
+    const int64_t since_us = ((const struct mm_app *)source)->started_mono_us;
+
+    mm_sample_seconds(e, NULL, (uint64_t)(mm_clock_mono_us() - since_us));
+}
+
+static void build_info(struct mm_exposition *e, const void *source)
+{
+    (void)source;
+    mm_sample(e, ONE(MM_VERSION), 1);
+}
+
+/* Left out when the kernel does not tell. */
+static void resident_bytes(struct mm_exposition *e, const void *source)
+{
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(256);
+    unsigned long all, resident;
+
+    (void)source;
+    if (mm_io_read_file("/proc/self/statm", 255, &text, NULL) == MM_OK && mm_buf_cstr(&text) &&
+        sscanf(mm_buf_cstr(&text), "%lu %lu", &all, &resident) == 2)
+        mm_sample(e, NULL, (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE));
+}
+
+/* ---- the table --------------------------------------------------------------------------- */
+
+const struct mm_metric mm_metrics[] = {
+    {"mintmark_ready", MM_GAUGE, "1 when token and store answer.", {NULL}, ready},
+    {"mintmark_uptime_seconds", MM_GAUGE, "Time since the service started.", {NULL}, uptime},
+    {"mintmark_build_info", MM_GAUGE, "Always 1.", {"version"}, build_info},
+    {"mintmark_resident_memory_bytes", MM_GAUGE, "Memory of the front.", {NULL}, resident_bytes},
+    {"mintmark_calls_total", MM_COUNTER, "Calls that ended.", {"method", "status"}, calls},
+    {"mintmark_call_seconds",
+     MM_HISTOGRAM,
+     "From a call's headers to the end of its stream.",
+     {"method"},
+     call_seconds},
+    {"mintmark_calls_in_flight", MM_GAUGE, "Calls that run.", {NULL}, calls_in_flight},
+    {"mintmark_connections", MM_GAUGE, "Connections of clients.", {NULL}, connections},
+    {"mintmark_connections_total", MM_COUNTER, "Connections accepted.", {NULL}, connections_total},
+    {"mintmark_connections_refused_total",
+     MM_COUNTER,
+     "Connections closed for being too many.",
+     {NULL},
+     connections_refused},
+    {"mintmark_handshakes_failed_total",
+     MM_COUNTER,
+     "TLS handshakes that failed.",
+     {NULL},
+     handshakes_failed},
+    {"mintmark_received_bytes_total",
+     MM_COUNTER,
+     "HTTP/2 bytes from clients, inside TLS.",
+     {NULL},
+     received_bytes},
+    {"mintmark_sent_bytes_total",
+     MM_COUNTER,
+     "HTTP/2 bytes to clients, inside TLS.",
+     {NULL},
+     sent_bytes},
+    {"mintmark_limit_hits_total",
+     MM_COUNTER,
+     "Peers and calls that ran into a protection.",
+     {"limit"},
+     limit_hits},
+    {"mintmark_workers", MM_GAUGE, "Worker processes.", {"kind", "state"}, workers},
+    {"mintmark_worker_restarts_total",
+     MM_COUNTER,
+     "Worker processes that ended and should not.",
+     {"kind"},
+     restarts},
+    {"mintmark_jobs_total", MM_COUNTER, "Jobs that workers ended.", {"kind", "outcome"}, jobs},
+    {"mintmark_job_seconds",
+     MM_HISTOGRAM,
+     "From a job's hand-over to its answer.",
+     {"kind"},
+     job_seconds},
+    {"mintmark_token_cpu_seconds_total",
+     MM_COUNTER,
+     "CPU time in the token's module, sampled.",
+     {NULL},
+     token_cpu},
+    {"mintmark_token_sampled_devices_total",
+     MM_COUNTER,
+     "Devices that CPU time was sampled for.",
+     {NULL},
+     token_sampled},
+    {"mintmark_chunks_waiting",
+     MM_GAUGE,
+     "Chunks of devices that wait for a token worker.",
+     {NULL},
+     chunks_waiting},
+    {"mintmark_devices_waiting", MM_GAUGE, "Devices in them.", {NULL}, devices_waiting},
+    {"mintmark_chunks_recording",
+     MM_GAUGE,
+     "Chunks that the store is recording.",
+     {NULL},
+     chunks_recording},
+    {"mintmark_devices_issued_total",
+     MM_COUNTER,
+     "Devices recorded since the start.",
+     {NULL},
+     devices_issued},
+    {"mintmark_devices_replayed_total",
+     MM_COUNTER,
+     "Recorded devices that were sent again.",
+     {NULL},
+     devices_replayed},
+    {"mintmark_batches_open", MM_GAUGE, "Batches that are open.", {NULL}, batches_open},
+    {"mintmark_orders", MM_GAUGE, "Orders that have not expired.", {NULL}, orders_live},
+    {"mintmark_order_quota",
+     MM_GAUGE,
+     "Devices that the order allows.",
+     {"order_id", "profile"},
+     order_quota},
+    {"mintmark_order_quota_left",
+     MM_GAUGE,
+     "Of them, those that are not recorded yet.",
+     {"order_id", "profile"},
+     order_quota_left},
+};
+const size_t mm_n_metrics = MM_ARRAY_SIZE(mm_metrics);

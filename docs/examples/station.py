@@ -7,7 +7,7 @@ from our .proto files:
 
     mkdir station-api
     protoc --proto_path=proto --python_out=station-api mintmark/v1/types.proto mintmark/v1/station.proto
-    PYTHONPATH=station-api ./station.py --target localhost:7443 --ca ca.pem --certificate station.pem \
+    PYTHONPATH=station-api ./station.py --target 127.0.0.1:7443 --ca ca.pem --certificate station.pem \
         --key station.key --profile alarm --count 10
 """
 import argparse

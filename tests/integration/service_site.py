@@ -231,7 +231,7 @@ class Client:
         self.credentials = grpc.ssl_channel_credentials(
             read(f'{ca}.pem'), read(f'{name}.key') if name else None,
             read(f'{name}.pem') if name else None)
-        self.channel = grpc.secure_channel(f'localhost:{service.port}', self.credentials, options=[
+        self.channel = grpc.secure_channel(f'127.0.0.1:{service.port}', self.credentials, options=[
             ('grpc.initial_reconnect_backoff_ms', 50), ('grpc.max_reconnect_backoff_ms', 200),
             ('grpc.max_receive_message_length', 4 * 1024 * 1024)])
 

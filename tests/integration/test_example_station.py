@@ -27,7 +27,7 @@ def main():
             'mintmark/v1/types.proto', 'mintmark/v1/station.proto')
         site.start()
         site.add_order('example', COUNT)
-        out = run(PYTHON, ROOT / 'docs/examples/station.py', '--target', f'localhost:{site.port}',
+        out = run(PYTHON, ROOT / 'docs/examples/station.py', '--target', f'127.0.0.1:{site.port}',
                   '--ca', site.dir / 'tls/ca.pem', '--certificate', site.dir / 'tls/station.pem',
                   '--key', site.dir / 'tls/station.key', '--profile', 'dac', '--count', COUNT,
                   env=dict(os.environ, PYTHONPATH=api))

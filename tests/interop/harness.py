@@ -2,6 +2,7 @@
 """What the transport's tests share: a small PKI, the test server as a process, and an HTTP/2 client
 that does as it is told, however wrong that is."""
 import datetime
+import ipaddress
 import os
 import pathlib
 import signal
@@ -29,6 +30,7 @@ SERVER = pathlib.Path(os.environ.get('MINTMARK_BUILD', ROOT / 'build')) / 'tests
 TEST = '/grpc.testing.TestService/'
 PROBE = '/mintmark.testing.Probe/'
 PREFACE = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
+LOOPBACK = x509.IPAddress(ipaddress.ip_address('127.0.0.1'))
 WAIT_S = 20  # far more than anything takes, so that only a hang fails
 
 
@@ -112,7 +114,7 @@ class Pki:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         usage = ExtendedKeyUsageOID.SERVER_AUTH if server else ExtendedKeyUsageOID.CLIENT_AUTH
-        names = [x509.DNSName('localhost')] if server else []
+        names = [x509.DNSName('localhost'), LOOPBACK] if server else []
         names += [x509.UniformResourceIdentifier(uri)] if uri else []
         builder = self._build(subject, key, days).add_extension(
             x509.ExtendedKeyUsage([usage]), False)

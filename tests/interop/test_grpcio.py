@@ -56,7 +56,7 @@ class GrpcTest(unittest.TestCase):
         cert, key = self.certificates[name]
         credentials = grpc.ssl_channel_credentials(self.pki.file.read_bytes(), key.read_bytes(),
                                                    cert.read_bytes())
-        channel = grpc.secure_channel(f'localhost:{(server or self.server).port}', credentials,
+        channel = grpc.secure_channel(f'127.0.0.1:{(server or self.server).port}', credentials,
                                       [('grpc.max_receive_message_length', -1)])
         self.addCleanup(channel.close)
         return channel

@@ -10,8 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int read_open_file(int fd, const char *path, size_t max, struct mm_buf *buf,
-                          struct mm_errinfo *ei)
+int mm_io_read_fd(int fd, const char *name, size_t max, struct mm_buf *buf, struct mm_errinfo *ei)
 {
     size_t total = 0;
 
@@ -24,19 +23,19 @@ static int read_open_file(int fd, const char *path, size_t max, struct mm_buf *b
             to = mm_buf_reserve(buf, buf->max - buf->len);
         }
         if (!to)
-            return mm_fail(ei, buf->err, "FILE_TOO_BIG", "%s: larger than %zu bytes", path,
+            return mm_fail(ei, buf->err, "FILE_TOO_BIG", "%s: larger than %zu bytes", name,
                            buf->max);
         n = read(fd, to, buf->max - buf->len < 4096 ? buf->max - buf->len : 4096);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return mm_fail_errno(ei, errno, "%s", path);
+            return mm_fail_errno(ei, errno, "%s", name);
         if (n == 0)
             return MM_OK;
         mm_buf_grew(buf, (size_t)n);
         total += (size_t)n;
         if (total > max)
-            return mm_fail(ei, MM_ERR_TOO_BIG, "FILE_TOO_BIG", "%s: larger than %zu bytes", path,
+            return mm_fail(ei, MM_ERR_TOO_BIG, "FILE_TOO_BIG", "%s: larger than %zu bytes", name,
                            max);
     }
 }
@@ -54,7 +53,7 @@ int mm_io_read_file(const char *path, size_t max, struct mm_buf *buf, struct mm_
         return mm_fail_errno(ei, errno, "%s", path);
     if (!S_ISREG(st.st_mode))
         return mm_fail(ei, MM_ERR_INVALID, "NOT_A_FILE", "%s: not a regular file", path);
-    return read_open_file(fd, path, max, buf, ei);
+    return mm_io_read_fd(fd, path, max, buf, ei);
 }
 
 static int sync_directory_of(const char *path, struct mm_errinfo *ei)

@@ -12,6 +12,10 @@
 int mm_io_read_file(const char *path, size_t max, struct mm_buf *buf,
                     struct mm_errinfo *ei) MM_MUST_USE;
 
+/* As above from a descriptor, from where it stands to its end; name is for messages. */
+int mm_io_read_fd(int fd, const char *name, size_t max, struct mm_buf *buf,
+                  struct mm_errinfo *ei) MM_MUST_USE;
+
 /* Replaces path by data in one step (temporary file, fsync, rename, fsync of the directory). */
 int mm_io_write_file(const char *path, mode_t mode, const void *data, size_t len,
                      struct mm_errinfo *ei) MM_MUST_USE;

@@ -61,6 +61,7 @@ enum {
     /* Files. */
     MM_CONF_FILE_MAX = 1024 * 1024,
     MM_PEM_FILE_MAX = 256 * 1024,
+    MM_FILES_TIMEOUT_MS = 5000, /* for the launcher to open a file, or check all, on a reload */
 
     /* Connections. */
     MM_CONNECTIONS_MAX = 1024,

@@ -2,19 +2,22 @@
 #include "daemon/front/daemon.h"
 
 #include "daemon/base/clock.h"
-#include "daemon/base/io.h"
 #include "daemon/front/app.h"
+#include "daemon/front/files.h"
+#include "daemon/front/metrics.h"
 #include "daemon/front/monitor.h"
 #include "daemon/front/notify.h"
 #include "daemon/front/programs.h"
 #include "daemon/ipc/worker.h"
 
 #include <openssl/rand.h>
+#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { TERM, INT, HUP, SIGNALS };
@@ -24,6 +27,7 @@ struct mm_daemon {
     uv_signal_t signals[SIGNALS];
     uv_timer_t watchdog;
     struct mm_launcher *launcher;
+    struct mm_files files;
     struct mm_server *server;
     struct mm_monitor *monitor; /* NULL: not configured */
     struct mm_source source;
@@ -31,6 +35,43 @@ struct mm_daemon {
     bool stopping;
     struct mm_errinfo failure; /* what ended the service, MM_OK if it was told to */
 };
+
+/* ---- the configuration ------------------------------------------------------------------- */
+
+/* As --check-config does it; nothing of it is kept. */
+static int check_config(const char *path, struct mm_errinfo *ei)
+{
+    struct mm_source source = MM_SOURCE_INIT;
+    const int r = mm_source_load(path, &source, ei);
+
+    mm_source_done(&source);
+    return r;
+}
+
+/* On a reload: by descriptors, since this process opens no file any more. */
+static int load_again(struct mm_daemon *d, struct mm_source *source, struct mm_errinfo *ei)
+{
+    const char *path = d->source.conf->path;
+    int r = mm_files_check(&d->files, ei);
+
+    if (r == MM_OK)
+        r = mm_files_read(&d->files, MM_FILE_CONFIG, MM_CONF_FILE_MAX, &source->text, ei);
+    if (r == MM_OK)
+        r = mm_conf_parse(path, (const char *)source->text.data, source->text.len, &source->conf,
+                          ei);
+    return r;
+}
+
+static int read_tls(struct mm_daemon *d, struct mm_tls_files *files, struct mm_errinfo *ei)
+{
+    int r = mm_files_read(&d->files, MM_FILE_CERTIFICATE, MM_PEM_FILE_MAX, &files->certificate, ei);
+
+    if (r == MM_OK)
+        r = mm_files_read(&d->files, MM_FILE_KEY, MM_PEM_FILE_MAX, &files->key, ei);
+    if (r == MM_OK)
+        r = mm_files_read(&d->files, MM_FILE_CLIENT_CA, MM_PEM_FILE_MAX, &files->client_ca, ei);
+    return r;
+}
 
 /* ---- the end ----------------------------------------------------------------------------- */
 
@@ -108,17 +149,19 @@ static int next_monitor(struct mm_daemon *d, const struct mm_conf *next,
 
 static int apply_to_services(struct mm_daemon *d, struct mm_source *source, struct mm_errinfo *ei)
 {
-    struct mm_errinfo again = {0};
-    int r = mm_server_reconfigure(d->server, source->conf, ei);
+    struct mm_tls_files files = MM_TLS_FILES_INIT;
+    SSL_CTX *tls = NULL;
+    int r = read_tls(d, &files, ei);
 
-    if (r < 0)
-        return r;
-    r = mm_app_reconfigure(&d->app, source->conf,
-                           (struct mm_bytes){source->text.data, source->text.len}, ei);
     if (r == MM_OK)
-        return MM_OK;
-    if (mm_server_reconfigure(d->server, d->source.conf, &again) < 0)
-        mm_log_error("not_put_back", NULL, &again);
+        r = mm_server_tls_new(d->server, source->conf, &files, &tls, ei);
+    mm_tls_files_done(&files);
+    if (r == MM_OK)
+        r = mm_app_reconfigure(&d->app, source->conf,
+                               (struct mm_bytes){source->text.data, source->text.len}, ei);
+    if (r == MM_OK)
+        mm_server_reconfigure(d->server, source->conf, MM_TAKE(tls));
+    SSL_CTX_free(tls);
     return r;
 }
 
@@ -149,7 +192,7 @@ static void reload(struct mm_daemon *d)
     snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
              (long long)mm_clock_mono_us());
     mm_notify(state);
-    if (mm_source_load(d->source.conf->path, &source, &ei) < 0 || apply(d, &source, &ei) < 0) {
+    if (load_again(d, &source, &ei) < 0 || apply(d, &source, &ei) < 0) {
         mm_log_error("reload_failed", NULL, &ei);
         mm_source_done(&source);
     } else {
@@ -222,6 +265,16 @@ static int start_signals(struct mm_daemon *d, struct mm_errinfo *ei)
     return MM_OK;
 }
 
+/* What libraries read from files at first use, before the sandbox refuses it: OpenSSL its
+ * configuration, the C library its time zone. */
+static int wake_libraries(struct mm_errinfo *ei)
+{
+    tzset();
+    if (OPENSSL_init_ssl(0, NULL) != 1)
+        return mm_fail(ei, MM_ERR_INTERNAL, "TLS_SETUP", "OpenSSL does not start");
+    return MM_OK;
+}
+
 /* Every connection and worker takes a descriptor; the soft limit is often 1024. */
 static void raise_limits(void)
 {
@@ -237,6 +290,18 @@ static void raise_limits(void)
         srandom(seed);
 }
 
+static int start_server(struct mm_daemon *d, struct mm_errinfo *ei)
+{
+    struct mm_tls_files files = MM_TLS_FILES_INIT;
+    int r = read_tls(d, &files, ei);
+
+    if (r == MM_OK)
+        r = mm_server_new(&d->loop, d->source.conf, &files, mm_rpcs, mm_n_rpcs, &d->app, &d->server,
+                          ei);
+    mm_tls_files_done(&files);
+    return r;
+}
+
 /* The listeners first: a second service fails on its port before it bothers token and store. */
 static int start(struct mm_daemon *d, int launcher_fd, struct mm_errinfo *ei)
 {
@@ -247,7 +312,7 @@ static int start(struct mm_daemon *d, int launcher_fd, struct mm_errinfo *ei)
     if (r == MM_OK)
         r = start_signals(d, ei);
     if (r == MM_OK)
-        r = mm_server_new(&d->loop, conf, mm_rpcs, mm_n_rpcs, &d->app, &d->server, ei);
+        r = start_server(d, ei);
     if (r < 0)
         return r;
     d->app.server = d->server;
@@ -273,23 +338,43 @@ static int serve(struct mm_daemon *d, struct mm_errinfo *ei)
     return d->failure.code;
 }
 
-int mm_daemon_run(struct mm_source *source, struct mm_errinfo *ei)
+static int fork_launcher(const struct mm_source *source, int *ret_fd, int *ret_files_fd,
+                         struct mm_errinfo *ei)
 {
-    static struct mm_daemon daemon;
+    const struct mm_conf_listen *listen = &source->conf->listen;
+    const struct mm_files_plan plan = {
+        .paths = {[MM_FILE_CONFIG] = source->conf->path,
+                  [MM_FILE_CERTIFICATE] = listen->certificate,
+                  [MM_FILE_KEY] = listen->key,
+                  [MM_FILE_CLIENT_CA] = listen->client_ca},
+        .check = check_config,
+    };
     struct mm_programs programs;
     const char *paths[MM_PROGRAMS];
-    int launcher_fd;
-    int r = mm_programs_find(&programs, ei);
+    const int r = mm_programs_find(&programs, ei);
 
     if (r < 0)
         return r;
     for (size_t i = 0; i < MM_PROGRAMS; i++)
         paths[i] = programs.paths[i];
+    return mm_launcher_fork(paths, &plan, ret_fd, ret_files_fd, ei);
+}
+
+int mm_daemon_run(struct mm_source *source, struct mm_errinfo *ei)
+{
+    static struct mm_daemon daemon;
+    int launcher_fd;
+    int r;
+
     mm_log_setup("front", source->conf->log_level);
-    r = mm_launcher_fork(paths, &launcher_fd, ei);
+    daemon.files.timeout_ms = MM_FILES_TIMEOUT_MS;
+    r = fork_launcher(source, &launcher_fd, &daemon.files.fd, ei);
+    if (r == MM_OK)
+        r = wake_libraries(ei);
     if (r < 0)
         return r;
     mm_notify_open();
+    mm_metrics_open();
     raise_limits();
     /* Before the loop: libuv from 1.45 on would keep a ring of io_uring, by which system calls get
      * round the filter, and from 1.50 on rely on it. Refused the ring, it does without. */

@@ -4,12 +4,13 @@
  * and that starts, watches and kills the workers for the front. So the front can give up execve and
  * fork for good (MM_DUTY_FRONT), and the workers inherit neither its filter nor its secrets.
  *
- * It can run the programs that it was given at the start and nothing else. When the front goes away
- * it ends, and all workers with it. docs/adr/0002-launcher.md has the reasons.
+ * It can run the programs that it was given at the start and nothing else, and opens for the front
+ * the files that it was given at the start and no others (daemon/front/files.h). When the front
+ * goes away it ends, and all workers with it. docs/adr/0002-launcher.md has the reasons.
  */
 #pragma once
 
-#include "daemon/base/err.h"
+#include "daemon/front/files.h"
 
 #include <stdbool.h>
 #include <sys/queue.h>
@@ -18,10 +19,11 @@
 
 enum mm_program { MM_PROGRAM_TOKEN, MM_PROGRAM_STORE, MM_PROGRAMS };
 
-/* Forks the launcher; *ret_fd is the front's end of its socket. paths are absolute. Only while the
+/* Forks the launcher; *ret_fd is the front's end of its socket. paths are absolute. With files it
+ * also opens those for the front, on the socket *ret_files_fd; NULL and NULL: none. Only while the
  * process has one thread. */
-int mm_launcher_fork(const char *const paths[MM_PROGRAMS], int *ret_fd,
-                     struct mm_errinfo *ei) MM_MUST_USE;
+int mm_launcher_fork(const char *const paths[MM_PROGRAMS], const struct mm_files_plan *files,
+                     int *ret_fd, int *ret_files_fd, struct mm_errinfo *ei) MM_MUST_USE;
 
 struct mm_launcher;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The launcher's own process. Blocking, single-threaded, and it reads nothing but fixed-size
- * requests of the front. */
+ * requests of the front; files that it opens it hands on unread. */
 #include "daemon/base/limits.h"
 #include "daemon/base/secret.h"
 #include "daemon/front/launcher_wire.h"
@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SOCKET_FD = 3 };
+enum { SOCKET_FD = 3, FILES_FD = 4, FIRST_SPARE_FD = 5 };
 
 /* The front decides what ends; a signal to the whole group (a terminal's, a careless kill) must not
  * take the workers away under its hands. */
@@ -33,7 +33,8 @@ struct child {
 
 struct launcher {
     const char *const *paths;
-    int children_fd; /* readable when children have ended */
+    const struct mm_files_plan *files; /* NULL: it opens none */
+    int children_fd;                   /* readable when children have ended */
     struct child children[MM_PROCESSES_MAX];
     size_t n_children;
     char *environment[8];
@@ -191,7 +192,8 @@ static bool serve_request(struct launcher *l)
 static void serve(struct launcher *l)
 {
     struct pollfd fds[] = {{.fd = SOCKET_FD, .events = POLLIN},
-                           {.fd = l->children_fd, .events = POLLIN}};
+                           {.fd = l->children_fd, .events = POLLIN},
+                           {.fd = l->files ? FILES_FD : -1, .events = POLLIN}};
 
     for (;;) {
         if (poll(fds, MM_ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
@@ -200,36 +202,46 @@ static void serve(struct launcher *l)
             reap(l);
         if (fds[0].revents && !serve_request(l))
             return;
+        if (fds[2].revents && !mm_files_serve(l->files, FILES_FD))
+            return;
     }
 }
 
 /* Standard input and output are nothing; only the log's descriptor stays. */
-static int keep_descriptors(int socket_fd)
+static int keep_descriptors(int socket_fd, int files_fd)
 {
     const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    /* Out of each other's way first. */
+    const int socket_copy = fcntl(socket_fd, F_DUPFD_CLOEXEC, FIRST_SPARE_FD);
+    const int files_copy = files_fd < 0 ? -1 : fcntl(files_fd, F_DUPFD_CLOEXEC, FIRST_SPARE_FD);
 
     if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
         return -1;
-    if (socket_fd == SOCKET_FD ? fcntl(SOCKET_FD, F_SETFD, FD_CLOEXEC)
-                               : dup3(socket_fd, SOCKET_FD, O_CLOEXEC) < 0)
+    if (socket_copy < 0 || dup3(socket_copy, SOCKET_FD, O_CLOEXEC) < 0)
         return -1;
-    closefrom(SOCKET_FD + 1);
+    if (files_fd < 0)
+        (void)close(FILES_FD);
+    else if (files_copy < 0 || dup3(files_copy, FILES_FD, O_CLOEXEC) < 0)
+        return -1;
+    closefrom(FIRST_SPARE_FD);
     return 0;
 }
 
-static int run(const char *const paths[MM_PROGRAMS], int socket_fd)
+static int run(const char *const paths[MM_PROGRAMS], const struct mm_files_plan *files,
+               int socket_fd, int files_fd)
 {
     static struct launcher l;
     struct mm_errinfo ei;
     sigset_t children;
 
     l.paths = paths;
+    l.files = files;
     prctl(PR_SET_NAME, "mintmark-launch");
     for (size_t i = 0; i < MM_ARRAY_SIZE(ignored); i++)
         signal(ignored[i], SIG_IGN);
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
-    if (mm_secret_harden_process(&ei) < 0 || keep_descriptors(socket_fd) < 0 ||
+    if (mm_secret_harden_process(&ei) < 0 || keep_descriptors(socket_fd, files_fd) < 0 ||
         sigprocmask(SIG_BLOCK, &children, NULL) < 0)
         return 1;
     l.children_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -240,22 +252,40 @@ static int run(const char *const paths[MM_PROGRAMS], int socket_fd)
     return 0;
 }
 
-int mm_launcher_fork(const char *const paths[MM_PROGRAMS], int *ret_fd, struct mm_errinfo *ei)
+/* Both ends -1 when it is not wanted. */
+static int make_socket(bool wanted, int fd[2], struct mm_errinfo *ei)
 {
+    fd[0] = fd[1] = -1;
+    if (wanted && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd) < 0)
+        return mm_fail_errno(ei, errno, "cannot make the launcher's socket");
+    return MM_OK;
+}
+
+int mm_launcher_fork(const char *const paths[MM_PROGRAMS], const struct mm_files_plan *files,
+                     int *ret_fd, int *ret_files_fd, struct mm_errinfo *ei)
+{
+    MM_CLOSE int front = -1, front_files = -1, own = -1, own_files = -1;
     int fd[2];
     pid_t pid;
+    int r = make_socket(true, fd, ei);
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd) < 0)
-        return mm_fail_errno(ei, errno, "cannot make the launcher's socket");
+    if (r < 0)
+        return r;
+    front = fd[0];
+    own = fd[1];
+    r = make_socket(files, fd, ei);
+    if (r < 0)
+        return r;
+    front_files = fd[0];
+    own_files = fd[1];
     pid = fork();
-    if (pid < 0) {
-        close(fd[0]);
-        close(fd[1]);
+    if (pid < 0)
         return mm_fail_errno(ei, errno, "cannot fork the launcher");
-    }
     if (pid == 0)
-        _exit(run(paths, fd[1]));
-    close(fd[1]);
-    *ret_fd = fd[0];
+        _exit(run(paths, files, own, own_files));
+    *ret_fd = front;
+    if (files)
+        *ret_files_fd = front_files;
+    front = front_files = -1;
     return MM_OK;
 }

@@ -7,9 +7,9 @@
 #include "daemon/front/metrics.h"
 
 #include "daemon/base/clock.h"
-#include "daemon/base/io.h"
 #include "daemon/front/service/provision.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -324,15 +324,27 @@ static void build_info(struct mm_exposition *e, const void *source)
     mm_sample(e, ONE(MM_VERSION), 1);
 }
 
+static int statm_fd = -1;
+
+void mm_metrics_open(void)
+{
+    statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+}
+
 /* Left out when the kernel does not tell. */
 static void resident_bytes(struct mm_exposition *e, const void *source)
 {
-    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(256);
     unsigned long all, resident;
+    char text[256];
+    ssize_t n;
 
     (void)source;
-    if (mm_io_read_file("/proc/self/statm", 255, &text, NULL) == MM_OK && mm_buf_cstr(&text) &&
-        sscanf(mm_buf_cstr(&text), "%lu %lu", &all, &resident) == 2)
+    /* At offset 0 it is made anew. */
+    n = statm_fd < 0 ? -1 : pread(statm_fd, text, sizeof(text) - 1, 0);
+    if (n <= 0)
+        return;
+    text[n] = 0;
+    if (sscanf(text, "%lu %lu", &all, &resident) == 2)
         mm_sample(e, NULL, (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE));
 }
 

@@ -331,13 +331,13 @@ static int bind_listener(struct mm_server *s, struct mm_errinfo *ei)
     return MM_OK;
 }
 
-static int make_context(const struct mm_server *s, const struct mm_conf *conf, SSL_CTX **ret_ctx,
-                        struct mm_errinfo *ei)
+int mm_server_tls_new(const struct mm_server *s, const struct mm_conf *conf,
+                      const struct mm_tls_files *files, SSL_CTX **ret_ctx, struct mm_errinfo *ei)
 {
     *ret_ctx = NULL;
     if (s->security == MM_TRANSPORT_CLEARTEXT)
         return MM_OK;
-    return mm_tls_context_new(&conf->listen, s->security == MM_TRANSPORT_MTLS, ret_ctx, ei);
+    return mm_tls_context_new(&conf->listen, files, s->security == MM_TRANSPORT_MTLS, ret_ctx, ei);
 }
 
 static void apply_limits(struct mm_server *s)
@@ -388,7 +388,7 @@ int mm_server_new_transport(uv_loop_t *loop, const struct mm_conf *conf,
     TAILQ_INIT(&s->conns);
     TAILQ_INIT(&s->dirty);
     TAILQ_INIT(&s->unfinished);
-    r = make_context(s, conf, &s->tls, ei);
+    r = mm_server_tls_new(s, conf, transport->files, &s->tls, ei);
     if (r == MM_OK)
         r = mm_core_new(&options, &s->core, ei);
     if (r == MM_OK)
@@ -408,33 +408,28 @@ int mm_server_new_transport(uv_loop_t *loop, const struct mm_conf *conf,
     return MM_OK;
 }
 
-int mm_server_new(uv_loop_t *loop, const struct mm_conf *conf, const struct mm_rpc *rpcs,
-                  size_t n_rpcs, void *app, struct mm_server **ret_server, struct mm_errinfo *ei)
+int mm_server_new(uv_loop_t *loop, const struct mm_conf *conf, const struct mm_tls_files *files,
+                  const struct mm_rpc *rpcs, size_t n_rpcs, void *app,
+                  struct mm_server **ret_server, struct mm_errinfo *ei)
 {
-    const struct mm_transport transport = {.security = MM_TRANSPORT_MTLS,
-                                           .descriptors = &mm_descriptors_mintmark};
+    const struct mm_transport transport = {
+        .security = MM_TRANSPORT_MTLS, .files = files, .descriptors = &mm_descriptors_mintmark};
 
     return mm_server_new_transport(loop, conf, &transport, rpcs, n_rpcs, app, ret_server, ei);
 }
 
-int mm_server_reconfigure(struct mm_server *s, const struct mm_conf *conf, struct mm_errinfo *ei)
+void mm_server_reconfigure(struct mm_server *s, const struct mm_conf *conf, SSL_CTX *tls)
 {
     struct mm_conn *c, *next;
-    SSL_CTX *ctx;
-    int r;
 
-    r = make_context(s, conf, &ctx, ei);
-    if (r < 0)
-        return r;
     SSL_CTX_free(s->tls);
-    s->tls = ctx;
+    s->tls = tls;
     s->conf = conf;
     apply_limits(s);
     for (c = TAILQ_FIRST(&s->conns); c; c = next) {
         next = TAILQ_NEXT(c, entry);
         mm_conn_recheck(c);
     }
-    return MM_OK;
 }
 
 unsigned mm_server_port(const struct mm_server *s)

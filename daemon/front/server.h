@@ -4,6 +4,7 @@
 
 #include "daemon/front/call.h"
 #include "daemon/front/stats.h"
+#include "daemon/front/tls.h"
 
 #include <uv.h>
 
@@ -11,18 +12,23 @@ struct mm_server;
 
 /* A server on loop, listening as conf says, for the RPCs of the table (n_rpcs entries, borrowed).
  * Health (grpc.health.v1) and reflection (v1, v1alpha) are its own. app comes back from
- * mm_call_app. conf is borrowed until mm_server_reconfigure gives another. */
-int mm_server_new(uv_loop_t *loop, const struct mm_conf *conf, const struct mm_rpc *rpcs,
-                  size_t n_rpcs, void *app, struct mm_server **ret_server,
-                  struct mm_errinfo *ei) MM_MUST_USE;
+ * mm_call_app. conf is borrowed until mm_server_reconfigure gives another; files for the call. */
+int mm_server_new(uv_loop_t *loop, const struct mm_conf *conf, const struct mm_tls_files *files,
+                  const struct mm_rpc *rpcs, size_t n_rpcs, void *app,
+                  struct mm_server **ret_server, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* The port it really listens on. */
 unsigned mm_server_port(const struct mm_server *s);
 
+/* The part of a reconfiguration that can fail: a context (NULL without TLS) of new files, for
+ * mm_server_reconfigure. */
+int mm_server_tls_new(const struct mm_server *s, const struct mm_conf *conf,
+                      const struct mm_tls_files *files, SSL_CTX **ret_ctx,
+                      struct mm_errinfo *ei) MM_MUST_USE;
+
 /* New certificates, clients and limits for connections from now on; connections whose client is no
- * longer known, or has other roles, are drained. On failure nothing changed. */
-int mm_server_reconfigure(struct mm_server *s, const struct mm_conf *conf,
-                          struct mm_errinfo *ei) MM_MUST_USE;
+ * longer known, or has other roles, are drained. Takes tls. */
+void mm_server_reconfigure(struct mm_server *s, const struct mm_conf *conf, SSL_CTX *tls);
 
 /* Health of a service name ("" is the whole server; "mintmark.v1.StationService"). Every service of
  * the table, and the server, are NOT_SERVING until this says otherwise, and again from

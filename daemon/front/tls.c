@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
 enum { PEER_CHAIN_MAX = MM_CHAIN_MAX + 1 };
@@ -37,11 +38,75 @@ static int select_h2(MM_UNUSED SSL *ssl, const unsigned char **out, unsigned cha
     return SSL_TLSEXT_ERR_OK;
 }
 
-static int load_client_ca(SSL_CTX *ctx, const char *file, struct mm_errinfo *ei)
+static BIO *reader(const struct mm_buf *file)
 {
-    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(file);
+    return BIO_new_mem_buf(file->len > 0 ? (const void *)file->data : "", (int)file->len);
+}
 
-    if (!names || SSL_CTX_load_verify_file(ctx, file) != 1) {
+void mm_tls_files_done(struct mm_tls_files *files)
+{
+    mm_buf_done(&files->certificate);
+    mm_buf_done(&files->key);
+    mm_buf_done(&files->client_ca);
+}
+
+static int compare_names(const X509_NAME *const *a, const X509_NAME *const *b)
+{
+    return X509_NAME_cmp(*a, *b);
+}
+
+/* Trusts the certificate, and names it to clients, once. */
+static bool trust(SSL_CTX *ctx, STACK_OF(X509_NAME) * names, X509 *certificate)
+{
+    X509_NAME *name = X509_get_subject_name(certificate);
+    X509_NAME *copy;
+
+    if (X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), certificate) != 1)
+        return false;
+    if (sk_X509_NAME_find(names, name) >= 0)
+        return true;
+    copy = X509_NAME_dup(name);
+    if (copy && sk_X509_NAME_push(names, copy) > 0)
+        return true;
+    X509_NAME_free(copy);
+    return false;
+}
+
+/* The end of a PEM file, as opposed to something in it that is wrong. */
+static bool at_end(void)
+{
+    const unsigned long code = ERR_peek_last_error();
+
+    if (ERR_GET_LIB(code) != ERR_LIB_PEM || ERR_GET_REASON(code) != PEM_R_NO_START_LINE)
+        return false;
+    ERR_clear_error();
+    return true;
+}
+
+/* At least one certificate, and nothing that is broken. */
+static bool trust_all(SSL_CTX *ctx, STACK_OF(X509_NAME) * names, BIO *in)
+{
+    X509 *certificate;
+    bool any = false;
+
+    while ((certificate = PEM_read_bio_X509_AUX(in, NULL, no_passphrase, NULL))) {
+        any = trust(ctx, names, certificate);
+        X509_free(certificate);
+        if (!any)
+            return false;
+    }
+    return any && at_end();
+}
+
+static int load_client_ca(SSL_CTX *ctx, const struct mm_buf *pem, const char *file,
+                          struct mm_errinfo *ei)
+{
+    STACK_OF(X509_NAME) *names = sk_X509_NAME_new(compare_names);
+    BIO *in = reader(pem);
+    const bool ok = names && in && trust_all(ctx, names, in);
+
+    BIO_free(in);
+    if (!ok) {
         sk_X509_NAME_pop_free(names, X509_NAME_free);
         return tls_fail(ei, "client CA file", file);
     }
@@ -53,20 +118,52 @@ static int load_client_ca(SSL_CTX *ctx, const char *file, struct mm_errinfo *ei)
     return MM_OK;
 }
 
-static int load_own(SSL_CTX *ctx, const struct mm_conf_listen *listen, struct mm_errinfo *ei)
+/* The server's certificate, then its chain. */
+static bool use_chain(SSL_CTX *ctx, BIO *in)
 {
-    SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
-    if (SSL_CTX_use_certificate_chain_file(ctx, listen->certificate) != 1)
-        return tls_fail(ei, "certificate file", listen->certificate);
-    if (SSL_CTX_use_PrivateKey_file(ctx, listen->key, SSL_FILETYPE_PEM) != 1)
-        return tls_fail(ei, "key file", listen->key);
-    if (SSL_CTX_check_private_key(ctx) != 1)
-        return tls_fail(ei, "key file", listen->key);
-    return MM_OK;
+    X509 *certificate = PEM_read_bio_X509_AUX(in, NULL, no_passphrase, NULL);
+    const bool ok = certificate && SSL_CTX_use_certificate(ctx, certificate) == 1;
+
+    X509_free(certificate);
+    if (!ok)
+        return false;
+    while ((certificate = PEM_read_bio_X509(in, NULL, no_passphrase, NULL))) {
+        if (SSL_CTX_add0_chain_cert(ctx, certificate) != 1) {
+            X509_free(certificate);
+            return false;
+        }
+    }
+    return at_end();
 }
 
-int mm_tls_context_new(const struct mm_conf_listen *listen, bool client_certificates,
-                       SSL_CTX **ret_ctx, struct mm_errinfo *ei)
+static bool use_key(SSL_CTX *ctx, BIO *in)
+{
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(in, NULL, no_passphrase, NULL);
+    const bool ok =
+        key && SSL_CTX_use_PrivateKey(ctx, key) == 1 && SSL_CTX_check_private_key(ctx) == 1;
+
+    EVP_PKEY_free(key);
+    return ok;
+}
+
+static int load_own(SSL_CTX *ctx, const struct mm_conf_listen *listen,
+                    const struct mm_tls_files *files, struct mm_errinfo *ei)
+{
+    BIO *chain = reader(&files->certificate);
+    BIO *key = reader(&files->key);
+    int r = MM_OK;
+
+    if (!chain || !use_chain(ctx, chain))
+        r = tls_fail(ei, "certificate file", listen->certificate);
+    else if (!key || !use_key(ctx, key))
+        r = tls_fail(ei, "key file", listen->key);
+    BIO_free(chain);
+    BIO_free(key);
+    return r;
+}
+
+int mm_tls_context_new(const struct mm_conf_listen *listen, const struct mm_tls_files *files,
+                       bool client_certificates, SSL_CTX **ret_ctx, struct mm_errinfo *ei)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
     int r;
@@ -83,9 +180,10 @@ int mm_tls_context_new(const struct mm_conf_listen *listen, bool client_certific
                               SSL_MODE_RELEASE_BUFFERS);
     /* One system call for several records. */
     SSL_CTX_set_read_ahead(ctx, 1);
-    r = load_own(ctx, listen, ei);
+    ERR_clear_error();
+    r = load_own(ctx, listen, files, ei);
     if (r == MM_OK && client_certificates)
-        r = load_client_ca(ctx, listen->client_ca, ei);
+        r = load_client_ca(ctx, &files->client_ca, listen->client_ca, ei);
     if (r < 0) {
         SSL_CTX_free(ctx);
         return r;

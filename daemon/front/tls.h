@@ -2,16 +2,28 @@
 /* TLS 1.3 on a non-blocking socket, by OpenSSL. */
 #pragma once
 
+#include "daemon/base/buf.h"
 #include "daemon/conf/conf.h"
 
 #include <openssl/ssl.h>
 #include <sys/types.h>
 
-/* A context with listen's certificate, key and client CAs: TLS 1.3 only, ALPN "h2" only, no session
- * resumption, so that every connection's certificate is checked afresh; connections last for days.
- * Without client_certificates anybody may connect. *ei names the file at fault. */
-int mm_tls_context_new(const struct mm_conf_listen *listen, bool client_certificates,
-                       SSL_CTX **ret_ctx, struct mm_errinfo *ei) MM_MUST_USE;
+/* What is in the files that a listen section names; wiped when it is done. */
+struct mm_tls_files {
+    struct mm_buf certificate, key, client_ca;
+};
+#define MM_TLS_FILES_INIT                                                                          \
+    ((struct mm_tls_files){MM_BUF_INIT(MM_PEM_FILE_MAX), MM_BUF_INIT(MM_PEM_FILE_MAX),             \
+                           MM_BUF_INIT(MM_PEM_FILE_MAX)})
+void mm_tls_files_done(struct mm_tls_files *files);
+
+/* A context with the files' certificate, key and client CAs: TLS 1.3 only, ALPN "h2" only, no
+ * session resumption, so that every connection's certificate is checked afresh; connections last
+ * for days. Without client_certificates anybody may connect. *ei has the path of the file at fault,
+ * as listen says it; nothing is opened. */
+int mm_tls_context_new(const struct mm_conf_listen *listen, const struct mm_tls_files *files,
+                       bool client_certificates, SSL_CTX **ret_ctx,
+                       struct mm_errinfo *ei) MM_MUST_USE;
 
 /* MM_OK when done; MM_ERR_AGAIN: wait for the socket (*ret_want_write says for what);
  * MM_ERR_IO, with what went wrong in *ei. */

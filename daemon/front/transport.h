@@ -18,6 +18,8 @@ enum mm_transport_security {
 
 struct mm_transport {
     enum mm_transport_security security;
+    const struct mm_tls_files *files;         /* for mm_server_new_transport alone; unless
+                                                 MM_TRANSPORT_CLEARTEXT */
     const struct mm_descriptors *descriptors; /* borrowed */
 };
 

@@ -9,7 +9,6 @@
 #include "daemon/ipc/worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdbool.h>
@@ -37,7 +36,7 @@ static const char *const base_calls[] = {
     /* on a channel */
     "send", "sendto", "sendmsg", "recv", "recvfrom", "recvmsg", "shutdown", NULL};
 
-/* Looking files up and reading them; opening is a rule of its own. */
+/* Looking files up and reading them. */
 static const char *const read_calls[] = {
     "stat",     "lstat",      "stat64",    "lstat64",    "statx",  "newfstatat", "fstatat64",
     "statfs",   "statfs64",   "fstatfs",   "fstatfs64",  "access", "faccessat",  "faccessat2",
@@ -83,10 +82,11 @@ static const char *const module_calls[] = {"ioctl",
                                            "recvmmsg",
                                            NULL};
 
-/* The front: connections that come in, channels to workers, the systemd socket. */
-static const char *const front_calls[] = {"accept",     "accept4",     "bind",        "listen",
-                                          "connect",    "getsockname", "getpeername", "getsockopt",
-                                          "setsockopt", "socketpair",  "ioctl",       NULL};
+/* The front: connections that come in, channels to workers, the systemd socket, and reading again
+ * from a descriptor that it has. */
+static const char *const front_calls[] = {
+    "accept",     "accept4",    "bind",       "listen", "connect", "getsockname", "getpeername",
+    "getsockopt", "setsockopt", "socketpair", "ioctl",  "pread64", NULL};
 
 static int allow_all(scmp_filter_ctx ctx, const char *const *names)
 {
@@ -159,21 +159,12 @@ static int add_store(scmp_filter_ctx ctx)
     return r == 0 ? allow_all(ctx, write_calls) : r;
 }
 
-/* The front opens files to read them, and only that: certificates and the configuration, again on
- * SIGHUP. */
+/* No path at all: the launcher hands it the descriptors of the few files that it reads. */
 static int add_front(scmp_filter_ctx ctx)
 {
-    int r = allow_all(ctx, read_calls);
+    const int r = allow_all(ctx, front_calls);
 
-    if (r == 0)
-        r = allow_all(ctx, front_calls);
-    if (r == 0)
-        r = add_sockets(ctx, 3);
-    if (r == 0)
-        r = allow_when(ctx, SCMP_SYS(open), 1, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY);
-    if (r == 0)
-        r = allow_when(ctx, SCMP_SYS(openat), 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY);
-    return r;
+    return r == 0 ? add_sockets(ctx, 3) : r;
 }
 
 /* Reading its own limits, as the C library does for threads, but nobody else's and no setting. */
@@ -183,14 +174,17 @@ static int add_limits(scmp_filter_ctx ctx)
                             masked(2, UINT64_MAX, 0));
 }
 
-/* The leak sanitizer stops the process from a child of its own, at exit. */
+/* The leak sanitizer stops the process from a child of its own, at exit, and reads of it in /proc.
+ */
 static int add_sanitizer(scmp_filter_ctx ctx)
 {
 #ifdef MM_SANITIZED
     static const char *const calls[] = {
-        "clone", "ptrace", "wait4", "prctl", "prlimit64", "kill", "open", "process_vm_readv", NULL};
+        "clone",  "ptrace",           "wait4", "prctl", "prlimit64", "kill", "open",
+        "openat", "process_vm_readv", NULL};
+    const int r = allow_all(ctx, read_calls);
 
-    return allow_all(ctx, calls);
+    return r == 0 ? allow_all(ctx, calls) : r;
 #else
     (void)ctx;
     return 0;

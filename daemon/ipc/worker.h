@@ -58,8 +58,8 @@ int mm_worker_main(const struct mm_worker_ops *ops);
 
 /* Lets the process do its duty's system calls and no others: unknown ones fail with EPERM and are
  * logged by the kernel; execve, new processes and ptrace are refused to all, network sockets to all
- * but the front and MM_DUTY_TOKEN_NETWORK. Cannot be undone. Called by mm_worker_main, and by the
- * front after it has started its workers' launcher. */
+ * but the front and MM_DUTY_TOKEN_NETWORK, and files, by any path, to the front. Cannot be undone.
+ * Called by mm_worker_main, and by the front after it has started its workers' launcher. */
 int mm_sandbox_enter(enum mm_duty duty, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Lets the process open files of this folder and below and no others (daemon/ipc/landlock.h), as

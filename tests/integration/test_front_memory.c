@@ -156,7 +156,7 @@ static void setup(void)
              "profile 'dac' { issuer = 'ca' delivery = 'retained' subject = 'CN=x' "
              "validity = '1y' }\n");
     ck_assert_int_eq(mm_conf_parse(path, text, strlen(text), &conf, &ei), MM_OK);
-    ck_assert_int_eq(mm_launcher_fork(paths, &fd, &ei), MM_OK);
+    ck_assert_int_eq(mm_launcher_fork(paths, NULL, &fd, NULL, &ei), MM_OK);
     ck_assert_int_eq(uv_loop_init(&loop), 0);
     uv_timer_init(&loop, &patience);
     ck_assert_int_eq(mm_launcher_new(&loop, fd, on_lost, NULL, &launcher, &ei), MM_OK);

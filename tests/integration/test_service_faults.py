@@ -5,16 +5,18 @@ calls that are cut off, taken over, not read; reloads, drains, and what systemd 
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import time
 import unittest
 
 import grpc
 
-from service_site import Base, Refused, fields_of
+from service_site import Base, Refused, fields_of, make_certificate
 
 
 class Workers(Base):
@@ -384,12 +386,102 @@ class Life(Base):
         for text in ('nonsense = 1', good.replace("port = 0", "port = 1"),
                      good.replace('mintmark.db', 'other.db'),
                      good.replace('server.pem', 'missing.pem'),
-                     good.replace('${number:12}', '${nummer:12}')):
+                     good.replace('${number:12}', '${nummer:12}'),
+                     good.replace("pin_file = 'pin'", "pin_file = 'missing'")):
             self.service.conf.write_text(text)
             mark = len(self.service.log_text())
             self.service.daemon.send_signal(signal.SIGHUP)
             self.service.wait_log('event=reload_failed', mark)
         self.assertEqual(len(station.provision(batch, 10, 'r')), 10)
+
+    def certificate(self):
+        """What the service shows."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(['h2'])
+        with socket.create_connection(('127.0.0.1', self.service.port), 20) as plain, \
+                context.wrap_socket(plain) as tls:
+            return ssl.DER_cert_to_PEM_cert(tls.getpeercert(True))
+
+    def renew(self, name, *files):
+        for file in files:
+            (self.service.dir / f'{name}.{file}').rename(self.service.dir / f'server.{file}')
+        mark = len(self.service.log_text())
+        self.service.daemon.send_signal(signal.SIGHUP)
+        return mark
+
+    def test_a_reload_takes_renewed_certificates(self):
+        folder = self.service.dir
+        station, batch = self.started()
+        old = self.certificate()
+        for name in ('renewed', 'other'):
+            make_certificate(folder, name, 'DNS:localhost,IP:127.0.0.1')
+        new = (folder / 'renewed.pem').read_text()
+        mark = self.renew('renewed', 'pem')
+        self.service.wait_log('event=reload_failed', mark)  # not its key
+        self.assertEqual(self.certificate(), old)
+        mark = self.renew('renewed', 'key')
+        self.service.wait_log('event=reloaded', mark)
+        self.assertEqual(self.certificate(), new)
+        (folder / 'other.key').chmod(0o644)
+        mark = self.renew('other', 'pem', 'key')
+        self.service.wait_log('event=reload_failed', mark)
+        self.assertIn('holds a secret and has mode 644', self.service.log_text()[mark:])
+        self.assertEqual(self.certificate(), new)
+        self.assertEqual(len(station.provision(batch, 10, 'r')), 10)
+
+    def free_client_ca(self):
+        """From the next reload on ca.pem is not the issuer's certificate as well."""
+        shutil.copy(self.service.dir / 'ca.pem', self.service.dir / 'pai.pem')
+        text = self.service.conf.read_text()
+        self.service.conf.write_text(text.replace("'ca.pem' }\nprofile", "'pai.pem' }\nprofile"))
+
+    def test_a_reload_takes_new_client_cas(self):
+        folder = self.service.dir
+        self.service.start()
+        self.free_client_ca()
+        with self.assertRaises(Refused):
+            self.client('stranger').ready()
+        (folder / 'both.pem').write_text((folder / 'ca.pem').read_text() +
+                                         (folder / 'stranger-ca.pem').read_text())
+        (folder / 'both.pem').rename(folder / 'ca.pem')
+        self.service.daemon.send_signal(signal.SIGHUP)
+        self.service.wait_log('event=reloaded')
+        self.assertTrue(self.client('stranger').ready())
+        self.assertTrue(self.client().ready())
+
+    def test_a_reload_takes_no_broken_certificates(self):
+        self.service.start()
+        self.free_client_ca()
+        shown = self.certificate()
+        for name in ('server.pem', 'server.key', 'ca.pem'):
+            path = self.service.dir / name
+            good = path.read_text()
+            broken = ['', 'garbage', good[:-40], good.replace('M', '!', 1)]
+            if name != 'server.key':
+                broken.append(good + good[:200])
+            for text in broken:
+                path.write_text(text)
+                mark = len(self.service.log_text())
+                self.service.daemon.send_signal(signal.SIGHUP)
+                self.service.wait_log('event=reload_failed', mark)
+                self.assertIn(name, self.service.log_text()[mark:])
+            path.write_text(good)
+        self.assertEqual(self.certificate(), shown)
+        self.assertTrue(self.client().ready())
+
+    def test_a_reload_does_not_go_to_other_files(self):
+        self.service.start()
+        good = self.service.conf.read_text()
+        for key, old in (('certificate', 'server.pem'), ('key', 'server.key'), ('client_ca', 'ca.pem')):
+            shutil.copy2(self.service.dir / old, self.service.dir / 'copy')
+            self.service.conf.write_text(good.replace(f"{key} = '{old}'", f"{key} = 'copy'", 1))
+            mark = len(self.service.log_text())
+            self.service.daemon.send_signal(signal.SIGHUP)
+            self.service.wait_log('event=reload_failed', mark)
+            self.assertIn(f'listen.{key} cannot change while the service runs',
+                          self.service.log_text()[mark:])
 
     def test_a_bad_module_after_a_reload_leaves_the_old_workers_serving(self):
         station, batch = self.started()

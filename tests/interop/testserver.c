@@ -10,6 +10,7 @@
  * Without --client-ca it asks for no client certificates. Its first line on stdout is the port.
  * SIGTERM drains it; SIGHUP reads its files again, and forgets the clients it was given.
  */
+#include "daemon/base/io.h"
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
 #include "daemon/front/transport.h"
@@ -161,18 +162,35 @@ static void on_term(uv_signal_t *signal, MM_UNUSED int number)
     mm_server_drain(p->app.server, p->options.conf.limits.drain_timeout_ms, on_drained, p);
 }
 
+static bool read_tls(const struct mm_conf_listen *listen, struct mm_tls_files *files,
+                     struct mm_errinfo *ei)
+{
+    return (!*listen->certificate || mm_io_read_file(listen->certificate, MM_PEM_FILE_MAX,
+                                                     &files->certificate, ei) == MM_OK) &&
+           (!*listen->key ||
+            mm_io_read_file(listen->key, MM_PEM_FILE_MAX, &files->key, ei) == MM_OK) &&
+           (!*listen->client_ca ||
+            mm_io_read_file(listen->client_ca, MM_PEM_FILE_MAX, &files->client_ca, ei) == MM_OK);
+}
+
 static void on_hup(uv_signal_t *signal, MM_UNUSED int number)
 {
     static struct mm_conf next;
+    struct mm_tls_files files = MM_TLS_FILES_INIT;
     struct program *p = signal->data;
     struct mm_errinfo ei = {0};
+    SSL_CTX *tls;
 
     next = p->options.conf;
     next.n_clients = 0;
-    if (mm_server_reconfigure(p->app.server, &next, &ei) < 0)
+    if (!read_tls(&next.listen, &files, &ei) ||
+        mm_server_tls_new(p->app.server, &next, &files, &tls, &ei) < 0) {
         mm_log_error("reconfigure_failed", NULL, &ei);
-    else
+    } else {
+        mm_server_reconfigure(p->app.server, &next, tls);
         mm_log(MM_LOG_INFO, "reconfigured");
+    }
+    mm_tls_files_done(&files);
 }
 
 static void on_signal(struct program *p, uv_signal_t *handle, int number, uv_signal_cb cb)
@@ -185,6 +203,7 @@ static void on_signal(struct program *p, uv_signal_t *handle, int number, uv_sig
 int main(int argc, char **argv)
 {
     static struct program p;
+    struct mm_tls_files files = MM_TLS_FILES_INIT;
     struct mm_errinfo ei = {0};
 
     mm_log_setup("testserver", MM_LOG_INFO);
@@ -192,11 +211,15 @@ int main(int argc, char **argv)
     parse(&p.options, argc, argv);
     uv_loop_init(&p.loop);
     p.app.loop = &p.loop;
-    if (mm_server_new_transport(&p.loop, &p.options.conf, &p.options.transport, test_rpcs,
+    p.options.transport.files = &files;
+    if (!read_tls(&p.options.conf.listen, &files, &ei) ||
+        mm_server_new_transport(&p.loop, &p.options.conf, &p.options.transport, test_rpcs,
                                 test_n_rpcs, &p.app, &p.app.server, &ei) < 0) {
         mm_log_error("start_failed", NULL, &ei);
+        mm_tls_files_done(&files);
         return EXIT_FAILURE;
     }
+    mm_tls_files_done(&files);
     mm_server_set_health(p.app.server, "", true);
     mm_server_set_health(p.app.server, "grpc.testing.TestService", true);
     on_signal(&p, &p.term, SIGTERM, on_term);

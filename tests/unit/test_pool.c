@@ -101,7 +101,7 @@ static void setup_with(const char *program)
     ready_calls = 0;
     snprintf(folder, sizeof(folder), "/tmp/mintmark-pool-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
-    ck_assert_int_eq(mm_launcher_fork(paths, &fd, &ei), MM_OK);
+    ck_assert_int_eq(mm_launcher_fork(paths, NULL, &fd, NULL, &ei), MM_OK);
     ck_assert_int_eq(uv_loop_init(&loop), 0);
     uv_timer_init(&loop, &patience);
     ck_assert_int_eq(mm_launcher_new(&loop, fd, on_lost, NULL, &launcher, &ei), MM_OK);

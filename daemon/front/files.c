@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/front/files.h"
+
+#include "daemon/base/io.h"
+#include "daemon/base/limits.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* One datagram each, between two halves of one program: the structs are their own wire format. */
+enum { CHECK = MM_FILES };
+struct request {
+    uint64_t id;
+    uint32_t what; /* a file's number, or CHECK */
+    uint32_t zero;
+};
+struct answer {
+    uint64_t id;
+    struct mm_errinfo ei; /* code MM_OK: a file's descriptor comes as SCM_RIGHTS */
+};
+
+union control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+/* ---- the front ----------------------------------------------------------------------------- */
+
+static int descriptor_of(struct msghdr *msg)
+{
+    const struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+    int fd = -1;
+
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+        memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+    return fd;
+}
+
+static int receive(const struct mm_files *f, struct answer *answer, int *ret_file,
+                   struct mm_errinfo *ei)
+{
+    union control control;
+    struct iovec iov = {.iov_base = answer, .iov_len = sizeof(*answer)};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof(control.bytes)};
+    ssize_t n;
+
+    do {
+        n = recvmsg(f->fd, &msg, MSG_CMSG_CLOEXEC);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN)
+        return mm_fail(ei, MM_ERR_UNAVAILABLE, "LAUNCHER_STUCK",
+                       "the launcher has not answered in %u ms: does a file system hang?",
+                       f->timeout_ms);
+    if (n != (ssize_t)sizeof(*answer))
+        return mm_fail_errno(ei, n < 0 ? errno : ECONNRESET, "the launcher does not answer");
+    *ret_file = descriptor_of(&msg);
+    return MM_OK;
+}
+
+/* An answer that comes after its time is dropped here, by its number. */
+static int ask(struct mm_files *f, uint32_t what, int *ret_file, struct mm_errinfo *ei)
+{
+    const struct timeval patience = {f->timeout_ms / 1000,
+                                     (suseconds_t)(f->timeout_ms % 1000) * 1000};
+    const struct request request = {.id = ++f->last_id, .what = what};
+    struct answer answer;
+    int r;
+
+    if (setsockopt(f->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
+        send(f->fd, &request, sizeof(request), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        return mm_fail_errno(ei, errno, "cannot ask the launcher for a file");
+    for (;;) {
+        MM_CLOSE int file = -1;
+
+        r = receive(f, &answer, &file, ei);
+        if (r < 0)
+            return r;
+        if (answer.id != request.id)
+            continue;
+        if (answer.ei.code != MM_OK) {
+            *ei = answer.ei;
+            return ei->code;
+        }
+        *ret_file = file;
+        file = -1;
+        return MM_OK;
+    }
+}
+
+int mm_files_read(struct mm_files *f, enum mm_file file, size_t max, struct mm_buf *buf,
+                  struct mm_errinfo *ei)
+{
+    static const char *const names[MM_FILES] = {"the configuration", "listen.certificate",
+                                                "listen.key", "listen.client_ca"};
+    MM_CLOSE int fd = -1;
+    int r = ask(f, (uint32_t)file, &fd, ei);
+
+    return r < 0 ? r : mm_io_read_fd(fd, names[file], max, buf, ei);
+}
+
+int mm_files_check(struct mm_files *f, struct mm_errinfo *ei)
+{
+    MM_CLOSE int none = -1;
+
+    return ask(f, CHECK, &none, ei);
+}
+
+/* ---- the launcher -------------------------------------------------------------------------- */
+
+/* Symbolic links are followed: it is how tools that renew certificates put a new one in place.
+ * Nothing but regular files is handed out, since a folder's descriptor would open what is in it. */
+static int open_file(const char *path, int *ret_fd, struct mm_errinfo *ei)
+{
+    MM_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return mm_fail_errno(ei, errno, "%s", path);
+    if (!S_ISREG(st.st_mode))
+        return mm_fail(ei, MM_ERR_INVALID, "NOT_A_FILE", "%s: not a regular file", path);
+    *ret_fd = fd;
+    fd = -1;
+    return MM_OK;
+}
+
+/* The front is gone when this fails; the next read says so. */
+static void reply(int socket_fd, const struct answer *answer, int file)
+{
+    union control control = {.bytes = {0}};
+    struct answer copy = *answer;
+    struct iovec iov = {.iov_base = &copy, .iov_len = sizeof(copy)};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    if (file >= 0) {
+        struct cmsghdr *c;
+
+        msg.msg_control = control.bytes;
+        msg.msg_controllen = sizeof(control.bytes);
+        c = CMSG_FIRSTHDR(&msg);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &file, sizeof(int));
+    }
+    (void)sendmsg(socket_fd, &msg, MSG_NOSIGNAL);
+}
+
+/* In a process of its own, which answers itself: the launcher stays as small as it is, and a parser
+ * that fails takes nothing with it. */
+static int check_apart(const struct mm_files_plan *plan, int socket_fd, struct answer *answer)
+{
+    const pid_t pid = fork();
+    int status = 0;
+
+    if (pid < 0)
+        return mm_fail_errno(&answer->ei, errno, "cannot fork to check the configuration");
+    if (pid == 0) {
+        (void)plan->check(plan->paths[MM_FILE_CONFIG], &answer->ei);
+        reply(socket_fd, answer, -1);
+        _exit(0);
+    }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    if (status == 0)
+        return MM_OK;
+    return mm_fail(&answer->ei, MM_ERR_INTERNAL, "CHECK_FAILED",
+                   "the process that checks the configuration ended with status %#x",
+                   (unsigned)status);
+}
+
+bool mm_files_serve(const struct mm_files_plan *plan, int fd)
+{
+    struct answer answer = {0};
+    struct request request;
+    MM_CLOSE int file = -1;
+    const ssize_t n = recv(fd, &request, sizeof(request), 0);
+
+    if (n < 0 && errno == EINTR)
+        return true;
+    if (n != (ssize_t)sizeof(request))
+        return false;
+    answer.id = request.id;
+    if (request.what == CHECK && plan->check) {
+        if (check_apart(plan, fd, &answer) < 0)
+            reply(fd, &answer, -1);
+        return true;
+    }
+    if (request.what >= MM_FILES || !plan->paths[request.what])
+        mm_fail(&answer.ei, MM_ERR_PERMISSION, "NO_SUCH_FILE", "the launcher opens no file %u",
+                (unsigned)request.what);
+    else
+        (void)open_file(plan->paths[request.what], &file, &answer.ei);
+    reply(fd, &answer, file);
+    return true;
+}

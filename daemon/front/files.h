@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The files that the front reads while it serves: those that it was started with, by number and in
+ * no other way. The front's sandbox lets it open nothing, so the launcher opens them and hands the
+ * descriptors over, on a socket of their own: docs/adr/0012-front-opens-no-file.md.
+ */
+#pragma once
+
+#include "daemon/base/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum mm_file { MM_FILE_CONFIG, MM_FILE_CERTIFICATE, MM_FILE_KEY, MM_FILE_CLIENT_CA, MM_FILES };
+
+struct mm_files {
+    int fd;              /* this side of the socket; owned */
+    unsigned timeout_ms; /* how long the launcher may take for one answer */
+    uint64_t last_id;
+};
+
+/* Appends the file as it is now, at most max bytes, to buf. Blocks; MM_ERR_UNAVAILABLE when the
+ * launcher does not answer in time. */
+int mm_files_read(struct mm_files *f, enum mm_file file, size_t max, struct mm_buf *buf,
+                  struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Has the configuration as it is now, and all files that it names, checked as --check-config does.
+ */
+int mm_files_check(struct mm_files *f, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* What the launcher needs: absolute paths, and a check of the first, which it calls in a process
+ * made for it. */
+struct mm_files_plan {
+    const char *paths[MM_FILES];
+    int (*check)(const char *config, struct mm_errinfo *ei);
+};
+
+/* The launcher's side: answers one request; false when the other side is gone. */
+bool mm_files_serve(const struct mm_files_plan *plan, int fd);

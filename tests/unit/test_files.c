@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files by number, from a real launcher. */
+#include "daemon/base/io.h"
+#include "daemon/base/limits.h"
+#include "daemon/base/log.h"
+#include "daemon/front/launcher.h"
+#include "tests/unit/check_main.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[64];
+static char paths[MM_FILES][96];
+static struct mm_files files;
+static struct mm_errinfo ei;
+static int launcher_fd;
+
+/* The content of the configuration says what becomes of the check. */
+static int check(const char *config, struct mm_errinfo *error)
+{
+    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(100);
+    const int r = mm_io_read_file(config, 100, &b, error);
+
+    if (r < 0)
+        return r;
+    if (!strcmp(mm_buf_cstr(&b), "crash"))
+        _exit(9);
+    if (!strcmp(mm_buf_cstr(&b), "bad"))
+        return mm_fail(error, MM_ERR_INVALID, "BAD_CONFIG", "as it was told");
+    return MM_OK;
+}
+
+static void put(enum mm_file file, const char *text)
+{
+    ck_assert_int_eq(mm_io_write_file(paths[file], 0600, text, strlen(text), &ei), MM_OK);
+}
+
+static void setup(void)
+{
+    static const char *const names[MM_FILES] = {"conf", "crt", "key", "ca"};
+    const char *const programs[MM_PROGRAMS] = {"/nowhere", "/nowhere"};
+    static struct mm_files_plan plan;
+
+    snprintf(folder, sizeof(folder), "/tmp/mintmark-files-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    for (size_t i = 0; i < MM_FILES; i++) {
+        snprintf(paths[i], sizeof(paths[i]), "%s/%s", folder, names[i]);
+        plan.paths[i] = paths[i];
+    }
+    plan.check = check;
+    files = (struct mm_files){.fd = -1, .timeout_ms = 20000};
+    ei = (struct mm_errinfo){0};
+    ck_assert_int_eq(mm_launcher_fork(programs, &plan, &launcher_fd, &files.fd, &ei), MM_OK);
+}
+
+static void teardown(void)
+{
+    close(launcher_fd);
+    close(files.fd);
+    for (size_t i = 0; i < MM_FILES; i++)
+        (void)remove(paths[i]);
+    ck_assert_int_eq(rmdir(folder), 0);
+}
+
+static void expect(enum mm_file file, const char *text)
+{
+    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(100);
+
+    ck_assert_msg(mm_files_read(&files, file, 100, &b, &ei) == MM_OK, "%s", ei.text);
+    ck_assert_str_eq(mm_buf_cstr(&b), text);
+}
+
+static void expect_failure(enum mm_file file, size_t max, int code, const char *reason,
+                           const char *text)
+{
+    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(100);
+
+    ck_assert_int_eq(mm_files_read(&files, file, max, &b, &ei), code);
+    ck_assert_str_eq(ei.reason, reason);
+    ck_assert_msg(strstr(ei.text, text), "%s", ei.text);
+}
+
+START_TEST(read_gives_each_file_as_it_is_now)
+{
+    put(MM_FILE_CERTIFICATE, "one");
+    put(MM_FILE_KEY, "two");
+    put(MM_FILE_CLIENT_CA, "");
+    expect(MM_FILE_CERTIFICATE, "one");
+    expect(MM_FILE_CERTIFICATE, "one");
+    expect(MM_FILE_KEY, "two");
+    expect(MM_FILE_CLIENT_CA, "");
+    put(MM_FILE_CERTIFICATE, "another"); /* by rename */
+    expect(MM_FILE_CERTIFICATE, "another");
+    ck_assert_int_eq(unlink(paths[MM_FILE_KEY]), 0);
+    ck_assert_int_eq(symlink(paths[MM_FILE_CERTIFICATE], paths[MM_FILE_KEY]), 0);
+    expect(MM_FILE_KEY, "another");
+}
+END_TEST
+
+START_TEST(read_of_no_file_says_why)
+{
+    expect_failure(MM_FILE_KEY, 100, MM_ERR_IO, "SYSTEM_ERROR", paths[MM_FILE_KEY]);
+    ck_assert_int_eq(mkdir(paths[MM_FILE_KEY], 0700), 0);
+    expect_failure(MM_FILE_KEY, 100, MM_ERR_INVALID, "NOT_A_FILE", paths[MM_FILE_KEY]);
+    ck_assert_int_eq(mkfifo(paths[MM_FILE_CERTIFICATE], 0600), 0);
+    expect_failure(MM_FILE_CERTIFICATE, 100, MM_ERR_INVALID, "NOT_A_FILE", "crt");
+    put(MM_FILE_CLIENT_CA, "123456789");
+    expect_failure(MM_FILE_CLIENT_CA, 8, MM_ERR_TOO_BIG, "FILE_TOO_BIG", "listen.client_ca");
+    expect(MM_FILE_CLIENT_CA, "123456789");
+}
+END_TEST
+
+START_TEST(check_says_what_is_wrong)
+{
+    put(MM_FILE_CONFIG, "good");
+    ck_assert_int_eq(mm_files_check(&files, &ei), MM_OK);
+    put(MM_FILE_CONFIG, "bad");
+    ck_assert_int_eq(mm_files_check(&files, &ei), MM_ERR_INVALID);
+    ck_assert_str_eq(ei.text, "as it was told");
+    put(MM_FILE_CONFIG, "crash");
+    ck_assert_int_eq(mm_files_check(&files, &ei), MM_ERR_INTERNAL);
+    ck_assert_str_eq(ei.reason, "CHECK_FAILED");
+    put(MM_FILE_CONFIG, "good");
+    ck_assert_int_eq(mm_files_check(&files, &ei), MM_OK);
+}
+END_TEST
+
+/* What a front that has been taken over might send. */
+START_TEST(serve_opens_nothing_but_its_files)
+{
+    static const uint32_t numbers[] = {MM_FILES + 1, 1000, UINT32_MAX};
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(numbers); i++) {
+        const struct {
+            uint64_t id;
+            uint32_t what, zero;
+        } request = {1, numbers[i], 0};
+        struct {
+            uint64_t id;
+            struct mm_errinfo ei;
+        } answer;
+        char control[CMSG_SPACE(sizeof(int))];
+        struct iovec iov = {.iov_base = &answer, .iov_len = sizeof(answer)};
+        struct msghdr msg = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof(control)};
+
+        ck_assert_int_eq(send(files.fd, &request, sizeof(request), 0), (ssize_t)sizeof(request));
+        ck_assert_int_eq(recvmsg(files.fd, &msg, 0), (ssize_t)sizeof(answer));
+        ck_assert_int_eq(answer.ei.code, MM_ERR_PERMISSION);
+        ck_assert_str_eq(answer.ei.reason, "NO_SUCH_FILE");
+        ck_assert_uint_eq(msg.msg_controllen, 0);
+    }
+}
+END_TEST
+
+START_TEST(serve_ends_the_launcher_over_a_malformed_request)
+{
+    char byte;
+
+    ck_assert_int_eq(send(files.fd, "/etc/passwd", 11, 0), 11);
+    ck_assert_int_eq(recv(launcher_fd, &byte, 1, 0), 0);
+    expect_failure(MM_FILE_KEY, 100, MM_ERR_IO, "SYSTEM_ERROR", "launcher");
+}
+END_TEST
+
+START_TEST(read_drops_an_answer_that_is_late)
+{
+    const struct {
+        uint64_t id;
+        uint32_t what, zero;
+    } early = {77, MM_FILE_KEY, 0};
+
+    put(MM_FILE_KEY, "key");
+    put(MM_FILE_CERTIFICATE, "certificate");
+    ck_assert_int_eq(send(files.fd, &early, sizeof(early), 0), (ssize_t)sizeof(early));
+    expect(MM_FILE_CERTIFICATE, "certificate");
+}
+END_TEST
+
+START_TEST(read_gives_up_on_a_launcher_that_is_stuck)
+{
+    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(100);
+    struct mm_files stuck;
+    int fd[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd), 0);
+    stuck = (struct mm_files){.fd = fd[0], .timeout_ms = 1};
+    ck_assert_int_eq(mm_files_read(&stuck, MM_FILE_KEY, 100, &b, &ei), MM_ERR_UNAVAILABLE);
+    ck_assert_str_eq(ei.reason, "LAUNCHER_STUCK");
+    close(fd[0]);
+    close(fd[1]);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("files");
+    TCase *tc = tcase_create("files");
+
+    mm_log_setup("test", MM_LOG_ERROR);
+    tcase_set_timeout(tc, 60);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, read_gives_each_file_as_it_is_now);
+    tcase_add_test(tc, read_of_no_file_says_why);
+    tcase_add_test(tc, check_says_what_is_wrong);
+    tcase_add_test(tc, serve_opens_nothing_but_its_files);
+    tcase_add_test(tc, serve_ends_the_launcher_over_a_malformed_request);
+    tcase_add_test(tc, read_drops_an_answer_that_is_late);
+    tcase_add_test(tc, read_gives_up_on_a_launcher_that_is_stuck);
+    suite_add_tcase(s, tc);
+    return run_suite(s);
+}

@@ -3,10 +3,10 @@
 
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
+#include "daemon/ipc/descriptor.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -25,36 +25,16 @@ struct answer {
     struct mm_errinfo ei; /* code MM_OK: a file's descriptor comes as SCM_RIGHTS */
 };
 
-union control {
-    struct cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(int))];
-};
-
 /* ---- the front ----------------------------------------------------------------------------- */
-
-static int descriptor_of(struct msghdr *msg)
-{
-    const struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-    int fd = -1;
-
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-        memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-    return fd;
-}
 
 static int receive(const struct mm_files *f, struct answer *answer, int *ret_file,
                    struct mm_errinfo *ei)
 {
-    union control control;
-    struct iovec iov = {.iov_base = answer, .iov_len = sizeof(*answer)};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
+    MM_CLOSE int file = -1;
     ssize_t n;
 
     do {
-        n = recvmsg(f->fd, &msg, MSG_CMSG_CLOEXEC);
+        n = mm_descriptor_receive(f->fd, answer, sizeof(*answer), &file);
     } while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EAGAIN)
         return mm_fail(ei, MM_ERR_UNAVAILABLE, "LAUNCHER_STUCK",
@@ -62,7 +42,8 @@ static int receive(const struct mm_files *f, struct answer *answer, int *ret_fil
                        f->timeout_ms);
     if (n != (ssize_t)sizeof(*answer))
         return mm_fail_errno(ei, n < 0 ? errno : ECONNRESET, "the launcher does not answer");
-    *ret_file = descriptor_of(&msg);
+    *ret_file = file;
+    file = -1;
     return MM_OK;
 }
 
@@ -135,23 +116,7 @@ static int open_file(const char *path, int *ret_fd, struct mm_errinfo *ei)
 /* The front is gone when this fails; the next read says so. */
 static void reply(int socket_fd, const struct answer *answer, int file)
 {
-    union control control = {.bytes = {0}};
-    struct answer copy = *answer;
-    struct iovec iov = {.iov_base = &copy, .iov_len = sizeof(copy)};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-    if (file >= 0) {
-        struct cmsghdr *c;
-
-        msg.msg_control = control.bytes;
-        msg.msg_controllen = sizeof(control.bytes);
-        c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &file, sizeof(int));
-    }
-    (void)sendmsg(socket_fd, &msg, MSG_NOSIGNAL);
+    (void)mm_descriptor_send(socket_fd, answer, sizeof(*answer), file, 0);
 }
 
 /* In a process of its own, which answers itself: the launcher stays as small as it is, and a parser

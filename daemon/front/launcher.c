@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The front's side of the launcher. */
 #include "daemon/front/launcher_wire.h"
+#include "daemon/ipc/descriptor.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -116,26 +116,7 @@ void mm_launcher_free(struct mm_launcher *l)
 static int ask(struct mm_launcher *l, const struct mm_launch_request *request, int channel_fd,
                struct mm_errinfo *ei)
 {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {.bytes = {0}};
-    struct mm_launch_request copy = *request;
-    struct iovec iov = {.iov_base = &copy, .iov_len = sizeof(copy)};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-    if (channel_fd >= 0) {
-        struct cmsghdr *c;
-
-        msg.msg_control = control.bytes;
-        msg.msg_controllen = sizeof(control.bytes);
-        c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &channel_fd, sizeof(int));
-    }
-    if (sendmsg(l->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    if (mm_descriptor_send(l->fd, request, sizeof(*request), channel_fd, MSG_DONTWAIT) < 0)
         return mm_fail_errno(ei, errno, "cannot reach the launcher");
     return MM_OK;
 }

@@ -4,6 +4,7 @@
 #include "daemon/base/limits.h"
 #include "daemon/base/secret.h"
 #include "daemon/front/launcher_wire.h"
+#include "daemon/ipc/descriptor.h"
 #include "daemon/ipc/worker.h"
 
 #include <errno.h>
@@ -151,37 +152,17 @@ static void reap(struct launcher *l)
     }
 }
 
-static int descriptor_of(struct msghdr *msg)
-{
-    const struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-    int fd = -1;
-
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-        memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-    return fd;
-}
-
 /* False when the front has gone. */
 static bool serve_request(struct launcher *l)
 {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
     struct mm_launch_request request;
-    struct iovec iov = {.iov_base = &request, .iov_len = sizeof(request)};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
-    const ssize_t n = recvmsg(SOCKET_FD, &msg, MSG_CMSG_CLOEXEC);
     MM_CLOSE int channel_fd = -1;
+    const ssize_t n = mm_descriptor_receive(SOCKET_FD, &request, sizeof(request), &channel_fd);
 
     if (n < 0 && errno == EINTR)
         return true;
     if (n != (ssize_t)sizeof(request))
         return false;
-    channel_fd = descriptor_of(&msg);
     if (request.kind == MM_LAUNCH_START)
         start(l, &request, channel_fd);
     else

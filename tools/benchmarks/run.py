@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the service beside a bare loop of the same PKCS#11 calls, alternating, and prints medians.
 
-usage: tools/bench [--seconds S] [--rounds R] [--json]
+usage: tools/bench [--seconds S] [--rounds R] [--grpc-only] [--json]
+
+The gRPC layer by itself is measured too, beside grpc++: see grpc_load.py.
 """
 import argparse
 import json
@@ -10,6 +12,9 @@ import os
 import pathlib
 import statistics
 import sys
+import tempfile
+
+import grpc_load
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/support'))
@@ -140,6 +145,27 @@ def measure(args):
     }
 
 
+def measure_grpc(args):
+    why_not = grpc_load.why_not(BUILD)
+    if why_not:
+        print(f'tools/bench: gRPC by itself is not measured: {why_not}', file=sys.stderr)
+        return {}
+    with tempfile.TemporaryDirectory(prefix='mintmark-bench-') as directory:
+        result = grpc_load.measure(BUILD, pathlib.Path(directory), args.seconds, args.rounds)
+    if result['grpcpp_empty_call_cpu_us'] is None:
+        print('tools/bench: there is no grpc++ here (packages libgrpc++-dev, '
+              'protobuf-compiler-grpc)', file=sys.stderr)
+    return result
+
+
+def show_grpc(r):
+    print(f"""  empty gRPC call         {r['grpc_empty_call_cpu_us']:>10} us of the server's CPU, \
+{r['grpc_empty_call_writes']} writes; {r['grpc_empty_calls_per_s']} /s""")
+    if r['grpcpp_empty_call_cpu_us'] is not None:
+        print(f"""  the same by grpc++      {r['grpcpp_empty_call_cpu_us']:>10} us; \
+{r['grpcpp_empty_calls_per_s']} /s""")
+
+
 def show(r):
     print(f"""on {r['cores']} cores, the client on the same machine; medians
   bare PKCS#11 loop       {r['bare_loop_per_s']:>10} identities/s
@@ -158,15 +184,20 @@ def main():
     parser = argparse.ArgumentParser(prog='tools/bench', description=__doc__.splitlines()[0])
     parser.add_argument('--seconds', type=float, default=5, help='of each measurement (default 5)')
     parser.add_argument('--rounds', type=int, default=3, help='of alternation (default 3)')
+    parser.add_argument('--grpc-only', action='store_true', help='no tokens: gRPC by itself alone')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
     if args.seconds <= 0 or args.rounds < 1:
         parser.error('--seconds and --rounds must be positive')
-    result = measure(args)
+    grpc = measure_grpc(args)
+    service = {} if args.grpc_only else measure(args)
     if args.json:
-        print(json.dumps(result))
-    else:
-        show(result)
+        print(json.dumps(service | grpc))
+        return
+    if service:
+        show(service)
+    if grpc:
+        show_grpc(grpc)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,9 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config python3
     libseccomp-dev libconfuse-dev libjansson-dev uthash-dev)
 packages_run=(softhsm2 openssl)
 # What tools/bench needs on top.
-packages_bench=(python3 procps)
+packages_bench=(python3 procps nghttp2-client)
+# The yardstick of its gRPC part, which says so where it is missing.
+packages_bench_optional=(libgrpc++-dev protobuf-compiler-grpc)
 # What the tests need on top.
 packages_test=(check clang clang-format llvm valgrind pmccabe mandoc procps git g++
     python3-grpcio python3-protobuf python3-h2 python3-cryptography)

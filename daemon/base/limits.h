@@ -28,6 +28,7 @@ enum {
     MM_REPORT_FAILURES_MAX = 100,         /* reasons in a production report */
     MM_GROUP_JOBS_MAX = 64,               /* store jobs that one transaction commits */
     MM_GROUP_BYTES_MAX = 4 * 1024 * 1024, /* of their messages, but for the last one's */
+    MM_LEDGER_RECORD_MAX = 4096,          /* bytes of one record of the ledger */
 
     /* Messages, in bytes. */
     MM_GRPC_MESSAGE_MAX = 4 * 1024 * 1024, /* one gRPC message, either way (gRPC's own default) */

@@ -35,6 +35,7 @@ int mm_batch_find(struct mm_store *s, const char *batch_uid, struct mm_batch_row
         .issued = mm_sql_uint(&q, 3),
         .order = mm_order_row_take(&q, 4),
     };
+    mm_sql_copy_text(&q, 10, batch.order_id, sizeof(batch.order_id));
     r = mm_sql_end(&q, ei);
     if (r == MM_OK)
         *ret_batch = batch;
@@ -201,6 +202,21 @@ static int insert(struct mm_store *s, const Mintmark__V1__Batch *batch, int64_t 
     return MM_OK;
 }
 
+static int enter_in_ledger(struct mm_store *s, const Mintmark__V1__Batch *batch,
+                           struct mm_errinfo *ei)
+{
+    Mintmark__V1__BatchOpened event = MINTMARK__V1__BATCH_OPENED__INIT;
+    Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(BATCH_OPENED, batch_opened, &event);
+
+    event.batch_uid = batch->batch_uid;
+    event.order_id = batch->order_id;
+    event.station = batch->station;
+    event.name = batch->name;
+    event.device_type = batch->device_type;
+    event.quantity = batch->quantity;
+    return mm_ledger_append(s, &record, ei);
+}
+
 static int open_batch(struct mm_store *s, const Mintmark__V1__Batch *batch,
                       Mintmark__V1__Batch **ret_batch, struct mm_errinfo *ei)
 {
@@ -215,6 +231,8 @@ static int open_batch(struct mm_store *s, const Mintmark__V1__Batch *batch,
         r = check_room(s, ei);
     if (r == MM_OK)
         r = insert(s, batch, order.row, ei);
+    if (r == MM_OK)
+        r = enter_in_ledger(s, batch, ei);
     if (r == MM_OK)
         r = mm_batch_get(s, batch->batch_uid, ret_batch, ei);
     return r;

@@ -5,6 +5,7 @@
 #include "daemon/store/rows.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static int fail_unknown(const ProtobufCBinaryData *uid, struct mm_errinfo *ei)
 {
@@ -112,6 +113,17 @@ struct tally {
     int64_t ko;
 };
 
+/* As mintmark.v1.DevicesReported says. */
+static void digest_report(struct mm_store *s,
+                          const Mintmark__Internal__ReportDevices__Report *report)
+{
+    const uint8_t state = (uint8_t)report->state;
+
+    mm_ledger_digest_add(s, report->uid.data, report->uid.len);
+    mm_ledger_digest_add(s, &state, sizeof(state));
+    mm_ledger_digest_add_short(s, report->reason, strlen(report->reason));
+}
+
 static int report_one(struct mm_store *s, int64_t batch, int64_t now_ms,
                       const Mintmark__Internal__ReportDevices__Report *report, struct tally *tally,
                       struct mm_errinfo *ei)
@@ -132,12 +144,33 @@ static int report_one(struct mm_store *s, int64_t batch, int64_t now_ms,
     r = set_state(s, row, report, now_ms, ei);
     if (r < 0)
         return r;
+    digest_report(s, report);
     if (report->state == MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_OK) {
         tally->ok++;
         return MM_OK;
     }
     tally->ko++;
     return count_failure(s, batch, report->reason, ei);
+}
+
+/* A report that changes nothing is not in the ledger. */
+static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
+                           const struct tally *tally, struct mm_errinfo *ei)
+{
+    Mintmark__V1__DevicesReported event = MINTMARK__V1__DEVICES_REPORTED__INIT;
+    Mintmark__V1__LedgerRecord record =
+        MM_LEDGER_RECORD(DEVICES_REPORTED, devices_reported, &event);
+    uint8_t hash[MM_SHA256_BYTES];
+    int r = mm_ledger_digest_end(s, hash, ei);
+
+    if (r < 0 || tally->ok + tally->ko == 0)
+        return r;
+    event.batch_uid = job->batch_uid;
+    event.station = job->station;
+    event.ok = (uint32_t)tally->ok;
+    event.ko = (uint32_t)tally->ko;
+    event.reports_sha256 = (ProtobufCBinaryData){sizeof(hash), hash};
+    return mm_ledger_append(s, &record, ei);
 }
 
 static int add_tally(struct mm_store *s, int64_t batch, const struct tally *tally,
@@ -166,8 +199,11 @@ static int report(struct mm_store *s, const Mintmark__Internal__ReportDevices *j
 
     if (r == MM_OK)
         r = mm_batch_check_open(&batch, job->batch_uid, ei);
+    mm_ledger_digest_begin(s);
     for (size_t i = 0; r == MM_OK && i < job->n_reports; i++)
         r = report_one(s, batch.row, job->now_ms, job->reports[i], &tally, ei);
+    if (r == MM_OK)
+        r = enter_in_ledger(s, job, &tally, ei);
     return r < 0 ? r : add_tally(s, batch.row, &tally, ret_counts, ei);
 }
 

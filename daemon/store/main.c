@@ -4,6 +4,8 @@
 #include "daemon/store/group.h"
 #include "daemon/store/message.h"
 
+#include <openssl/crypto.h>
+
 struct state {
     struct mm_store *store;
     struct mm_group group;
@@ -87,5 +89,8 @@ int main(void)
         .stop = stop,
     };
 
+    /* A host-wide openssl.cnf has no say in what hashes the ledger. */
+    if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL))
+        return MM_EXIT_FAILED;
     return mm_worker_main(&ops);
 }

@@ -141,6 +141,21 @@ static int get(struct mm_store *s, const char *order_id, int64_t now_ms,
     return take(&q, now_ms, ret_order, ei);
 }
 
+static int enter_in_ledger(struct mm_store *s, const Mintmark__V1__Order *order,
+                           struct mm_errinfo *ei)
+{
+    Mintmark__V1__OrderImported event = MINTMARK__V1__ORDER_IMPORTED__INIT;
+    Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(ORDER_IMPORTED, order_imported, &event);
+
+    event.order_id = order->order_id;
+    event.profile = order->profile;
+    event.quantity = order->quantity;
+    event.not_before_time_ms = order->not_before_time_ms;
+    event.not_after_time_ms = order->not_after_time_ms;
+    event.by = order->added_by;
+    return mm_ledger_append(s, &record, ei);
+}
+
 static int add(struct mm_store *s, const Mintmark__V1__Order *order,
                Mintmark__V1__Order **ret_order, struct mm_errinfo *ei)
 {
@@ -165,6 +180,9 @@ static int add(struct mm_store *s, const Mintmark__V1__Order *order,
     if (sqlite3_changes(s->db) == 0)
         return mm_fail(ei, MM_ERR_EXISTS, "ORDER_EXISTS", "production order %s is there already",
                        order->order_id);
+    r = enter_in_ledger(s, order, ei);
+    if (r < 0)
+        return r;
     return get(s, order->order_id, order->added_time_ms, ret_order, ei);
 }
 

@@ -64,6 +64,20 @@ static int report_account(struct mm_store *s, int64_t row, Mintmark__V1__Product
     return mm_sql_end(&q, ei);
 }
 
+static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__ReleaseBatch *job,
+                           const Mintmark__V1__BatchCounts *counts, struct mm_errinfo *ei)
+{
+    Mintmark__V1__BatchReleased event = MINTMARK__V1__BATCH_RELEASED__INIT;
+    Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(BATCH_RELEASED, batch_released, &event);
+
+    event.batch_uid = job->batch_uid;
+    event.station = job->station;
+    event.issued = counts->issued;
+    event.ok = counts->ok;
+    event.ko = counts->ko;
+    return mm_ledger_append(s, &record, ei);
+}
+
 static int release(struct mm_store *s, const Mintmark__Internal__ReleaseBatch *job,
                    Mintmark__V1__ProductionReport **ret_report, struct mm_errinfo *ei)
 {
@@ -80,6 +94,8 @@ static int release(struct mm_store *s, const Mintmark__Internal__ReleaseBatch *j
         r = close_batch(s, batch.row, job->now_ms, ei);
     if (r == MM_OK)
         r = mm_batch_get(s, job->batch_uid, &report->batch, ei);
+    if (r == MM_OK)
+        r = enter_in_ledger(s, job, report->batch->counts, ei);
     if (r == MM_OK)
         r = report_failures(s, batch.row, report, ei);
     if (r == MM_OK)

@@ -20,6 +20,7 @@ struct mm_batch_row {
     uint64_t quantity;
     uint64_t issued;
     struct mm_order_row order;
+    char order_id[MM_NAME_MAX + 1];
 };
 
 /* Reads the columns from `column` on: row, profile, quantity, used, not_before_ms, not_after_ms. */

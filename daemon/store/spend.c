@@ -4,6 +4,9 @@
 #include "daemon/store/message.h"
 #include "daemon/store/rows.h"
 
+#include <endian.h>
+#include <string.h>
+
 /* Makes the request's row, with nothing recorded. */
 static int add_request(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
                        int64_t batch, struct mm_request_row *ret_request, struct mm_errinfo *ei)
@@ -148,6 +151,48 @@ static int advance_number(struct mm_store *s, const Mintmark__Internal__SpendAnd
     return mm_sql_run(&q, ei);
 }
 
+/* As mintmark.v1.Spent says: the chain holds the devices, and not their number alone. */
+static int digest_devices(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
+                          uint8_t ret_hash[MM_SHA256_BYTES], struct mm_errinfo *ei)
+{
+    mm_ledger_digest_begin(s);
+    for (size_t i = 0; i < job->n_devices; i++) {
+        const Mintmark__Internal__DeviceRecord *d = job->devices[i];
+        const uint64_t number = htobe64(d->number);
+
+        mm_ledger_digest_add(s, d->uid.data, d->uid.len);
+        mm_ledger_digest_add(s, d->spki_sha256.data, d->spki_sha256.len);
+        mm_ledger_digest_add(s, &number, sizeof(number));
+        mm_ledger_digest_add_short(s, d->serial.data, d->serial.len);
+        mm_ledger_digest_add_short(s, d->hw_serial, strlen(d->hw_serial));
+    }
+    return mm_ledger_digest_end(s, ret_hash, ei);
+}
+
+static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
+                           struct mm_batch_row *batch, struct mm_errinfo *ei)
+{
+    /* Right after the devices went in: the last row is the last of theirs. */
+    const uint64_t last_row = (uint64_t)sqlite3_last_insert_rowid(s->db);
+    Mintmark__V1__Spent event = MINTMARK__V1__SPENT__INIT;
+    Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(SPENT, spent, &event);
+    uint8_t devices[MM_SHA256_BYTES];
+    int r = digest_devices(s, job, devices, ei);
+
+    if (r < 0)
+        return r;
+    event.order_id = batch->order_id;
+    event.batch_uid = job->batch_uid;
+    event.station = job->station;
+    event.request_id = job->request_id;
+    event.kind = MINTMARK__V1__SPEND_KIND__SPEND_KIND_PROVISION;
+    event.first_row = last_row - job->n_devices + 1;
+    event.count = (uint32_t)job->n_devices;
+    event.order_used_after = batch->order.used + job->n_devices;
+    event.devices_sha256 = (ProtobufCBinaryData){sizeof(devices), devices};
+    return mm_ledger_append(s, &record, ei);
+}
+
 static int spend_and_record(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
                             Mintmark__Internal__Recorded *ret_recorded, struct mm_errinfo *ei)
 {
@@ -167,6 +212,8 @@ static int spend_and_record(struct mm_store *s, const Mintmark__Internal__SpendA
         r = issue_in_batch(s, &batch, job->n_devices, job->now_ms, ei);
     if (r == MM_OK)
         r = insert_devices(s, job, request.row, batch.order.profile, ei);
+    if (r == MM_OK)
+        r = enter_in_ledger(s, job, &batch, ei);
     if (r == MM_OK)
         r = advance_number(s, job, batch.order.profile, ei);
     if (r < 0)

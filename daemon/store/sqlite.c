@@ -239,6 +239,19 @@ char *mm_sql_dup_text(struct mm_sql *q, int column)
     return dup_bytes(q, text.data, text.len);
 }
 
+void mm_sql_copy_text(struct mm_sql *q, int column, char *to, size_t size)
+{
+    const struct mm_bytes text = mm_sql_blob(q, column);
+
+    if (text.len >= size) {
+        stick(q, SQLITE_CORRUPT);
+        return;
+    }
+    if (text.len)
+        memcpy(to, text.data, text.len);
+    to[text.len] = 0;
+}
+
 ProtobufCBinaryData mm_sql_dup_blob(struct mm_sql *q, int column)
 {
     const struct mm_bytes blob = mm_sql_blob(q, column);

@@ -4,6 +4,7 @@
 
 #include "daemon/base/buf.h"
 #include "daemon/base/limits.h"
+#include "daemon/store/ledger.h"
 #include "daemon/store/store.h"
 
 #include <sqlite3.h>
@@ -50,6 +51,11 @@ enum mm_sql_id {
     MM_SQL_DEVICE_BY_HW_SERIAL,
     MM_SQL_FAILURE_COUNT,
     MM_SQL_FAILURES,
+    MM_SQL_LEDGER_APPEND,
+    MM_SQL_LEDGER_PAGE,
+    MM_SQL_LEDGER_ADOPT,
+    MM_SQL_LEDGER_ORDERS,
+    MM_SQL_LEDGER_DEVICES,
     MM_SQL_COUNT,
 };
 extern const char *const mm_sql_text[MM_SQL_COUNT];
@@ -59,6 +65,7 @@ struct mm_store {
     sqlite3_stmt *statements[MM_SQL_COUNT];
     bool corrupt;           /* damage has been met: nothing more is written */
     struct mm_errinfo lost; /* why SQLite undid the whole group under a verb; MM_OK if it did not */
+    struct mm_ledger ledger;
 };
 
 /* SQLite's result code as our error. */
@@ -117,6 +124,8 @@ bool mm_sql_is_null(struct mm_sql *q, int column);
 struct mm_bytes mm_sql_blob(struct mm_sql *q, int column);
 /* Heap copies for messages; an allocation failure sticks in q. */
 char *mm_sql_dup_text(struct mm_sql *q, int column);
+/* Into a buffer; a text that does not fit is damage, and sticks in q. */
+void mm_sql_copy_text(struct mm_sql *q, int column, char *to, size_t size);
 char *mm_sql_dup_uuid(struct mm_sql *q, int column);
 ProtobufCBinaryData mm_sql_dup_blob(struct mm_sql *q, int column);
 

@@ -21,6 +21,7 @@ int mm_store_begin(struct mm_store *s, struct mm_errinfo *ei)
         return mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT",
                        "the database is damaged; nothing more is written to it");
     s->lost = (struct mm_errinfo){0};
+    s->ledger.now = s->ledger.committed;
     return run(s, MM_SQL_BEGIN, ei);
 }
 
@@ -44,6 +45,8 @@ int mm_store_commit(struct mm_store *s, struct mm_errinfo *ei)
      * commit frame that SQLite counts, and the next group writes over it. */
     if (r < 0 && in_transaction(s))
         (void)run(s, MM_SQL_ROLLBACK, NULL);
+    if (r == MM_OK)
+        s->ledger.committed = s->ledger.now;
     return r;
 }
 
@@ -62,6 +65,7 @@ int mm_sql_verb_begin(struct mm_store *s, struct mm_errinfo *ei)
     /* Outside a transaction a savepoint would be one of its own, and commit by itself. */
     if (!in_transaction(s))
         return no_group(s, ei);
+    s->ledger.verb = s->ledger.now;
     r = run(s, MM_SQL_SAVEPOINT, ei);
     if (r < 0)
         lose_group(s, ei);
@@ -72,6 +76,8 @@ int mm_sql_verb_finish(struct mm_store *s, int r, struct mm_errinfo *ei)
 {
     struct mm_errinfo why = {0};
 
+    if (r < 0)
+        s->ledger.now = s->ledger.verb;
     if (r == MM_OK) {
         r = run(s, MM_SQL_RELEASE, ei);
         if (r < 0)

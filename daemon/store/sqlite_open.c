@@ -133,6 +133,8 @@ static int set_up(struct mm_store *s, const char *path, struct mm_errinfo *ei)
         r = mm_sql_check(s, ei);
     if (r == MM_OK)
         r = prepare_all(s, ei);
+    if (r == MM_OK)
+        r = mm_ledger_open(s, ei);
     return r;
 }
 
@@ -163,6 +165,7 @@ void mm_store_free(struct mm_store *s)
 {
     if (!s)
         return;
+    mm_ledger_close(s);
     for (int i = 0; i < MM_SQL_COUNT; i++)
         sqlite3_finalize(s->statements[i]);
     (void)sqlite3_close(s->db);

@@ -99,8 +99,14 @@ static const char version_1[] =
     "CREATE UNIQUE INDEX devices_hw_serial ON devices (profile, hw_serial)"
     " WHERE hw_serial IS NOT NULL AND state <> 3;";
 
+/* record: the bytes of a mintmark.v1.LedgerRecord; its hash is in the next one. */
+static const char version_2[] = "CREATE TABLE ledger ("
+                                " sequence INTEGER PRIMARY KEY CHECK (sequence >= 1),"
+                                " record BLOB NOT NULL"
+                                ") STRICT;";
+
 /* migrations[v] brings a database of version v to v + 1. */
-static const char *const migrations[] = {version_1};
+static const char *const migrations[] = {version_1, version_2};
 enum { VERSION = MM_ARRAY_SIZE(migrations) };
 
 static int read_identity(struct mm_store *s, int64_t *ret_version, bool *ret_ours, bool *ret_empty,

@@ -45,9 +45,10 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_BATCH_ADD] =
         "INSERT INTO batches (uid, name, device_type, quantity, heads, order_row, station,"
         " opened_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (uid) DO NOTHING",
-    [MM_SQL_BATCH_FIND] = "SELECT b.row, b.state, b.quantity, b.issued,"
-                          " o.row, o.profile, o.quantity, o.used, o.not_before_ms, o.not_after_ms"
-                          " FROM batches b JOIN orders o ON o.row = b.order_row WHERE b.uid = ?1",
+    [MM_SQL_BATCH_FIND] =
+        "SELECT b.row, b.state, b.quantity, b.issued,"
+        " o.row, o.profile, o.quantity, o.used, o.not_before_ms, o.not_after_ms,"
+        " o.order_id FROM batches b JOIN orders o ON o.row = b.order_row WHERE b.uid = ?1",
     [MM_SQL_BATCH_GET] = BATCH_COLUMNS "WHERE b.uid = ?1",
     [MM_SQL_BATCH_ISSUE] =
         "UPDATE batches SET issued = issued + ?2, last_issued_ms = max(last_issued_ms, ?3),"
@@ -90,4 +91,14 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
                              " ON CONFLICT (batch, reason) DO UPDATE SET devices = devices + 1",
     [MM_SQL_FAILURES] = "SELECT reason, devices FROM failures WHERE batch = ?1"
                         " ORDER BY devices DESC, reason LIMIT ?2",
+
+    [MM_SQL_LEDGER_APPEND] = "INSERT INTO ledger (sequence, record) VALUES (?1, ?2)",
+    [MM_SQL_LEDGER_PAGE] =
+        "SELECT sequence, record FROM ledger WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2",
+    [MM_SQL_LEDGER_ADOPT] = "SELECT o.order_id, p.name, o.quantity, o.used, o.not_before_ms,"
+                            " o.not_after_ms, o.added_by"
+                            " FROM orders o JOIN profiles p ON p.row = o.profile ORDER BY o.row",
+    [MM_SQL_LEDGER_ORDERS] = "SELECT order_id, quantity, used FROM orders ORDER BY order_id",
+    [MM_SQL_LEDGER_DEVICES] = "SELECT uid, spki_sha256, number, serial, hw_serial FROM devices"
+                              " WHERE row BETWEEN ?1 AND ?2 ORDER BY row",
 };

@@ -28,7 +28,7 @@ RULES = {
     'daemon/token/': (['daemon/base/', 'daemon/conf/', 'daemon/ipc/', 'daemon/pki/', 'pkcs11/',
                        'proto/'], ['protobuf-c/', 'openssl/']),
     'daemon/store/': (['daemon/base/', 'daemon/conf/', 'daemon/ipc/', 'proto/'],
-                      ['protobuf-c/', 'sqlite3.h']),
+                      ['protobuf-c/', 'sqlite3.h', 'openssl/']),
     'daemon/front/': (['daemon/base/', 'daemon/conf/', 'daemon/ipc/', 'daemon/pki/', 'proto/'],
                       ['protobuf-c/', 'openssl/', 'nghttp2/', 'uv.h', 'zlib.h']),
     'client/': (['daemon/base/', 'proto/'],

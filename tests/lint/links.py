@@ -19,7 +19,7 @@ ALLOWED = {
                   'libz', 'libseccomp'},
     'mintmark-token': {'libp11-kit', 'libcrypto', 'libprotobuf-c', 'libconfuse', 'libseccomp',
                        'libjansson'},
-    'mintmark-store': {'libsqlite3', 'libprotobuf-c', 'libconfuse', 'libseccomp'},
+    'mintmark-store': {'libsqlite3', 'libcrypto', 'libprotobuf-c', 'libconfuse', 'libseccomp'},
     'mintmark': {'libmintmark', 'libssl', 'libcrypto', 'libnghttp2', 'libprotobuf-c',
                  'libjansson', 'libconfuse', 'libz'},
     'libmintmark': {'libssl', 'libcrypto', 'libnghttp2', 'libprotobuf-c', 'libjansson', 'libz'},

@@ -93,8 +93,8 @@ static void dump_table(struct fixture *f, const char *table, FILE *out)
 
 char *fixture_dump(struct fixture *f)
 {
-    static const char *const tables[] = {"profiles", "orders",  "batches",
-                                         "requests", "devices", "failures"};
+    static const char *const tables[] = {"profiles", "orders",   "batches", "requests",
+                                         "devices",  "failures", "ledger"};
     char *text = NULL;
     size_t len;
     FILE *out = open_memstream(&text, &len);
@@ -114,6 +114,18 @@ int64_t fixture_int(struct fixture *f, const char *sql)
 
     ck_assert_msg(r == MM_OK, "%s: %s", sql, ei.text);
     return value;
+}
+
+void fixture_check_ledger(struct fixture *f)
+{
+    MM_LEDGER_WALK_CLEANUP struct mm_ledger_walk walk = {.devices = true};
+    struct mm_errinfo ei = {0};
+    int r;
+
+    do
+        r = mm_ledger_walk(f->store, &walk, 7, &ei);
+    while (r > 0);
+    ck_assert_msg(r == MM_OK, "%s: %s", ei.reason, ei.text);
 }
 
 void fixture_check_invariants(struct fixture *f)
@@ -138,6 +150,7 @@ void fixture_check_invariants(struct fixture *f)
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(wrong); i++)
         ck_assert_msg(fixture_int(f, wrong[i]) == 0, "%s", wrong[i]);
+    fixture_check_ledger(f);
 }
 
 static int keep_result(void *user, const Mintmark__Internal__StoreResult *result,

@@ -39,6 +39,8 @@ void fixture_close(struct fixture *f);
 char *fixture_dump(struct fixture *f);
 /* One number out of the database. */
 int64_t fixture_int(struct fixture *f, const char *sql);
+/* Every record of the ledger, against the database. */
+void fixture_check_ledger(struct fixture *f);
 /* What must hold at any time between two groups. */
 void fixture_check_invariants(struct fixture *f);
 

@@ -386,6 +386,8 @@ START_TEST(open_batches_and_live_orders_have_a_maximum)
     ck_assert_uint_eq(ready->n_batches, MM_OPEN_BATCHES_MAX);
     ck_assert_uint_eq(ready->n_orders, MM_LIVE_ORDERS_MAX);
     mintmark__internal__store_ready__free_unpacked(ready, NULL);
+    /* The ledger does not know them. */
+    ck_assert_int_eq(mm_sql_exec(s, "DELETE FROM orders WHERE added_by = 'o'", &ei), MM_OK);
 }
 END_TEST
 

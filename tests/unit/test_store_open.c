@@ -93,7 +93,7 @@ START_TEST(open_a_newer_version_is_refused)
 {
     fixture_close(&f);
     change("PRAGMA user_version = 3");
-    refused(MM_ERR_UNSUPPORTED, "STORE_TOO_NEW", "database is of version 3, this program knows 1");
+    refused(MM_ERR_UNSUPPORTED, "STORE_TOO_NEW", "database is of version 3, this program knows 2");
 }
 END_TEST
 

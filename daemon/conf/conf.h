@@ -105,7 +105,7 @@ struct mm_conf_profile {
     char *issuer;    /* name of an issuer section, or "none": a CSR in place of a certificate */
     char *token;     /* where the device keys are made; default: the issuer's, or the only one */
     char *key;       /* "p256" (default) or "p384" */
-    char *delivery;  /* "wrapped" (default), "retained" or "plain" */
+    char *delivery;  /* "wrapped" (default), "retained", "plain" or "on-device" */
     char *transport; /* name of a transport section; for "wrapped" */
     char *subject;   /* template, e.g. 'CN=WifiFireAlarm_${number:20},VID=${vid},PID=${pid}' */
     char *san; /* comma-separated templates: 'DNS:…', 'URI:…', 'hwmodule:OID:${hw_serial}' */

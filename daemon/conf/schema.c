@@ -56,7 +56,7 @@ static const char *const roles[] = {"station", "officer", "auditor", "monitor", 
 static const char *const presets[] = {"matter-paa", "matter-pai", "matter-dac", "ieee8021ar-idevid",
                                       NULL};
 static const char *const curves[] = {"p256", "p384", NULL};
-static const char *const deliveries[] = {"wrapped", "retained", "plain", NULL};
+static const char *const deliveries[] = {"wrapped", "retained", "plain", "on-device", NULL};
 static const char *const constraints[] = {"end-entity", "none", "ca", "ca:0", "ca:1", NULL};
 /* RFC 5280 section 4.2.1.3 */
 static const char *const key_usages[] = {
@@ -181,7 +181,8 @@ static const struct mm_setting settings[] = {
     {PROFILE(key), .type = MM_SETTING_CHOICE, .choices = curves, .fallback = "p256",
      .help = "The devices' curve."},
     {PROFILE(delivery), .type = MM_SETTING_CHOICE, .choices = deliveries, .fallback = "wrapped",
-     .help = "How a device's private key leaves the token; retained: not at all."},
+     .help = "How a device's private key leaves the token; retained: not at all; on-device: the "
+             "device makes it."},
     {PROFILE(transport), A_NAME,
      .help = "The transport section whose key wraps the devices' keys; for delivery wrapped."},
     {PROFILE(subject), .min = 1, .max = 1024, .format = mm_format_dn,

@@ -61,6 +61,15 @@ void mm_verifier_free(struct mm_verifier *v)
     free(v);
 }
 
+int mm_verifier_check_der(struct mm_verifier *v, const uint8_t *digest, size_t digest_len,
+                          struct mm_bytes signature, struct mm_errinfo *ei)
+{
+    if (EVP_PKEY_verify(v->ctx, signature.data, signature.len, digest, digest_len) == 1)
+        return MM_OK;
+    ERR_clear_error();
+    return mm_fail(ei, MM_ERR_CORRUPT, "SIGNATURE_INVALID", "the signature does not verify");
+}
+
 int mm_verifier_check(struct mm_verifier *v, const uint8_t *digest, size_t digest_len,
                       const uint8_t *signature, size_t signature_len, struct mm_errinfo *ei)
 {
@@ -73,10 +82,7 @@ int mm_verifier_check(struct mm_verifier *v, const uint8_t *digest, size_t diges
     r = mm_pki_signature_der(signature, signature_len, &der, ei);
     if (r < 0)
         return r;
-    if (EVP_PKEY_verify(v->ctx, der.data, der.len, digest, digest_len) == 1)
-        return MM_OK;
-    ERR_clear_error();
-    return mm_fail(ei, MM_ERR_CORRUPT, "SIGNATURE_INVALID", "the signature does not verify");
+    return mm_verifier_check_der(v, digest, digest_len, (struct mm_bytes){der.data, der.len}, ei);
 }
 
 /* PrivateKeyInfo around ECPrivateKey without parameters, up to the scalar, and from there to the

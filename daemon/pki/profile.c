@@ -44,7 +44,8 @@ static int parse_delivery(const char *text, enum mm_profile_delivery *ret, struc
     } names[] = {{"", MM_DELIVERY_WRAPPED},
                  {"wrapped", MM_DELIVERY_WRAPPED},
                  {"retained", MM_DELIVERY_RETAINED},
-                 {"plain", MM_DELIVERY_PLAIN}};
+                 {"plain", MM_DELIVERY_PLAIN},
+                 {"on-device", MM_DELIVERY_ON_DEVICE}};
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(names); i++) {
         if (strcmp(text, names[i].name) == 0) {
@@ -52,7 +53,7 @@ static int parse_delivery(const char *text, enum mm_profile_delivery *ret, struc
             return MM_OK;
         }
     }
-    return mm_fail_field(ei, "delivery", "delivery must be wrapped, retained or plain");
+    return mm_fail_field(ei, "delivery", "delivery must be wrapped, retained, plain or on-device");
 }
 
 static int prepare_names(struct mm_profile *p, const struct mm_conf_profile *conf,

@@ -15,7 +15,12 @@
 
 struct mm_profile;
 
-enum mm_profile_delivery { MM_DELIVERY_WRAPPED, MM_DELIVERY_RETAINED, MM_DELIVERY_PLAIN };
+enum mm_profile_delivery {
+    MM_DELIVERY_WRAPPED,
+    MM_DELIVERY_RETAINED,
+    MM_DELIVERY_PLAIN,
+    MM_DELIVERY_ON_DEVICE, /* keys are made in the devices, which send requests (pki/csr.h) */
+};
 
 /* Compiles a profile: fills what is "" or empty from the preset, checks the templates, prepares
  * names and extensions, and makes one certificate of a made-up device to see that it works. issuer
@@ -85,9 +90,14 @@ struct mm_verifier;
 int mm_verifier_new(const uint8_t *point, size_t point_len, struct mm_verifier **ret_verifier,
                     struct mm_errinfo *ei) MM_MUST_USE;
 void mm_verifier_free(struct mm_verifier *v);
+MM_DEFINE_CLEANUP(struct mm_verifier *, mm_verifier_free)
 int mm_verifier_check(struct mm_verifier *v, const uint8_t *digest, size_t digest_len,
                       const uint8_t *signature, size_t signature_len,
                       struct mm_errinfo *ei) MM_MUST_USE;
+/* The same for a signature in DER (ECDSA-Sig-Value, RFC 3279 section 2.2.3), which must be the one
+ * encoding of it, and for any digest. */
+int mm_verifier_check_der(struct mm_verifier *v, const uint8_t *digest, size_t digest_len,
+                          struct mm_bytes signature, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Is the finished certificate what the profile demands for this subject (names, validity,
  * extensions with criticality, key, issuer, serial)? Parses it anew. For the officer's tools and

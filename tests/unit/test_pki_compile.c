@@ -32,7 +32,7 @@ START_TEST(compile_wrong_setting_is_refused)
 {
     REFUSE(preset, "matter", "no preset");
     REFUSE(key, "rsa", "p256 or p384");
-    REFUSE(delivery, "free", "wrapped, retained or plain");
+    REFUSE(delivery, "free", "wrapped, retained, plain or on-device");
     REFUSE(subject, "CN=${foo}", "no variable");
     REFUSE(san, "DNS:a b", "domain name");
     REFUSE(not_before, "soon", "not_before");

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Certification requests (PKCS#10, RFC 2986) of keys that devices made themselves. Pure functions.
+ *
+ * Nothing of a request gets into a certificate but its public key: subject, attributes and the
+ * extensions that it asks for are passed over, for the profile decides them.
+ */
+#pragma once
+
+#include "daemon/pki/profile.h"
+
+/* What a request that was checked has proven. */
+struct mm_csr {
+    struct mm_bytes point; /* uncompressed; borrowed from the request */
+    uint8_t spki_sha256[32];
+};
+
+/*
+ * Reads a request and checks all that matters before its key is certified. MM_ERR_INVALID, with the
+ * field "csr" and the reason
+ *   CSR_TOO_BIG      it has more than MM_CSR_DER_MAX bytes;
+ *   CSR_MALFORMED    it is not one CertificationRequest in DER: a length that is indefinite or not
+ *                    the shortest, bytes missing or left over, a part that does not belong there,
+ *                    a version other than 0, nesting over MM_CSR_DEPTH_MAX;
+ *   CSR_KEY_REFUSED  the key is not an uncompressed point on the profile's curve, named by its OID
+ *                    (RFC 5480): another algorithm or curve, infinity, a point off the curve;
+ *   CSR_SIGNATURE    no proof of possession: the signature is not ecdsa-with-SHA256, -SHA384 or
+ *                    -SHA512 (RFC 5758 section 3.2), or does not verify under the key.
+ * MM_ERR_MEMORY. der must outlive *ret_csr.
+ */
+int mm_profile_check_csr(const struct mm_profile *p, struct mm_bytes der, struct mm_csr *ret_csr,
+                         struct mm_errinfo *ei) MM_MUST_USE;

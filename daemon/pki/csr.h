@@ -9,12 +9,6 @@
 
 #include "daemon/pki/profile.h"
 
-/* What a request that was checked has proven. */
-struct mm_csr {
-    struct mm_bytes point; /* uncompressed; borrowed from the request */
-    uint8_t spki_sha256[32];
-};
-
 /*
  * Reads a request and checks all that matters before its key is certified. MM_ERR_INVALID, with the
  * field "csr" and the reason
@@ -26,7 +20,7 @@ struct mm_csr {
  *                    (RFC 5480): another algorithm or curve, infinity, a point off the curve;
  *   CSR_SIGNATURE    no proof of possession: the signature is not ecdsa-with-SHA256, -SHA384 or
  *                    -SHA512 (RFC 5758 section 3.2), or does not verify under the key.
- * MM_ERR_MEMORY. der must outlive *ret_csr.
+ * MM_ERR_MEMORY. The uncompressed point goes to *ret_point, borrowed from the request.
  */
-int mm_profile_check_csr(const struct mm_profile *p, struct mm_bytes der, struct mm_csr *ret_csr,
-                         struct mm_errinfo *ei) MM_MUST_USE;
+int mm_profile_check_csr(const struct mm_profile *p, struct mm_bytes der,
+                         struct mm_bytes *ret_point, struct mm_errinfo *ei) MM_MUST_USE;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/token/job.h"
 
+#include "daemon/token/enroll.h"
 #include "daemon/token/mint.h"
 
 enum { TOKEN_RETRY_MS = 1000 }; /* about how long a worker takes to start again */
@@ -53,7 +54,7 @@ static int reply_ready(struct mm_worker *w, struct mm_minter *m, struct mm_errin
         mintmark__internal__profile_shared__init(&shared[i]);
         shared[i].profile = m->profiles[i].conf->name;
         shared[i].delivery =
-            (ProtobufCBinaryData){m->profiles[i].delivery.len, m->profiles[i].delivery.data};
+            (ProtobufCBinaryData){m->profiles[i].shared.len, m->profiles[i].shared.data};
         list[i] = &shared[i];
     }
     ready.token_label = m->info.label;
@@ -149,6 +150,25 @@ static int mint(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, st
     return r;
 }
 
+static int enroll(struct mm_worker *w, const Mintmark__Internal__TokenJob *job,
+                  struct mm_errinfo *ei)
+{
+    struct state *s = w->state;
+    Mintmark__Internal__TokenResult result;
+    struct mm_errinfo why;
+    int r = mm_enroll(s->minter, job->enroll, job->deadline_mono_us, s->chunk, &why);
+
+    mintmark__internal__token_result__init(&result);
+    if (r < 0)
+        return fail_job(w, job->id, &why, ei);
+    result.id = job->id;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_ENROLL;
+    result.enroll = mm_chunk_enrolled(s->chunk);
+    r = reply(w, &result, ei);
+    mm_chunk_clear(s->chunk);
+    return r;
+}
+
 static int ping(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, struct mm_errinfo *ei)
 {
     struct state *s = w->state;
@@ -173,6 +193,9 @@ static int handle(struct mm_worker *w, struct mm_bytes payload, struct mm_errinf
     switch (job->job_case) {
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_MINT:
         r = mint(w, job, ei);
+        break;
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ENROLL:
+        r = enroll(w, job, ei);
         break;
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_PING:
         r = ping(w, job, ei);

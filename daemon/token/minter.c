@@ -89,7 +89,7 @@ static int find_keys(struct mm_minter *m, struct mm_minting *p, struct mm_errinf
         if (r < 0)
             return mm_err_prefix(ei, "issuer \"%s\"", issuer->name);
     }
-    if (p->kind == MM_DEVICE_WRAPPED && transport) {
+    if (p->delivery == MM_DELIVERY_WRAPPED && transport) {
         r = mm_token_find(m->token, transport->key, MM_KEY_SECRET, &p->transport_key, ei);
         if (r < 0)
             return mm_err_prefix(ei, "transport \"%s\"", transport->name);
@@ -135,17 +135,12 @@ static int check_transport(struct mm_minter *m, struct mm_minting *p, uint8_t ch
 
 static int compile(struct mm_minting *p, X509 *issuer, struct mm_errinfo *ei)
 {
-    static const enum mm_device_key kinds[] = {
-        [MM_DELIVERY_WRAPPED] = MM_DEVICE_WRAPPED,
-        [MM_DELIVERY_RETAINED] = MM_DEVICE_RETAINED,
-        [MM_DELIVERY_PLAIN] = MM_DEVICE_PLAIN,
-    };
     const int r = mm_profile_compile(p->conf, issuer, &p->profile, ei);
 
     if (r < 0)
         return r;
     p->curve = mm_profile_key_bits(p->profile) == 256 ? MM_CURVE_P256 : MM_CURVE_P384;
-    p->kind = kinds[mm_profile_delivery(p->profile)];
+    p->delivery = mm_profile_delivery(p->profile);
     return MM_OK;
 }
 
@@ -165,12 +160,12 @@ static int prepare(struct mm_minter *m, struct mm_minting *p, struct mm_errinfo 
         r = find_keys(m, p, ei);
     if (r == MM_OK && certificate)
         r = check_ca_key(m, p, certificate, ei);
-    if (r == MM_OK && p->kind == MM_DEVICE_WRAPPED)
+    if (r == MM_OK && p->delivery == MM_DELIVERY_WRAPPED)
         r = check_transport(m, p, check_value, ei);
     if (r < 0)
         return r;
-    return mm_delivery_shared(p->conf, chain, p->kind == MM_DEVICE_WRAPPED ? check_value : NULL,
-                              &p->delivery, ei);
+    return mm_delivery_shared(
+        p->conf, chain, p->delivery == MM_DELIVERY_WRAPPED ? check_value : NULL, &p->shared, ei);
 }
 
 static int prepare_all(struct mm_minter *m, struct mm_errinfo *ei)
@@ -186,7 +181,7 @@ static int prepare_all(struct mm_minter *m, struct mm_errinfo *ei)
             continue;
         m->n_profiles++;
         p->conf = &m->conf->profiles[i];
-        p->delivery = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX / 2);
+        p->shared = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX / 2);
         r = prepare(m, p, ei);
         if (r < 0)
             return mm_err_prefix(ei, "profile \"%s\"", p->conf->name);
@@ -222,7 +217,7 @@ void mm_minter_free(struct mm_minter *m)
     for (size_t i = 0; i < m->n_profiles; i++) {
         mm_profile_free(m->profiles[i].profile);
         mm_verifier_free(m->profiles[i].verifier);
-        mm_buf_done(&m->profiles[i].delivery);
+        mm_buf_done(&m->profiles[i].shared);
     }
     free(m->profiles);
     mm_token_free(m->token);

@@ -15,11 +15,11 @@ struct mm_minting {
     const struct mm_conf_profile *conf;
     struct mm_profile *profile;
     enum mm_curve curve;
-    enum mm_device_key kind;
+    enum mm_profile_delivery delivery;
     mm_handle ca_key;             /* 0 for profiles that make requests */
     mm_handle transport_key;      /* 0 unless wrapped */
     struct mm_verifier *verifier; /* of the CA's key; NULL for profiles that make requests */
-    struct mm_buf delivery;       /* ProfileShared.delivery */
+    struct mm_buf shared;         /* ProfileShared.delivery */
 };
 
 struct mm_minter {

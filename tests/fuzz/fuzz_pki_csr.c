@@ -39,16 +39,17 @@ static struct mm_profile *compile(const char *key)
 
 static void check(const struct mm_profile *p, const uint8_t *data, size_t size)
 {
-    struct mm_csr csr;
+    struct mm_bytes point;
     struct mm_errinfo ei = {0};
     const uint8_t *at = data;
     X509_REQ *req;
-    int r = mm_profile_check_csr(p, (struct mm_bytes){data, size}, &csr, &ei);
+    int r = mm_profile_check_csr(p, (struct mm_bytes){data, size}, &point, &ei);
 
     if (r < 0) {
         assert(r == MM_ERR_MEMORY || (r == MM_ERR_INVALID && strncmp(ei.reason, "CSR_", 4) == 0));
         return;
     }
+    assert(point.data > data && point.data + point.len < data + size);
     req = d2i_X509_REQ(NULL, &at, (long)size);
     /* It may yet find fault with a name or an attribute, which are not looked at here. */
     if (req) {

@@ -1,140 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Minting with a token that fails, loses its sessions, is pulled out, or is not what it should be.
  */
-#include "tests/unit/mock_token.h"
+#include "daemon/token/mint.h"
 
 #include "daemon/base/clock.h"
-#include "daemon/base/io.h"
-#include "daemon/base/log.h"
-#include "daemon/token/mint.h"
 #include "mintmark/v1/types.pb-c.h"
-#include "tests/support/matter_chain.h"
-
-#include <ftw.h>
-#include <stdio.h>
-#include <unistd.h>
+#include "tests/unit/mint_fixture.h"
 
 enum { COUNT = 3 };
 
-static const char config[] =
-    "listen { certificate = 'tls.pem' key = 'tls.key' client_ca = 'tls.pem' }\n"
-    "store { path = 'store.db' }\n"
-    "token 't' { module = '" MM_MOCK_MODULE "' uri = 'pkcs11:token=mock;serial=0001'\n"
-    "    pin_file = 'pin' environment = {'MM_MOCK_P11_STATE=@FOLDER@/token'} }\n"
-    "transport 'centre' { token = 't' key = 'pkcs11:object=centre' }\n"
-    "issuer 'pai' { token = 't' key = 'pkcs11:object=pai' certificate = 'chain.pem' }\n"
-    "profile 'wrapped' { preset = 'matter-dac' issuer = 'pai' transport = 'centre'\n"
-    "    vid = 'FFF1' pid = '8000' item 'i' { file = 'pin' } }\n"
-    "profile 'kept' { preset = 'matter-dac' issuer = 'pai' delivery = 'retained'\n"
-    "    vid = 'FFF1' pid = '8000' }\n"
-    "profile 'bare' { preset = 'matter-dac' issuer = 'pai' delivery = 'plain'\n"
-    "    vid = 'FFF1' pid = '8000' }\n"
-    "profile 'csr' { issuer = 'none' transport = 'centre' subject = 'CN=x${number}' }\n";
 static const char *const profiles[] = {"wrapped", "kept", "bare", "csr"};
-
-static char folder[32], state[64];
-static char *environment[] = {state};
-static struct mm_buf text;
-static struct mm_conf *conf;
-static struct matter_chain chain;
-static struct mm_minter *minter;
-static struct mm_chunk *chunk;
-
-static const char *path(const char *name)
-{
-    static char paths[2][64];
-    static unsigned next;
-    char *p = paths[next++ % 2];
-
-    snprintf(p, sizeof(paths[0]), "%s/%s", folder, name);
-    return p;
-}
-
-static void edit(const char *from, const char *to)
-{
-    struct mm_buf edited = MM_BUF_INIT(MM_CONF_FILE_MAX);
-    const char *whole = mm_buf_cstr(&text), *at = strstr(whole, from);
-
-    ck_assert_ptr_nonnull(at);
-    mm_buf_append(&edited, whole, (size_t)(at - whole));
-    mm_buf_append_str(&edited, to);
-    mm_buf_append_str(&edited, at + strlen(from));
-    mm_buf_done(&text);
-    text = edited;
-}
-
-static void parse(void)
-{
-    mm_conf_free(conf);
-    conf = NULL;
-    ck_ok(mm_conf_parse(path("mintmark.conf"), (const char *)text.data, text.len, &conf, &ei));
-}
-
-static void make_keys(void)
-{
-    struct mm_token_open opening = {.module = MM_MOCK_MODULE,
-                                    .uri = "pkcs11:token=mock;serial=0001",
-                                    .environment = environment,
-                                    .n_environment = 1};
-    struct mm_secret *pin = secret(MOCK_PIN);
-    struct mm_token *t;
-    uint8_t point[MM_POINT_MAX];
-    enum mm_curve curve;
-    size_t len;
-    mm_handle key;
-
-    ck_ok(mm_token_open(&opening, &t, &ei));
-    ck_ok(mm_token_login(t, &pin, &ei));
-    ck_ok(mm_token_create_transport_key(t, "centre", &key, &ei));
-    ck_ok(mm_token_create_ca_key(t, "pai", MM_CURVE_P256, &key, &ei));
-    ck_ok(mm_token_public_point(t, key, &curve, point, &len, &ei));
-    mm_token_free(t);
-    matter_chain_make(&chain, point);
-    matter_chain_write(&chain, path("chain.pem"));
-}
-
-static void setup(void)
-{
-    mm_log_setup("test", MM_LOG_ERROR);
-    fresh_mock();
-    memcpy(folder, "/tmp/mm-mint-XXXXXX", 20);
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    snprintf(state, sizeof(state), "MM_MOCK_P11_STATE=%s/token", folder);
-    ck_ok(mm_io_write_file(path("pin"), 0600, MOCK_PIN "\n", strlen(MOCK_PIN) + 1, &ei));
-    make_keys();
-    text = MM_BUF_INIT(MM_CONF_FILE_MAX);
-    mm_buf_append_str(&text, config);
-    edit("@FOLDER@", folder);
-    parse();
-    ck_assert_int_eq(mm_chunk_new(&chunk), MM_OK);
-}
-
-static void setup_open(void)
-{
-    setup();
-    ck_ok(mm_minter_open(conf, "t", &minter, &ei));
-}
-
-static int remove_entry(const char *name, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(name);
-}
-
-static void teardown(void)
-{
-    mock_rules(NULL);
-    mm_minter_free(minter);
-    minter = NULL;
-    mm_chunk_free(chunk);
-    mm_conf_free(conf);
-    conf = NULL;
-    mm_buf_done(&text);
-    matter_chain_done(&chain);
-    nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
-}
 
 static int mint(const char *profile, int64_t deadline)
 {
@@ -176,22 +51,6 @@ static void check_chunk(void)
 static size_t kept_objects(const char *profile, size_t devices)
 {
     return strcmp(profile, "kept") == 0 ? 2 * devices : 0;
-}
-
-/* A failed call can leave a session with an operation begun, or with an object that could not be
- * destroyed; the next round is not about those. Then the rule. */
-static void fresh_session(const char *rules)
-{
-    mock_rules(NULL);
-    ck_ok(mm_token_reopen(minter->token, &ei));
-    ck_ok(mm_minter_find_keys(minter, &ei));
-    mock_rules(rules);
-}
-
-/* Nobody can clean up what cannot be destroyed: it goes with its session. */
-static bool destroying_failed(void)
-{
-    return strcmp(mock_failed(), "C_DestroyObject") == 0;
 }
 
 START_TEST(mint_makes_all_kinds_and_leaves_nothing)
@@ -361,6 +220,15 @@ START_TEST(mint_signature_that_does_not_verify_is_found)
 }
 END_TEST
 
+START_TEST(mint_for_devices_that_make_their_keys_is_refused)
+{
+    mock_rules("");
+    ck_assert_int_eq(mint("own", 0), MM_ERR_PRECONDITION);
+    ck_assert_str_eq(ei.reason, "PROFILE_ON_DEVICE");
+    ck_assert_uint_eq(mock_calls("*"), 0);
+}
+END_TEST
+
 static int64_t now_us;
 
 static int64_t fake_wall_ms(void)
@@ -490,6 +358,7 @@ int main(void)
     tcase_add_test(t, mint_token_pulled_out_is_a_case_for_restart);
     tcase_add_test(t, mint_pin_refused_at_reopen_is_said);
     tcase_add_test(t, mint_signature_that_does_not_verify_is_found);
+    tcase_add_test(t, mint_for_devices_that_make_their_keys_is_refused);
     tcase_add_test(t, mint_stops_at_the_deadline);
     tcase_add_checked_fixture(s, setup, teardown);
     tcase_set_timeout(s, 60);

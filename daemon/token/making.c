@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/token/making.h"
+
+#include "daemon/base/clock.h"
+#include "daemon/base/log.h"
+#include "daemon/base/text.h"
+
+#include <string.h>
+#include <time.h>
+
+enum {
+    RANDOM_PER_DEVICE = MM_UUID_BYTES + MM_SERIAL_BYTES,
+    RECOVERIES_MAX = 3,
+    RETRY_PAUSE_MS = 20,
+    SAMPLE_EVERY = 16,
+    /* certificate or request, key, texts and tags */
+    BUNDLE_MAX = MM_CERT_DER_MAX + 2048,
+};
+
+int mm_chunk_new(struct mm_chunk **ret_chunk)
+{
+    struct mm_chunk *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return MM_ERR_MEMORY;
+    c->bundles = MM_BUF_INIT((size_t)MM_CHUNK_DEVICES * BUNDLE_MAX);
+    c->der = MM_BUF_INIT(MM_CERT_DER_MAX);
+    c->key = MM_BUF_INIT(MM_WRAPPED_KEY_MAX);
+    c->tbs = MM_TBS_INIT;
+    for (size_t i = 0; i < MM_CHUNK_DEVICES; i++) {
+        mintmark__internal__device_record__init(&c->records[i]);
+        c->record_list[i] = &c->records[i];
+        mintmark__internal__enrolment__init(&c->enrolments[i]);
+        c->enrolment_list[i] = &c->enrolments[i];
+    }
+    *ret_chunk = c;
+    return MM_OK;
+}
+
+void mm_chunk_free(struct mm_chunk *c)
+{
+    if (!c)
+        return;
+    mm_buf_done(&c->bundles);
+    mm_buf_done(&c->der);
+    mm_buf_done(&c->key);
+    mm_buf_done(&c->tbs.der);
+    explicit_bzero(c, sizeof(*c));
+    free(c);
+}
+
+void mm_chunk_clear(struct mm_chunk *c)
+{
+    mm_buf_reset(&c->bundles);
+    mm_buf_reset(&c->key);
+    c->n_made = 0;
+}
+
+int mm_making_check(const struct mm_making *m, const char *profile, struct mm_errinfo *ei)
+{
+    if (!m->profile)
+        return mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_PROFILE",
+                       "this token has no profile \"%.64s\"", profile);
+    if (m->count < 1 || m->count > MM_CHUNK_DEVICES)
+        return mm_fail_field(ei, "count", "a chunk has 1 to %d devices", MM_CHUNK_DEVICES);
+    if (m->first_number < 1 || m->first_number > UINT64_MAX - m->count)
+        return mm_fail_field(ei, "first_number", "numbers begin at 1 and end at 2^64 - 1");
+    for (size_t i = 0; i < m->count; i++) {
+        if (strlen(m->hw_serials[i]) > MM_HW_SERIAL_MAX)
+            return mm_fail_field(ei, "hw_serials", "a hardware serial number has at most %d bytes",
+                                 MM_HW_SERIAL_MAX);
+    }
+    return MM_OK;
+}
+
+bool mm_making_sampled(struct mm_making *m)
+{
+    return m->minter->chunks++ % SAMPLE_EVERY == 0;
+}
+
+/* ---- one device -------------------------------------------------------------------------- */
+
+static struct mm_subject subject_of(const struct mm_making *m, size_t i)
+{
+    const struct mm_device *d = &m->chunk->devices[i];
+    struct mm_subject s = {
+        .number = m->first_number + i,
+        .hw_serial = m->hw_serials[i],
+        .device_uid = d->uid_text,
+        .now_ms = m->now_ms,
+    };
+
+    memcpy(s.serial, d->serial, MM_SERIAL_BYTES);
+    return s;
+}
+
+int mm_making_tbs(struct mm_making *m, size_t i, const uint8_t *point, size_t point_len,
+                  struct mm_errinfo *ei)
+{
+    const struct mm_profile *profile = m->profile->profile;
+    struct mm_tbs *tbs = &m->chunk->tbs;
+    struct mm_subject s = subject_of(m, i);
+    int r;
+
+    s.point = point;
+    s.point_len = point_len;
+    r = mm_profile_makes_requests(profile) ? mm_profile_csr_tbs(profile, &s, tbs, ei)
+                                           : mm_profile_certificate_tbs(profile, &s, tbs, ei);
+    if (r == MM_OK)
+        memcpy(m->chunk->devices[i].spki_sha256, tbs->spki_sha256, sizeof(tbs->spki_sha256));
+    return r;
+}
+
+/* The CA's signature under the CA's key, or a request's under the device's own. A sample: the
+ * first of each chunk, at a third of the cost of making one device. */
+static int check_signature(const struct mm_making *m, const struct mm_keypair *pair,
+                           const uint8_t *signature, size_t len, struct mm_errinfo *ei)
+{
+    const struct mm_tbs *tbs = &m->chunk->tbs;
+    struct mm_verifier *own = NULL;
+    int r = MM_OK;
+
+    if (pair)
+        r = mm_verifier_new(pair->point, pair->point_len, &own, ei);
+    if (r == MM_OK)
+        r = mm_verifier_check(own ? own : m->profile->verifier, tbs->digest, tbs->digest_len,
+                              signature, len, ei);
+    mm_verifier_free(own);
+    return r;
+}
+
+int mm_making_sign(struct mm_making *m, const struct mm_keypair *pair, struct mm_errinfo *ei)
+{
+    struct mm_chunk *c = m->chunk;
+    uint8_t signature[MM_SIGNATURE_MAX];
+    size_t len = 0;
+    int r = mm_token_sign(m->minter->token, pair ? pair->private_key : m->profile->ca_key,
+                          c->tbs.digest, c->tbs.digest_len, signature, &len, ei);
+
+    if (r == MM_OK && !m->verified)
+        r = check_signature(m, pair, signature, len, ei);
+    if (r < 0)
+        return r;
+    m->verified = true;
+    mm_buf_reset(&c->der);
+    return mm_pki_assemble(&c->tbs, signature, len, &c->der, ei);
+}
+
+static int append_bundle(struct mm_chunk *c, struct mm_device *d,
+                         const Mintmark__V1__Bundle *bundle, struct mm_errinfo *ei)
+{
+    const size_t len = mintmark__v1__bundle__get_packed_size(bundle);
+    uint8_t *to = mm_buf_reserve(&c->bundles, len);
+
+    if (!to)
+        return mm_fail_memory(ei);
+    d->bundle_start = c->bundles.len;
+    d->bundle_len = mintmark__v1__bundle__pack(bundle, to);
+    mm_buf_grew(&c->bundles, d->bundle_len);
+    return MM_OK;
+}
+
+int mm_making_pack(struct mm_making *m, size_t i, Mintmark__V1__Bundle *bundle,
+                   struct mm_errinfo *ei)
+{
+    struct mm_device *d = &m->chunk->devices[i];
+    const ProtobufCBinaryData der = {m->chunk->der.len, m->chunk->der.data};
+
+    bundle->device_uid = d->uid_text;
+    bundle->batch_uid = m->batch_uid;
+    bundle->hw_serial = (char *)(uintptr_t)m->hw_serials[i];
+    bundle->number = m->first_number + i;
+    bundle->issued_time_ms = m->now_ms;
+    if (mm_profile_makes_requests(m->profile->profile))
+        bundle->csr = der;
+    else
+        bundle->certificate = der;
+    return append_bundle(m->chunk, d, bundle, ei);
+}
+
+Mintmark__Internal__DeviceRecord *mm_making_record(struct mm_making *m, size_t i)
+{
+    struct mm_chunk *c = m->chunk;
+    struct mm_device *d = &c->devices[i];
+    Mintmark__Internal__DeviceRecord *record = &c->records[i];
+    const bool request = mm_profile_makes_requests(m->profile->profile);
+
+    record->bundle = (ProtobufCBinaryData){d->bundle_len, c->bundles.data + d->bundle_start};
+    record->uid = (ProtobufCBinaryData){MM_UUID_BYTES, d->uid};
+    record->number = m->first_number + i;
+    record->hw_serial = (char *)(uintptr_t)m->hw_serials[i];
+    record->spki_sha256 = (ProtobufCBinaryData){sizeof(d->spki_sha256), d->spki_sha256};
+    record->serial = (ProtobufCBinaryData){request ? 0 : MM_SERIAL_BYTES, d->serial};
+    return record;
+}
+
+/* ---- the whole chunk --------------------------------------------------------------------- */
+
+static int check_deadline(const struct mm_making *m, struct mm_errinfo *ei)
+{
+    if (m->deadline_mono_us != 0 && mm_clock_mono_us() >= m->deadline_mono_us)
+        return mm_fail(ei, MM_ERR_TIMEOUT, "DEADLINE_EXCEEDED",
+                       "the deadline passed before the devices were made");
+    return MM_OK;
+}
+
+/* One draw for all serial numbers and UIDs. */
+static int draw(struct mm_making *m, struct mm_errinfo *ei)
+{
+    struct mm_chunk *c = m->chunk;
+    const int r = mm_token_random(m->minter->token, c->random, m->count * RANDOM_PER_DEVICE, ei);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < m->count; i++) {
+        struct mm_device *d = &c->devices[i];
+        const uint8_t *from = c->random + i * RANDOM_PER_DEVICE;
+
+        memcpy(d->uid, from, MM_UUID_BYTES);
+        mm_uuid7_stamp(d->uid, m->now_ms);
+        mm_uuid_format(d->uid, d->uid_text);
+        memcpy(d->serial, from + MM_UUID_BYTES, MM_SERIAL_BYTES);
+        mm_pki_serial_fix(d->serial);
+    }
+    m->drawn = true;
+    return MM_OK;
+}
+
+static void pause_ms(long ms)
+{
+    const struct timespec t = {.tv_nsec = ms * 1000000};
+
+    nanosleep(&t, NULL);
+}
+
+static int reopen(struct mm_making *m, struct mm_errinfo *ei)
+{
+    int r = mm_token_reopen(m->minter->token, ei);
+
+    m->reopened = true;
+    if (r == MM_OK)
+        r = mm_minter_find_keys(m->minter, ei);
+    if (r == MM_OK && m->drawn && m->lost)
+        m->lost(m, m->chunk->n_made);
+    return r;
+}
+
+/* MM_OK: the failed step may be tried again. */
+static int recover(struct mm_making *m, struct mm_errinfo *ei)
+{
+    const enum mm_token_class class = mm_token_failure_class(ei);
+
+    if (class != MM_TOKEN_RETRY && class != MM_TOKEN_REOPEN && class != MM_TOKEN_LOGIN)
+        return ei->code;
+    mm_log(MM_LOG_WARNING, "token_recovering", MM_STR("error", mm_token_rv_name(ei->detail)),
+           MM_STR("text", ei->text));
+    if (class != MM_TOKEN_RETRY)
+        return reopen(m, ei);
+    pause_ms(RETRY_PAUSE_MS);
+    return MM_OK;
+}
+
+static int next_step(struct mm_making *m, struct mm_errinfo *ei)
+{
+    int r = check_deadline(m, ei);
+
+    if (r == MM_OK && !m->drawn)
+        r = draw(m, ei);
+    if (r == MM_OK)
+        r = m->make(m, m->chunk->n_made, ei);
+    if (r == MM_OK)
+        m->chunk->n_made++;
+    return r;
+}
+
+int mm_making_run(struct mm_making *m, struct mm_errinfo *ei)
+{
+    for (int recoveries = 0; m->chunk->n_made < m->count;) {
+        int r = next_step(m, ei);
+
+        if (r == MM_OK)
+            continue;
+        if (recoveries++ == RECOVERIES_MAX)
+            return r;
+        r = recover(m, ei);
+        if (r < 0)
+            return r;
+    }
+    return MM_OK;
+}

@@ -61,6 +61,12 @@ int mm_fail_errno(struct mm_errinfo *ei, int errno_value, const char *fmt, ...)
     return MM_ERR_IO;
 }
 
+int mm_err_subject(struct mm_errinfo *ei, const char *kind, const char *name)
+{
+    snprintf(ei->subject, sizeof(ei->subject), "%s:%s", kind, name);
+    return ei->code;
+}
+
 int mm_fail_memory(struct mm_errinfo *ei)
 {
     return mm_fail(ei, MM_ERR_MEMORY, "OUT_OF_MEMORY", "out of memory");

@@ -34,9 +34,10 @@ enum mm_err {
 };
 
 enum {
-    MM_ERR_TEXT_MAX = 256,  /* bytes with the NUL */
-    MM_ERR_REASON_MAX = 40, /* bytes with the NUL */
-    MM_ERR_FIELD_MAX = 40,  /* bytes with the NUL */
+    MM_ERR_TEXT_MAX = 256,   /* bytes with the NUL */
+    MM_ERR_REASON_MAX = 40,  /* bytes with the NUL */
+    MM_ERR_FIELD_MAX = 40,   /* bytes with the NUL */
+    MM_ERR_SUBJECT_MAX = 80, /* bytes with the NUL: "client:" and a name */
 };
 
 /*
@@ -44,13 +45,15 @@ enum {
  * reason is a constant in UPPER_SNAKE_CASE that programs may test (google.rpc.ErrorInfo.reason);
  * text is one sentence for a person, without secrets; detail is CK_RV, errno, SQLite or HTTP code;
  * field names the request's field at fault, if one is (google.rpc.BadRequest); retry_ms says when
- * to come back, 0 for no advice (google.rpc.RetryInfo).
+ * to come back, 0 for no advice (google.rpc.RetryInfo); subject names what a limit or quota belongs
+ * to, if one is used up: "client:NAME", "order:ID", "batch:UID" (google.rpc.QuotaFailure).
  */
 struct mm_errinfo {
     enum mm_err code;
     uint32_t retry_ms;
     uint64_t detail;
     char field[MM_ERR_FIELD_MAX];
+    char subject[MM_ERR_SUBJECT_MAX];
     char reason[MM_ERR_REASON_MAX];
     char text[MM_ERR_TEXT_MAX];
 };
@@ -62,6 +65,10 @@ int mm_fail(struct mm_errinfo *ei, enum mm_err code, const char *reason, const c
 
 /* MM_ERR_INVALID for one field of a request, with reason INVALID_FIELD. */
 int mm_fail_field(struct mm_errinfo *ei, const char *field, const char *fmt, ...) MM_PRINTF(3, 4);
+
+/* Says what the limit or quota belongs to: kind is "client", "order" or "batch". Returns ei->code.
+ */
+int mm_err_subject(struct mm_errinfo *ei, const char *kind, const char *name);
 
 /* As mm_fail with MM_ERR_IO, detail = errno_value, and ": strerror" added to the text. */
 int mm_fail_errno(struct mm_errinfo *ei, int errno_value, const char *fmt, ...) MM_PRINTF(3, 4);

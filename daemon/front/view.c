@@ -307,6 +307,14 @@ const char *mm_view_batch_profile(const struct mm_view *v, const char *batch_uid
     return b ? b->profile : NULL;
 }
 
+static int fail_full(struct mm_errinfo *ei, const char *reason, const char *kind, const char *name,
+                     uint64_t n, uint64_t room)
+{
+    mm_fail(ei, MM_ERR_EXHAUSTED, reason, "%llu devices asked for, but %s %s has %llu left",
+            (unsigned long long)n, kind, name, (unsigned long long)room);
+    return mm_err_subject(ei, kind, name);
+}
+
 int mm_view_reserve(struct mm_view *v, const char *batch_uid, uint64_t n, int64_t now_ms,
                     struct mm_reservation *ret_reservation, struct mm_errinfo *ei)
 {
@@ -324,13 +332,9 @@ int mm_view_reserve(struct mm_view *v, const char *batch_uid, uint64_t n, int64_
         return r;
     room = left(b->quantity, b->issued, b->reserved);
     if (n > room)
-        return mm_fail(ei, MM_ERR_EXHAUSTED, "BATCH_FULL",
-                       "%llu devices asked for, but the batch has room for %llu",
-                       (unsigned long long)n, (unsigned long long)room);
+        return fail_full(ei, "BATCH_FULL", "batch", b->uid, n, room);
     if (n > order.left)
-        return mm_fail(ei, MM_ERR_EXHAUSTED, "QUOTA_EXHAUSTED",
-                       "%llu devices asked for, but order %s has %llu left", (unsigned long long)n,
-                       o->id, (unsigned long long)order.left);
+        return fail_full(ei, "QUOTA_EXHAUSTED", "order", o->id, n, order.left);
     b->reserved += n;
     o->reserved += n;
     *ret_reservation = (struct mm_reservation){.n = n, .generation = v->generation};

@@ -112,6 +112,7 @@ void mm_channel_error_to(const struct mm_errinfo *ei, Mintmark__Internal__Error 
     ret_message->retry_ms = ei->retry_ms;
     ret_message->detail = ei->detail;
     ret_message->field = for_packing(ei->field);
+    ret_message->subject = for_packing(ei->subject);
     ret_message->reason = for_packing(ei->reason);
     ret_message->text = for_packing(ei->text);
 }
@@ -135,6 +136,7 @@ void mm_channel_error_from(const Mintmark__Internal__Error *message, struct mm_e
     if (message->code > MM_OK || message->code < MM_ERR_INTERNAL)
         ret_ei->code = MM_ERR_INTERNAL;
     copy_text(ret_ei->field, sizeof(ret_ei->field), message->field);
+    copy_text(ret_ei->subject, sizeof(ret_ei->subject), message->subject);
     copy_text(ret_ei->reason, sizeof(ret_ei->reason), message->reason);
     copy_text(ret_ei->text, sizeof(ret_ei->text), message->text);
 }

@@ -225,8 +225,10 @@ static int open_batch(struct mm_store *s, const Mintmark__V1__Batch *batch,
 
     if (r == MM_OK)
         r = mm_order_check_time(&order, batch->opened_time_ms, ei);
-    if (r == MM_OK && order.quantity - order.used < batch->quantity)
-        r = mm_order_fail_quota(&order, batch->quantity, ei);
+    if (r == MM_OK && order.quantity - order.used < batch->quantity) {
+        mm_order_fail_quota(&order, batch->quantity, ei);
+        r = mm_err_subject(ei, "order", batch->order_id);
+    }
     if (r == MM_OK)
         r = check_room(s, ei);
     if (r == MM_OK)

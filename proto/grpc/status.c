@@ -182,6 +182,21 @@ static size_t add_bad_request(Google__Protobuf__Any *any, struct mm_errinfo *ei,
     return add_detail(any, TYPE_URL("BadRequest"), &bad.base, bytes);
 }
 
+static size_t add_quota_failure(Google__Protobuf__Any *any, struct mm_errinfo *ei,
+                                struct mm_buf *bytes)
+{
+    Google__Rpc__QuotaFailure__Violation violation;
+    Google__Rpc__QuotaFailure__Violation *violations[] = {&violation};
+    Google__Rpc__QuotaFailure quota = GOOGLE__RPC__QUOTA_FAILURE__INIT;
+
+    google__rpc__quota_failure__violation__init(&violation);
+    violation.subject = ei->subject;
+    violation.description = ei->text;
+    quota.n_violations = 1;
+    quota.violations = violations;
+    return add_detail(any, TYPE_URL("QuotaFailure"), &quota.base, bytes);
+}
+
 static size_t add_retry_info(Google__Protobuf__Any *any, uint32_t retry_ms, struct mm_buf *bytes)
 {
     Google__Protobuf__Duration delay = GOOGLE__PROTOBUF__DURATION__INIT;
@@ -228,18 +243,21 @@ static void pack_status(const struct mm_errinfo *ei, Google__Protobuf__Any **det
 void mm_grpc_details_pack(const struct mm_errinfo *ei, struct mm_buf *out)
 {
     struct mm_errinfo clean = *ei;
-    Google__Protobuf__Any any[3];
-    Google__Protobuf__Any *details[] = {&any[0], &any[1], &any[2]};
+    Google__Protobuf__Any any[4];
+    Google__Protobuf__Any *details[] = {&any[0], &any[1], &any[2], &any[3]};
     MM_BUF_CLEANUP struct mm_buf bytes = MM_BUF_INIT(2 * sizeof(clean));
     size_t n = 0, at = 0;
 
     mend_utf8(clean.text);
     mend_utf8(clean.field);
+    mend_utf8(clean.subject);
     mend_utf8(clean.reason);
     if (clean.reason[0])
         n += add_error_info(&any[n], &clean, &bytes);
     if (clean.field[0])
         n += add_bad_request(&any[n], &clean, &bytes);
+    if (clean.subject[0])
+        n += add_quota_failure(&any[n], &clean, &bytes);
     if (clean.retry_ms)
         n += add_retry_info(&any[n], clean.retry_ms, &bytes);
     for (size_t i = 0; i < n; i++) { /* now that bytes moves no more */
@@ -268,6 +286,14 @@ static void read_bad_request(const ProtobufCMessage *message, struct mm_errinfo 
         snprintf(ei->field, sizeof(ei->field), "%s", bad->field_violations[0]->field);
 }
 
+static void read_quota_failure(const ProtobufCMessage *message, struct mm_errinfo *ei)
+{
+    const Google__Rpc__QuotaFailure *quota = (const Google__Rpc__QuotaFailure *)message;
+
+    if (quota->n_violations > 0)
+        snprintf(ei->subject, sizeof(ei->subject), "%s", quota->violations[0]->subject);
+}
+
 static void read_retry_info(const ProtobufCMessage *message, struct mm_errinfo *ei)
 {
     const Google__Rpc__RetryInfo *retry = (const Google__Rpc__RetryInfo *)message;
@@ -287,6 +313,7 @@ static const struct {
 } readers[] = {
     {TYPE_URL("ErrorInfo"), &google__rpc__error_info__descriptor, read_error_info},
     {TYPE_URL("BadRequest"), &google__rpc__bad_request__descriptor, read_bad_request},
+    {TYPE_URL("QuotaFailure"), &google__rpc__quota_failure__descriptor, read_quota_failure},
     {TYPE_URL("RetryInfo"), &google__rpc__retry_info__descriptor, read_retry_info},
 };
 

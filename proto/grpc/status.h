@@ -44,11 +44,12 @@ enum mm_grpc_status mm_grpc_status_of_http(unsigned http_status);
 enum mm_grpc_status mm_grpc_status_of_h2(uint32_t h2_error);
 
 /* Appends the google.rpc.Status of an error: code, text, ErrorInfo (domain "mintmark", the reason),
- * BadRequest if a field is named, RetryInfo if retry_ms is set. The detail number stays here: it is
- * for our log. Errors stick in out. Text that is not UTF-8 (because it was cut, say) is mended. */
+ * BadRequest if a field is named, QuotaFailure if there is a subject, RetryInfo if retry_ms is set.
+ * The detail number stays here: it is for our log. Errors stick in out. Text that is not UTF-8
+ * (because it was cut, say) is mended. */
 void mm_grpc_details_pack(const struct mm_errinfo *ei, struct mm_buf *out);
 
-/* Fills reason, field and retry_ms, as far as the details have them, from the bytes of a
+/* Fills reason, field, subject and retry_ms, as far as the details have them, from the bytes of a
  * google.rpc.Status; code and text stay as they are, for grpc-status and grpc-message rule. What is
  * too long is cut. Details of other types are passed over. MM_ERR_CORRUPT when the bytes are no
  * Status; then nothing changed. */

@@ -58,8 +58,8 @@ class Refused(Exception):
     def __init__(self, error):
         self.code = error.code()
         self.text = error.details()
-        self.reason = self.field = ''
-        self.retry = False
+        self.reason = self.field = self.subject = ''
+        self.retry_s = 0.0  # when to come back; 0: no advice
         for key, value in error.trailing_metadata() or ():
             if key == 'grpc-status-details-bin':
                 self._read(MESSAGE('google.rpc.Status').FromString(value))
@@ -74,8 +74,15 @@ class Refused(Exception):
                 self.reason = message.reason
             elif name == 'google.rpc.BadRequest':
                 self.field = message.field_violations[0].field
+            elif name == 'google.rpc.QuotaFailure':
+                self.subject = message.violations[0].subject
+                assert message.violations[0].description == self.text, message
             elif name == 'google.rpc.RetryInfo':
-                self.retry = True
+                self.retry_s = message.retry_delay.seconds + message.retry_delay.nanos / 1e9
+
+    @property
+    def retry(self):
+        return self.retry_s > 0
 
 
 def openssl(*args):

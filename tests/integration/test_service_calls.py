@@ -62,7 +62,8 @@ class Calls(Base):
                ('RESOURCE_EXHAUSTED', 'BATCH_FULL', '', (batch, 51, 'b'))]
         for code, reason, field, args in bad:
             with self.subTest(args=args):
-                self.refused(code, reason, provision, *args, field=field)
+                error = self.refused(code, reason, provision, *args, field=field)
+                self.assertEqual(error.subject, f'batch:{batch}' if reason == 'BATCH_FULL' else '')
         serials = [('INVALID_ARGUMENT', 'INVALID_FIELD', ['a']),
                    ('INVALID_ARGUMENT', 'INVALID_FIELD', ['a', '']),
                    ('INVALID_ARGUMENT', 'INVALID_FIELD', ['a', 'x' * 65]),
@@ -79,10 +80,13 @@ class Calls(Base):
         batch = self.station.open_batch(90, order_id='small')
         second = self.station.open_batch(60, order_id='small')
         self.assertEqual(len(self.station.provision(batch, 50, 'q-1')), 50)
-        self.refused('RESOURCE_EXHAUSTED', 'QUOTA_EXHAUSTED', self.station.provision, second, 51,
-                     'q-2')
-        self.refused('RESOURCE_EXHAUSTED', 'QUOTA_EXHAUSTED', self.station.open_batch, 51,
-                     order_id='small')
+        error = self.refused('RESOURCE_EXHAUSTED', 'QUOTA_EXHAUSTED', self.station.provision, second,
+                             51, 'q-2')
+        self.assertEqual(error.subject, 'order:small')
+        self.assertFalse(error.retry)
+        error = self.refused('RESOURCE_EXHAUSTED', 'QUOTA_EXHAUSTED', self.station.open_batch, 51,
+                             order_id='small')
+        self.assertEqual(error.subject, 'order:small')
         self.assertEqual(self.station.issued(second), 0)
         self.assertEqual(len(self.station.provision(second, 50, 'q-2')), 50)
 

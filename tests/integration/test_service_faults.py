@@ -303,6 +303,7 @@ class Stations(Base):
             next(call)
         error = self.refused('RESOURCE_EXHAUSTED', 'TOO_MANY_CALLS', station.provision, batch, 1, 'x')
         self.assertTrue(error.retry)
+        self.assertEqual(error.subject, 'client:line-1')
         other = self.client('other')
         self.assertEqual(len(other.provision(batch, 1, 'x')), 1)
         for call in calls:

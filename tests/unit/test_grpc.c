@@ -425,18 +425,20 @@ START_TEST(details_pack_and_unpack_round_trip)
     mm_fail_field(&in, "quantity", "quantity must be 1 to %d", 7);
     in.retry_ms = 1234;
     in.detail = 42;
+    ck_assert_int_eq(mm_err_subject(&in, "order", "o-7"), MM_ERR_INVALID);
     mm_grpc_details_pack(&in, &out);
     ck_assert_int_eq(mm_buf_err(&out), MM_OK);
     status = google__rpc__status__unpack(NULL, out.len, out.data);
     ck_assert_ptr_nonnull(status);
     ck_assert_int_eq(status->code, MM_GRPC_INVALID_ARGUMENT);
     ck_assert_str_eq(status->message, "quantity must be 1 to 7");
-    ck_assert_uint_eq(status->n_details, 3);
+    ck_assert_uint_eq(status->n_details, 4);
     google__rpc__status__free_unpacked(status, NULL);
 
     ck_assert_int_eq(mm_grpc_details_unpack(out.data, out.len, &back), MM_OK);
     ck_assert_str_eq(back.reason, "INVALID_FIELD");
     ck_assert_str_eq(back.field, "quantity");
+    ck_assert_str_eq(back.subject, "order:o-7");
     ck_assert_uint_eq(back.retry_ms, 1234);
     ck_assert_str_eq(back.text, "kept");
     ck_assert_uint_eq(back.detail, 0);

@@ -159,6 +159,7 @@ START_TEST(errors_survive_the_wire)
 
     mm_fail_field(&ei, "quantity", "too many");
     ei.retry_ms = 250;
+    mm_err_subject(&ei, "client", "line-1");
     ei.detail = 0x123456789aULL;
     mm_channel_error_to(&ei, &m);
     mm_channel_error_from(&m, &back);

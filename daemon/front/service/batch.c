@@ -51,11 +51,12 @@ static int choose_order(const struct mm_app *app, const Mintmark__V1__OpenBatchR
     rc = mm_view_check_time(&order, now_ms, ei);
     if (rc < 0)
         return rc;
-    if (order.left < r->quantity)
-        return mm_fail(ei, MM_ERR_EXHAUSTED, "QUOTA_EXHAUSTED",
-                       "a batch of %llu asked for, but order %s has %llu left",
-                       (unsigned long long)r->quantity, order.order_id,
-                       (unsigned long long)order.left);
+    if (order.left < r->quantity) {
+        mm_fail(ei, MM_ERR_EXHAUSTED, "QUOTA_EXHAUSTED",
+                "a batch of %llu asked for, but order %s has %llu left",
+                (unsigned long long)r->quantity, order.order_id, (unsigned long long)order.left);
+        return mm_err_subject(ei, "order", order.order_id);
+    }
     *ret_order_id = order.order_id;
     return MM_OK;
 }

@@ -411,7 +411,7 @@ static int check_limit(const struct mm_app *app, const char *station,
             "%u Provision calls of this client are in flight; that is the limit",
             app->conf->limits.calls_per_client);
     ei->retry_ms = 1000;
-    return ei->code;
+    return mm_err_subject(ei, "client", station);
 }
 
 /* The older call gives way; this one begins when nothing of it runs any more, since what it is

@@ -16,9 +16,10 @@ enum {
     MM_UID_LEN = 36,          /* a UUID in its canonical text form (RFC 9562 section 4) */
 
     /* Work. */
-    MM_CHUNK_DEVICES = 64,     /* devices in one token job and in one store transaction entry */
-    MM_PROVISION_MAX = 100000, /* devices in one Provision call */
-    MM_REPORT_MAX = 10000,     /* devices in one ReportDevices call */
+    MM_CHUNK_DEVICES = 64,      /* devices in one token job and in one store transaction entry */
+    MM_CHUNK_TARGET_US = 50000, /* worker time of a chunk: dear devices come fewer at a time */
+    MM_PROVISION_MAX = 100000,  /* devices in one Provision call */
+    MM_REPORT_MAX = 10000,      /* devices in one ReportDevices call */
     MM_BATCH_QUANTITY_MAX = 10000000,
     MM_ORDER_QUANTITY_MAX = 1000000000,
     MM_PAGE_MAX = 1000, /* rows in one page of a listing */
@@ -60,6 +61,8 @@ enum {
     MM_PROCESSES_MAX = 4 * 8 * 128 + 1,   /* workers, old and new while they are replaced */
     MM_LINK_QUEUE_MAX = 16 * 1024 * 1024, /* bytes waiting for one worker to read them */
     MM_STORE_JOBS_MAX = 1024,             /* jobs waiting for the store's answer */
+    MM_JOBS_MAX = 4096,                   /* jobs that workers have, of one client or of all */
+    MM_QUEUE_MAX = 65536,                 /* jobs that wait for a worker, likewise */
 
     /* Files. */
     MM_CONF_FILE_MAX = 1024 * 1024,
@@ -94,6 +97,7 @@ enum {
     MM_HTTP_TIME_MS = 5000,                 /* a connection's whole life */
     MM_METRICS_BYTES_MAX = 2 * 1024 * 1024, /* of a page */
     MM_METRICS_ORDERS_MAX = 1000,           /* orders on it */
+    MM_METRICS_CLIENTS_MAX = 1000,          /* clients on it */
     MM_METRICS_BURST = 32,                  /* pages at once, */
     MM_METRICS_PER_S = 8,                   /* and a second: each costs the front a millisecond */
 

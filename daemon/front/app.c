@@ -264,9 +264,9 @@ int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launch
     app->started_ms = mm_clock_wall_ms();
     app->started_mono_us = mm_clock_mono_us();
     LIST_INIT(&app->provisions);
-    if (mm_view_new(&app->view) < 0)
+    if (mm_view_new(&app->view) < 0 || mm_accounts_new(&app->accounts) < 0)
         return mm_fail_memory(ei);
-    r = mm_mints_new(loop, launcher, &ops, app, &app->mints, ei);
+    r = mm_mints_new(loop, launcher, app->accounts, &ops, app, &app->mints, ei);
     if (r == MM_OK)
         r = start_store(app, launcher, conf_text, ei);
     if (r == MM_OK)
@@ -320,4 +320,5 @@ void mm_app_done(struct mm_app *app)
 {
     mm_mints_free(app->mints);
     mm_view_free(app->view);
+    mm_accounts_free(app->accounts);
 }

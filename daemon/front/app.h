@@ -13,8 +13,9 @@ struct mm_provision;
 
 struct mm_app {
     uv_loop_t *loop;
-    const struct mm_conf *conf; /* in force; borrowed, replaced by a reload */
-    struct mm_server *server;   /* NULL until it listens */
+    const struct mm_conf *conf;   /* in force; borrowed, replaced by a reload */
+    struct mm_server *server;     /* NULL until it listens */
+    struct mm_accounts *accounts; /* what each client has running */
     struct mm_mints *mints;
     struct mm_pool *store;
     struct mm_pool_stats store_stats;

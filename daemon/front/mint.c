@@ -191,7 +191,11 @@ void mm_mint_leave(struct mm_mint_flow *flow)
 
 int mm_mint_want(struct mm_mint_flow *flow, const char *station, enum mm_sched_class class)
 {
-    return mm_sched_add(&flow->mint->sched, &flow->flow, station, class);
+    if (!flow->account)
+        flow->account = mm_account_get(flow->mint->mints->accounts, station);
+    if (!flow->account)
+        return MM_ERR_MEMORY;
+    return mm_sched_add(&flow->mint->sched, &flow->flow, flow->account, class);
 }
 
 void mm_mint_pause(struct mm_mint_flow *flow)
@@ -222,15 +226,11 @@ void mm_mint_kick(struct mm_mint *mint)
            mint->mints->ops->may_plan(mint->mints->arg)) {
         struct mm_mint_flow *flow =
             (struct mm_mint_flow *)((char *)next - offsetof(struct mm_mint_flow, flow));
-        unsigned devices;
 
-        if (!flow->wants(flow)) {
+        if (flow->wants(flow))
+            flow->plan(flow, pool);
+        else
             mm_sched_remove(&mint->sched, next);
-            continue;
-        }
-        devices = flow->plan(flow, pool);
-        if (devices > 0)
-            mm_sched_charge(&mint->sched, next, devices);
     }
     mint->pins--;
     mm_mint_collect(mint);
@@ -295,5 +295,6 @@ void mm_mint_on_changed(void *arg, struct mm_pool *pool)
     else if (!uv_is_active((uv_handle_t *)&mint->grace))
         uv_timer_start(&mint->grace, on_grace, MM_MINT_GRACE_MS, 0);
     mint->mints->ops->changed(mint->mints->arg);
-    mm_mint_kick(mint);
+    /* All sections: a station may have been kept from another one by what it had running here. */
+    mm_mints_kick(mint->mints);
 }

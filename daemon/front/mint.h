@@ -29,15 +29,20 @@ struct mm_shared {
 };
 void mm_shared_unref(struct mm_shared *s);
 
-/* A call that wants devices; embedded in it, zero before its first use. */
+/* What a unit of one kind of job takes of a worker, as measured; a unit is a device, say. */
+struct mm_cost;
+
+/* A call that wants jobs done; embedded in it, zero before its first use. */
 struct mm_mint_flow {
     struct mm_flow flow;
     LIST_ENTRY(mm_mint_flow) link;
-    struct mm_mint *mint; /* NULL while it belongs to none */
+    struct mm_mint *mint;       /* NULL while it belongs to none */
+    struct mm_account *account; /* who pays; known from the first mm_mint_want on */
+    struct mm_cost *cost;       /* of its jobs' units, by mm_mint_cost; NULL: not known */
     /* Has it something to submit now? If not, it leaves the queue. */
     bool (*wants)(const struct mm_mint_flow *flow);
-    /* A worker of this pool has room: submit one job to it. Returns its devices; 0 when that
-     * failed, and then the flow has left the section, and may be gone. */
+    /* A worker of this pool has room: give it one job, by mm_mint_submit. Returns its units; 0 when
+     * that failed, and then the flow has left the section, and may be gone. */
     unsigned (*plan)(struct mm_mint_flow *flow, struct mm_pool *pool);
     /* No worker has been ready for MM_MINT_GRACE_MS, or the section is no more: fail the call. */
     void (*away)(struct mm_mint_flow *flow, const struct mm_errinfo *ei);
@@ -51,8 +56,10 @@ struct mm_mints_ops {
     void (*changed)(void *arg);
 };
 
-int mm_mints_new(uv_loop_t *loop, struct mm_launcher *launcher, const struct mm_mints_ops *ops,
-                 void *arg, struct mm_mints **ret_mints, struct mm_errinfo *ei) MM_MUST_USE;
+/* The accounts outlive it. */
+int mm_mints_new(uv_loop_t *loop, struct mm_launcher *launcher, struct mm_accounts *accounts,
+                 const struct mm_mints_ops *ops, void *arg, struct mm_mints **ret_mints,
+                 struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Starts workers for every token section of the configuration, or replaces those that run; sections
  * that it has no more are given up. On failure nothing has changed. */
@@ -91,10 +98,20 @@ bool mm_mint_is_current(const struct mm_mint *mint, const struct mm_shared *shar
 /* The flow joins a section, with nothing to do yet; and leaves it. */
 void mm_mint_join(struct mm_mint *mint, struct mm_mint_flow *flow);
 void mm_mint_leave(struct mm_mint_flow *flow);
+/* The cost of a kind of job: of minting for a profile, by its name. Lives as long as the section.
+ * NULL: out of memory. */
+struct mm_cost *mm_mint_cost(struct mm_mint *mint, const char *kind);
+/* What so many units are expected to take of a worker; 0 when none has been measured yet. */
+uint64_t mm_cost_us(const struct mm_cost *cost, uint64_t units);
+
 /* The flow has something to do, or has not for now. MM_ERR_MEMORY. */
 int mm_mint_want(struct mm_mint_flow *flow, const char *station,
                  enum mm_sched_class class) MM_MUST_USE;
 void mm_mint_pause(struct mm_mint_flow *flow);
+/* In plan: as mm_pool_submit; the job, of so many units, is charged to the flow's station. */
+int mm_mint_submit(struct mm_mint_flow *flow, struct mm_pool *pool, struct mm_job *job,
+                   uint32_t units, ProtobufCMessage *message, int64_t deadline_us,
+                   const struct mm_pool_worker *avoid, struct mm_errinfo *ei) MM_MUST_USE;
 /* Gives jobs out while workers have room and flows want. */
 void mm_mint_kick(struct mm_mint *mint);
 void mm_mints_kick(struct mm_mints *m);

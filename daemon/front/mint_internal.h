@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside minting: mint.c has flows and shared parts, mint_pools.c the coming and going of pools. */
+/* Inside minting: mint.c has flows and shared parts, mint_pools.c the coming and going of pools,
+ * mint_cost.c what jobs cost. */
 #pragma once
 
 #include "daemon/front/mint.h"
@@ -19,6 +20,7 @@ struct mm_mint {
     struct mm_sched sched;
     LIST_HEAD(, mm_mint_flow) flows;
     LIST_HEAD(, mm_shared) shared;
+    LIST_HEAD(, mm_cost) costs;
     uv_timer_t grace; /* runs while no worker is ready */
     unsigned pins;    /* functions that still look at it: not collected meanwhile */
     bool removed;     /* the configuration has it no more */
@@ -27,6 +29,7 @@ struct mm_mint {
 struct mm_mints {
     uv_loop_t *loop;
     struct mm_launcher *launcher;
+    struct mm_accounts *accounts;
     const struct mm_mints_ops *ops;
     void *arg;
     struct mm_pool_stats stats;
@@ -39,6 +42,8 @@ extern const struct mm_pool_ops mm_mint_pool_ops;
 
 void mm_mint_on_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *result);
 void mm_mint_on_changed(void *arg, struct mm_pool *pool);
+void mm_mint_on_ended(void *arg, struct mm_pool *pool, struct mm_job *job, bool ok);
+void mm_mint_drop_costs(struct mm_mint *mint);
 void mm_mint_fail_flows(struct mm_mint *mint, const struct mm_errinfo *ei);
 /* Frees the section when it is removed and nobody needs it any more. */
 void mm_mint_collect(struct mm_mint *mint);

@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-int mm_mints_new(uv_loop_t *loop, struct mm_launcher *launcher, const struct mm_mints_ops *ops,
-                 void *arg, struct mm_mints **ret_mints, struct mm_errinfo *ei)
+int mm_mints_new(uv_loop_t *loop, struct mm_launcher *launcher, struct mm_accounts *accounts,
+                 const struct mm_mints_ops *ops, void *arg, struct mm_mints **ret_mints,
+                 struct mm_errinfo *ei)
 {
     struct mm_mints *m = calloc(1, sizeof(*m));
 
@@ -15,6 +16,7 @@ int mm_mints_new(uv_loop_t *loop, struct mm_launcher *launcher, const struct mm_
         return mm_fail_memory(ei);
     m->loop = loop;
     m->launcher = launcher;
+    m->accounts = accounts;
     m->ops = ops;
     m->arg = arg;
     LIST_INIT(&m->all);
@@ -45,6 +47,7 @@ static void destroy(struct mm_mint *mint)
         mm_shared_unref(s);
     }
     mm_sched_done(&mint->sched);
+    mm_mint_drop_costs(mint);
     LIST_REMOVE(mint, link);
     uv_close((uv_handle_t *)&mint->grace, on_timer_closed);
 }
@@ -75,6 +78,7 @@ static void on_empty(void *arg, struct mm_pool *pool)
 const struct mm_pool_ops mm_mint_pool_ops = {
     .ready = mm_mint_on_ready,
     .changed = mm_mint_on_changed,
+    .ended = mm_mint_on_ended,
     .empty = on_empty,
 };
 
@@ -86,9 +90,10 @@ static struct mm_mint *add_mint(struct mm_mints *m, const char *section)
         return NULL;
     mint->mints = m;
     snprintf(mint->section, sizeof(mint->section), "%s", section);
-    mm_sched_init(&mint->sched);
+    mm_sched_init(&mint->sched, m->accounts);
     LIST_INIT(&mint->flows);
     LIST_INIT(&mint->shared);
+    LIST_INIT(&mint->costs);
     uv_timer_init(m->loop, &mint->grace);
     mint->grace.data = mint;
     LIST_INSERT_HEAD(&m->all, mint, link);

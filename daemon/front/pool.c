@@ -60,10 +60,18 @@ const struct mm_pool_kind mm_pool_store = {
     .read = read_store,
 };
 
-static void take_job(struct mm_pool_worker *w, struct mm_job *job)
+/* A worker does one job after the other: this one's time began when the last one's ended. */
+static void take_job(struct mm_pool_worker *w, struct mm_job *job, bool ok)
 {
+    const struct mm_pool *p = w->pool;
+    const int64_t now_us = mm_clock_mono_us();
+
     TAILQ_REMOVE(&w->jobs, job, link);
     w->n_jobs--;
+    job->took_us = now_us - (job->submitted_us > w->ended_us ? job->submitted_us : w->ended_us);
+    w->ended_us = now_us;
+    if (p->ops->ended)
+        p->ops->ended(p->arg, w->pool, job, ok);
 }
 
 void mm_pool_fail_jobs(struct mm_pool_worker *w)
@@ -75,7 +83,7 @@ void mm_pool_fail_jobs(struct mm_pool_worker *w)
             w->ei.text[0] ? w->ei.text : "ended");
     ei.retry_ms = 1000;
     while ((job = TAILQ_FIRST(&w->jobs))) {
-        take_job(w, job);
+        take_job(w, job, false);
         w->jobs_failed++;
         w->pool->stats->jobs_failed++;
         job->done(job, NULL, &ei);
@@ -88,7 +96,7 @@ static void finish(struct mm_pool_worker *w, struct mm_job *job, const ProtobufC
     struct mm_pool_stats *stats = w->pool->stats;
     struct mm_errinfo ei;
 
-    take_job(w, job);
+    take_job(w, job, !error || error->code == MM_OK);
     mm_pool_worker_clock(w);
     mm_histogram_add(&stats->latency, mm_clock_mono_us() - job->submitted_us);
     if (!error || error->code == MM_OK) {

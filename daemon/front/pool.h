@@ -13,6 +13,7 @@
 
 #include "daemon/front/histogram.h"
 #include "daemon/front/launcher.h"
+#include "daemon/front/sched.h"
 #include "internal/ipc.pb-c.h"
 #include "proto/grpc/arena.h"
 
@@ -20,6 +21,8 @@
 
 #include <sys/queue.h>
 
+struct mm_cost;
+struct mm_job;
 struct mm_pool;
 struct mm_pool_worker;
 
@@ -49,6 +52,9 @@ struct mm_pool_ops {
     /* A worker has room for a job, or none is left that is ready: mm_pool_room and mm_pool_ready
      * tell. Jobs of a lost worker have been failed before. */
     void (*changed)(void *arg, struct mm_pool *pool);
+    /* A job has left its worker, done or failed, and its own done is about to be called. May be
+     * NULL. */
+    void (*ended)(void *arg, struct mm_pool *pool, struct mm_job *job, bool ok);
     /* The last worker of a retired pool is gone: free it. */
     void (*empty)(void *arg, struct mm_pool *pool);
 };
@@ -93,6 +99,11 @@ struct mm_job {
     struct mm_pool_worker *worker; /* who has it; valid in done too, to give to mm_pool_submit */
     uint64_t id;
     int64_t submitted_us;
+    int64_t took_us; /* for ended and done: worker time, without waiting for its earlier jobs */
+    /* What the owner of the pool keeps for ended; zero if it does not. */
+    struct mm_charge charge;
+    struct mm_cost *cost;
+    uint32_t units;         /* of that cost */
     struct mm_arena *arena; /* the result is unpacked into it; NULL: it lives during done only */
     /* One of the two is NULL. */
     void (*done)(struct mm_job *job, const ProtobufCMessage *result, const struct mm_errinfo *ei);

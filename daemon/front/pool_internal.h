@@ -29,6 +29,7 @@ struct mm_pool_worker {
     unsigned n_jobs;
     unsigned backoff_ms;  /* of the last restart; 0: healthy since */
     int64_t ready_at_us;  /* of this life; 0: it was not ready yet */
+    int64_t ended_us;     /* when it answered last */
     struct mm_errinfo ei; /* the last thing that went wrong */
     uint32_t restarts;
     uint64_t jobs_done, jobs_failed;

@@ -107,7 +107,8 @@ static struct mm_app *application(void)
         return &app;
     app.conf = &conf;
     LIST_INIT(&app.provisions);
-    assert(mm_mints_new(NULL, NULL, &ops, &app, &app.mints, &ei) == MM_OK);
+    assert(mm_accounts_new(&app.accounts) == MM_OK);
+    assert(mm_mints_new(NULL, NULL, app.accounts, &ops, &app, &app.mints, &ei) == MM_OK);
     assert(mm_view_new(&app.view) == MM_OK);
     return &app;
 }

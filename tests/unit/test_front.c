@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The front's bookkeeping: scheduler, cached view, sets of texts, validation. */
+/* The front's bookkeeping: cached view, sets of texts, validation. */
 #include "daemon/base/limits.h"
-#include "daemon/front/sched.h"
 #include "daemon/front/service/provision.h"
 #include "daemon/front/texts.h"
 #include "daemon/front/validate.h"
@@ -10,96 +9,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-/* ---- scheduler --------------------------------------------------------------------------- */
-
-static void turn(struct mm_sched *s, unsigned devices, const struct mm_flow *expected)
-{
-    struct mm_flow *next = mm_sched_next(s);
-
-    ck_assert_ptr_eq(next, expected);
-    mm_sched_charge(s, next, devices);
-}
-
-START_TEST(sched_gives_stations_turns_whatever_their_number_of_calls)
-{
-    struct mm_flow a1 = {0}, a2 = {0}, b = {0};
-    struct mm_sched s;
-
-    mm_sched_init(&s);
-    ck_assert_ptr_null(mm_sched_next(&s));
-    ck_assert_int_eq(mm_sched_add(&s, &a1, "a", MM_SCHED_BULK), MM_OK);
-    ck_assert_int_eq(mm_sched_add(&s, &a2, "a", MM_SCHED_BULK), MM_OK);
-    ck_assert_int_eq(mm_sched_add(&s, &b, "b", MM_SCHED_BULK), MM_OK);
-    for (int round = 0; round < 3; round++) {
-        turn(&s, 64, &a1);
-        turn(&s, 64, &b);
-        turn(&s, 64, &a2);
-        turn(&s, 64, &b);
-    }
-    mm_sched_done(&s);
-}
-END_TEST
-
-START_TEST(sched_counts_devices_and_not_chunks)
-{
-    struct mm_flow a = {0}, b = {0};
-    struct mm_sched s;
-    unsigned of_a = 0, of_b = 0;
-
-    mm_sched_init(&s);
-    ck_assert_int_eq(mm_sched_add(&s, &a, "a", MM_SCHED_BULK), MM_OK);
-    ck_assert_int_eq(mm_sched_add(&s, &b, "b", MM_SCHED_BULK), MM_OK);
-    for (int i = 0; i < 500; i++) {
-        struct mm_flow *next = mm_sched_next(&s);
-        const unsigned devices = next == &a ? 64 : 20;
-
-        *(next == &a ? &of_a : &of_b) += devices;
-        mm_sched_charge(&s, next, devices);
-    }
-    ck_assert_uint_le(of_a > of_b ? of_a - of_b : of_b - of_a, 128);
-    mm_sched_done(&s);
-}
-END_TEST
-
-START_TEST(sched_lets_small_calls_go_first_but_not_for_ever)
-{
-    struct mm_flow small = {0}, bulk = {0};
-    struct mm_sched s;
-    unsigned turns_of_bulk = 0;
-
-    mm_sched_init(&s);
-    ck_assert_int_eq(mm_sched_add(&s, &bulk, "b", MM_SCHED_BULK), MM_OK);
-    ck_assert_int_eq(mm_sched_add(&s, &small, "a", MM_SCHED_INTERACTIVE), MM_OK);
-    ck_assert_ptr_eq(mm_sched_next(&s), &small);
-    for (int i = 0; i < 10 * MM_SCHED_SHARE; i++) {
-        struct mm_flow *next = mm_sched_next(&s);
-
-        turns_of_bulk += next == &bulk;
-        mm_sched_charge(&s, next, next == &bulk ? 64 : 1);
-    }
-    ck_assert_uint_eq(turns_of_bulk, 10);
-    mm_sched_done(&s);
-}
-END_TEST
-
-START_TEST(sched_add_and_remove_are_idempotent)
-{
-    struct mm_flow a = {0}, b = {0};
-    struct mm_sched s;
-
-    mm_sched_init(&s);
-    ck_assert_int_eq(mm_sched_add(&s, &a, "a", MM_SCHED_BULK), MM_OK);
-    ck_assert_int_eq(mm_sched_add(&s, &a, "a", MM_SCHED_BULK), MM_OK);
-    ck_assert_int_eq(mm_sched_add(&s, &b, "a", MM_SCHED_BULK), MM_OK);
-    mm_sched_remove(&s, &a);
-    mm_sched_remove(&s, &a);
-    turn(&s, 64, &b);
-    mm_sched_remove(&s, &b);
-    ck_assert_ptr_null(mm_sched_next(&s));
-    mm_sched_done(&s);
-}
-END_TEST
 
 /* ---- view -------------------------------------------------------------------------------- */
 
@@ -400,14 +309,9 @@ END_TEST
 int main(void)
 {
     Suite *s = suite_create("front");
-    TCase *sched = tcase_create("sched");
     TCase *views = tcase_create("view");
     TCase *checks = tcase_create("checks");
 
-    tcase_add_test(sched, sched_gives_stations_turns_whatever_their_number_of_calls);
-    tcase_add_test(sched, sched_counts_devices_and_not_chunks);
-    tcase_add_test(sched, sched_lets_small_calls_go_first_but_not_for_ever);
-    tcase_add_test(sched, sched_add_and_remove_are_idempotent);
     tcase_add_checked_fixture(views, view_setup, view_teardown);
     tcase_add_test(views, view_reserve_refuses_what_is_not_left);
     tcase_add_test(views, view_reserve_counts_an_orders_batches_together);
@@ -418,7 +322,6 @@ int main(void)
     tcase_add_test(checks, provision_args_refuse_bad_fields);
     tcase_add_test(checks, provision_args_digest_covers_all_but_the_request_id);
     tcase_add_test(checks, provision_args_drop_leaves_what_is_not_recorded);
-    suite_add_tcase(s, sched);
     suite_add_tcase(s, views);
     suite_add_tcase(s, checks);
     return run_suite(s);

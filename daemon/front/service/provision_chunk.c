@@ -54,17 +54,29 @@ void mm_chunks_drop(struct mm_provision *p)
 
 /* ---- planning ---------------------------------------------------------------------------- */
 
+/* Devices whose chunk takes no longer than MM_CHUNK_TARGET_US, since no job is interrupted: others
+ * wait at least until it ends. */
+static uint32_t most_devices(const struct mm_provision *p)
+{
+    const uint64_t chunk_us = mm_cost_us(p->flow.cost, MM_CHUNK_DEVICES);
+
+    if (chunk_us <= MM_CHUNK_TARGET_US)
+        return MM_CHUNK_DEVICES;
+    return (uint32_t)(MM_CHUNK_TARGET_US * MM_CHUNK_DEVICES / chunk_us) + 1;
+}
+
 /* The tail of a call is shared out among the workers, so that they end together. */
 static uint32_t chunk_size(const struct mm_provision *p)
 {
     const uint32_t left = p->to_make - p->planned;
     const uint32_t workers = mm_mint_ready(p->flow.mint);
+    const uint32_t most = most_devices(p);
     uint32_t size = workers > 0 ? (left + workers - 1) / workers : left;
 
     if (size < MM_PROVISION_CHUNK_MIN)
         size = MM_PROVISION_CHUNK_MIN;
-    if (size > MM_CHUNK_DEVICES)
-        size = MM_CHUNK_DEVICES;
+    if (size > most)
+        size = most;
     return size < left ? size : left;
 }
 
@@ -144,7 +156,8 @@ static int mint(struct mm_chunk *c, struct mm_pool *pool, struct mm_errinfo *ei)
         body.n_hw_serials = c->count;
     }
     c->job = (struct mm_job){.arena = &c->arena, .done = on_minted};
-    r = mm_pool_submit(pool, &c->job, &job.base, mm_call_deadline_us(p->call), c->avoid, ei);
+    r = mm_mint_submit(&p->flow, pool, &c->job, c->count, &job.base, mm_call_deadline_us(p->call),
+                       c->avoid, ei);
     if (r == MM_OK)
         p->running++;
     else if (r == MM_ERR_AGAIN)
@@ -205,6 +218,7 @@ void mm_chunks_begin(struct mm_provision *p, struct mm_mint *mint)
     p->flow.wants = flow_wants;
     p->flow.plan = plan;
     p->flow.away = away;
+    p->flow.cost = mm_mint_cost(mint, p->profile);
     mm_mint_join(mint, &p->flow);
     plan_on(p);
 }
@@ -397,6 +411,15 @@ void mm_chunks_send(struct mm_provision *p)
         plan_on(p);
 }
 
+/* Whose quota it was that the store found used up. */
+static void name_quota(const struct mm_provision *p, struct mm_errinfo *ei)
+{
+    if (strcmp(ei->reason, "BATCH_FULL") == 0)
+        mm_err_subject(ei, "batch", p->args.batch_uid);
+    else if (strcmp(ei->reason, "QUOTA_EXHAUSTED") == 0)
+        mm_err_subject(ei, "order", p->reservation.order_id);
+}
+
 static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
                         const struct mm_errinfo *error)
 {
@@ -418,6 +441,7 @@ static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
         mm_chunks_send(p);
     } else {
         free_chunk(c);
+        name_quota(p, &ei);
         mm_provision_end(p, &ei);
     }
     stopped_running(p);

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fair queue, with workers that are played here on a clock of their own. */
+#include "daemon/front/sched.h"
+#include "tests/unit/check_main.h"
+
+#include <string.h>
+
+enum { WORKERS_MAX = 8, FLOWS_MAX = 8 };
+
+/* A call with jobs that cost something. */
+struct caller {
+    struct mm_flow flow;
+    struct mm_account *account;
+    enum mm_sched_class class;
+    uint64_t cost_us;
+    uint64_t expected_us; /* as charged when a job is given out */
+    uint64_t pause_us;    /* from a job's end until the next is wanted; UINT64_MAX: wants always */
+    uint64_t wanted_at_us;
+    uint64_t used_us, jobs;
+    uint64_t longest_wait_us;
+};
+
+struct worker {
+    struct caller *serves; /* NULL: idle */
+    struct mm_charge charge;
+    uint64_t began_us, ends_us;
+};
+
+static struct mm_accounts *accounts;
+static struct mm_sched sched;
+static struct worker workers[WORKERS_MAX];
+static unsigned n_workers;
+static uint64_t now_us;
+
+static void setup(void)
+{
+    ck_assert_int_eq(mm_accounts_new(&accounts), MM_OK);
+    mm_sched_init(&sched, accounts);
+    memset(workers, 0, sizeof(workers));
+    n_workers = 2;
+    now_us = 0;
+}
+
+static void teardown(void)
+{
+    mm_sched_done(&sched);
+    mm_accounts_free(accounts);
+}
+
+static struct caller *caller(const char *name, enum mm_sched_class class, uint64_t cost_us)
+{
+    static struct caller all[FLOWS_MAX];
+    static unsigned next;
+    struct caller *c = &all[next++ % FLOWS_MAX];
+
+    *c = (struct caller){.class = class,
+                         .cost_us = cost_us,
+                         .expected_us = cost_us,
+                         .pause_us = UINT64_MAX,
+                         .account = mm_account_get(accounts, name)};
+    ck_assert_ptr_nonnull(c->account);
+    return c;
+}
+
+static void want(struct caller *c)
+{
+    ck_assert_int_eq(mm_sched_add(&sched, &c->flow, c->account, c->class), MM_OK);
+    c->wanted_at_us = now_us;
+}
+
+static void begin(struct worker *w, struct caller *c)
+{
+    *w = (struct worker){.serves = c, .began_us = now_us, .ends_us = now_us + c->cost_us};
+    mm_sched_charge(&sched, &c->flow, c->expected_us, &w->charge);
+    if (now_us - c->wanted_at_us > c->longest_wait_us)
+        c->longest_wait_us = now_us - c->wanted_at_us;
+    if (c->pause_us == UINT64_MAX)
+        return;
+    mm_sched_remove(&sched, &c->flow);
+    c->wanted_at_us = UINT64_MAX;
+}
+
+static void end(struct worker *w)
+{
+    struct caller *c = w->serves;
+
+    w->serves = NULL;
+    c->used_us += w->ends_us - w->began_us;
+    c->jobs++;
+    mm_sched_settle(&sched, &w->charge, w->ends_us - w->began_us);
+}
+
+static void give_out(void)
+{
+    for (unsigned i = 0; i < n_workers; i++) {
+        struct mm_flow *next = workers[i].serves ? NULL : mm_sched_next(&sched);
+
+        if (next)
+            begin(&workers[i], (struct caller *)next);
+    }
+}
+
+/* The time goes on until then; callers that pause come back. */
+static void run_until(uint64_t then_us, struct caller *const *callers, size_t n)
+{
+    for (; now_us < then_us; now_us += 100) {
+        for (unsigned i = 0; i < n_workers; i++) {
+            struct caller *c = workers[i].serves;
+
+            if (!c || workers[i].ends_us > now_us)
+                continue;
+            end(&workers[i]);
+            c->wanted_at_us = now_us + (c->pause_us == UINT64_MAX ? 0 : c->pause_us);
+        }
+        for (size_t i = 0; i < n; i++) {
+            const uint64_t wanted_at_us = callers[i]->wanted_at_us;
+
+            if (callers[i]->flow.station || wanted_at_us > now_us)
+                continue;
+            want(callers[i]);
+            callers[i]->wanted_at_us = wanted_at_us;
+        }
+        give_out();
+    }
+}
+
+static void run(uint64_t for_us, struct caller *const *callers, size_t n)
+{
+    run_until(now_us + for_us, callers, n);
+}
+
+/* Within so many percent of a. */
+static void near(uint64_t a, uint64_t b, unsigned percent)
+{
+    const uint64_t difference = a > b ? a - b : b - a;
+
+    ck_assert_msg(difference * 100 <= a * percent, "%llu and %llu", (unsigned long long)a,
+                  (unsigned long long)b);
+}
+
+START_TEST(stations_with_dear_and_cheap_jobs_get_the_same_time)
+{
+    struct caller *all[] = {caller("dear", MM_SCHED_BULK, 80000),
+                            caller("cheap", MM_SCHED_BULK, 20000)};
+
+    run(20 * 1000000, all, 2);
+    near(all[0]->used_us, all[1]->used_us, 2);
+    near(4 * all[0]->jobs, all[1]->jobs, 2);
+    /* And the workers were never idle. */
+    near(all[0]->used_us + all[1]->used_us, 2 * now_us, 1);
+}
+END_TEST
+
+START_TEST(stations_pay_what_a_job_took_and_not_what_was_expected)
+{
+    struct caller *all[] = {caller("dear", MM_SCHED_BULK, 80000),
+                            caller("cheap", MM_SCHED_BULK, 20000)};
+
+    all[0]->expected_us = 0;
+    all[1]->expected_us = 100000;
+    run(20 * 1000000, all, 2);
+    near(all[0]->used_us, all[1]->used_us, 5);
+}
+END_TEST
+
+START_TEST(stations_share_whatever_their_number_of_calls)
+{
+    struct caller *all[] = {
+        caller("one", MM_SCHED_BULK, 20000), caller("many", MM_SCHED_BULK, 20000),
+        caller("many", MM_SCHED_BULK, 20000), caller("many", MM_SCHED_BULK, 20000)};
+
+    run(12 * 1000000, all, 4);
+    near(all[0]->used_us, all[1]->used_us + all[2]->used_us + all[3]->used_us, 2);
+    near(all[1]->used_us, all[2]->used_us, 5);
+    near(all[1]->used_us, all[3]->used_us, 5);
+}
+END_TEST
+
+START_TEST(stations_save_nothing_up_while_they_pause)
+{
+    struct caller *busy = caller("busy", MM_SCHED_BULK, 20000);
+    struct caller *late = caller("late", MM_SCHED_BULK, 20000);
+    struct caller *all[] = {busy, late};
+    uint64_t before_us;
+
+    run(10 * 1000000, all, 1);
+    before_us = busy->used_us;
+    late->wanted_at_us = now_us;
+    run(2 * 1000000, all, 2);
+    near(late->used_us, busy->used_us - before_us, 5);
+}
+END_TEST
+
+START_TEST(small_calls_go_first_and_bulk_keeps_its_share)
+{
+    struct caller *small = caller("small", MM_SCHED_INTERACTIVE, 1000);
+    struct caller *bulk = caller("bulk", MM_SCHED_BULK, 20000);
+    struct caller *all[] = {bulk, small};
+
+    /* Now and then: it never waits longer than for the job that is about to end. */
+    small->pause_us = 50000;
+    run(10 * 1000000, all, 2);
+    ck_assert_uint_le(small->longest_wait_us, 20000);
+    near(bulk->used_us + small->used_us, 2 * now_us, 1);
+    /* A flood: no more than its fair share, but for what it may be ahead. */
+    small->pause_us = UINT64_MAX;
+    small->used_us = bulk->used_us = 0;
+    run(20 * 1000000, all, 2);
+    ck_assert_uint_le(small->used_us, bulk->used_us + 2 * MM_SCHED_WARP_US);
+    ck_assert_uint_ge(small->used_us + 2 * MM_SCHED_WARP_US, bulk->used_us);
+}
+END_TEST
+
+START_TEST(small_calls_of_a_station_leave_its_bulk_some_turns)
+{
+    struct caller *all[] = {caller("a", MM_SCHED_INTERACTIVE, 1000),
+                            caller("a", MM_SCHED_BULK, 1000)};
+
+    run(4 * 1000000, all, 2);
+    near(all[0]->jobs, (MM_SCHED_SHARE - 1) * all[1]->jobs, 2);
+}
+END_TEST
+
+START_TEST(limits_hold_for_calls_that_come_and_go)
+{
+    struct caller *greedy = caller("greedy", MM_SCHED_BULK, 20000);
+    struct caller *other = caller("other", MM_SCHED_BULK, 20000);
+    unsigned given = 0;
+
+    n_workers = WORKERS_MAX;
+    mm_accounts_limit(accounts, 3, 5);
+    /* Each call gets one job and is reset. */
+    for (unsigned i = 0; i < 10; i++) {
+        want(greedy);
+        give_out();
+        mm_sched_remove(&sched, &greedy->flow);
+    }
+    ck_assert_uint_eq(greedy->account->running, 3);
+    want(other);
+    give_out();
+    /* The total is used up. */
+    ck_assert_uint_eq(other->account->running, 2);
+    ck_assert_uint_eq(mm_accounts_running(accounts), 5);
+    ck_assert_ptr_null(mm_sched_next(&sched));
+    /* The end of a job makes room, whatever has become of its call. */
+    for (unsigned i = 0; i < WORKERS_MAX; i++) {
+        if (workers[i].serves == greedy && given++ == 0)
+            end(&workers[i]);
+    }
+    ck_assert_uint_eq(greedy->account->running, 2);
+    ck_assert_ptr_eq(mm_sched_next(&sched), &other->flow);
+    for (unsigned i = 0; i < WORKERS_MAX; i++) {
+        if (workers[i].serves)
+            end(&workers[i]);
+    }
+    ck_assert_uint_eq(mm_accounts_running(accounts), 0);
+}
+END_TEST
+
+START_TEST(add_remove_and_settle_are_idempotent)
+{
+    struct caller *a = caller("a", MM_SCHED_BULK, 1), *b = caller("a", MM_SCHED_BULK, 1);
+    struct mm_charge charge;
+
+    ck_assert_ptr_null(mm_sched_next(&sched));
+    want(a);
+    want(a);
+    want(b);
+    mm_sched_remove(&sched, &a->flow);
+    mm_sched_remove(&sched, &a->flow);
+    ck_assert_ptr_eq(mm_sched_next(&sched), &b->flow);
+    mm_sched_charge(&sched, &b->flow, 5, &charge);
+    ck_assert_uint_eq(sched.running_us, 5);
+    mm_sched_remove(&sched, &b->flow);
+    ck_assert_ptr_null(mm_sched_next(&sched));
+    mm_sched_settle(&sched, &charge, 7);
+    mm_sched_settle(&sched, &charge, 7);
+    ck_assert_uint_eq(sched.running_us, 0);
+    ck_assert_uint_eq(a->account->token_us, 7);
+    ck_assert_uint_eq(a->account->jobs, 1);
+}
+END_TEST
+
+static void each(void *arg, const struct mm_account *account)
+{
+    (void)account;
+    ++*(unsigned *)arg;
+}
+
+START_TEST(accounts_are_made_once_a_client)
+{
+    struct mm_account *a = mm_account_get(accounts, "line-1");
+    unsigned n = 0;
+
+    ck_assert_ptr_eq(mm_account_get(accounts, "line-1"), a);
+    ck_assert_ptr_ne(mm_account_get(accounts, "line-2"), a);
+    ck_assert_str_eq(a->name, "line-1");
+    mm_accounts_each(accounts, each, &n);
+    ck_assert_uint_eq(n, 2);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("sched");
+    TCase *tc = tcase_create("sched");
+
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_test(tc, stations_with_dear_and_cheap_jobs_get_the_same_time);
+    tcase_add_test(tc, stations_pay_what_a_job_took_and_not_what_was_expected);
+    tcase_add_test(tc, stations_share_whatever_their_number_of_calls);
+    tcase_add_test(tc, stations_save_nothing_up_while_they_pause);
+    tcase_add_test(tc, small_calls_go_first_and_bulk_keeps_its_share);
+    tcase_add_test(tc, small_calls_of_a_station_leave_its_bulk_some_turns);
+    tcase_add_test(tc, limits_hold_for_calls_that_come_and_go);
+    tcase_add_test(tc, add_remove_and_settle_are_idempotent);
+    tcase_add_test(tc, accounts_are_made_once_a_client);
+    suite_add_tcase(s, tc);
+    return run_suite(s);
+}

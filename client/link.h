@@ -1,50 +1,62 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A connection to the service: a socket, TLS and a session, and the waiting for them. Blocking,
- * with deadlines on mm_clock_mono_us, and with a descriptor that cancels: when it becomes readable,
- * what waits returns MINTMARK_CANCELLED. It is not read here.
+ * A connection to the service: a socket, TLS and a session. It never waits: mm_link_run does what
+ * can be done now, and mm_link_interest says what to wait for.
  */
 #pragma once
 
+#include "client/lookup.h"
 #include "client/session.h"
 
 #include <openssl/ssl.h>
+#include <poll.h>
 
 struct mm_link;
 
-/* Where the service is. Strings are borrowed. */
-struct mm_target {
-    const char *host;
+/* Strings, context and lookup are borrowed for as long as the link. */
+struct mm_link_options {
+    SSL_CTX *context;         /* NULL: cleartext */
+    struct mm_lookup *lookup; /* of the host; no other link uses it while this one connects */
+    const char *host;         /* for texts */
     const char *port;
-    const char *server_name; /* that its certificate is for */
-    const char *authority;
+    const char *server_name;       /* that its certificate is for */
+    const char *authority;         /* of calls */
+    uint32_t keepalive_ms;         /* a PING after so long a silence while calls run; 0: never */
+    uint32_t keepalive_timeout_ms; /* for its answer; then the connection counts as lost */
 };
 
-/* Connects and shakes hands. Addresses of the host are tried one after the other.
- * UNAVAILABLE: worth another try; UNAUTHENTICATED: not. (The name is looked up by the system's
- * resolver, with the system's time-outs.) */
-int mm_link_new(SSL_CTX *context, const struct mm_target *target, int cancel_fd,
-                int64_t deadline_us, struct mm_link **ret_link,
+/* Begins to connect. Addresses of the host are tried one after the other. */
+int mm_link_new(const struct mm_link_options *options, struct mm_link **ret_link,
                 struct mintmark_error *error) MM_MUST_USE;
-/* Says goodbye if that does not block, and closes. Its streams must have been freed before. */
+/* Says goodbye if that does not block, and closes. Its streams must have been freed before. NULL is
+ * fine. */
 void mm_link_free(struct mm_link *link);
+MM_DEFINE_CLEANUP(struct mm_link *, mm_link_free)
 
+enum mm_link_state {
+    MM_LINK_CONNECTING,
+    MM_LINK_READY,  /* there is a session */
+    MM_LINK_BROKEN, /* of no more use; streams of its session, if it has one, have ended */
+};
+enum mm_link_state mm_link_state(const struct mm_link *link);
+
+/* Why it broke. UNAVAILABLE: worth another try; UNAUTHENTICATED: not. */
+const struct mintmark_error *mm_link_error(const struct mm_link *link);
+
+/* Never NULL once the link was ready. */
 struct mm_session *mm_link_session(struct mm_link *link);
 
-/* Sends what is to be sent, and waits until something was received. DEADLINE_EXCEEDED and CANCELLED
- * leave the link as it is; after any other failure it is of no more use, and its streams have
- * ended. */
-int mm_link_step(struct mm_link *link, int64_t deadline_us,
-                 struct mintmark_error *error) MM_MUST_USE;
+/* Can calls be started on it? */
+bool mm_link_usable(const struct mm_link *link);
+
+/* Does what can be done without waiting, but receives no more than a few records, so that a server
+ * that never stops sending keeps nobody from a deadline. true: the state changed or something was
+ * received. */
+bool mm_link_run(struct mm_link *link);
 
 /* Sends what can be sent without waiting. */
 void mm_link_flush(struct mm_link *link);
 
-/* Sends and receives what is possible at once; then says whether calls can be started. */
-bool mm_link_usable(struct mm_link *link);
-
-/* The error of a deadline that has passed. */
-int mm_link_fail_deadline(struct mintmark_error *error);
-
-/* Waits for so long, or until fd becomes readable: then MINTMARK_CANCELLED. */
-int mm_link_sleep(int cancel_fd, uint32_t ms, struct mintmark_error *error) MM_MUST_USE;
+/* When to run again: on these events, or at that time (mm_clock_mono_us; INT64_MAX: never). The
+ * fields of *ret_poll may name no descriptor (-1). */
+void mm_link_interest(const struct mm_link *link, struct pollfd *ret_poll, int64_t *ret_at_us);

@@ -64,6 +64,12 @@ struct mintmark_options {
     const char *key_file;
     uint32_t timeout_ms; /* deadline of each call; 0: 60 s. Provision: of each message */
     uint32_t attempts;   /* tries of a call that may safely be repeated; 0: 5 */
+    /* When calls run and the server has been silent for so long (at least 10 s), it is pinged, and
+     * has keepalive_timeout_ms to answer (0: 20 s). For lines that forget connections or hide their
+     * end. 0: never; a server may refuse pings that come more often than it allows. */
+    uint32_t keepalive_ms;
+    uint32_t keepalive_timeout_ms;
+    int compress; /* large requests go compressed (gzip): for slow lines */
 };
 int mintmark_new(const struct mintmark_options *options, struct mintmark **ret_client,
                  struct mintmark_error *error);

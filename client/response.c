@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/response.h"
 
+#include "client/fields.h"
 #include "daemon/base/limits.h"
 #include "proto/grpc/status.h"
 
@@ -14,6 +15,8 @@ void mm_response_init(struct mm_response *response)
     *response = (struct mm_response){
         .message = MM_BUF_INIT(MM_HEADER_LIST_MAX),
         .details = MM_BUF_INIT(MM_HEADER_LIST_MAX),
+        .headers = MM_BUF_INIT(MM_HEADER_LIST_MAX),
+        .block = MM_BUF_INIT(MM_HEADER_LIST_MAX),
     };
 }
 
@@ -21,6 +24,14 @@ void mm_response_done(struct mm_response *response)
 {
     mm_buf_done(&response->message);
     mm_buf_done(&response->details);
+    mm_buf_done(&response->headers);
+    mm_buf_done(&response->block);
+}
+
+void mm_response_reset(struct mm_response *response)
+{
+    mm_response_done(response);
+    mm_response_init(response);
 }
 
 void mm_response_block(struct mm_response *response)
@@ -30,6 +41,7 @@ void mm_response_block(struct mm_response *response)
     response->has_pushback = false;
     mm_buf_reset(&response->message);
     mm_buf_reset(&response->details);
+    mm_buf_reset(&response->block);
 }
 
 static int take_http_status(struct mm_response *response, const struct mm_bytes *value)
@@ -91,6 +103,14 @@ static int take_pushback(struct mm_response *response, const struct mm_bytes *va
     return MM_OK;
 }
 
+/* What the protocol says to the client itself is no metadata. */
+static bool is_metadata(const struct mm_bytes *name)
+{
+    return name->len > 0 && name->data[0] != ':' &&
+           (name->len < 5 || memcmp(name->data, "grpc-", 5) != 0) &&
+           (name->len != 12 || memcmp(name->data, "content-type", 12) != 0);
+}
+
 int mm_response_field(struct mm_response *response, const struct mm_bytes *name,
                       const struct mm_bytes *value)
 {
@@ -114,7 +134,9 @@ int mm_response_field(struct mm_response *response, const struct mm_bytes *name,
         if (name->len == strlen(fields[i].name) &&
             memcmp(name->data, fields[i].name, name->len) == 0)
             return fields[i].take(response, value);
-    return MM_OK;
+    if (is_metadata(name))
+        mm_fields_add(&response->block, name, value);
+    return mm_buf_err(&response->block);
 }
 
 bool mm_response_is_interim(const struct mm_response *response)
@@ -130,8 +152,12 @@ static int fail_http(const struct mm_response *response, struct mintmark_error *
         "the server answered with HTTP status %u and no gRPC status", response->http_status);
 }
 
-int mm_response_check(const struct mm_response *response, struct mintmark_error *error)
+int mm_response_check(struct mm_response *response, struct mintmark_error *error)
 {
+    const struct mm_buf headers = response->headers;
+
+    response->headers = response->block;
+    response->block = headers;
     if (response->http_status != 200 || !response->is_grpc)
         return fail_http(response, error);
     if (response->coding == MM_GRPC_CODING_OTHER)

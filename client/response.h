@@ -20,10 +20,15 @@ struct mm_response {
     int64_t pushback_ms;   /* grpc-retry-pushback-ms; negative: do not repeat */
     struct mm_buf message; /* grpc-message, decoded */
     struct mm_buf details; /* grpc-status-details-bin, decoded */
+    struct mm_buf
+        headers;         /* metadata of the headers (fields.h), once mm_response_check was called */
+    struct mm_buf block; /* metadata of the block at hand; at the end, of the trailers */
 };
 
 void mm_response_init(struct mm_response *response);
 void mm_response_done(struct mm_response *response);
+/* As it was at first: for another try of the call. */
+void mm_response_reset(struct mm_response *response);
 
 /* A block begins. What an earlier one said about the status counts no more: a status in headers
  * that do not end the stream is none. */
@@ -38,7 +43,7 @@ int mm_response_field(struct mm_response *response, const struct mm_bytes *name,
 bool mm_response_is_interim(const struct mm_response *response);
 
 /* Headers are in, and messages follow: 0 if they can be read. */
-int mm_response_check(const struct mm_response *response, struct mintmark_error *error);
+int mm_response_check(struct mm_response *response, struct mintmark_error *error);
 
 /* The stream has ended with a block: fills *ret_error, with status MINTMARK_OK if all is well.
  * Without a gRPC status the HTTP status decides (doc/http-grpc-status-mapping.md of gRPC). */

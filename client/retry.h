@@ -12,3 +12,8 @@ bool mm_retry_wanted(const struct mm_stream_end *end, enum mm_repeat repeat);
  * up to 15 s, give or take a fifth by the random number, and never less than the server's advice.
  */
 uint32_t mm_retry_pause_ms(unsigned failures, uint32_t advice_ms, uint32_t random);
+
+/* The pause after so many attempts in a row (1 and up) to connect that failed: as gRPC's connection
+ * back-off (doc/connection-backoff.md), which is 1 s, growing by 1.6 up to 120 s, give or take a
+ * fifth; but from 0.5 s and up to 15 s, for a line that stands still until the service is back. */
+uint32_t mm_retry_connect_ms(unsigned failures, uint32_t random);

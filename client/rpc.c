@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/rpc.h"
 
-#include "client/client.h"
+#include "client/call.h"
 #include "client/retry.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/limits.h"
 #include "proto/grpc/unpack.h"
 
 #include <openssl/rand.h>
+
+/* Smaller requests gain too little. */
+enum { COMPRESS_BYTES = 4 * 1024 };
 
 struct call {
     struct mintmark *client;
@@ -40,23 +43,20 @@ static int deliver(struct call *call, const struct mm_bytes *message, struct min
     return r;
 }
 
-/* Runs a stream to its end: 0, and *ret_end says how it ended. Or what ends the whole call: the
- * deadline, a cancellation, the sink's own word. */
-static int run_stream(struct call *call, struct mm_stream *stream, struct mm_stream_end *ret_end,
-                      struct mintmark_error *error)
+/* Runs a call to its end: 0, and *ret_end says how it ended. Or what ends all attempts: the
+ * deadline for the next message, a cancellation, the sink's own word. */
+static int run_call(struct call *call, struct mm_client_call *running,
+                    struct mm_stream_end *ret_end, struct mintmark_error *error)
 {
     int64_t limit_us = wait_limit(call);
 
     for (;;) {
         const struct mm_stream_end *end;
         struct mm_bytes message;
-        int r = mm_stream_next(stream, &message, &end);
+        int r = mm_client_call_next(running, &message, &end);
 
         if (r == MM_ERR_EOF) {
             *ret_end = *end;
-            /* A server whose clock is ahead of ours by a little. */
-            if (end->error.status == MINTMARK_CANCELLED && mm_clock_mono_us() >= limit_us)
-                return mm_link_fail_deadline(error);
             return 0;
         }
         if (r == MM_OK) {
@@ -66,40 +66,35 @@ static int run_stream(struct call *call, struct mm_stream *stream, struct mm_str
             limit_us = wait_limit(call);
             continue;
         }
-        r = mm_link_step(call->client->link, limit_us, error);
-        /* Any other failure has ended the stream, which says more about it. */
-        if (r == -MINTMARK_DEADLINE_EXCEEDED || r == -MINTMARK_CANCELLED)
+        if (mm_clock_mono_us() >= limit_us)
+            return mm_client_fail_deadline(error);
+        r = mm_client_wait(call->client, limit_us, error);
+        if (r < 0 && r != -MINTMARK_DEADLINE_EXCEEDED)
             return r;
     }
 }
 
-/* One try. As run_stream. */
+/* One try. As run_call. */
 static int attempt(struct call *call, struct mm_stream_end *ret_end, struct mintmark_error *error)
 {
+    MM_CLEANUP(mm_client_call_free_p) struct mm_client_call *running = NULL;
     const struct mm_bytes request = {call->request.data, call->request.len};
-    struct mm_stream *stream;
-    int64_t timeout_us = INT64_MAX;
-    int r = mm_client_connect(call->client, wait_limit(call), error);
+    const struct mm_client_call_options options = {
+        .stream = {.path = call->method->path,
+                   .single = !call->method->streams,
+                   .gzip = call->client->compress},
+        .deadline_us = call->deadline_us,
+    };
+    int r = mm_client_call_new(call->client, &options, &running, error);
 
-    if (r == -MINTMARK_CANCELLED || r == -MINTMARK_DEADLINE_EXCEEDED)
-        return r;
-    if (r < 0) {
-        *ret_end = (struct mm_stream_end){.error = *error, .unprocessed = true};
-        return 0;
-    }
-    if (call->deadline_us != INT64_MAX)
-        timeout_us = call->deadline_us - mm_clock_mono_us();
-    r = mm_stream_new(mm_link_session(call->client->link), call->method->path, timeout_us, &request,
-                      &stream, error);
     if (r < 0)
         return r;
+    if (mm_client_call_send(running, &request, request.len >= COMPRESS_BYTES) < 0)
+        return mm_client_fail_memory(error);
+    mm_client_call_half_close(running);
     if (call->sink->begin)
         call->sink->begin(call->sink->arg);
-    r = run_stream(call, stream, ret_end, error);
-    mm_stream_free(stream);
-    /* The server should learn of a cancellation now, not with the next call. */
-    mm_link_flush(call->client->link);
-    return r;
+    return run_call(call, running, ret_end, error);
 }
 
 /* 0: after a pause, the call shall be tried again. */
@@ -117,7 +112,7 @@ static int pause_before_retry(struct call *call, const struct mm_stream_end *end
     ms = mm_retry_pause_ms(call->failures, end->error.retry_ms, random);
     if (mm_clock_mono_us() + (int64_t)ms * 1000 >= wait_limit(call))
         return -(int)end->error.status;
-    return mm_link_sleep(call->client->cancel_fd, ms, error);
+    return mm_client_sleep(call->client, ms, error);
 }
 
 static int run_attempts(struct call *call, struct mintmark_error *error)
@@ -153,8 +148,7 @@ static int pack(const ProtobufCMessage *request, struct mm_buf *out, struct mint
     return 0;
 }
 
-static int run_call(struct call *call, const ProtobufCMessage *request,
-                    struct mintmark_error *error)
+static int start(struct call *call, const ProtobufCMessage *request, struct mintmark_error *error)
 {
     int r = pack(request, &call->request, error);
 
@@ -184,7 +178,7 @@ int mm_rpc_call(struct mintmark *client, const struct mm_method *method,
     if (!method->streams)
         call.deadline_us = from_now(&call);
     client->busy = true;
-    r = run_call(&call, request, error ? error : &ignored);
+    r = start(&call, request, error ? error : &ignored);
     client->busy = false;
     return r;
 }
@@ -203,20 +197,12 @@ static void begin_unary(void *arg)
     unary->response = NULL;
 }
 
-static int fail_count(const char *what, struct mintmark_error *error)
-{
-    return mm_client_fail(error, MINTMARK_UNIMPLEMENTED, "BAD_RESPONSE",
-                          "the server sent %s where one is due", what);
-}
-
 static int take_unary(void *arg, const struct mm_bytes *message, int *ret_progress,
                       struct mintmark_error *error)
 {
     struct unary *unary = arg;
 
     (void)ret_progress;
-    if (unary->response)
-        return fail_count("several messages", error);
     return mm_rpc_unpack(unary->descriptor, message, unary->arena, &unary->response, error);
 }
 
@@ -230,8 +216,6 @@ int mm_rpc_unary(struct mintmark *client, const struct mm_method *method,
 
     if (r < 0)
         return r;
-    if (!unary.response)
-        return fail_count("no message", error);
     *ret_response = unary.response;
     return 0;
 }

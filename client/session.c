@@ -1,88 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/session.h"
 
-#include "client/response.h"
+#include "client/stream.h"
 #include "daemon/base/limits.h"
-#include "proto/grpc/frame.h"
-#include "proto/grpc/gzip.h"
 #include "proto/grpc/status.h"
-#include "proto/grpc/text.h"
 
-#include <nghttp2/nghttp2.h>
 #include <string.h>
-#include <sys/queue.h>
 
 enum {
-    /* The default of 64 KiB would stop a stream of bundles once in every round trip. */
-    STREAM_WINDOW = 1024 * 1024,
     CONNECTION_WINDOW = 4 * 1024 * 1024,
     OUTBOUND_ACKS = 100,
     SETTINGS_ENTRIES = 32,
     CONTINUATIONS = 8,
 };
 
-struct mm_stream {
-    LIST_ENTRY(mm_stream) entry;
-    struct mm_session *session;
-    int32_t id;
-    bool sent;       /* the request's headers were taken for sending */
-    bool headers_in; /* the response's headers are complete */
-    bool ended;      /* end is valid; what came before can still be read */
-    bool closed;     /* in both directions: nghttp2 knows it no more */
-    struct mm_stream_end end;
-    struct mm_buf request; /* prefix and message */
-    size_t request_at;     /* bytes of it that were taken for sending */
-    struct mm_response response;
-    struct mm_buf pending; /* received, not consumed: never more than the window */
-    size_t pending_at;     /* bytes of it that the deframer has taken */
-    struct mm_grpc_deframer deframer;
-    struct mm_buf plain; /* what the last message was, if it came compressed */
-};
-
-LIST_HEAD(stream_list, mm_stream);
-
-struct mm_session {
-    nghttp2_session *http2;
-    char *authority;
-    bool unusable;      /* for new calls */
-    uint32_t violation; /* HTTP/2 error code by which nghttp2 has ended the connection; 0: none */
-    struct stream_list streams;
-};
-
-static void end_stream(struct mm_stream *stream, const struct mintmark_error *error,
-                       bool unprocessed)
-{
-    if (stream->ended)
-        return;
-    stream->ended = true;
-    stream->end = (struct mm_stream_end){.error = *error, .unprocessed = unprocessed};
-}
-
-/* Ends a stream of which nothing more is wanted, and tells the server so. */
-static void reset_stream(struct mm_stream *stream, uint32_t error_code,
-                         const struct mintmark_error *error)
-{
-    end_stream(stream, error, false);
-    /* Fails only for want of memory; the stream's window then stays closed, which is enough. */
-    (void)nghttp2_submit_rst_stream(stream->session->http2, NGHTTP2_FLAG_NONE, stream->id,
-                                    error_code);
-}
-
-static void fail_stream(struct mm_stream *stream, enum mintmark_status status, const char *reason,
-                        const char *text)
-{
-    struct mintmark_error error;
-
-    mm_client_fail(&error, status, reason, "%s", text);
-    reset_stream(stream, NGHTTP2_CANCEL, &error);
-}
-
 static struct mm_stream *find_stream(nghttp2_session *http2, int32_t id)
 {
     return id > 0 ? nghttp2_session_get_stream_user_data(http2, id) : NULL;
 }
 
-/* nghttp2's callbacks. A stream that the caller has freed is found as NULL. */
+/* nghttp2's callbacks. A stream that has left the session is found as NULL. */
 
 static int on_begin_headers(nghttp2_session *http2, const nghttp2_frame *frame, void *arg)
 {
@@ -108,10 +45,10 @@ static int on_header(nghttp2_session *http2, const nghttp2_frame *frame, const u
         return 0;
     r = mm_response_field(&stream->response, &n, &v);
     if (r == MM_ERR_TOO_BIG)
-        fail_stream(stream, MINTMARK_RESOURCE_EXHAUSTED, "HEADERS_TOO_BIG",
-                    "the server sent more headers than the limit");
+        mm_stream_fail(stream, MINTMARK_RESOURCE_EXHAUSTED, "HEADERS_TOO_BIG",
+                       "the server sent more headers than the limit");
     else if (r < 0)
-        fail_stream(stream, MINTMARK_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
+        mm_stream_fail(stream, MINTMARK_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
     return 0;
 }
 
@@ -123,18 +60,28 @@ static void headers_complete(struct mm_stream *stream, bool end)
         return;
     if (end) {
         mm_response_end(&stream->response, &error);
-        end_stream(stream, &error, false);
+        mm_stream_end_with(stream, &error, false);
         stream->end.final = stream->response.has_pushback && stream->response.pushback_ms < 0;
         return;
     }
     if (stream->headers_in) {
-        fail_stream(stream, MINTMARK_INTERNAL, "BAD_RESPONSE",
-                    "the server sent headers in the middle of a response");
+        mm_stream_fail(stream, MINTMARK_INTERNAL, "BAD_RESPONSE",
+                       "the server sent headers in the middle of a response");
         return;
     }
     stream->headers_in = true;
     if (mm_response_check(&stream->response, &error) < 0)
-        reset_stream(stream, NGHTTP2_CANCEL, &error);
+        mm_stream_reset(stream, NGHTTP2_CANCEL, &error);
+}
+
+static void note_goaway(struct mm_session *session, const nghttp2_goaway *goaway)
+{
+    static const char reason[] = "too_many_pings";
+
+    session->unusable = true;
+    session->pings_refused |= goaway->error_code == NGHTTP2_ENHANCE_YOUR_CALM &&
+                              goaway->opaque_data_len == strlen(reason) &&
+                              memcmp(goaway->opaque_data, reason, strlen(reason)) == 0;
 }
 
 static int on_frame_recv(nghttp2_session *http2, const nghttp2_frame *frame, void *arg)
@@ -144,14 +91,18 @@ static int on_frame_recv(nghttp2_session *http2, const nghttp2_frame *frame, voi
     const bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
 
     if (frame->hd.type == NGHTTP2_GOAWAY)
-        session->unusable = true;
+        note_goaway(session, &frame->goaway);
+    if (frame->hd.type == NGHTTP2_SETTINGS)
+        session->greeted = true;
+    if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK))
+        session->pinging = false;
     if (!stream || stream->ended)
         return 0;
     if (frame->hd.type == NGHTTP2_HEADERS)
         headers_complete(stream, end);
     else if (frame->hd.type == NGHTTP2_DATA && end)
-        fail_stream(stream, MINTMARK_INTERNAL, "BAD_RESPONSE",
-                    "the server ended the response without a status");
+        mm_stream_fail(stream, MINTMARK_INTERNAL, "BAD_RESPONSE",
+                       "the server ended the response without a status");
     return 0;
 }
 
@@ -167,7 +118,7 @@ static int on_data_chunk(nghttp2_session *http2, uint8_t flags, int32_t id, cons
     mm_buf_append(&stream->pending, data, len);
     if (mm_buf_err(&stream->pending) == 0)
         return 0;
-    fail_stream(stream, MINTMARK_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
+    mm_stream_fail(stream, MINTMARK_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
     return nghttp2_session_consume(http2, id, len) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
@@ -184,7 +135,7 @@ static int on_stream_close(nghttp2_session *http2, int32_t id, uint32_t error_co
     mm_client_fail(&error, (enum mintmark_status)mm_grpc_status_of_h2(error_code), "STREAM_RESET",
                    "the server ended the call with HTTP/2 error %s",
                    nghttp2_http2_strerror(error_code));
-    end_stream(stream, &error, error_code == NGHTTP2_REFUSED_STREAM);
+    mm_stream_end_with(stream, &error, error_code == NGHTTP2_REFUSED_STREAM);
     return 0;
 }
 
@@ -216,28 +167,8 @@ static int on_frame_not_send(nghttp2_session *http2, const nghttp2_frame *frame,
                    nghttp2_strerror(code));
     LIST_FOREACH(stream, &session->streams, entry)
     if (stream->id == frame->hd.stream_id)
-        end_stream(stream, &error, true);
+        mm_stream_end_with(stream, &error, true);
     return 0;
-}
-
-static ssize_t read_request(nghttp2_session *http2, int32_t id, uint8_t *to, size_t size,
-                            uint32_t *flags, nghttp2_data_source *source, void *arg)
-{
-    struct mm_stream *stream = find_stream(http2, id);
-    size_t n;
-
-    (void)source;
-    (void)arg;
-    if (!stream)
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    n = stream->request.len - stream->request_at;
-    if (n > size)
-        n = size;
-    memcpy(to, stream->request.data + stream->request_at, n);
-    stream->request_at += n;
-    if (stream->request_at == stream->request.len)
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-    return (ssize_t)n;
 }
 
 static int new_http2(struct mm_session *session)
@@ -271,7 +202,7 @@ static int greet(struct mm_session *session)
 {
     static const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, MM_STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, MM_HEADER_LIST_MAX},
     };
     int r = nghttp2_submit_settings(session->http2, NGHTTP2_FLAG_NONE, settings,
@@ -283,7 +214,7 @@ static int greet(struct mm_session *session)
     return r;
 }
 
-int mm_session_new(const char *authority, struct mm_session **ret_session,
+int mm_session_new(const char *scheme, const char *authority, struct mm_session **ret_session,
                    struct mintmark_error *error)
 {
     MM_CLEANUP(mm_session_free_p) struct mm_session *session = calloc(1, sizeof(*session));
@@ -291,6 +222,7 @@ int mm_session_new(const char *authority, struct mm_session **ret_session,
     if (!session)
         return mm_client_fail_memory(error);
     LIST_INIT(&session->streams);
+    session->scheme = scheme;
     session->authority = strdup(authority);
     if (!session->authority || new_http2(session) != 0 || greet(session) != 0)
         return mm_client_fail_memory(error);
@@ -347,200 +279,48 @@ bool mm_session_usable(const struct mm_session *session)
     return !session->unusable;
 }
 
+bool mm_session_greeted(const struct mm_session *session)
+{
+    return session->greeted;
+}
+
+bool mm_session_busy(const struct mm_session *session)
+{
+    const struct mm_stream *stream;
+
+    LIST_FOREACH(stream, &session->streams, entry)
+    if (!stream->ended)
+        return true;
+    return false;
+}
+
+void mm_session_ping(struct mm_session *session)
+{
+    if (!session->pinging)
+        session->pinging = nghttp2_submit_ping(session->http2, NGHTTP2_FLAG_NONE, NULL) == 0;
+}
+
+bool mm_session_pinging(const struct mm_session *session)
+{
+    return session->pinging;
+}
+
+bool mm_session_pings_refused(const struct mm_session *session)
+{
+    return session->pings_refused;
+}
+
 void mm_session_lost(struct mm_session *session, const struct mintmark_error *why)
 {
     struct mm_stream *stream;
 
     session->unusable = true;
     LIST_FOREACH(stream, &session->streams, entry)
-    end_stream(stream, why, !stream->sent);
+    mm_stream_end_with(stream, why, !stream->sent);
 }
 
 void mm_session_close(struct mm_session *session)
 {
     session->unusable = true;
     (void)nghttp2_session_terminate_session(session->http2, NGHTTP2_NO_ERROR);
-}
-
-/* nghttp2 copies names and values when the request is submitted. */
-static nghttp2_nv field(const char *name, const char *value)
-{
-    return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name,
-                        .value = (uint8_t *)(uintptr_t)value,
-                        .namelen = strlen(name),
-                        .valuelen = strlen(value),
-                        .flags = NGHTTP2_NV_FLAG_NONE};
-}
-
-static int submit(struct mm_stream *stream, const char *path, int64_t timeout_us)
-{
-    const nghttp2_data_provider provider = {.read_callback = read_request};
-    char timeout[MM_GRPC_TIMEOUT_TEXT] = "";
-    nghttp2_nv fields[10];
-    size_t n = 0;
-
-    fields[n++] = field(":method", "POST");
-    fields[n++] = field(":scheme", "https");
-    fields[n++] = field(":path", path);
-    fields[n++] = field(":authority", stream->session->authority);
-    if (timeout_us != INT64_MAX)
-        fields[n++] = field("grpc-timeout", mm_grpc_timeout_format(timeout_us, timeout));
-    fields[n++] = field("te", "trailers");
-    fields[n++] = field("content-type", "application/grpc");
-    fields[n++] = field("user-agent", "grpc-c-mintmark/" MM_VERSION);
-    fields[n++] = field("grpc-accept-encoding", "identity,gzip");
-    return nghttp2_submit_request(stream->session->http2, NULL, fields, n, &provider, stream);
-}
-
-static void frame_request(struct mm_stream *stream, const struct mm_bytes *message)
-{
-    uint8_t prefix[MM_GRPC_PREFIX_LEN];
-
-    mm_grpc_prefix(false, (uint32_t)message->len, prefix);
-    mm_buf_append(&stream->request, prefix, sizeof(prefix));
-    mm_buf_append(&stream->request, message->data, message->len);
-}
-
-static void release(struct mm_stream *stream)
-{
-    mm_buf_done(&stream->request);
-    mm_buf_done(&stream->pending);
-    mm_response_done(&stream->response);
-    mm_grpc_deframer_done(&stream->deframer);
-    mm_buf_done(&stream->plain);
-    free(stream);
-}
-
-int mm_stream_new(struct mm_session *session, const char *path, int64_t timeout_us,
-                  const struct mm_bytes *message, struct mm_stream **ret_stream,
-                  struct mintmark_error *error)
-{
-    struct mm_stream *stream;
-
-    if (message->len > MM_GRPC_MESSAGE_MAX)
-        return mm_client_fail(error, MINTMARK_RESOURCE_EXHAUSTED, "MESSAGE_TOO_BIG",
-                              "the request is larger than a message may be");
-    stream = calloc(1, sizeof(*stream));
-    if (!stream)
-        return mm_client_fail_memory(error);
-    stream->session = session;
-    stream->request = MM_BUF_INIT(message->len + MM_GRPC_PREFIX_LEN);
-    stream->pending = MM_BUF_INIT(STREAM_WINDOW);
-    stream->plain = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX);
-    mm_response_init(&stream->response);
-    mm_grpc_deframer_init(&stream->deframer, MM_GRPC_MESSAGE_MAX);
-    frame_request(stream, message);
-    if (mm_buf_err(&stream->request) == 0)
-        stream->id = submit(stream, path, timeout_us);
-    if (stream->id <= 0) {
-        release(stream);
-        /* Only memory and stream numbers can run out. */
-        session->unusable = true;
-        return mm_client_fail_memory(error);
-    }
-    LIST_INSERT_HEAD(&session->streams, stream, entry);
-    *ret_stream = stream;
-    return 0;
-}
-
-void mm_stream_free(struct mm_stream *stream)
-{
-    nghttp2_session *http2;
-
-    if (!stream)
-        return;
-    http2 = stream->session->http2;
-    if (!stream->closed) {
-        (void)nghttp2_session_set_stream_user_data(http2, stream->id, NULL);
-        /* Also when the server has answered before it had read everything. */
-        (void)nghttp2_submit_rst_stream(http2, NGHTTP2_FLAG_NONE, stream->id,
-                                        stream->ended ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
-    }
-    (void)nghttp2_session_consume_connection(http2, stream->pending.len - stream->pending_at);
-    LIST_REMOVE(stream, entry);
-    release(stream);
-}
-
-/* What was received can't be a sequence of messages: whatever status came after it, the call has
- * failed, and nothing more is read. */
-static int fail_framing(struct mm_stream *stream, int code, const struct mm_stream_end **ret_end)
-{
-    stream->ended = false;
-    if (code == MM_ERR_TOO_BIG)
-        fail_stream(stream, MINTMARK_RESOURCE_EXHAUSTED, "MESSAGE_TOO_BIG",
-                    "the server sent a message larger than the limit");
-    else if (code == MM_ERR_MEMORY)
-        fail_stream(stream, MINTMARK_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
-    else
-        fail_stream(stream, MINTMARK_INTERNAL, "BAD_RESPONSE",
-                    "the server sent a message that is malformed or no gzip");
-    *ret_end = &stream->end;
-    return MM_ERR_EOF;
-}
-
-/* The call has ended, and all that came was read: was it whole? */
-static int finish(struct mm_stream *stream, const struct mm_stream_end **ret_end)
-{
-    if (stream->end.error.status == MINTMARK_OK && !mm_grpc_deframer_at_boundary(&stream->deframer))
-        mm_client_fail(&stream->end.error, MINTMARK_INTERNAL, "BAD_RESPONSE",
-                       "the server ended the response inside a message");
-    *ret_end = &stream->end;
-    return MM_ERR_EOF;
-}
-
-static struct mm_bytes unread(const struct mm_stream *stream)
-{
-    if (stream->pending.len == 0)
-        return (struct mm_bytes){.len = 0};
-    return (struct mm_bytes){.data = stream->pending.data + stream->pending_at,
-                             .len = stream->pending.len - stream->pending_at};
-}
-
-/* The message of a frame. MM_ERR_CORRUPT when it is compressed and should not be. */
-static int unfold(struct mm_stream *stream, const struct mm_grpc_frame *frame,
-                  struct mm_bytes *ret_message)
-{
-    int r;
-
-    mm_buf_done(&stream->plain);
-    if (!frame->compressed) {
-        *ret_message = frame->payload;
-        return MM_OK;
-    }
-    if (stream->response.coding != MM_GRPC_CODING_GZIP)
-        return MM_ERR_CORRUPT;
-    r = mm_grpc_gunzip(frame->payload, &stream->plain);
-    if (r < 0)
-        return r;
-    *ret_message = (struct mm_bytes){.data = stream->plain.data, .len = stream->plain.len};
-    return MM_OK;
-}
-
-int mm_stream_next(struct mm_stream *stream, struct mm_bytes *ret_message,
-                   const struct mm_stream_end **ret_end)
-{
-    struct mm_bytes data = unread(stream);
-    struct mm_grpc_frame frame = {.compressed = false};
-    const size_t before = data.len;
-    int r = MM_ERR_AGAIN;
-
-    if (data.len > 0)
-        r = mm_grpc_deframer_feed(&stream->deframer, &data, &frame);
-    stream->pending_at += before - data.len;
-    /* Opens the windows by what was taken. Without memory they stay closed, and the deadline
-     * rules. */
-    (void)nghttp2_session_consume_connection(stream->session->http2, before - data.len);
-    if (!stream->closed)
-        (void)nghttp2_session_consume_stream(stream->session->http2, stream->id, before - data.len);
-    if (stream->pending_at == stream->pending.len) {
-        mm_buf_reset(&stream->pending);
-        stream->pending_at = 0;
-    }
-    if (r == MM_OK)
-        r = unfold(stream, &frame, ret_message);
-    if (r == MM_OK)
-        return MM_OK;
-    if (r != MM_ERR_AGAIN)
-        return fail_framing(stream, r, ret_end);
-    return stream->ended ? finish(stream, ret_end) : MM_ERR_AGAIN;
 }

@@ -62,6 +62,8 @@ static int load_files(SSL_CTX *context, const struct mintmark_options *options,
     SSL_CTX_set_default_passwd_cb(context, mm_tls_no_passphrase);
     if (SSL_CTX_load_verify_file(context, options->ca_file) != 1)
         return fail_file(options->ca_file, "CA certificates", error);
+    if (!options->certificate_file)
+        return 0;
     if (SSL_CTX_use_certificate_chain_file(context, options->certificate_file) != 1)
         return fail_file(options->certificate_file, "a certificate", error);
     /* Loading the key checks it against the certificate, too. */

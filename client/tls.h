@@ -7,7 +7,7 @@
 
 #include <openssl/ssl.h>
 
-/* Reads and checks the files of the options. */
+/* Reads and checks the files of the options. Without a certificate_file the client shows none. */
 int mm_tls_context_new(const struct mintmark_options *options, SSL_CTX **ret_context,
                        struct mintmark_error *error) MM_MUST_USE;
 

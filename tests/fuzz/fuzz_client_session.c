@@ -75,18 +75,33 @@ static void feed(struct mm_session *session, struct call calls[CALLS], const uin
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* NULL without memory. */
+static struct mm_stream *start(struct mm_session *session)
 {
     const struct mm_bytes request = {(const uint8_t *)"request", 7};
+    struct mm_stream *stream;
+
+    if (mm_stream_new(&(struct mm_stream_options){.path = "/S/M"}, &stream, NULL) < 0)
+        return NULL;
+    if (mm_stream_send(stream, &request, false) == MM_OK &&
+        mm_stream_start(stream, session, 1000000, NULL) == 0) {
+        mm_stream_half_close(stream);
+        return stream;
+    }
+    mm_stream_free(stream);
+    return NULL;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
     struct call calls[CALLS] = {{NULL}};
     struct mm_session *session;
     struct mintmark_error gone;
 
-    if (size == 0 || mm_session_new("host:1", &session, NULL) < 0)
+    if (size == 0 || mm_session_new("https", "host:1", &session, NULL) < 0)
         return 0;
     for (int i = 0; i < CALLS; i++)
-        if (mm_stream_new(session, "/S/M", 1000000, &request, &calls[i].stream, NULL) < 0)
-            calls[i].stream = NULL;
+        calls[i].stream = start(session);
     if (answer(session))
         feed(session, calls, data + 1, size - 1, data[0]);
     mm_client_fail(&gone, MINTMARK_UNAVAILABLE, "CONNECTION_LOST", "gone");

@@ -56,14 +56,24 @@ static enum mintmark_status converse(void)
     MM_CLEANUP(mm_session_free_p) struct mm_session *session = NULL;
     MM_CLEANUP(mm_stream_free_p) struct mm_stream *stream = NULL;
     MM_BUF_CLEANUP struct mm_buf out = MM_BUF_INIT(4 * MM_SESSION_SEND);
+    const struct mm_stream_options options = {
+        .path = "/S/M",
+        .metadata = &(struct mm_field){"a-bin", {(const uint8_t *)"\0", 1}},
+        .n_metadata = 1};
+    const struct mm_bytes request = {(const uint8_t *)"x", 1};
     const struct mm_stream_end *end;
     struct mintmark_error error;
     struct mm_bytes message;
-    int r = mm_session_new("host:1", &session, &error);
+    int r = mm_session_new("http", "host:1", &session, &error);
 
     if (r == 0)
-        r = mm_stream_new(session, "/S/M", 1000, &(struct mm_bytes){(const uint8_t *)"x", 1},
-                          &stream, &error);
+        r = mm_stream_new(&options, &stream, &error);
+    if (r == 0 && mm_stream_send(stream, &request, false) < 0)
+        r = mm_client_fail_memory(&error);
+    if (r == 0) {
+        mm_stream_half_close(stream);
+        r = mm_stream_start(stream, session, 1000, &error);
+    }
     if (r == 0)
         r = mm_session_send(session, &out, &error);
     if (r == 0)

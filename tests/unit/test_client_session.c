@@ -400,11 +400,11 @@ START_TEST(answer_before_the_request_is_read_stops_the_request)
     const nghttp2_nv ok[] = {nv(":status", "200"), nv("content-type", "application/grpc"),
                              nv("grpc-status", "3")};
     MM_FREE uint8_t *big = calloc(1, len);
-    struct mm_stream *stream;
+    struct mm_stream *stream = make(&(struct mm_stream_options){.path = "/x/Y"});
 
     ck_assert_ptr_nonnull(big);
-    ck_assert_int_eq(
-        mm_stream_new(session, "/x/Y", INT64_MAX, &(struct mm_bytes){big, len}, &stream, NULL), 0);
+    ck_assert_int_eq(mm_stream_send(stream, &(struct mm_bytes){big, len}, false), MM_OK);
+    ck_assert_int_eq(mm_stream_start(stream, session, INT64_MAX, NULL), 0);
     client_to_server();
     ck_assert(!peer.request_ended);
     ck_assert_int_eq(nghttp2_submit_response(peer.http2, peer.last_id, ok, 3, NULL), 0);
@@ -473,12 +473,13 @@ END_TEST
 START_TEST(request_over_the_message_limit_is_refused)
 {
     MM_FREE uint8_t *big = calloc(1, MM_GRPC_MESSAGE_MAX + 1);
-    struct mm_stream *stream;
+    struct mm_stream *stream = make(&(struct mm_stream_options){.path = "/x/Y"});
 
     ck_assert_ptr_nonnull(big);
-    ck_assert_int_eq(mm_stream_new(session, "/x/Y", INT64_MAX,
-                                   &(struct mm_bytes){big, MM_GRPC_MESSAGE_MAX + 1}, &stream, NULL),
-                     -MINTMARK_RESOURCE_EXHAUSTED);
+    ck_assert_int_eq(
+        mm_stream_send(stream, &(struct mm_bytes){big, MM_GRPC_MESSAGE_MAX + 1}, false),
+        MM_ERR_TOO_BIG);
+    mm_stream_free(stream);
 }
 END_TEST
 

@@ -24,6 +24,10 @@ enum {
     MM_ORDER_QUANTITY_MAX = 1000000000,
     MM_PAGE_MAX = 1000, /* rows in one page of a listing */
     MM_HEADS_MAX = 4096,
+    MM_ORDER_TEXT_MAX = 100,    /* who gives an order, and for which product; bytes */
+    MM_ORDER_STATIONS_MAX = 32, /* stations that an order names */
+    MM_ORDER_HOURS_MAX = 87600, /* between two reports on an order: ten years */
+    MM_TRUST_MAX = 32,          /* certificates whose holders may sign documents */
     MM_OPEN_BATCHES_MAX = 8192, /* with the live orders they fit the store's ready message */
     MM_LIVE_ORDERS_MAX = 4096,
     MM_REPORT_FAILURES_MAX = 100,         /* reasons in a production report */
@@ -40,6 +44,7 @@ enum {
     MM_CSR_DER_MAX = 4 * 1024,             /* one CSR of a key that a device made */
     MM_CSR_DEPTH_MAX = 16,                 /* elements within elements of it */
     MM_BUNDLE_MAX = 32 * 1024,             /* one device's Bundle; a chunk fits a gRPC message */
+    MM_DOCUMENT_MAX = 64 * 1024,           /* a signed document: order, revocation, receipt */
     MM_CHAIN_MAX = 4,                      /* certificates above a leaf */
     MM_ITEM_INLINE_MAX = 64 * 1024,        /* a profile's named item that travels in the stream */
     MM_ITEMS_MAX = 16,                     /* named items in a profile */

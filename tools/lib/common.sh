@@ -57,6 +57,48 @@ install_optional() {
     (install_packages "${known[@]}") || say "going on without: ${known[*]}"
 }
 
+# The release's backports, taken from where the machine takes the release itself; in files of this
+# function's own, so that nothing stays configured. Fails when there are none to be had.
+install_backport() {
+    local package=$1 release dir sudo=() options status=0
+    release=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
+    [ -n "$release" ] || return 1
+    [ "$(id -u)" -eq 0 ] || { command -v sudo >/dev/null || return 1; sudo=(sudo); }
+    dir=$(mktemp -d) || return 1
+    mkdir -p "$dir/parts" "$dir/lists/partial"
+    # Both forms of sources: paragraphs ("Suites: bookworm …"), and lines ("deb URI bookworm …").
+    cat /etc/apt/sources.list.d/*.sources 2>/dev/null |
+        awk -v r="$release" 'BEGIN { RS = ""; ORS = "\n\n" } $0 ~ "\nSuites:[^\n]* ?" r "( |\n)" {
+            gsub(/\nSuites:[^\n]*/, "\nSuites: " r "-backports"); print }' \
+            >"$dir/parts/backports.sources"
+    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+        sed -nE "s/^(deb .*) $release( .*)/\\1 $release-backports\\2/p" >"$dir/sources.list"
+    options=(-q -o "Dir::Etc::sourcelist=$dir/sources.list" -o "Dir::Etc::sourceparts=$dir/parts"
+        -o "Dir::State::lists=$dir/lists" -o "APT::Sandbox::User=root")
+    {
+        "${sudo[@]}" apt-get "${options[@]}" update &&
+            "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get "${options[@]}" install -y \
+                --no-install-recommends "$package"
+    } >"$dir/log" 2>&1 || status=$?
+    "${sudo[@]}" rm -rf "$dir"
+    return $status
+}
+
+# The provider through which OpenSSL uses a token's keys. Debian 12 has it in its backports.
+install_pkcs11_provider() {
+    local package=pkcs11-provider
+    dpkg-query -W -f='${db:Status-Status}\n' $package 2>/dev/null | grep -qx installed && return 0
+    command -v apt-get >/dev/null || return 0
+    if apt-cache show $package >/dev/null 2>&1; then
+        install_optional $package
+    else
+        say "installing from backports: $package"
+        install_backport $package ||
+            say "going on without $package: documents are signed with key files only, and the tests" \
+                "that need it are skipped"
+    fi
+}
+
 # build_tree DIR [meson setup options...]: configures once, then builds what has changed.
 build_tree() {
     local dir=$1 log

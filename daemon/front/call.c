@@ -29,12 +29,12 @@ struct mm_call *mm_call_new(struct mm_h2 *h2, int32_t stream_id)
     call->number = ++h2->core->last_call;
     call->method = &h2->core->methods[h2->core->n_methods];
     call->began_us = h2->received_us;
-    mm_grpc_deframer_init(&call->deframer, MM_GRPC_MESSAGE_MAX);
+    mm_grpc_deframer_init(&call->deframer, h2->core->message_max);
     call->held = MM_BUF_INIT(MM_H2_STREAM_WINDOW);
     /* The mark, and one message on top of it: more only from a service that does not stop. */
     call->out = MM_BUF_INIT(MM_CALL_QUEUE_MARK + MM_GRPC_MESSAGE_MAX + MM_GRPC_PREFIX_LEN);
-    call->message = MM_BUF_INIT(3 * MM_ERR_TEXT_MAX);
-    call->details = MM_BUF_INIT(4096);
+    call->message = MM_BUF_INIT(MM_HEADER_LIST_MAX);
+    call->details = MM_BUF_INIT(MM_HEADER_LIST_MAX);
     call->metadata = MM_BUF_INIT(MM_HEADER_LIST_MAX);
     call->headers = MM_BUF_INIT(MM_HEADER_LIST_MAX);
     call->trailers = MM_BUF_INIT(MM_HEADER_LIST_MAX);
@@ -244,7 +244,7 @@ static void message_failed(struct mm_call *call, int err)
 {
     if (err == MM_ERR_TOO_BIG) {
         hit(call, MM_LIMIT_MESSAGE_SIZE);
-        fail(call, MM_ERR_TOO_BIG, "MESSAGE_TOO_BIG", "the message is over 4 MiB");
+        fail(call, MM_ERR_TOO_BIG, "MESSAGE_TOO_BIG", "the message is too big");
     } else if (err == MM_ERR_MEMORY) {
         fail(call, MM_ERR_MEMORY, "OUT_OF_MEMORY", "out of memory");
     } else {
@@ -270,7 +270,7 @@ static void give_plain(struct mm_call *call, struct mm_bytes payload)
 
 static void give_message(struct mm_call *call, struct mm_bytes payload)
 {
-    MM_BUF_CLEANUP struct mm_buf plain = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX);
+    MM_BUF_CLEANUP struct mm_buf plain = MM_BUF_INIT(call->h2->core->message_max);
     int r;
 
     if (!call->compressed) {

@@ -16,6 +16,7 @@
 
 #include "daemon/base/buf.h"
 #include "daemon/conf/conf.h"
+#include "proto/grpc/status.h"
 
 #include <protobuf-c/protobuf-c.h>
 
@@ -94,6 +95,12 @@ int mm_call_send(struct mm_call *call, const ProtobufCMessage *message) MM_MUST_
 /* Ends the call: OK when ei is NULL or its code MM_OK, else the gRPC status of ei->code with
  * google.rpc details (ErrorInfo; BadRequest from field; RetryInfo from retry_ms). */
 void mm_call_finish(struct mm_call *call, const struct mm_errinfo *ei);
+/* As mm_call_finish, for a service with statuses and details of its own: text goes into
+ * grpc-message, percent-encoded; details are a serialised google.rpc.Status with the same code and
+ * text, or empty. A number that is no status is UNKNOWN. What does not fit MM_HEADER_LIST_MAX is
+ * left out, the status never is. */
+void mm_call_finish_status(struct mm_call *call, enum mm_grpc_status status, const char *text,
+                           struct mm_bytes details);
 
 /* For unary calls: send, then finish. */
 void mm_call_reply(struct mm_call *call, const ProtobufCMessage *message);

@@ -65,6 +65,8 @@ int mm_core_new(const struct mm_core_options *o, struct mm_core **ret_core, stru
     core->arena = MM_ARENA_INIT;
     core->app = o->app;
     core->descriptors = o->descriptors;
+    core->bare_errors = o->bare_errors;
+    core->message_max = o->message_max ? o->message_max : MM_GRPC_MESSAGE_MAX;
     core->max_streams = MM_STREAMS_PER_CONNECTION;
     core->epoch = (uint32_t)(mm_clock_wall_ms() / 1000);
     core->log_bucket = (struct mm_bucket)MM_BUCKET_INIT(LOG_BURST, LOG_PER_S);

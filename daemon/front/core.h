@@ -24,6 +24,8 @@ struct mm_core {
     const char **services; /* full names in methods, each once */
     size_t n_services;
     struct mm_health_entry *health; /* [0] is "", then as services */
+    size_t message_max;             /* bytes of a request message */
+    bool bare_errors;               /* no google.rpc details with a struct mm_errinfo */
     unsigned max_streams;
     unsigned idle_timeout_ms; /* this and the next two, 0: never */
     unsigned connection_age_ms;
@@ -45,6 +47,8 @@ struct mm_core_options {
     size_t n_rpcs;
     void *app;
     const struct mm_descriptors *descriptors; /* borrowed */
+    size_t message_max; /* bytes of a request message, inflated; 0: MM_GRPC_MESSAGE_MAX */
+    bool bare_errors;
 };
 
 /* MM_ERR_INTERNAL when two RPCs share a path. */

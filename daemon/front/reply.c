@@ -278,18 +278,26 @@ int mm_call_send(struct mm_call *call, const ProtobufCMessage *message)
 
 /* The status. */
 
-static void encode_error(struct mm_call *call, const struct mm_errinfo *ei)
+static void encode_status(struct mm_call *call, const char *text, struct mm_bytes details)
 {
-    MM_BUF_CLEANUP struct mm_buf details = MM_BUF_INIT(4096);
-
-    mm_grpc_percent_encode(&call->message, ei->text, strlen(ei->text));
-    mm_grpc_details_pack(ei, &details);
+    mm_grpc_percent_encode(&call->message, text, strlen(text));
     mm_grpc_base64_encode(&call->details, details.data, details.len);
     /* Out of memory here costs the client the explanation, not the status. */
     if (mm_buf_err(&call->message) < 0)
         call->message.len = 0;
-    if (mm_buf_err(&details) < 0 || mm_buf_err(&call->details) < 0)
+    if (mm_buf_err(&call->details) < 0)
         call->details.len = 0;
+}
+
+static void encode_error(struct mm_call *call, const struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf details = MM_BUF_INIT(4096);
+
+    if (!call->h2->core->bare_errors)
+        mm_grpc_details_pack(ei, &details);
+    if (mm_buf_err(&details) < 0)
+        details.len = 0;
+    encode_status(call, ei->text, (struct mm_bytes){details.data, details.len});
 }
 
 static void log_error(struct mm_call *call, const struct mm_errinfo *ei)
@@ -306,6 +314,19 @@ static void log_error(struct mm_call *call, const struct mm_errinfo *ei)
            MM_UINT("suppressed", suppressed));
 }
 
+/* The status is known: sends it, after what is queued. */
+static void submit_end(struct mm_call *call)
+{
+    /* Metadata of the service's must come first: clients take a Trailers-Only as trailers alone. */
+    if (!call->headers_sent && call->status != MM_GRPC_OK && call->n_headers == 0) {
+        submit_trailers_only(call);
+        return;
+    }
+    if (!call->headers_sent)
+        submit_headers(call); /* no messages */
+    resume(call);
+}
+
 void mm_call_end(struct mm_call *call, const struct mm_errinfo *ei)
 {
     call->state = MM_CALL_FINISHED;
@@ -314,13 +335,7 @@ void mm_call_end(struct mm_call *call, const struct mm_errinfo *ei)
         encode_error(call, ei);
         log_error(call, ei);
     }
-    if (!call->headers_sent && call->status != MM_GRPC_OK) {
-        submit_trailers_only(call);
-        return;
-    }
-    if (!call->headers_sent)
-        submit_headers(call); /* a stream of no messages */
-    resume(call);
+    submit_end(call);
 }
 
 void mm_call_finish(struct mm_call *call, const struct mm_errinfo *ei)
@@ -335,6 +350,24 @@ void mm_call_finish(struct mm_call *call, const struct mm_errinfo *ei)
         ei = &none;
     }
     mm_call_end(call, ei);
+}
+
+void mm_call_finish_status(struct mm_call *call, enum mm_grpc_status status, const char *text,
+                           struct mm_bytes details)
+{
+    struct mm_errinfo ei = {0};
+
+    if (status == MM_GRPC_OK || call->state == MM_CALL_FINISHED) {
+        mm_call_finish(call, NULL);
+        return;
+    }
+    call->in_service = false;
+    call->state = MM_CALL_FINISHED;
+    call->status = status <= MM_GRPC_UNAUTHENTICATED ? status : MM_GRPC_UNKNOWN;
+    encode_status(call, text, details);
+    mm_fail(&ei, (enum mm_err)mm_grpc_status_err(status), "", "%s", text); /* for the log alone */
+    log_error(call, &ei);
+    submit_end(call);
 }
 
 void mm_call_reply(struct mm_call *call, const ProtobufCMessage *message)

@@ -374,8 +374,12 @@ int mm_server_new_transport(uv_loop_t *loop, const struct mm_conf *conf,
                             size_t n_rpcs, void *app, struct mm_server **ret_server,
                             struct mm_errinfo *ei)
 {
-    const struct mm_core_options options = {
-        .rpcs = rpcs, .n_rpcs = n_rpcs, .app = app, .descriptors = transport->descriptors};
+    const struct mm_core_options options = {.rpcs = rpcs,
+                                            .n_rpcs = n_rpcs,
+                                            .app = app,
+                                            .descriptors = transport->descriptors,
+                                            .message_max = transport->message_max,
+                                            .bare_errors = transport->bare_errors};
     struct mm_server *s = calloc(1, sizeof(*s));
     int r;
 

@@ -21,6 +21,10 @@ struct mm_transport {
     const struct mm_tls_files *files;         /* for mm_server_new_transport alone; unless
                                                  MM_TRANSPORT_CLEARTEXT */
     const struct mm_descriptors *descriptors; /* borrowed */
+    size_t message_max; /* bytes of a request message, inflated; 0: MM_GRPC_MESSAGE_MAX */
+    /* Errors given as struct mm_errinfo, by services and by the transport itself, go out as status
+     * and text alone. Else google.rpc details go with them, whose ErrorInfo names mintmark. */
+    bool bare_errors;
 };
 
 /* As mm_server_new. */

@@ -12,8 +12,6 @@
 typedef Grpc__Testing__StreamingOutputCallRequest output_request;
 typedef Grpc__Testing__EchoStatus echo_status;
 
-enum { UNKNOWN_TO_MINTMARK = -1000 /* becomes gRPC's UNKNOWN, which no enum mm_err does */ };
-
 static struct test_app *app_of(const struct mm_call *call)
 {
     return mm_call_app(call);
@@ -24,13 +22,9 @@ static bool has_status(const echo_status *status)
     return status && status->code != MM_GRPC_OK;
 }
 
-static void set_status(struct mm_errinfo *ei, const echo_status *status)
+static void finish_with(struct mm_call *call, enum mm_grpc_status status, const char *text)
 {
-    const int code = status->code == MM_GRPC_UNKNOWN
-                         ? UNKNOWN_TO_MINTMARK
-                         : mm_grpc_status_err((enum mm_grpc_status)status->code);
-
-    mm_fail(ei, (enum mm_err)code, "", "%s", status->message);
+    mm_call_finish_status(call, status, text, (struct mm_bytes){NULL, 0});
 }
 
 static void finish_no_memory(struct mm_call *call)
@@ -98,8 +92,8 @@ static void unary_call(struct mm_call *call, const ProtobufCMessage *message)
         return;
     }
     if (has_status(request->response_status)) {
-        set_status(&ei, request->response_status);
-        mm_call_finish(call, &ei);
+        finish_with(call, (enum mm_grpc_status)request->response_status->code,
+                    request->response_status->message);
         return;
     }
     mm_call_compress(call, is_wanted(request->response_compressed));
@@ -133,6 +127,8 @@ struct stream {
     bool full;    /* mm_call_send said stop */
     bool last;    /* nothing more will be wanted */
     struct mm_errinfo end;
+    enum mm_grpc_status status; /* if not OK, it counts instead of end */
+    char *status_text;
     uint64_t received; /* StreamingInputCall */
 };
 
@@ -140,6 +136,7 @@ static void on_stream_closed(uv_handle_t *handle)
 {
     struct stream *s = handle->data;
 
+    free(s->status_text);
     free(s->wanted);
     free(s);
 }
@@ -152,7 +149,10 @@ static void drop_stream(struct stream *s)
 
 static void finish_stream(struct stream *s)
 {
-    mm_call_finish(s->call, &s->end);
+    if (s->status != MM_GRPC_OK)
+        finish_with(s->call, s->status, s->status_text ? s->status_text : "");
+    else
+        mm_call_finish(s->call, &s->end);
     drop_stream(s);
 }
 
@@ -256,8 +256,9 @@ static void want(struct stream *s, const output_request *request)
         s->wanted[s->n_wanted++] =
             (struct wanted){p->size, p->interval_us, is_wanted(p->compressed)};
     }
-    if (has_status(request->response_status)) {
-        set_status(&s->end, request->response_status);
+    if (has_status(request->response_status) && !s->status_text) {
+        s->status = (enum mm_grpc_status)request->response_status->code;
+        s->status_text = strdup(request->response_status->message);
         s->last = true;
     }
     go_on(s);

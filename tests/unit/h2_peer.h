@@ -24,7 +24,7 @@ struct peer {
     size_t request_at;
     bool keep_open; /* no END_STREAM after it */
     size_t data_bytes;
-    char status[8], message[128];
+    char status[8], message[128], details[64];
     int header_blocks;
     bool ended;
     unsigned resets, pings, goaways;
@@ -131,6 +131,8 @@ static int peer_header(MM_UNUSED nghttp2_session *http2, MM_UNUSED const nghttp2
         snprintf(peer.status, sizeof(peer.status), "%.*s", (int)value_len, (const char *)value);
     if (name_len == 12 && memcmp(name, "grpc-message", 12) == 0)
         snprintf(peer.message, sizeof(peer.message), "%.*s", (int)value_len, (const char *)value);
+    if (name_len == 23 && memcmp(name, "grpc-status-details-bin", 23) == 0)
+        snprintf(peer.details, sizeof(peer.details), "%.*s", (int)value_len, (const char *)value);
     return 0;
 }
 

@@ -13,6 +13,7 @@ struct slot {
     cfg_t *section;
     unsigned char *base; /* of the section's struct */
     int line;
+    bool absent; /* an optional section that is not in the file: nothing is required of it */
 };
 
 static void *member(const struct slot *s)
@@ -223,7 +224,7 @@ static int fill_setting(struct slot *s)
     const size_t n = mm_raw_count(s->section, s->setting->key);
     const char *title = s->section->title;
 
-    if (n == 0 && s->setting->required)
+    if (n == 0 && s->setting->required && !s->absent)
         return mm_fail_at(s->draft->place, s->line, "section %s%s%s%s must set %s", section_name(s),
                           title ? " '" : "", title ? title : "", title ? "'" : "", s->setting->key);
     if (n == 0 && !list)
@@ -294,11 +295,13 @@ static int fill_section(const struct mm_draft *draft, enum mm_section_id id, cfg
 {
     size_t n;
     const struct mm_setting *settings = mm_schema_settings(&n);
+    const bool absent =
+        mm_schema_section(id)->optional && !((const struct mm_optional *)(const void *)base)->given;
     int r = MM_OK;
 
     for (size_t i = 0; i < n && r >= 0; i++) {
-        struct slot slot = {draft, &settings[i], section, base,
-                            mm_section_line(draft->parsed, section)};
+        struct slot slot = {
+            draft, &settings[i], section, base, mm_section_line(draft->parsed, section), absent};
 
         if (settings[i].section == id)
             r = fill_setting(&slot);

@@ -70,6 +70,19 @@ static int check_metrics(const struct mm_draft *draft)
                       m->address);
 }
 
+/* Its token is there, so that the anchor has a place. */
+static int check_appliance(const struct mm_draft *draft)
+{
+    const struct mm_conf_appliance *a = &draft->conf->appliance;
+    cfg_t *section = cfg_getsec(draft->parsed->root, "appliance");
+
+    if (!a->given || mm_conf_token_get(draft->conf, a->token))
+        return MM_OK;
+    return mm_fail_at(draft->place, mm_raw_at(section, "token", 0)->line,
+                      "appliance.token is '%s'; there is no section token '%s'", a->token,
+                      a->token);
+}
+
 static int check_tokens(const struct mm_draft *draft)
 {
     int r = MM_OK;
@@ -242,9 +255,9 @@ static int check_clients(const struct mm_draft *draft)
 
 int mm_conf_check(const struct mm_draft *draft)
 {
-    static int (*const checks[])(const struct mm_draft *) = {check_metrics,    check_tokens,
-                                                             check_transports, check_issuers,
-                                                             check_profiles,   check_clients};
+    static int (*const checks[])(const struct mm_draft *) = {
+        check_metrics, check_appliance, check_tokens, check_transports,
+        check_issuers, check_profiles,  check_clients};
     int r = MM_OK;
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(checks) && r >= 0; i++)

@@ -62,6 +62,22 @@ struct mm_conf_store {
     char *path; /* SQLite database file, on a local file system */
 };
 
+/* Who the appliance is, and how its ledger is held fast: docs/ledger.md. */
+struct mm_conf_appliance {
+    int line;
+    bool given;                  /* the section is in the file; otherwise nothing is anchored */
+    char *token;                 /* name of a token section */
+    char *identity_key;          /* label of a P-256 key in it; default mintmark-identity */
+    char *audit_key;             /* the same; default mintmark-audit */
+    char *identity_certificate;  /* PEM file */
+    char *audit_certificate;     /* PEM file */
+    char *oem_certificates;      /* PEM file: whose signatures on orders count; "" */
+    char *officer_certificates;  /* PEM file: whose signatures on an unlock count; "" */
+    unsigned anchor_devices;     /* spent at most beyond the last anchor; default 4096 */
+    unsigned anchor_seconds;     /* a new anchor after so long, if anything changed; default 60 */
+    unsigned unclean_starts_max; /* then the service locks; default 16 */
+};
+
 /* What plant operators read: daemon/front/monitor.h. */
 struct mm_conf_metrics {
     int line;
@@ -148,6 +164,7 @@ struct mm_conf {
     struct mm_conf_store store;
     struct mm_conf_limits limits;
     struct mm_conf_metrics metrics;
+    struct mm_conf_appliance appliance;
     struct mm_conf_token *tokens;
     size_t n_tokens;
     struct mm_conf_transport *transports;

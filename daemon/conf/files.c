@@ -134,12 +134,36 @@ static int check_items(const struct mm_conf *conf, const struct mm_conf_profile 
     return r;
 }
 
+static int check_appliance(const struct mm_conf *conf, struct mm_errinfo *ei)
+{
+    const struct mm_conf_appliance *a = &conf->appliance;
+    const struct {
+        const char *key, *path;
+    } files[] = {
+        {"identity_certificate", a->identity_certificate},
+        {"audit_certificate", a->audit_certificate},
+        {"oem_certificates", a->oem_certificates},
+        {"officer_certificates", a->officer_certificates},
+    };
+    int r = MM_OK;
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(files) && r >= 0; i++) {
+        const struct demand d = {conf->path,   a->line,         "appliance", "",
+                                 files[i].key, MM_PEM_FILE_MAX, false};
+
+        r = check_file(&d, files[i].path, ei);
+    }
+    return r;
+}
+
 int mm_conf_check_files(const struct mm_conf *conf, struct mm_errinfo *ei)
 {
     int r = check_listen(conf, ei);
 
     if (r >= 0)
         r = check_store(conf, ei);
+    if (r >= 0)
+        r = check_appliance(conf, ei);
     for (size_t i = 0; i < conf->n_tokens && r >= 0; i++)
         r = check_token(conf, &conf->tokens[i], ei);
     for (size_t i = 0; i < conf->n_issuers && r >= 0; i++) {

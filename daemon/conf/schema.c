@@ -24,6 +24,10 @@ static const struct mm_section sections[MM_SECTIONS] = {
                             .optional = true,
                             SINGLE(metrics),
                             .help = "Where plant operators' tools read; without it, nowhere."},
+    [MM_SECTION_APPLIANCE] = {.name = "appliance",
+                              .optional = true,
+                              SINGLE(appliance),
+                              .help = "Who the appliance is, and how its ledger is anchored."},
     [MM_SECTION_TOKEN] = {.name = "token",
                           ARRAY(mm_conf, tokens, mm_conf_token),
                           .max = MM_TOKENS_MAX,
@@ -77,6 +81,7 @@ static const char *const key_usages[] = {
 #define STORE(field)     S(STORE, mm_conf_store, field)
 #define LIMITS(field)    S(LIMITS, mm_conf_limits, field)
 #define METRICS(field)   S(METRICS, mm_conf_metrics, field)
+#define APPLIANCE(field) S(APPLIANCE, mm_conf_appliance, field)
 #define TOKEN(field)     S(TOKEN, mm_conf_token, field)
 #define TRANSPORT(field) S(TRANSPORT, mm_conf_transport, field)
 #define ISSUER(field)    S(ISSUER, mm_conf_issuer, field)
@@ -139,6 +144,29 @@ static const struct mm_setting settings[] = {
      .help = "TCP port; 0: the kernel chooses, and the log says which."},
     {METRICS(remote), .type = MM_SETTING_BOOL, .fallback = "false",
      .help = "Let address be one that other machines reach; anybody there may read."},
+
+    {APPLIANCE(token), A_NAME, .required = true, .restart = true,
+     .help = "The token section that holds the appliance's keys and the anchor."},
+    {APPLIANCE(identity_key), A_NAME, .fallback = "mintmark-identity", .restart = true,
+     .help = "Label of the key that says which appliance this is."},
+    {APPLIANCE(audit_key), A_NAME, .fallback = "mintmark-audit", .restart = true,
+     .help = "Label of the key that signs checkpoints and reports."},
+    {APPLIANCE(identity_certificate), A_PATH, .required = true, .restart = true,
+     .help = "PEM file of the identity key's certificate."},
+    {APPLIANCE(audit_certificate), A_PATH, .required = true, .restart = true,
+     .help = "PEM file of the audit key's certificate."},
+    {APPLIANCE(oem_certificates), A_PATH, .restart = true,
+     .help = "PEM file of those whose signatures on production orders count."},
+    {APPLIANCE(officer_certificates), A_PATH, .restart = true,
+     .help = "PEM file of those whose signatures unlock the service."},
+    {APPLIANCE(anchor_devices), .type = MM_SETTING_UINT, .min = 1024, .max = 1000000,
+     .fallback = "4096", .unit = "devices", .restart = true,
+     .help = "Most devices recorded beyond the last anchor in the token."},
+    {APPLIANCE(anchor_seconds), .type = MM_SETTING_UINT, .min = 1, .max = 86400, .fallback = "60",
+     .unit = "s", .restart = true, .help = "A change waits no longer than this for its anchor."},
+    {APPLIANCE(unclean_starts_max), .type = MM_SETTING_UINT, .min = 1, .max = 1000,
+     .fallback = "16", .restart = true,
+     .help = "Starts after an unclean end until an officer has to unlock the service."},
 
     {TOKEN(module), A_PATH, .required = true, .help = "Path of the PKCS#11 module."},
     {TOKEN(uri), .min = 1, .max = MM_URI_MAX, .format = mm_format_token_uri,

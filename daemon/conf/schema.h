@@ -14,6 +14,7 @@ enum mm_section_id {
     MM_SECTION_STORE,
     MM_SECTION_LIMITS,
     MM_SECTION_METRICS,
+    MM_SECTION_APPLIANCE,
     MM_SECTION_TOKEN,
     MM_SECTION_TRANSPORT,
     MM_SECTION_ISSUER,
@@ -25,8 +26,8 @@ enum mm_section_id {
 
 /* A section. Titled ones may come more than once; their elements are an array in the parent's
  * struct. Every section's struct but the root's begins with int line, the titled ones' with the
- * first of these, and the optional ones', which turn something on by being there, with the second.
- */
+ * first of these, and the optional ones', which turn something on by being there, with the second;
+ * what they require is required only then. */
 struct mm_titled {
     char *name; /* the title */
     int line;

@@ -58,6 +58,7 @@ enum mm_exit {
     X(STR, parent_certificate, "parent-certificate", "FILE",                                       \
       "signing CA's certificate and its chain, PEM")                                               \
     X(STR, csr_out, "csr-out", "FILE", "make a request for a CA elsewhere in place of --parent-…") \
+    X(FLAG, csr, "csr", NULL, "write certification requests for the two keys too")                 \
     X(STR, seconds, "seconds", "S", "how long to measure each operation, 1 to 60; default 2")      \
     X(STR, id, "id", "ID", "name of the order")                                                    \
     X(STR, quantity, "quantity", "N", "devices that may be made")                                  \

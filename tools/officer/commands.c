@@ -98,6 +98,14 @@ const struct mm_command mm_commands[] = {
         .run = mm_cmd_ca_show,
     },
     {
+        .words = "appliance init",
+        .summary = "make the appliance's identity and audit keys, and their certificates",
+        .ceremony = true,
+        .required = OPTIONS(MM_OPT_config),
+        .optional = OPTIONS(MM_OPT_csr, PIN, CEREMONY),
+        .run = mm_cmd_appliance_init,
+    },
+    {
         .words = "order add",
         .summary = "allow the service to make so many devices of a profile",
         .ceremony = true,

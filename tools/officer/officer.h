@@ -101,6 +101,7 @@ int mm_cmd_ca_create_root(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_ca_create_sub(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_ca_import(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_ca_show(struct mm_officer *o, struct mm_errinfo *ei);
+int mm_cmd_appliance_init(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_order_add(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_order_list(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_status(struct mm_officer *o, struct mm_errinfo *ei);

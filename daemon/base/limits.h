@@ -107,10 +107,9 @@ enum {
     MM_METRICS_PER_S = 8,                   /* and a second: each costs the front a millisecond */
 
     /* Times of the transport, in milliseconds. */
-    MM_WRITE_STALL_MS = 30000, /* a peer whose socket takes nothing for so long is gone */
-    MM_GOAWAY_MS = 5000,       /* from the first GOAWAY to the second, at most */
-    MM_CALL_GRACE_MS = 5000,   /* for a status to leave after its deadline; then RST_STREAM */
-    MM_LINGER_MS = 1000,       /* for a closing peer to read what was sent last */
+    MM_GOAWAY_MS = 5000,     /* from the first GOAWAY to the second, at most */
+    MM_CALL_GRACE_MS = 5000, /* for a status to leave after its deadline; then RST_STREAM */
+    MM_LINGER_MS = 1000,     /* for a closing peer to read what was sent last */
     MM_TOKEN_WORKERS_MAX = 128,
     MM_TOKENS_MAX = 8,
     MM_TOKEN_KEYS_MAX = 4000000, /* keys that a listing of one token walks */

@@ -154,6 +154,8 @@ struct mm_conf_limits {
     unsigned keepalive_ms;           /* silence until the server asks; default 300000; 0: never */
     unsigned keepalive_timeout_ms;   /* for the answer; default 20000 */
     unsigned ping_interval_ms;       /* between a client's pings, at least; default 10000 */
+    unsigned write_stall_ms;         /* a socket that takes nothing is closed; default 30000 */
+    unsigned request_timeout_ms;     /* for what has begun of a request; default 60000; 0: any */
 };
 
 struct mm_conf {

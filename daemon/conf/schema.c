@@ -136,6 +136,12 @@ static const struct mm_setting settings[] = {
      .fallback = "20000", .unit = "ms", .help = "For its answer; then the connection is closed."},
     {LIMITS(ping_interval_ms), .type = MM_SETTING_UINT, .max = 7200000, .fallback = "10000",
      .unit = "ms", .help = "Least time between pings of a client that is sent nothing."},
+    {LIMITS(write_stall_ms), .type = MM_SETTING_UINT, .min = 100, .max = 600000,
+     .fallback = "30000", .unit = "ms",
+     .help = "A client that reads nothing of what is sent for so long is closed."},
+    {LIMITS(request_timeout_ms), .type = MM_SETTING_UINT, .max = 3600000, .fallback = "60000",
+     .unit = "ms",
+     .help = "For a request's headers, or one of its messages, once begun; 0: any time."},
 
     {METRICS(address), .min = 1, .max = 64, .fallback = "127.0.0.1", .format = mm_format_address,
      .expects = "a numeric IPv4 or IPv6 address, like '127.0.0.1' or '::1'",

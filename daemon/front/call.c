@@ -11,9 +11,23 @@
 #include <inttypes.h>
 #include <string.h>
 
+enum { US_PER_MS = 1000 };
+
 static bool streams_in(const struct mm_call *call)
 {
     return call->rpc->shape == MM_RPC_CLIENT_STREAM || call->rpc->shape == MM_RPC_BIDI;
+}
+
+/* What has begun of the request is to be whole in time. */
+static void expect_rest(struct mm_call *call)
+{
+    struct mm_h2 *h2 = call->h2;
+
+    if (call->late_us != INT64_MAX || h2->core->request_timeout_ms == 0)
+        return;
+    call->late_us = h2->received_us + (int64_t)h2->core->request_timeout_ms * US_PER_MS;
+    if (call->late_us < h2->deadline_us)
+        h2->deadline_us = call->late_us;
 }
 
 struct mm_call *mm_call_new(struct mm_h2 *h2, int32_t stream_id)
@@ -26,6 +40,7 @@ struct mm_call *mm_call_new(struct mm_h2 *h2, int32_t stream_id)
     call->stream_id = stream_id;
     call->deadline_us = INT64_MAX;
     call->timeout_us = INT64_MAX;
+    call->late_us = INT64_MAX;
     call->number = ++h2->core->last_call;
     call->method = &h2->core->methods[h2->core->n_methods];
     call->began_us = h2->received_us;
@@ -38,6 +53,7 @@ struct mm_call *mm_call_new(struct mm_h2 *h2, int32_t stream_id)
     call->metadata = MM_BUF_INIT(MM_HEADER_LIST_MAX);
     call->headers = MM_BUF_INIT(MM_HEADER_LIST_MAX);
     call->trailers = MM_BUF_INIT(MM_HEADER_LIST_MAX);
+    expect_rest(call);
     TAILQ_INSERT_TAIL(&h2->calls, call, entry);
     h2->n_calls++;
     h2->core->stats.calls_in_flight++;
@@ -225,6 +241,7 @@ void mm_call_headers_done(struct mm_call *call)
     call->state = MM_CALL_OPEN;
     if (!streams_in(call))
         return;
+    call->late_us = INT64_MAX; /* a stream may be silent between its messages */
     call->in_service = true;
     if (call->rpc->start)
         call->rpc->start(call);
@@ -235,6 +252,10 @@ void mm_call_headers_done(struct mm_call *call)
 /* A message that is no protobuf is INTERNAL in gRPC; what is wrong inside it keeps its code. */
 static void unpack_failed(struct mm_call *call, struct mm_errinfo *ei)
 {
+    if (ei->code == MM_ERR_INVALID)
+        hit(call, MM_LIMIT_STRINGS);
+    else if (ei->code != MM_ERR_CORRUPT)
+        hit(call, MM_LIMIT_MESSAGE_FIELDS);
     if (ei->code == MM_ERR_CORRUPT)
         ei->code = MM_ERR_INTERNAL;
     mm_call_abort(call, ei);
@@ -271,6 +292,7 @@ static void give_plain(struct mm_call *call, struct mm_bytes payload)
 static void give_message(struct mm_call *call, struct mm_bytes payload)
 {
     MM_BUF_CLEANUP struct mm_buf plain = MM_BUF_INIT(call->h2->core->message_max);
+    struct mm_gzip_stats *stats = &call->h2->core->stats.gzip;
     int r;
 
     if (!call->compressed) {
@@ -278,15 +300,21 @@ static void give_message(struct mm_call *call, struct mm_bytes payload)
         return;
     }
     r = mm_grpc_gunzip(payload, &plain);
-    if (r < 0)
+    if (r < 0) {
+        stats->refused++;
         message_failed(call, r);
-    else
-        give_plain(call, (struct mm_bytes){.data = plain.data, .len = plain.len});
+        return;
+    }
+    stats->inflated++;
+    stats->received_saved_bytes += plain.len > payload.len ? plain.len - payload.len : 0;
+    give_plain(call, (struct mm_bytes){.data = plain.data, .len = plain.len});
 }
 
 static void take_frame(struct mm_call *call, const struct mm_grpc_frame *frame)
 {
     call->compressed = frame->compressed;
+    if (streams_in(call))
+        call->late_us = INT64_MAX;
     if (frame->compressed && call->coding != MM_GRPC_CODING_GZIP)
         fail(call, MM_ERR_INTERNAL, "UNEXPECTED_COMPRESSION",
              "a message is compressed, but grpc-encoding names nothing");
@@ -335,6 +363,8 @@ static void feed(struct mm_call *call, struct mm_bytes *data)
             message_failed(call, r);
         count_receiving(call, call->deframer.message.len);
     }
+    if (!mm_grpc_deframer_at_boundary(&call->deframer))
+        expect_rest(call);
     check_receiving(call);
 }
 
@@ -378,6 +408,7 @@ void mm_call_data(struct mm_call *call, const uint8_t *data, size_t len)
 void mm_call_half_close(struct mm_call *call)
 {
     call->half_closed = true;
+    call->late_us = INT64_MAX;
     end_of_messages(call);
 }
 

@@ -74,7 +74,7 @@ static ssize_t write_all(struct mm_conn *c, const uint8_t *data, size_t len)
     if (done > 0)
         c->give_up_us = INT64_MAX;
     if (done < len && c->give_up_us == INT64_MAX)
-        c->give_up_us = in_ms(MM_WRITE_STALL_MS);
+        c->give_up_us = in_ms(c->server->conf->limits.write_stall_ms);
     return (ssize_t)done;
 }
 
@@ -207,7 +207,7 @@ static void on_timer(uv_timer_t *timer)
     }
     if (now >= c->expires_us) {
         c->expires_us = INT64_MAX;
-        mm_conn_drain(c, "certificate_expired");
+        mm_conn_drain(c, MM_DRAIN_CERTIFICATE_EXPIRED);
     }
     if (c->h2)
         mm_h2_tick(c->h2);
@@ -403,10 +403,9 @@ static void name_address(struct mm_conn *c)
              sa.ss_family == AF_INET6 ? "[%.45s]:%s" : "%.45s:%s", host, port);
 }
 
-static void set_socket_options(int fd)
+static void set_socket_options(int fd, unsigned stall_ms)
 {
     const int on = 1;
-    const unsigned stall_ms = MM_WRITE_STALL_MS;
 
     /* Failure of either costs speed or time, not correctness. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -455,7 +454,7 @@ int mm_conn_new(struct mm_server *s, int fd, struct mm_errinfo *ei)
     c->poll.data = c;
     c->timer.data = c;
     c->handles = 2;
-    set_socket_options(fd);
+    set_socket_options(fd, s->conf->limits.write_stall_ms);
     name_address(c);
     TAILQ_INSERT_TAIL(&s->conns, c, entry);
     s->core->stats.connections++;
@@ -470,7 +469,7 @@ int mm_conn_new(struct mm_server *s, int fd, struct mm_errinfo *ei)
 
 /* What the server asks. */
 
-void mm_conn_drain(struct mm_conn *c, const char *why)
+void mm_conn_drain(struct mm_conn *c, enum mm_drain why)
 {
     if (c->state == MM_CONN_HANDSHAKE)
         mm_conn_close(c);
@@ -498,5 +497,5 @@ void mm_conn_recheck(struct mm_conn *c)
         mm_identity_find(SSL_get0_peer_certificate(c->ssl), c->server->conf, &now) == MM_OK &&
         strcmp(now.name, c->peer.name) == 0 && now.roles == c->peer.roles)
         return;
-    mm_h2_drain(c->h2, "client_changed");
+    mm_h2_drain(c->h2, MM_DRAIN_CLIENT_CHANGED);
 }

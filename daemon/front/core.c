@@ -55,6 +55,14 @@ static int gather_services(struct mm_core *core, struct mm_errinfo *ei)
     return MM_OK;
 }
 
+const char *const mm_drain_names[MM_DRAINS] = {
+    [MM_DRAIN_SHUTDOWN] = "shutdown",
+    [MM_DRAIN_MAX_AGE] = "max_age",
+    [MM_DRAIN_MAX_IDLE] = "max_idle",
+    [MM_DRAIN_CERTIFICATE_EXPIRED] = "certificate_expired",
+    [MM_DRAIN_CLIENT_CHANGED] = "client_changed",
+};
+
 int mm_core_new(const struct mm_core_options *o, struct mm_core **ret_core, struct mm_errinfo *ei)
 {
     MM_CORE_CLEANUP struct mm_core *core = calloc(1, sizeof(*core));

@@ -32,9 +32,10 @@ struct mm_core {
     unsigned keepalive_ms;
     unsigned keepalive_timeout_ms;
     unsigned ping_interval_ms;
-    uint32_t last_connection; /* number of the newest session */
-    struct mm_arena arena;    /* of the request message that is being handled */
-    size_t receiving;         /* bytes of unfinished requests in all sessions */
+    unsigned request_timeout_ms; /* 0: never */
+    uint32_t last_connection;    /* number of the newest session */
+    struct mm_arena arena;       /* of the request message that is being handled */
+    size_t receiving;            /* bytes of unfinished requests in all sessions */
     struct mm_server_stats stats;
     uint64_t last_call; /* number of the newest call */
     uint32_t epoch;     /* tells this process's call ids from those before a restart */

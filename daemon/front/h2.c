@@ -84,6 +84,7 @@ static void judge_ping(struct mm_h2 *h2)
 
 static void end_drain(struct mm_h2 *h2)
 {
+    const char *why = mm_drain_names[h2->drain_why];
     const struct mm_errinfo ei = {.code = MM_ERR_UNAVAILABLE,
                                   .reason = "SHUTTING_DOWN",
                                   .text = "the server is shutting down"};
@@ -92,8 +93,7 @@ static void end_drain(struct mm_h2 *h2)
     h2->drain = MM_H2_DRAIN_FINAL;
     mm_h2_check(h2, nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
                                           nghttp2_session_get_last_proc_stream_id(h2->session),
-                                          NGHTTP2_NO_ERROR, (const uint8_t *)h2->drain_why,
-                                          strlen(h2->drain_why)));
+                                          NGHTTP2_NO_ERROR, (const uint8_t *)why, strlen(why)));
     /* Health watches and reflection would never end by themselves. */
     for (call = TAILQ_FIRST(&h2->calls); call; call = next) {
         next = TAILQ_NEXT(call, entry);
@@ -102,12 +102,13 @@ static void end_drain(struct mm_h2 *h2)
     }
 }
 
-void mm_h2_drain(struct mm_h2 *h2, const char *why)
+void mm_h2_drain(struct mm_h2 *h2, enum mm_drain why)
 {
     if (h2->drain != MM_H2_SERVING)
         return;
     h2->drain = MM_H2_DRAIN_NOTICED;
     h2->drain_why = why;
+    h2->core->stats.drains[why]++;
     h2->drain_us = after_ms(mm_clock_mono_us(), MM_GOAWAY_MS);
     mm_h2_check(h2, nghttp2_submit_shutdown_notice(h2->session));
     mm_h2_wake(h2);
@@ -236,9 +237,13 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 }
 
 static int on_invalid_frame(MM_UNUSED nghttp2_session *session,
-                            MM_UNUSED const nghttp2_frame *frame, MM_UNUSED int error, void *user)
+                            MM_UNUSED const nghttp2_frame *frame, int error, void *user)
 {
-    count_odd(user, MM_LIMIT_OTHER_FRAMES);
+    struct mm_h2 *h2 = user;
+
+    if (error == NGHTTP2_ERR_REFUSED_STREAM)
+        h2->core->stats.limits[MM_LIMIT_STREAMS]++;
+    count_odd(h2, MM_LIMIT_OTHER_FRAMES);
     return 0;
 }
 
@@ -506,6 +511,27 @@ int64_t mm_h2_next_us(const struct mm_h2 *h2)
     return next;
 }
 
+/* What has begun of a request does not come: it holds a stream, and memory. */
+static void check_late(struct mm_h2 *h2, struct mm_call *call, int64_t now)
+{
+    const struct mm_errinfo ei = {.code = MM_ERR_TIMEOUT,
+                                  .reason = "REQUEST_TOO_SLOW",
+                                  .text = "the request did not come in time"};
+
+    if (call->late_us > now || call->state == MM_CALL_FINISHED)
+        return;
+    if (call->blocked) { /* it is we who take nothing more */
+        call->late_us = after_ms(now, h2->core->request_timeout_ms);
+    } else if (call->state == MM_CALL_HEADERS) {
+        call->late_us = INT64_MAX;
+        send_away(h2, MM_LIMIT_REQUEST_TIME, "slow_headers");
+    } else {
+        h2->core->stats.limits[MM_LIMIT_REQUEST_TIME]++;
+        mm_call_abort(call, &ei);
+        call->deadline_us = after_ms(now, MM_CALL_GRACE_MS);
+    }
+}
+
 static void check_deadlines(struct mm_h2 *h2, int64_t now)
 {
     const struct mm_errinfo ei = {
@@ -517,6 +543,7 @@ static void check_deadlines(struct mm_h2 *h2, int64_t now)
     h2->deadline_us = INT64_MAX;
     for (call = TAILQ_FIRST(&h2->calls); call; call = next) {
         next = TAILQ_NEXT(call, entry);
+        check_late(h2, call, now);
         if (call->deadline_us <= now && call->state == MM_CALL_FINISHED) {
             mm_h2_reset(h2, call->stream_id, NGHTTP2_CANCEL); /* the client does not take it */
             call->deadline_us = INT64_MAX;
@@ -525,6 +552,8 @@ static void check_deadlines(struct mm_h2 *h2, int64_t now)
             call->deadline_us = after_ms(now, MM_CALL_GRACE_MS);
         }
         h2->deadline_us = earlier(h2->deadline_us, call->deadline_us);
+        if (call->state != MM_CALL_FINISHED)
+            h2->deadline_us = earlier(h2->deadline_us, call->late_us);
     }
 }
 
@@ -552,8 +581,8 @@ void mm_h2_tick(struct mm_h2 *h2)
     if (h2->drain == MM_H2_DRAIN_NOTICED && now >= h2->drain_us)
         end_drain(h2);
     if (now >= h2->age_us)
-        mm_h2_drain(h2, "max_age");
+        mm_h2_drain(h2, MM_DRAIN_MAX_AGE);
     if (now >= idle_end_us(h2))
-        mm_h2_drain(h2, "max_idle");
+        mm_h2_drain(h2, MM_DRAIN_MAX_IDLE);
     h2->inside = false;
 }

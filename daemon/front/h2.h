@@ -51,7 +51,7 @@ int64_t mm_h2_next_us(const struct mm_h2 *h2);
 void mm_h2_tick(struct mm_h2 *h2);
 
 /* First step of the drain; the second follows on the peer's answer or after MM_GOAWAY_MS. Calls run
- * on. why goes into GOAWAY's debug data. */
-void mm_h2_drain(struct mm_h2 *h2, const char *why);
+ * on. */
+void mm_h2_drain(struct mm_h2 *h2, enum mm_drain why);
 /* Ends all calls as UNAVAILABLE. */
 void mm_h2_cancel_calls(struct mm_h2 *h2);

@@ -28,9 +28,9 @@ struct mm_h2 {
     bool sent_away;     /* GOAWAY for misbehaviour: close as soon as it is out */
     bool lost;          /* out of memory inside the session */
     enum mm_h2_drain_state drain;
-    const char *drain_why;
+    enum mm_drain drain_why;
     int64_t drain_us;    /* when the second GOAWAY is due at the latest */
-    int64_t deadline_us; /* no call's deadline is before this */
+    int64_t deadline_us; /* no call's deadline, or late_us, is before this */
     int64_t received_us; /* last time that bytes came */
     int64_t age_us;      /* when the connection is to be drained for its age */
     int64_t idle_us;     /* since when there has been no call */
@@ -68,6 +68,7 @@ struct mm_call {
     struct mm_buf metadata;     /* the client's, as metadata.c writes it */
     int64_t timeout_us;
     int64_t deadline_us; /* INT64_MAX: none */
+    int64_t late_us;     /* when what has begun of the request is late; INT64_MAX: nothing has */
 
     /* Request. */
     struct mm_grpc_deframer deframer;

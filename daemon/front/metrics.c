@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A line a metric at the end, and above it what collects its samples. Labels come from closed sets:
- * RPCs, gRPC statuses, protections, kinds and states of workers; and the orders of the view, of
- * which there are MM_METRICS_ORDERS_MAX at most.
+ * kinds and states of workers; and the orders of the view, of which there are MM_METRICS_ORDERS_MAX
+ * at most. What the transport counts is in metrics_transport.c.
  */
 #include "daemon/front/metrics.h"
 
@@ -15,110 +15,6 @@
 #include <unistd.h>
 
 #define ONE(value) ((const char *const[]){value})
-
-/* ---- the transport ----------------------------------------------------------------------- */
-
-static struct mm_server_stats stats_of(const void *source)
-{
-    const struct mm_app *app = source;
-    struct mm_server_stats stats;
-
-    mm_server_stats(app->server, &stats);
-    return stats;
-}
-
-/* "mintmark.v1.StationService/Ping" */
-static const char *method_name(const struct mm_method *m)
-{
-    return m->rpc ? m->rpc->path + 1 : "unknown";
-}
-
-/* OK is always there, so that rates have a beginning; the other statuses once they have come. */
-static void calls(struct mm_exposition *e, const void *source)
-{
-    size_t n;
-    const struct mm_method *m = mm_server_methods(((const struct mm_app *)source)->server, &n);
-
-    for (; n > 0; n--, m++) {
-        for (size_t status = 0; status < MM_GRPC_STATUSES; status++) {
-            const char *values[] = {method_name(m),
-                                    mm_grpc_status_name((enum mm_grpc_status)status)};
-
-            if (m->statuses[status] > 0 || status == MM_GRPC_OK)
-                mm_sample(e, values, m->statuses[status]);
-        }
-    }
-}
-
-static void call_seconds(struct mm_exposition *e, const void *source)
-{
-    size_t n;
-    const struct mm_method *m = mm_server_methods(((const struct mm_app *)source)->server, &n);
-
-    for (; n > 0; n--, m++)
-        mm_sample_histogram(e, ONE(method_name(m)), &m->latency);
-}
-
-static void calls_in_flight(struct mm_exposition *e, const void *source)
-{
-    mm_sample(e, NULL, stats_of(source).calls_in_flight);
-}
-
-static void connections(struct mm_exposition *e, const void *source)
-{
-    mm_sample(e, NULL, stats_of(source).connections);
-}
-
-static void connections_total(struct mm_exposition *e, const void *source)
-{
-    mm_sample(e, NULL, stats_of(source).connections_total);
-}
-
-static void connections_refused(struct mm_exposition *e, const void *source)
-{
-    mm_sample(e, NULL, stats_of(source).connections_refused);
-}
-
-static void handshakes_failed(struct mm_exposition *e, const void *source)
-{
-    mm_sample(e, NULL, stats_of(source).handshakes_failed);
-}
-
-static void received_bytes(struct mm_exposition *e, const void *source)
-{
-    mm_sample(e, NULL, stats_of(source).received_bytes);
-}
-
-static void sent_bytes(struct mm_exposition *e, const void *source)
-{
-    mm_sample(e, NULL, stats_of(source).sent_bytes);
-}
-
-static void limit_hits(struct mm_exposition *e, const void *source)
-{
-    static const char *const names[] = {
-        [MM_LIMIT_CONNECTIONS] = "connections",
-        [MM_LIMIT_HANDSHAKES] = "handshakes",
-        [MM_LIMIT_HANDSHAKE_TIME] = "handshake_time",
-        [MM_LIMIT_WRITE_STALL] = "write_stall",
-        [MM_LIMIT_KEEPALIVE] = "keepalive",
-        [MM_LIMIT_RESETS] = "resets",
-        [MM_LIMIT_SETTINGS] = "settings",
-        [MM_LIMIT_EMPTY_DATA] = "empty_data",
-        [MM_LIMIT_OTHER_FRAMES] = "other_frames",
-        [MM_LIMIT_PINGS] = "pings",
-        [MM_LIMIT_PROTOCOL] = "protocol",
-        [MM_LIMIT_HEADER_LIST] = "header_list",
-        [MM_LIMIT_MESSAGE_SIZE] = "message_size",
-        [MM_LIMIT_RECEIVE] = "receive",
-        [MM_LIMIT_RECEIVE_TOTAL] = "receive_total",
-    };
-    const struct mm_server_stats stats = stats_of(source);
-
-    static_assert(MM_ARRAY_SIZE(names) == MM_LIMITS, "every protection has a name");
-    for (size_t i = 0; i < MM_LIMITS; i++)
-        mm_sample(e, ONE(names[i]), stats.limits[i]);
-}
 
 /* ---- the workers ------------------------------------------------------------------------- */
 
@@ -355,40 +251,6 @@ const struct mm_metric mm_metrics[] = {
     {"mintmark_uptime_seconds", MM_GAUGE, "Time since the service started.", {NULL}, uptime},
     {"mintmark_build_info", MM_GAUGE, "Always 1.", {"version"}, build_info},
     {"mintmark_resident_memory_bytes", MM_GAUGE, "Memory of the front.", {NULL}, resident_bytes},
-    {"mintmark_calls_total", MM_COUNTER, "Calls that ended.", {"method", "status"}, calls},
-    {"mintmark_call_seconds",
-     MM_HISTOGRAM,
-     "From a call's headers to the end of its stream.",
-     {"method"},
-     call_seconds},
-    {"mintmark_calls_in_flight", MM_GAUGE, "Calls that run.", {NULL}, calls_in_flight},
-    {"mintmark_connections", MM_GAUGE, "Connections of clients.", {NULL}, connections},
-    {"mintmark_connections_total", MM_COUNTER, "Connections accepted.", {NULL}, connections_total},
-    {"mintmark_connections_refused_total",
-     MM_COUNTER,
-     "Connections closed for being too many.",
-     {NULL},
-     connections_refused},
-    {"mintmark_handshakes_failed_total",
-     MM_COUNTER,
-     "TLS handshakes that failed.",
-     {NULL},
-     handshakes_failed},
-    {"mintmark_received_bytes_total",
-     MM_COUNTER,
-     "HTTP/2 bytes from clients, inside TLS.",
-     {NULL},
-     received_bytes},
-    {"mintmark_sent_bytes_total",
-     MM_COUNTER,
-     "HTTP/2 bytes to clients, inside TLS.",
-     {NULL},
-     sent_bytes},
-    {"mintmark_limit_hits_total",
-     MM_COUNTER,
-     "Peers and calls that ran into a protection.",
-     {"limit"},
-     limit_hits},
     {"mintmark_workers", MM_GAUGE, "Worker processes.", {"kind", "state"}, workers},
     {"mintmark_worker_restarts_total",
      MM_COUNTER,

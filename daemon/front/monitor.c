@@ -5,6 +5,7 @@
 #include "daemon/front/bucket.h"
 #include "daemon/front/http.h"
 #include "daemon/front/metrics.h"
+#include "daemon/front/metrics_transport.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,8 @@ static void show_metrics(struct mm_monitor *m, struct mm_http_response *response
 {
     if (mm_bucket_take(&m->pages, mm_clock_mono_us())) {
         mm_exposition_write(&response->body, mm_metrics, mm_n_metrics, m->app);
+        mm_exposition_write(&response->body, mm_transport_metrics, mm_n_transport_metrics,
+                            m->app->server);
     } else {
         response->status = 429;
         mm_buf_append_str(&response->body, "too many requests\n");

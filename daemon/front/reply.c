@@ -167,6 +167,7 @@ void mm_call_set_blocked(struct mm_call *call, bool blocked)
     if (call->blocked == blocked)
         return;
     call->blocked = blocked;
+    call->h2->core->stats.waits += blocked;
     call->h2->n_blocked += blocked ? 1U : -1U;
 }
 
@@ -225,10 +226,16 @@ static void announce(struct mm_call *call)
 static size_t shrink(struct mm_call *call, uint8_t *message, size_t len)
 {
     MM_BUF_CLEANUP struct mm_buf packed = MM_BUF_INIT(len);
+    struct mm_gzip_stats *stats = &call->h2->core->stats.gzip;
 
-    if (!call->announced || !call->compress ||
-        mm_grpc_gzip((struct mm_bytes){.data = message, .len = len}, &packed) < 0)
+    if (!call->announced || !call->compress)
         return len;
+    if (mm_grpc_gzip((struct mm_bytes){.data = message, .len = len}, &packed) < 0) {
+        stats->plain++;
+        return len;
+    }
+    stats->compressed++;
+    stats->sent_saved_bytes += len - packed.len;
     memcpy(message, packed.data, packed.len);
     return packed.len;
 }

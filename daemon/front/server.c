@@ -174,7 +174,7 @@ void mm_server_drain(struct mm_server *s, unsigned timeout_ms, void (*done)(void
     mm_health_shutdown(s->core);
     for (c = TAILQ_FIRST(&s->conns); c; c = next) {
         next = TAILQ_NEXT(c, entry);
-        mm_conn_drain(c, "shutdown");
+        mm_conn_drain(c, MM_DRAIN_SHUTDOWN);
     }
     uv_timer_start(&s->timer, on_drain_timer, timeout_ms, 0);
     if (s->core->stats.connections == 0)
@@ -350,6 +350,7 @@ static void apply_limits(struct mm_server *s)
     s->core->keepalive_ms = limits->keepalive_ms;
     s->core->keepalive_timeout_ms = limits->keepalive_timeout_ms;
     s->core->ping_interval_ms = limits->ping_interval_ms;
+    s->core->request_timeout_ms = limits->request_timeout_ms;
 }
 
 static int start(struct mm_server *s, struct mm_errinfo *ei)

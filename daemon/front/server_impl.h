@@ -82,7 +82,7 @@ int mm_conn_new(struct mm_server *s, int fd, struct mm_errinfo *ei) MM_MUST_USE;
 void mm_conn_flush(struct mm_conn *c);
 /* Goes on reading where its share ended. */
 void mm_conn_read(struct mm_conn *c);
-void mm_conn_drain(struct mm_conn *c, const char *why);
+void mm_conn_drain(struct mm_conn *c, enum mm_drain why);
 void mm_conn_cancel_calls(struct mm_conn *c);
 void mm_conn_close(struct mm_conn *c);
 /* After reconfiguration: is it still the same client, with the same roles? If not, drains. */

@@ -3,21 +3,25 @@
  * gRPC's interoperability test service on mintmark's transport, for anybody's client:
  *
  *   testserver [--address A] [--port P] --cert FILE --key FILE [--client-ca FILE]
- *              [--station NAME=URI] [--officer NAME=URI] [--connections N] [--streams N]
- *              [--idle-ms N] [--drain-ms N] [--handshake-ms N]
- *   testserver [--address A] [--port P] --cleartext
+ *              [--station NAME=URI] [--officer NAME=URI] [LIMIT…]
+ *   testserver [--address A] [--port P] --cleartext [LIMIT…]
  *
  * Without --client-ca it asks for no client certificates. Its first line on stdout is the port.
+ * With --metrics-port N (0: any) it serves the transport's metrics there, and the second line is
+ * that port. A LIMIT is an option of the table below with a number: --streams 100.
  * SIGTERM drains it; SIGHUP reads its files again, and forgets the clients it was given.
  */
 #include "daemon/base/io.h"
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
+#include "daemon/front/http.h"
+#include "daemon/front/metrics_transport.h"
 #include "daemon/front/transport.h"
 #include "tests/interop/testservice.h"
 
 #include <getopt.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +34,8 @@ struct options {
     struct mm_conf conf;
     struct mm_conf_client clients[CLIENTS_MAX];
     struct mm_transport transport;
+    bool metrics;
+    unsigned metrics_port;
 };
 
 struct program {
@@ -37,6 +43,7 @@ struct program {
     uv_signal_t term, hup;
     struct options options;
     struct test_app app;
+    struct mm_http *pages;
 };
 
 static char empty[] = "";
@@ -70,13 +77,35 @@ static const struct option long_options[] = {
     {"cert", required_argument, NULL, 'c'},         {"key", required_argument, NULL, 'k'},
     {"client-ca", required_argument, NULL, 'A'},    {"cleartext", no_argument, NULL, 'C'},
     {"station", required_argument, NULL, 's'},      {"officer", required_argument, NULL, 'o'},
-    {"connections", required_argument, NULL, 'n'},  {"streams", required_argument, NULL, 'm'},
-    {"idle-ms", required_argument, NULL, 'i'},      {"drain-ms", required_argument, NULL, 'd'},
-    {"handshake-ms", required_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    {"metrics-port", required_argument, NULL, 'M'}, {NULL, 0, NULL, 0}};
+
+/* --NAME N: those settings of the configuration's limits that the transport knows. */
+static const struct {
+    const char *name;
+    size_t offset;
+    unsigned max;
+} limits[] = {
+#define LIMIT(name, field, max)                                                                    \
+    {                                                                                              \
+        name, offsetof(struct mm_conf_limits, field), max                                          \
+    }
+    LIMIT("connections", connections, MM_CONNECTIONS_MAX),
+    LIMIT("streams", streams_per_connection, MM_STREAMS_PER_CONNECTION),
+    LIMIT("idle-ms", idle_timeout_ms, 1000000),
+    LIMIT("age-ms", connection_age_ms, 1000000),
+    LIMIT("drain-ms", drain_timeout_ms, 1000000),
+    LIMIT("handshake-ms", handshake_timeout_ms, 1000000),
+    LIMIT("keepalive-ms", keepalive_ms, 1000000),
+    LIMIT("keepalive-timeout-ms", keepalive_timeout_ms, 1000000),
+    LIMIT("ping-interval-ms", ping_interval_ms, 1000000),
+    LIMIT("write-stall-ms", write_stall_ms, 1000000),
+    LIMIT("request-ms", request_timeout_ms, 1000000),
+#undef LIMIT
+};
+enum { FIRST_LIMIT = 256, LIMITS = MM_ARRAY_SIZE(limits), OTHERS = MM_ARRAY_SIZE(long_options) };
 
 static void take_option(struct options *o, int option, char *value)
 {
-    struct mm_conf_limits *limits = &o->conf.limits;
     struct mm_conf_listen *listen = &o->conf.listen;
 
     switch (option) {
@@ -104,30 +133,35 @@ static void take_option(struct options *o, int option, char *value)
     case 'o':
         add_client(o, value, MM_ROLE_OFFICER);
         break;
-    case 'n':
-        limits->connections = number(value, MM_CONNECTIONS_MAX);
-        break;
-    case 'm':
-        limits->streams_per_connection = number(value, MM_STREAMS_PER_CONNECTION);
-        break;
-    case 'i':
-        limits->idle_timeout_ms = number(value, 1000000);
-        break;
-    case 'h':
-        limits->handshake_timeout_ms = number(value, 1000000);
-        break;
-    case 'd':
-        limits->drain_timeout_ms = number(value, 1000000);
+    case 'M':
+        o->metrics = true;
+        o->metrics_port = number(value, 65535);
         break;
     default:
         exit(64);
     }
 }
 
+static void take_options(struct options *o, int argc, char **argv)
+{
+    struct option all[LIMITS + OTHERS];
+    int option;
+
+    for (size_t i = 0; i < LIMITS; i++)
+        all[i] = (struct option){limits[i].name, required_argument, NULL, FIRST_LIMIT + (int)i};
+    memcpy(all + LIMITS, long_options, sizeof(long_options));
+    while ((option = getopt_long(argc, argv, "", all, NULL)) != -1) {
+        if (option >= FIRST_LIMIT && option < FIRST_LIMIT + LIMITS)
+            *(unsigned *)(void *)((char *)&o->conf.limits + limits[option - FIRST_LIMIT].offset) =
+                number(optarg, limits[option - FIRST_LIMIT].max);
+        else
+            take_option(o, option, optarg);
+    }
+}
+
 static void parse(struct options *o, int argc, char **argv)
 {
     static char localhost[] = "127.0.0.1";
-    int option;
 
     o->transport.descriptors = &test_descriptors;
     o->transport.security = MM_TRANSPORT_TLS;
@@ -140,9 +174,10 @@ static void parse(struct options *o, int argc, char **argv)
                                              .handshake_timeout_ms = 10000,
                                              .keepalive_ms = 300000,
                                              .keepalive_timeout_ms = 20000,
-                                             .ping_interval_ms = 10000};
-    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1)
-        take_option(o, option, optarg);
+                                             .ping_interval_ms = 10000,
+                                             .write_stall_ms = 30000,
+                                             .request_timeout_ms = 60000};
+    take_options(o, argc, argv);
     if (o->transport.security == MM_TRANSPORT_TLS && o->conf.listen.client_ca[0])
         o->transport.security = MM_TRANSPORT_MTLS;
 }
@@ -153,6 +188,8 @@ static void on_drained(void *arg)
 
     uv_close((uv_handle_t *)&p->term, NULL);
     uv_close((uv_handle_t *)&p->hup, NULL);
+    if (p->pages)
+        mm_http_close(p->pages);
 }
 
 static void on_term(uv_signal_t *signal, MM_UNUSED int number)
@@ -193,6 +230,24 @@ static void on_hup(uv_signal_t *signal, MM_UNUSED int number)
     mm_tls_files_done(&files);
 }
 
+static void show_metrics(void *arg, MM_UNUSED const char *path, struct mm_http_response *response)
+{
+    const struct program *p = arg;
+
+    mm_exposition_write(&response->body, mm_transport_metrics, mm_n_transport_metrics,
+                        p->app.server);
+}
+
+static int serve_metrics(struct program *p, struct mm_errinfo *ei)
+{
+    const struct mm_http_options options = {.address = p->options.conf.listen.address,
+                                            .port = p->options.metrics_port,
+                                            .handle = show_metrics,
+                                            .arg = p};
+
+    return p->options.metrics ? mm_http_new(&p->loop, &options, &p->pages, ei) : MM_OK;
+}
+
 static void on_signal(struct program *p, uv_signal_t *handle, int number, uv_signal_cb cb)
 {
     uv_signal_init(&p->loop, handle);
@@ -214,7 +269,8 @@ int main(int argc, char **argv)
     p.options.transport.files = &files;
     if (!read_tls(&p.options.conf.listen, &files, &ei) ||
         mm_server_new_transport(&p.loop, &p.options.conf, &p.options.transport, test_rpcs,
-                                test_n_rpcs, &p.app, &p.app.server, &ei) < 0) {
+                                test_n_rpcs, &p.app, &p.app.server, &ei) < 0 ||
+        serve_metrics(&p, &ei) < 0) {
         mm_log_error("start_failed", NULL, &ei);
         mm_tls_files_done(&files);
         return EXIT_FAILURE;
@@ -225,6 +281,8 @@ int main(int argc, char **argv)
     on_signal(&p, &p.term, SIGTERM, on_term);
     on_signal(&p, &p.hup, SIGHUP, on_hup);
     printf("%u\n", mm_server_port(p.app.server));
+    if (p.pages)
+        printf("%u\n", mm_http_port(p.pages));
     fflush(stdout);
     uv_run(&p.loop, UV_RUN_DEFAULT);
     mm_server_free(p.app.server);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The table of metrics in docs/operations.md and the one in daemon/front/metrics.c say the same; the
-protections that the page names are those in the text.
+"""The table of metrics in docs/operations.md and those in daemon/front say the same; the protections
+that the page names are those in the text.
 
 usage: metrics.py SOURCE_ROOT
 """
@@ -10,7 +10,7 @@ import sys
 
 from common import Report, read
 
-SOURCE, PAGE = 'daemon/front/metrics.c', 'docs/operations.md'
+SOURCES, PAGE = ('daemon/front/metrics.c', 'daemon/front/metrics_transport.c'), 'docs/operations.md'
 ENTRY = re.compile(r'\{"(mintmark_\w+)",\s*MM_(COUNTER|GAUGE|HISTOGRAM),\s*((?:"[^"]*"\s*)+),\s*'
                    r'\{([^}]*)\},')
 
@@ -24,10 +24,10 @@ def row(entry):
 
 def main(root):
     report = Report('metrics')
-    source, page = read(root, SOURCE), read(root, PAGE)
+    source, page = '\n'.join(read(root, s) for s in SOURCES), read(root, PAGE)
     made = [row(entry) for entry in ENTRY.finditer(source)]
     if len(made) != source.count('{"mintmark_') or not made:
-        report.bad(SOURCE, 'the table of metrics has an entry that this check cannot read')
+        report.bad(SOURCES[0], 'the table of metrics has an entry that this check cannot read')
     said = re.findall(r'^\| `mintmark_.*\|$', page, re.M)
     for line in made:
         if line not in said:

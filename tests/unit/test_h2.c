@@ -399,7 +399,7 @@ START_TEST(drain_takes_its_second_step_by_itself_after_a_while)
 {
     call("/t/Hold", "", NULL);
     pump();
-    mm_h2_drain(h2, "test");
+    mm_h2_drain(h2, MM_DRAIN_SHUTDOWN);
     while (pump_down() > 0) /* the client answers nothing */
         ;
     ck_assert_uint_eq(peer.goaways, 1);
@@ -420,7 +420,7 @@ START_TEST(drain_ends_with_cancel_calls)
 {
     call("/t/Hold", "", NULL);
     pump();
-    mm_h2_drain(h2, "test");
+    mm_h2_drain(h2, MM_DRAIN_SHUTDOWN);
     pump();
     ck_assert(!mm_h2_is_over(h2));
     mm_h2_cancel_calls(h2);
@@ -442,7 +442,7 @@ START_TEST(health_watch_is_told_and_ends_with_the_drain)
     pump();
     ck_assert_uint_eq(peer.data_bytes, 2 * (5 + 2));
     mm_health_shutdown(core);
-    mm_h2_drain(h2, "test");
+    mm_h2_drain(h2, MM_DRAIN_SHUTDOWN);
     pump();
     ck_assert_uint_eq(peer.data_bytes, 3 * (5 + 2));
     ck_assert_str_eq(peer.status, "14");

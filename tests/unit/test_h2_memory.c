@@ -28,7 +28,7 @@ static void run(const char *path, const char *text)
             pass_ms(1000);
             pump();
         }
-        mm_h2_drain(h2, "test");
+        mm_h2_drain(h2, MM_DRAIN_SHUTDOWN);
         pump();
         must(!seen.held);
     }

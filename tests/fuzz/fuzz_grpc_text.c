@@ -77,5 +77,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     try_details(data, size);
     assert(mm_grpc_status_parse(data, size) <= MM_GRPC_UNAUTHENTICATED);
     assert(mm_grpc_content_parse(data, size) <= MM_GRPC_CONTENT_SUBTYPE);
+    /* Who names gzip alone takes it. */
+    assert(mm_grpc_coding_parse(data, size) != MM_GRPC_CODING_GZIP ||
+           mm_grpc_accepts_gzip(data, size));
     return 0;
 }

@@ -116,10 +116,11 @@ static int on_data_chunk(nghttp2_session *http2, uint8_t flags, int32_t id, cons
     if (!stream || stream->ended)
         return nghttp2_session_consume(http2, id, len) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
     mm_buf_append(&stream->pending, data, len);
-    if (mm_buf_err(&stream->pending) == 0)
-        return 0;
-    mm_stream_fail(stream, MINTMARK_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
-    return nghttp2_session_consume(http2, id, len) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+    if (mm_buf_err(&stream->pending) < 0)
+        mm_stream_fail(stream, MINTMARK_RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "out of memory");
+    /* The stream's window opens when its reader comes. That of the connection opens now: a call
+     * that nobody reads must not stop the others. */
+    return nghttp2_session_consume_connection(http2, len) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static int on_stream_close(nghttp2_session *http2, int32_t id, uint32_t error_code, void *arg)

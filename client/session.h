@@ -5,8 +5,8 @@
  *
  * The server is not trusted: what one stream keeps in memory is bounded by the message limit and
  * its window, headers by MM_HEADER_LIST_MAX, and what nghttp2 would queue as answers by its own
- * limits. The server may send no more than is consumed here: windows are opened only for the
- * message that is next.
+ * limits. On each stream the server may send no more than is consumed here: its window is opened
+ * only for the message that is next.
  */
 #pragma once
 

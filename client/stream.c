@@ -124,7 +124,6 @@ static void leave(struct mm_stream *stream)
         (void)nghttp2_submit_rst_stream(http2, NGHTTP2_FLAG_NONE, stream->id,
                                         stream->ended ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
     }
-    (void)nghttp2_session_consume_connection(http2, stream->pending.len - stream->pending_at);
     LIST_REMOVE(stream, entry);
     stream->session = NULL;
 }
@@ -366,9 +365,6 @@ void mm_stream_cancel(struct mm_stream *stream, const struct mintmark_error *why
     else
         mm_stream_end_with(stream, why, false);
     /* Nobody waits for the rest. */
-    if (stream->session)
-        (void)nghttp2_session_consume_connection(stream->session->http2,
-                                                 stream->pending.len - stream->pending_at);
     mm_buf_reset(&stream->pending);
     stream->pending_at = 0;
     mm_grpc_deframer_done(&stream->deframer);
@@ -444,15 +440,12 @@ static int unfold(struct mm_stream *stream, const struct mm_grpc_frame *frame,
     return MM_OK;
 }
 
-/* Opens the windows by what was taken. Without memory they stay closed, and the deadline rules. */
+/* Opens the window by what was taken. Without memory it stays closed, and the deadline rules. */
 static void consume(struct mm_stream *stream, size_t taken)
 {
     stream->pending_at += taken;
-    if (stream->session) {
-        (void)nghttp2_session_consume_connection(stream->session->http2, taken);
-        if (!stream->closed)
-            (void)nghttp2_session_consume_stream(stream->session->http2, stream->id, taken);
-    }
+    if (stream->session && !stream->closed)
+        (void)nghttp2_session_consume_stream(stream->session->http2, stream->id, taken);
     if (stream->pending_at == stream->pending.len) {
         mm_buf_reset(&stream->pending);
         stream->pending_at = 0;

@@ -97,7 +97,6 @@ enum mm_grpc_status mm_grpc_status_of_http(unsigned http_status)
 {
     switch (http_status) {
     case 400:
-    case 431:
         return MM_GRPC_INTERNAL;
     case 401:
         return MM_GRPC_UNAUTHENTICATED;

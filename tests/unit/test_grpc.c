@@ -408,6 +408,8 @@ END_TEST
 START_TEST(status_of_http_and_h2_follow_the_mapping)
 {
     ck_assert_int_eq(mm_grpc_status_of_http(200), MM_GRPC_UNKNOWN);
+    ck_assert_int_eq(mm_grpc_status_of_http(400), MM_GRPC_INTERNAL);
+    ck_assert_int_eq(mm_grpc_status_of_http(431), MM_GRPC_UNKNOWN);
     ck_assert_int_eq(mm_grpc_status_of_http(404), MM_GRPC_UNIMPLEMENTED);
     ck_assert_int_eq(mm_grpc_status_of_http(503), MM_GRPC_UNAVAILABLE);
     ck_assert_int_eq(mm_grpc_status_of_h2(8), MM_GRPC_CANCELLED);

@@ -51,6 +51,9 @@ static int do_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
     case MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD:
         to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_RECORDED;
         return mm_store_spend_and_record(s, job->spend_and_record, &to->recorded, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ENROLL_AND_RECORD:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_ENROLLED;
+        return mm_store_enroll_and_record(s, job->enroll_and_record, &to->enrolled, ei);
     case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_DEVICE:
         to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_DEVICE;
         return mm_store_get_device(s, job->get_device, &to->device, ei);

@@ -202,6 +202,11 @@ int mm_job_check(const Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD:
         check_spend(&c, job->spend_and_record);
         break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ENROLL_AND_RECORD:
+        want(&c, job->enroll_and_record->spend, "spend", "there");
+        if (job->enroll_and_record->spend)
+            check_spend(&c, job->enroll_and_record->spend);
+        break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_DEVICE:
         bytes(&c, "device_uid", &job->get_device->uid, UID_BYTES, UID_BYTES);
         break;
@@ -224,6 +229,7 @@ bool mm_job_writes(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_ORDER:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ENROLL_AND_RECORD:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_DEVICES:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH:
         return true;

@@ -110,7 +110,7 @@ int mm_store_find_request(struct mm_store *s, const Mintmark__Internal__FindRequ
     r = mm_request_find(s, job->station, job->request_id, &job->digest, &request, ei);
     if (r >= 0 && job->n_hw_serials > 0)
         r = check_serials(s, job, request.row, ei);
-    if (r >= 0 && request.recorded > 0)
+    if (r >= 0 && request.recorded > 0 && !job->count_only)
         r = add_serials(s, request.row, found, ei);
     if (r >= 0 && request.recorded > 0)
         r = add_profile(s, request.batch, found, ei);

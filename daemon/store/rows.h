@@ -71,3 +71,8 @@ int mm_hw_serial_find(struct mm_store *s, int64_t profile, const char *hw_serial
                       int64_t *ret_request, struct mm_errinfo *ei) MM_MUST_USE;
 /* MM_ERR_EXISTS DUPLICATE_HW_SERIAL. */
 int mm_hw_serial_fail(const char *hw_serial, struct mm_errinfo *ei);
+
+/* mm_store_spend_and_record inside another verb, or its own. */
+int mm_spend(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
+             Mintmark__V1__SpendKind kind, Mintmark__Internal__Recorded *ret_recorded,
+             struct mm_errinfo *ei) MM_MUST_USE;

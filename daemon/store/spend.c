@@ -170,7 +170,8 @@ static int digest_devices(struct mm_store *s, const Mintmark__Internal__SpendAnd
 }
 
 static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
-                           struct mm_batch_row *batch, struct mm_errinfo *ei)
+                           Mintmark__V1__SpendKind kind, struct mm_batch_row *batch,
+                           struct mm_errinfo *ei)
 {
     /* Right after the devices went in: the last row is the last of theirs. */
     const uint64_t last_row = (uint64_t)sqlite3_last_insert_rowid(s->db);
@@ -185,7 +186,7 @@ static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__SpendAn
     event.batch_uid = job->batch_uid;
     event.station = job->station;
     event.request_id = job->request_id;
-    event.kind = MINTMARK__V1__SPEND_KIND__SPEND_KIND_PROVISION;
+    event.kind = kind;
     event.first_row = last_row - job->n_devices + 1;
     event.count = (uint32_t)job->n_devices;
     event.order_used_after = batch->order.used + job->n_devices;
@@ -193,8 +194,9 @@ static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__SpendAn
     return mm_ledger_append(s, &record, ei);
 }
 
-static int spend_and_record(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
-                            Mintmark__Internal__Recorded *ret_recorded, struct mm_errinfo *ei)
+int mm_spend(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
+             Mintmark__V1__SpendKind kind, Mintmark__Internal__Recorded *ret_recorded,
+             struct mm_errinfo *ei)
 {
     struct mm_batch_row batch;
     struct mm_request_row request = {0};
@@ -213,7 +215,7 @@ static int spend_and_record(struct mm_store *s, const Mintmark__Internal__SpendA
     if (r == MM_OK)
         r = insert_devices(s, job, request.row, batch.order.profile, ei);
     if (r == MM_OK)
-        r = enter_in_ledger(s, job, &batch, ei);
+        r = enter_in_ledger(s, job, kind, &batch, ei);
     if (r == MM_OK)
         r = advance_number(s, job, batch.order.profile, ei);
     if (r < 0)
@@ -235,7 +237,8 @@ int mm_store_spend_and_record(struct mm_store *s, const Mintmark__Internal__Spen
     r = mm_sql_verb_begin(s, ei);
     if (r < 0)
         return r;
-    r = mm_sql_verb_finish(s, spend_and_record(s, job, recorded, ei), ei);
+    r = mm_sql_verb_finish(
+        s, mm_spend(s, job, MINTMARK__V1__SPEND_KIND__SPEND_KIND_PROVISION, recorded, ei), ei);
     if (r < 0)
         return r;
     *ret_recorded = MM_TAKE(recorded);

@@ -99,11 +99,18 @@ static const char version_1[] =
     "CREATE UNIQUE INDEX devices_hw_serial ON devices (profile, hw_serial)"
     " WHERE hw_serial IS NOT NULL AND state <> 3;";
 
-/* record: the bytes of a mintmark.v1.LedgerRecord; its hash is in the next one. */
-static const char version_2[] = "CREATE TABLE ledger ("
-                                " sequence INTEGER PRIMARY KEY CHECK (sequence >= 1),"
-                                " record BLOB NOT NULL"
-                                ") STRICT;";
+static const char version_2[] =
+    /* record: the bytes of a mintmark.v1.LedgerRecord; its hash is in the next one. */
+    "CREATE TABLE ledger ("
+    " sequence INTEGER PRIMARY KEY CHECK (sequence >= 1),"
+    " record BLOB NOT NULL"
+    ") STRICT;"
+
+    /* Keys that devices made themselves: each is enrolled once, whatever the profile. */
+    "CREATE TABLE enrolled_keys ("
+    " spki_sha256 BLOB NOT NULL PRIMARY KEY CHECK (length(spki_sha256) = 32),"
+    " device INTEGER NOT NULL REFERENCES devices (row)"
+    ") STRICT, WITHOUT ROWID;";
 
 /* migrations[v] brings a database of version v to v + 1. */
 static const char *const migrations[] = {version_1, version_2};

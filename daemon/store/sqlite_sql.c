@@ -87,6 +87,10 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
         "UPDATE devices SET state = ?2, reason = ?3, reported_ms = ?4 WHERE row = ?1",
     [MM_SQL_DEVICE_BY_HW_SERIAL] =
         "SELECT request FROM devices WHERE profile = ?1 AND hw_serial = ?2 AND state <> 3",
+    [MM_SQL_KEY_FIND] = "SELECT d.request, d.hw_serial, d.bundle FROM enrolled_keys k"
+                        " JOIN devices d ON d.row = k.device WHERE k.spki_sha256 = ?1",
+    [MM_SQL_KEY_ADD] = "INSERT INTO enrolled_keys (spki_sha256, device)"
+                       " SELECT ?1, row FROM devices WHERE uid = ?2",
     [MM_SQL_FAILURE_COUNT] = "INSERT INTO failures (batch, reason, devices) VALUES (?1, ?2, 1)"
                              " ON CONFLICT (batch, reason) DO UPDATE SET devices = devices + 1",
     [MM_SQL_FAILURES] = "SELECT reason, devices FROM failures WHERE batch = ?1"

@@ -64,6 +64,13 @@ int mm_store_spend_and_record(struct mm_store *s, const Mintmark__Internal__Spen
                               Mintmark__Internal__Recorded **ret_recorded,
                               struct mm_errinfo *ei) MM_MUST_USE;
 
+/* The same for keys that devices made (EnrollAndRecord says how); devices that are refused alone
+ * are in the result. Errors as mm_store_spend_and_record, when any key is new; and MM_ERR_NOT_FOUND
+ * UNKNOWN_BATCH, MM_ERR_INVALID REQUEST_ID_REUSED. */
+int mm_store_enroll_and_record(struct mm_store *s, const Mintmark__Internal__EnrollAndRecord *job,
+                               Mintmark__Internal__Enrolled **ret_enrolled,
+                               struct mm_errinfo *ei) MM_MUST_USE;
+
 /* MM_ERR_NOT_FOUND UNKNOWN_BATCH, UNKNOWN_DEVICE (also for another batch's); MM_ERR_PRECONDITION
  * BATCH_RELEASED, ALREADY_REPORTED. A repeated report of the same state changes nothing. */
 int mm_store_report_devices(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,

@@ -30,6 +30,9 @@ static void look_at(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD:
         look_at_spend(job->spend_and_record);
         break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ENROLL_AND_RECORD:
+        look_at_spend(job->enroll_and_record->spend);
+        break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_ORDER:
         assert(job->add_order->order->quantity >= 1);
         break;

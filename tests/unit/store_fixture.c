@@ -94,7 +94,7 @@ static void dump_table(struct fixture *f, const char *table, FILE *out)
 char *fixture_dump(struct fixture *f)
 {
     static const char *const tables[] = {"profiles", "orders",   "batches", "requests",
-                                         "devices",  "failures", "ledger"};
+                                         "devices",  "failures", "ledger",  "enrolled_keys"};
     char *text = NULL;
     size_t len;
     FILE *out = open_memstream(&text, &len);
@@ -145,6 +145,8 @@ void fixture_check_invariants(struct fixture *f)
         " (SELECT coalesce(sum(devices), 0) FROM failures WHERE batch = b.row)",
         "SELECT count(*) FROM profiles p WHERE next_number <= (SELECT coalesce(max(number), 0)"
         " FROM devices WHERE profile = p.row)",
+        "SELECT count(*) FROM enrolled_keys k LEFT JOIN devices d ON d.row = k.device"
+        " WHERE d.spki_sha256 IS NOT k.spki_sha256",
         "SELECT integrity_check <> 'ok' FROM pragma_integrity_check",
     };
 
@@ -319,6 +321,25 @@ void make_spend(struct spend_job *j, unsigned batch, const char *request_id, uin
         d->spki_sha256 = (ProtobufCBinaryData){sizeof(spki_sha256), spki_sha256};
         d->serial = (ProtobufCBinaryData){sizeof(serial), serial};
     }
+}
+
+void set_key(struct spend_job *j, unsigned i, unsigned number)
+{
+    memset(j->keys[i], 0x5a, sizeof(j->keys[i]));
+    memcpy(j->keys[i], &number, sizeof(number));
+    j->devices[i].spki_sha256 = (ProtobufCBinaryData){sizeof(j->keys[i]), j->keys[i]};
+}
+
+void make_enroll(struct spend_job *j, unsigned batch, const char *request_id, unsigned first,
+                 unsigned n)
+{
+    make_spend(j, batch, request_id, MM_PROVISION_MAX, first, n);
+    for (unsigned i = 0; i < n; i++)
+        set_key(j, i, first + i);
+    mintmark__internal__enroll_and_record__init(&j->enroll);
+    j->enroll.spend = &j->spend;
+    j->job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_ENROLL_AND_RECORD;
+    j->job.enroll_and_record = &j->enroll;
 }
 
 void set_hw_serial(struct spend_job *j, unsigned i, const char *hw_serial)

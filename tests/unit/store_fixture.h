@@ -69,12 +69,14 @@ struct batch_job {
 struct spend_job {
     Mintmark__Internal__StoreJob job;
     Mintmark__Internal__SpendAndRecord spend;
+    Mintmark__Internal__EnrollAndRecord enroll;
     Mintmark__Internal__DeviceRecord devices[MM_CHUNK_DEVICES];
     Mintmark__Internal__DeviceRecord *pointers[MM_CHUNK_DEVICES];
     uint8_t uids[MM_CHUNK_DEVICES][16];
     uint8_t digest[32];
     char hw_serials[MM_CHUNK_DEVICES][MM_HW_SERIAL_MAX + 1];
     char bundles[MM_CHUNK_DEVICES][64];
+    uint8_t keys[MM_CHUNK_DEVICES][32];
 };
 struct report_job {
     Mintmark__Internal__StoreJob job;
@@ -103,6 +105,11 @@ void make_batch(struct batch_job *j, unsigned number, uint64_t quantity);
 /* n devices numbered from first; their uids, and the bundle's text, come from the number. */
 void make_spend(struct spend_job *j, unsigned batch, const char *request_id, uint32_t request_count,
                 unsigned first, unsigned n);
+/* The same as EnrollAndRecord; the keys come from the numbers. */
+void make_enroll(struct spend_job *j, unsigned batch, const char *request_id, unsigned first,
+                 unsigned n);
+/* Gives device i of a make_enroll the key of that number. */
+void set_key(struct spend_job *j, unsigned i, unsigned number);
 /* Gives device i of a spend_job that serial. */
 void set_hw_serial(struct spend_job *j, unsigned i, const char *hw_serial);
 /* Reports the devices numbered from first: OK when reason is "", else KO. */

@@ -156,6 +156,11 @@ START_TEST(writing_jobs_short_of_memory_change_nothing)
     make_spend(&spend, 1, "r1", 10, 10, 5);
     set_hw_serial(&spend, 3, "SN-4");
     sweep(&spend.job);
+    make_enroll(&spend, 1, "r2", 20, 4); /* new, again, refused, new */
+    set_key(&spend, 1, 20);
+    set_key(&spend, 2, 20);
+    set_hw_serial(&spend, 2, "SN-5");
+    sweep(&spend.job);
     make_report(&report, 1, 10, 2, "no contact");
     sweep(&report.job);
     make_release(&release, 1);

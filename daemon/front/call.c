@@ -91,6 +91,14 @@ static void count_closed(struct mm_call *call)
         h2->idle_us = now;
 }
 
+static void set_resumed(struct mm_call *call, bool resumed)
+{
+    if (call->resumed == resumed)
+        return;
+    call->resumed = resumed;
+    call->h2->n_resumed += resumed ? 1U : -1U;
+}
+
 void mm_call_closed(struct mm_call *call)
 {
     struct mm_h2 *h2 = call->h2;
@@ -100,6 +108,7 @@ void mm_call_closed(struct mm_call *call)
     tell_cancelled(call);
     count_receiving(call, 0);
     mm_call_set_blocked(call, false);
+    set_resumed(call, false);
     h2->queued -= call->out.len - call->out_sent;
     mm_h2_consume(h2, call->stream_id, call->held.len);
     TAILQ_REMOVE(&h2->calls, call, entry);
@@ -326,7 +335,7 @@ static void take_frame(struct mm_call *call, const struct mm_grpc_frame *frame)
 
 static bool may_take(const struct mm_call *call)
 {
-    return call->state == MM_CALL_OPEN && !call->blocked;
+    return call->state == MM_CALL_OPEN && !call->blocked && !call->paused;
 }
 
 static void check_receiving(struct mm_call *call)
@@ -435,7 +444,29 @@ void mm_call_writable(struct mm_call *call)
         take_held(call);
 }
 
+void mm_call_take_up(struct mm_call *call)
+{
+    set_resumed(call, false);
+    if (may_take(call))
+        take_held(call);
+}
+
 /* What services ask. */
+
+void mm_call_pause(struct mm_call *call)
+{
+    call->paused = true;
+    set_resumed(call, false);
+}
+
+void mm_call_resume(struct mm_call *call)
+{
+    if (!call->paused)
+        return;
+    call->paused = false;
+    set_resumed(call, true);
+    mm_h2_wake(call->h2);
+}
 
 void mm_call_set(struct mm_call *call, const struct mm_call_ops *ops, void *user)
 {

@@ -33,7 +33,8 @@ struct mm_rpc {
     void (*start)(struct mm_call *call);
     /* One request message, unpacked within bounds, strings checked. It is wiped when this function
      * returns: copy what must outlive it. Unary and server-streaming: exactly once, after the
-     * client has half-closed. While mm_call_send says stop, further messages wait. */
+     * client has half-closed. While mm_call_send says stop, and from mm_call_pause to
+     * mm_call_resume, further messages wait. */
     void (*message)(struct mm_call *call, const ProtobufCMessage *request);
     /* Client-streaming and bidirectional: no more messages. NULL otherwise. */
     void (*half_closed)(struct mm_call *call);
@@ -91,6 +92,13 @@ void mm_call_compress(struct mm_call *call, bool on);
 /* Queues one response message. MM_OK; MM_ERR_AGAIN: taken, but send no more until on_writable;
  * MM_ERR_TOO_BIG over MM_GRPC_MESSAGE_MAX or MM_ERR_MEMORY: not taken. */
 int mm_call_send(struct mm_call *call, const ProtobufCMessage *message) MM_MUST_USE;
+
+/* For services that take more than one message: no further one, and no half-close, comes before
+ * mm_call_resume; the client is stopped by HTTP/2 flow control once it has sent
+ * MM_H2_STREAM_WINDOW bytes ahead. What has waited comes from the loop, never from inside
+ * mm_call_resume. Both do nothing the second time. */
+void mm_call_pause(struct mm_call *call);
+void mm_call_resume(struct mm_call *call);
 
 /* Ends the call: OK when ei is NULL or its code MM_OK, else the gRPC status of ei->code with
  * google.rpc details (ErrorInfo; BadRequest from field; RetryInfo from retry_ms). */

@@ -458,16 +458,24 @@ ssize_t mm_h2_send(struct mm_h2 *h2, uint8_t *out, size_t size)
 void mm_h2_run_writable(struct mm_h2 *h2)
 {
     struct mm_call *call, *next;
+    bool took_up = false;
 
-    if (h2->n_blocked == 0)
+    if (h2->n_blocked == 0 && h2->n_resumed == 0)
         return;
     h2->inside = true;
     for (call = TAILQ_FIRST(&h2->calls); call; call = next) {
         next = TAILQ_NEXT(call, entry);
-        if (call->blocked && mm_call_has_room(call))
+        if (call->blocked && mm_call_has_room(call)) {
             mm_call_writable(call);
+        } else if (call->resumed) {
+            mm_call_take_up(call);
+            took_up = true;
+        }
     }
     h2->inside = false;
+    /* The window that was given back, or an answer, may be all that there is to send. */
+    if (took_up)
+        h2->wake(h2->arg);
 }
 
 bool mm_h2_is_over(const struct mm_h2 *h2)

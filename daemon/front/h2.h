@@ -38,8 +38,9 @@ int mm_h2_recv(struct mm_h2 *h2, const uint8_t *data, size_t len) MM_MUST_USE;
 enum { MM_H2_SEND_MIN = 32 * 1024 };
 ssize_t mm_h2_send(struct mm_h2 *h2, uint8_t *out, size_t size) MM_MUST_USE;
 
-/* Tells calls that were told to stop sending that there is room again. Call it when output has left
- * for the socket; it may make more. */
+/* Tells calls that were told to stop sending that there is room again, and gives those that have
+ * resumed what they were sent meanwhile. Call it when output has left for the socket, and after
+ * wake; it may make more. */
 void mm_h2_run_writable(struct mm_h2 *h2);
 
 /* Nothing more will be read, and all output has been taken: close. */

@@ -22,6 +22,7 @@ struct mm_h2 {
     struct mm_calls calls;
     unsigned n_calls;
     unsigned n_blocked; /* calls that wait for on_writable */
+    unsigned n_resumed; /* calls that may take what was held */
     size_t queued;      /* bytes of responses that wait in all calls */
     size_t receiving;   /* bytes of unfinished requests in all calls */
     bool inside;        /* in mm_h2_recv, _send, _tick…: no need to wake */
@@ -77,7 +78,9 @@ struct mm_call {
     bool has_message;   /* unary, server-streaming: the one message is in the deframer */
     bool half_closed;   /* END_STREAM has come */
     bool ended;         /* and what followed from it is done */
-    struct mm_buf held; /* streaming: bytes that wait while the call may not send */
+    struct mm_buf held; /* streaming: bytes that wait while the call may not send, or is paused */
+    bool paused;        /* the service takes no message for now */
+    bool resumed;       /* it does again, and held is yet to be looked at */
 
     /* The service. */
     bool in_service; /* it holds the pointer, and must be told of the end */
@@ -112,6 +115,8 @@ void mm_call_data(struct mm_call *call, const uint8_t *data, size_t len);
 void mm_call_half_close(struct mm_call *call);
 /* Room to send again; also goes on with what was held. */
 void mm_call_writable(struct mm_call *call);
+/* Goes on with what was held since mm_call_pause. */
+void mm_call_take_up(struct mm_call *call);
 /* The server ends the call: the service hears on_cancel, the client the status of ei. */
 void mm_call_abort(struct mm_call *call, const struct mm_errinfo *ei);
 /* The stream is gone: cancels if need be, and frees. */

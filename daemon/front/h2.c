@@ -528,7 +528,7 @@ static void check_late(struct mm_h2 *h2, struct mm_call *call, int64_t now)
 
     if (call->late_us > now || call->state == MM_CALL_FINISHED)
         return;
-    if (call->blocked) { /* it is we who take nothing more */
+    if (call->blocked || call->paused) { /* it is we who take nothing more */
         call->late_us = after_ms(now, h2->core->request_timeout_ms);
     } else if (call->state == MM_CALL_HEADERS) {
         call->late_us = INT64_MAX;

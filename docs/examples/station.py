@@ -6,7 +6,8 @@ Needs Debian's python3-grpcio, python3-protobuf and protobuf-compiler, and the c
 from our .proto files:
 
     mkdir station-api
-    protoc --proto_path=proto --python_out=station-api mintmark/v1/types.proto mintmark/v1/station.proto
+    protoc --proto_path=proto --python_out=station-api \\
+        mintmark/v1/types.proto mintmark/v1/station.proto google/rpc/status.proto
     PYTHONPATH=station-api ./station.py --target 127.0.0.1:7443 --ca ca.pem --certificate station.pem \
         --key station.key --profile alarm --count 10
 """

@@ -26,6 +26,23 @@ void mm_call_set(struct mm_call *call, const struct mm_call_ops *ops, void *user
     abort(); /* a call that cannot go on is not kept */
 }
 
+void *mm_call_user(const struct mm_call *call)
+{
+    (void)call;
+    return NULL;
+}
+
+void mm_call_pause(struct mm_call *call)
+{
+    (void)call;
+}
+
+void mm_call_resume(struct mm_call *call)
+{
+    (void)call;
+    abort(); /* a call that cannot go on takes no more */
+}
+
 const struct mm_peer *mm_call_peer(const struct mm_call *call)
 {
     return &call->peer;

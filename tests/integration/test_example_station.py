@@ -24,7 +24,7 @@ def main():
         sys.exit(77)
     with tempfile.TemporaryDirectory(prefix='mintmark-station-') as api, Site() as site:
         run('protoc', f'--proto_path={ROOT}/proto', f'--python_out={api}',
-            'mintmark/v1/types.proto', 'mintmark/v1/station.proto')
+            'mintmark/v1/types.proto', 'mintmark/v1/station.proto', 'google/rpc/status.proto')
         site.start()
         site.add_order('example', COUNT)
         out = run(PYTHON, ROOT / 'docs/examples/station.py', '--target', f'127.0.0.1:{site.port}',

@@ -117,6 +117,22 @@ START_TEST(message_that_we_do_not_take_is_not_late)
 }
 END_TEST
 
+START_TEST(message_of_a_call_that_is_paused_is_not_late)
+{
+    const int32_t id = begin("/t/Chat", 0);
+
+    send_rest(id, "\0\0", 2, false);
+    mm_call_pause(seen.held);
+    let_pass_ms(2 * REQUEST_MS);
+    ck_assert_ptr_nonnull(seen.held);
+    mm_call_resume(seen.held);
+    mm_h2_run_writable(h2);
+    let_pass_ms(REQUEST_MS);
+    ck_assert_ptr_null(seen.held);
+    ck_assert_uint_eq(core->stats.limits[MM_LIMIT_REQUEST_TIME], 1);
+}
+END_TEST
+
 START_TEST(request_timeout_of_zero_lets_requests_take_any_time)
 {
     core->request_timeout_ms = 0;
@@ -200,6 +216,7 @@ int main(void)
     tcase_add_test(tc, message_without_its_half_close_is_too_slow_and_one_with_it_is_not);
     tcase_add_test(tc, stream_may_be_silent_between_messages_but_not_inside_one);
     tcase_add_test(tc, message_that_we_do_not_take_is_not_late);
+    tcase_add_test(tc, message_of_a_call_that_is_paused_is_not_late);
     tcase_add_test(tc, request_timeout_of_zero_lets_requests_take_any_time);
     tcase_add_test(tc, headers_that_do_not_end_send_the_client_away);
     tcase_add_loop_test(tc, messages_that_cannot_be_unpacked_are_counted, 0, 3);

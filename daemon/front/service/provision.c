@@ -1,205 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Provision as its stages; see provision.h. */
+/* Provision: what is its own of the stages and chunks; see provision.h. */
 #include "daemon/front/service/provision.h"
 
 #include "daemon/base/clock.h"
 #include "daemon/front/service/service.h"
 
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-static void find(struct mm_provision *p);
 static void replay(struct mm_provision *p);
 static void admit(struct mm_provision *p);
 
-/* ---- the end ----------------------------------------------------------------------------- */
-
-static void log_end(const struct mm_provision *p, const struct mm_errinfo *ei)
-{
-    const bool ok = !ei || ei->code == MM_OK;
-
-    mm_log(ok ? MM_LOG_INFO : MM_LOG_WARNING, ok ? "provision_done" : "provision_ended",
-           MM_STR("request", p->call_id), MM_STR("station", p->station),
-           MM_STR("request_id", p->args.request_id), MM_STR("batch", p->args.batch_uid),
-           MM_UINT("count", p->args.count), MM_UINT("recorded_before", p->recorded),
-           MM_UINT("sent", p->sent), MM_INT("ms", (mm_clock_mono_us() - p->began_us) / 1000),
-           MM_STR("reason", ok ? "" : ei->reason), MM_STR("text", ok ? "" : ei->text));
-}
-
-static void destroy(struct mm_provision *p)
-{
-    mm_shared_unref(p->shared);
-    mm_provision_args_done(&p->args);
-    free(p);
-}
-
-/* From a list of waiting ones: it has not begun, so there is nothing to undo. */
-static void stop_waiting(struct mm_provision *p)
-{
-    p->waits_for->successor = NULL;
-    destroy(p);
-}
-
-void mm_provision_collect(struct mm_provision *p)
-{
-    struct mm_provision *successor = p->successor;
-
-    if (p->stage != MM_PROVISION_OVER || p->running > 0 || p->job_runs)
-        return;
-    LIST_REMOVE(p, link);
-    mm_view_release(p->app->view, &p->reservation, p->reservation.n);
-    mm_mint_leave(&p->flow);
-    destroy(p);
-    if (!successor)
-        return;
-    successor->waits_for = NULL;
-    LIST_INSERT_HEAD(&successor->app->provisions, successor, link);
-    find(successor);
-}
-
-/* The call has ended. */
-static void over(struct mm_provision *p, const struct mm_errinfo *ei)
-{
-    log_end(p, ei);
-    p->call = NULL;
-    p->stage = MM_PROVISION_OVER;
-    mm_chunks_drop(p);
-    mm_mint_leave(&p->flow);
-    mm_provision_collect(p);
-}
-
-void mm_provision_end(struct mm_provision *p, const struct mm_errinfo *ei)
-{
-    struct mm_call *call = p->call;
-
-    if (p->stage == MM_PROVISION_OVER)
-        return;
-    mm_call_finish(call, ei);
-    over(p, ei);
-}
-
-static void on_cancel(struct mm_call *call, void *user)
-{
-    struct mm_provision *p = user;
-    struct mm_errinfo ei;
-
-    (void)call;
-    if (p->stage == MM_PROVISION_WAITING) {
-        stop_waiting(p);
-        return;
-    }
-    mm_fail(&ei, MM_ERR_CANCELLED, "CANCELLED", "the station went away or its deadline passed");
-    over(p, &ei);
-}
-
-/* ---- sending ----------------------------------------------------------------------------- */
-
-bool mm_provision_send(struct mm_provision *p, ProtobufCBinaryData *bundles, size_t n)
-{
-    Mintmark__Internal__RawDelivery message;
-    struct mm_errinfo ei;
-    int r;
-
-    mintmark__internal__raw_delivery__init(&message);
-    if (!p->shared_sent)
-        message = *p->shared->delivery;
-    message.bundles = bundles;
-    message.n_bundles = n;
-    r = mm_call_send(p->call, &message.base);
-    if (r < 0 && r != MM_ERR_AGAIN) {
-        mm_fail(&ei, r, "NOT_SENT", "a message of %zu devices could not be sent", n);
-        mm_provision_end(p, &ei);
-        return false;
-    }
-    p->shared_sent = true;
-    p->sent += (uint32_t)n;
-    p->blocked = r == MM_ERR_AGAIN;
-    return true;
-}
-
-static void on_writable(struct mm_call *call, void *user)
-{
-    struct mm_provision *p = user;
-
-    (void)call;
-    p->blocked = false;
-    if (p->stage == MM_PROVISION_REPLAYING && !p->job_runs)
-        replay(p);
-    else if (p->stage == MM_PROVISION_MINTING)
-        mm_chunks_send(p);
-}
-
-static const struct mm_call_ops call_ops = {.on_cancel = on_cancel, .on_writable = on_writable};
-
-/* ---- asking the store -------------------------------------------------------------------- */
-
-static void ask_store(struct mm_provision *p, Mintmark__Internal__StoreJob *job,
-                      void (*done)(struct mm_job *job, const ProtobufCMessage *result,
-                                   const struct mm_errinfo *ei))
-{
-    struct mm_errinfo ei = {0};
-    int r = mm_app_check_store(p->app, &ei);
-
-    p->job = (struct mm_job){.done = done};
-    if (r == MM_OK)
-        r = mm_pool_submit(p->app->store, &p->job, &job->base, INT64_MAX, NULL, &ei);
-    if (r == MM_ERR_AGAIN) {
-        mm_fail(&ei, MM_ERR_UNAVAILABLE, "STORE_BUSY", "the store has too much to do");
-        ei.retry_ms = 1000;
-    }
-    if (r == MM_OK)
-        p->job_runs = true;
-    else
-        mm_provision_end(p, &ei);
-}
-
-/* What an answer of the store is for; NULL when the call is over, or ends here with the error. */
-static struct mm_provision *take_answer(struct mm_job *job, const ProtobufCMessage *result,
-                                        Mintmark__Internal__StoreResult__ResultCase expected,
-                                        const struct mm_errinfo *ei)
-{
-    struct mm_provision *p =
-        (struct mm_provision *)((char *)job - offsetof(struct mm_provision, job));
-    const Mintmark__Internal__StoreResult *r = (const Mintmark__Internal__StoreResult *)result;
-    struct mm_errinfo wrong;
-
-    p->job_runs = false;
-    if (p->stage == MM_PROVISION_OVER) {
-        mm_provision_collect(p);
-        return NULL;
-    }
-    if (r && r->result_case != expected) {
-        mm_fail(&wrong, MM_ERR_INTERNAL, "STORE_ANSWER", "the store gave another kind of answer");
-        ei = &wrong;
-    }
-    if (!ei)
-        return p;
-    mm_provision_end(p, ei);
-    return NULL;
-}
-
 /* ---- FINDING ----------------------------------------------------------------------------- */
-
-/* The profile decides which token section mints, and what deliveries share. */
-static int choose_profile(struct mm_provision *p, const char *profile, struct mm_mint **ret_mint,
-                          struct mm_errinfo *ei)
-{
-    const struct mm_conf_profile *conf = mm_conf_profile_get(p->app->conf, profile);
-    struct mm_mint *mint = conf ? mm_mint_get(p->app->mints, conf->token) : NULL;
-
-    if (!mint)
-        return mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_PROFILE",
-                       "profile %s is not in the configuration any more", profile);
-    snprintf(p->profile, sizeof(p->profile), "%s", profile);
-    if (!p->shared)
-        p->shared = mm_mint_shared(mint, profile);
-    if (!p->shared)
-        return mm_mint_fail_away(mint, ei);
-    *ret_mint = mint;
-    return MM_OK;
-}
 
 /* What is recorded already decides what is left to make. */
 static int take_found(struct mm_provision *p, const Mintmark__Internal__RequestFound *found,
@@ -215,22 +26,14 @@ static int take_found(struct mm_provision *p, const Mintmark__Internal__RequestF
     return mm_provision_args_drop(&p->args, found->hw_serials, found->n_hw_serials, ei);
 }
 
-static void on_found(struct mm_job *job, const ProtobufCMessage *result,
-                     const struct mm_errinfo *error)
+static void found(struct mm_provision *p, const Mintmark__Internal__RequestFound *found)
 {
-    struct mm_provision *p =
-        take_answer(job, result, MINTMARK__INTERNAL__STORE_RESULT__RESULT_REQUEST_FOUND, error);
-    const Mintmark__Internal__RequestFound *found;
     struct mm_errinfo ei = {0};
     struct mm_mint *mint;
-    int r;
+    int r = take_found(p, found, &ei);
 
-    if (!p)
-        return;
-    found = ((const Mintmark__Internal__StoreResult *)result)->request_found;
-    r = take_found(p, found, &ei);
     if (r == MM_OK && p->recorded > 0)
-        r = choose_profile(p, found->profile, &mint, &ei);
+        r = mm_provision_choose(p, found->profile, &mint, &ei);
     if (r < 0) {
         mm_provision_end(p, &ei);
     } else if (p->recorded > 0) {
@@ -241,23 +44,28 @@ static void on_found(struct mm_job *job, const ProtobufCMessage *result,
     }
 }
 
-static void find(struct mm_provision *p)
-{
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__FindRequest body;
+/* ---- sending ----------------------------------------------------------------------------- */
 
-    p->stage = MM_PROVISION_FINDING;
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__find_request__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_FIND_REQUEST;
-    job.find_request = &body;
-    body.station = p->station;
-    body.request_id = p->args.request_id;
-    body.digest = (ProtobufCBinaryData){sizeof(p->args.digest), p->args.digest};
-    body.batch_uid = p->args.batch_uid;
-    body.hw_serials = p->args.hw_serials;
-    body.n_hw_serials = p->args.hw_serials ? p->args.count : 0;
-    ask_store(p, &job, on_found);
+/* Some bundles, with what they share in front of the first. */
+static bool send_bundles(struct mm_provision *p, ProtobufCBinaryData *bundles, size_t n)
+{
+    Mintmark__Internal__RawDelivery message;
+
+    mintmark__internal__raw_delivery__init(&message);
+    if (!p->shared_sent)
+        message = *p->shared->delivery;
+    message.bundles = bundles;
+    message.n_bundles = n;
+    return mm_provision_send(p, &message.base, n);
+}
+
+static bool send_chunk(struct mm_provision *p, const struct mm_chunk *c)
+{
+    ProtobufCBinaryData bundles[MM_CHUNK_DEVICES];
+
+    for (size_t i = 0; i < c->count; i++)
+        bundles[i] = c->minted->devices[i]->bundle;
+    return send_bundles(p, bundles, c->count);
 }
 
 /* ---- REPLAYING --------------------------------------------------------------------------- */
@@ -266,13 +74,13 @@ static void on_fetched(struct mm_job *job, const ProtobufCMessage *result,
                        const struct mm_errinfo *error)
 {
     struct mm_provision *p =
-        take_answer(job, result, MINTMARK__INTERNAL__STORE_RESULT__RESULT_FETCHED, error);
+        mm_provision_answered(job, result, MINTMARK__INTERNAL__STORE_RESULT__RESULT_FETCHED, error);
     const Mintmark__Internal__Fetched *page;
 
     if (!p)
         return;
     page = ((const Mintmark__Internal__StoreResult *)result)->fetched;
-    if (page->n_bundles > 0 && !mm_provision_send(p, page->bundles, page->n_bundles))
+    if (page->n_bundles > 0 && !send_bundles(p, page->bundles, page->n_bundles))
         return;
     p->app->devices_replayed += page->n_bundles;
     p->after_row = page->last_row;
@@ -295,58 +103,19 @@ static void replay(struct mm_provision *p)
     body.request_id = p->args.request_id;
     body.after_row = p->after_row;
     body.limit = MM_CHUNK_DEVICES;
-    ask_store(p, &job, on_fetched);
+    mm_provision_ask(p, &job, on_fetched);
 }
 
-/* ---- CHECKING, MINTING ------------------------------------------------------------------- */
-
-/* The view knows open batches only; the store knows all. */
-static void on_batch(struct mm_job *job, const ProtobufCMessage *result,
-                     const struct mm_errinfo *error)
-{
-    struct mm_provision *p =
-        take_answer(job, result, MINTMARK__INTERNAL__STORE_RESULT__RESULT_BATCH, error);
-    const Mintmark__V1__Batch *batch;
-    struct mm_errinfo ei;
-
-    if (!p)
-        return;
-    batch = ((const Mintmark__Internal__StoreResult *)result)->batch;
-    if (batch->state == MINTMARK__V1__BATCH_STATE__BATCH_STATE_OPEN &&
-        mm_view_put_batch(p->app->view, batch) == MM_OK) {
-        admit(p);
-        return;
-    }
-    mm_fail(&ei, MM_ERR_PRECONDITION, "BATCH_RELEASED", "batch %s has been released",
-            batch->batch_uid);
-    mm_provision_end(p, &ei);
-}
-
-static void ask_why_not_open(struct mm_provision *p)
-{
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__GetBatch body;
-
-    p->stage = MM_PROVISION_CHECKING;
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__get_batch__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH;
-    job.get_batch = &body;
-    body.batch_uid = p->args.batch_uid;
-    ask_store(p, &job, on_batch);
-}
+/* ---- MINTING --------------------------------------------------------------------------- */
 
 static int reserve(struct mm_provision *p, const char *profile, struct mm_mint **ret_mint,
                    struct mm_errinfo *ei)
 {
-    int r = choose_profile(p, profile, ret_mint, ei);
+    const int r = mm_provision_choose_ready(p, profile, ret_mint, ei);
 
-    if (r == MM_OK && mm_mint_ready(*ret_mint) == 0)
-        r = mm_mint_fail_away(*ret_mint, ei);
-    if (r == MM_OK)
-        r = mm_view_reserve(p->app->view, p->args.batch_uid, p->to_make, mm_clock_wall_ms(),
-                            &p->reservation, ei);
-    return r;
+    return r < 0 ? r
+                 : mm_view_reserve(p->app->view, p->args.batch_uid, p->to_make, mm_clock_wall_ms(),
+                                   &p->reservation, ei);
 }
 
 /* All that is recorded has been streamed; is there room for the rest? */
@@ -361,7 +130,7 @@ static void admit(struct mm_provision *p)
         return;
     }
     if (!profile) {
-        ask_why_not_open(p);
+        mm_provision_check_batch(p);
         return;
     }
     if (reserve(p, profile, &mint, &ei) < 0) {
@@ -372,148 +141,163 @@ static void admit(struct mm_provision *p)
     mm_chunks_begin(p, mint);
 }
 
-/* ---- receive, validate, take over -------------------------------------------------------- */
-
-static struct mm_provision *find_same(struct mm_app *app, const char *station,
-                                      const char *request_id)
+/* Devices whose chunk takes no longer than MM_CHUNK_TARGET_US, since no job is interrupted: others
+ * wait at least until it ends. */
+static uint32_t most_devices(const struct mm_provision *p)
 {
-    struct mm_provision *p;
+    const uint64_t chunk_us = mm_cost_us(p->flow.cost, MM_CHUNK_DEVICES);
 
-    LIST_FOREACH(p, &app->provisions, link)
-    {
-        if (strcmp(p->station, station) == 0 && strcmp(p->args.request_id, request_id) == 0)
-            return p;
-    }
-    return NULL;
+    if (chunk_us <= MM_CHUNK_TARGET_US)
+        return MM_CHUNK_DEVICES;
+    return (uint32_t)(MM_CHUNK_TARGET_US * MM_CHUNK_DEVICES / chunk_us) + 1;
 }
 
-/* Calls of the station that are in flight, but for the one that is about to be taken over. */
-static unsigned in_flight(const struct mm_app *app, const char *station,
-                          const struct mm_provision *except)
+/* The tail of a call is shared out among the workers, so that they end together. */
+static uint32_t chunk_size(const struct mm_provision *p)
 {
-    const struct mm_provision *p;
-    unsigned n = 0;
+    const uint32_t left = p->to_make - p->planned;
+    const uint32_t workers = mm_mint_ready(p->flow.mint);
+    const uint32_t most = most_devices(p);
+    uint32_t size = workers > 0 ? (left + workers - 1) / workers : left;
 
-    LIST_FOREACH(p, &app->provisions, link)
-    {
-        if (p != except && strcmp(p->station, station) == 0)
-            n += (p->call ? 1u : 0) + (p->successor ? 1u : 0);
-    }
-    return n;
+    if (size < MM_PROVISION_CHUNK_MIN)
+        size = MM_PROVISION_CHUNK_MIN;
+    if (size > most)
+        size = most;
+    return size < left ? size : left;
 }
 
-static int check_limit(const struct mm_app *app, const char *station,
-                       const struct mm_provision *same, struct mm_errinfo *ei)
+static struct mm_chunk *next(struct mm_provision *p)
 {
-    if (in_flight(app, station, same) < app->conf->limits.calls_per_client)
-        return MM_OK;
-    mm_fail(ei, MM_ERR_EXHAUSTED, "TOO_MANY_CALLS",
-            "%u Provision calls of this client are in flight; that is the limit",
-            app->conf->limits.calls_per_client);
-    ei->retry_ms = 1000;
-    return mm_err_subject(ei, "client", station);
-}
+    struct mm_chunk *c = mm_chunk_new(p);
 
-/* The older call gives way; this one begins when nothing of it runs any more, since what it is
- * recording now must be found. */
-static void take_over(struct mm_provision *p, struct mm_provision *old)
-{
-    struct mm_provision *waiting = old->successor;
-    struct mm_errinfo ei;
-
-    mm_fail(&ei, MM_ERR_ABORTED, "REQUEST_TAKEN_OVER", "a newer call came with this request_id");
-    if (waiting) {
-        mm_call_finish(waiting->call, &ei);
-        stop_waiting(waiting);
-    }
-    p->waits_for = old;
-    old->successor = p;
-    mm_provision_end(old, &ei);
-}
-
-static struct mm_provision *new_provision(struct mm_call *call)
-{
-    struct mm_provision *p = calloc(1, sizeof(*p));
-
-    if (!p)
+    if (!c)
         return NULL;
-    p->app = mm_call_app(call);
-    p->call = call;
-    p->began_us = mm_clock_mono_us();
-    snprintf(p->station, sizeof(p->station), "%s", mm_call_peer(call)->name);
-    snprintf(p->call_id, sizeof(p->call_id), "%s", mm_call_id(call));
-    TAILQ_INIT(&p->to_send);
-    TAILQ_INIT(&p->again);
-    return p;
+    c->first = p->planned;
+    c->count = chunk_size(p);
+    p->planned += c->count;
+    return c;
 }
 
-/* As the store would say, were the other call's first devices recorded already. */
-static int fail_reused(const char *request_id, struct mm_errinfo *ei)
+static bool complete(const struct mm_provision *p)
 {
-    mm_fail(ei, MM_ERR_INVALID, "REQUEST_ID_REUSED",
-            "request_id %s came with other arguments before", request_id);
-    snprintf(ei->field, sizeof(ei->field), "request_id");
-    return MM_ERR_INVALID;
+    return p->planned == p->to_make;
 }
 
-/* Validates, and refuses what cannot be begun now. */
-static int receive(struct mm_provision *p, const Mintmark__V1__ProvisionRequest *request,
-                   struct mm_provision **ret_same, struct mm_errinfo *ei)
+static int mint(struct mm_chunk *c, struct mm_pool *pool, struct mm_errinfo *ei)
 {
-    int r = mm_provision_args_take(request, &p->args, ei);
+    struct mm_provision *p = c->p;
+    Mintmark__Internal__TokenJob job;
+    Mintmark__Internal__MintJob body;
 
-    if (r == MM_OK)
-        r = mm_app_check_open(p->app, ei);
-    if (r == MM_OK)
-        r = mm_app_check_store(p->app, ei);
-    if (r < 0)
-        return r;
-    *ret_same = find_same(p->app, p->station, p->args.request_id);
-    if (*ret_same && memcmp((*ret_same)->args.digest, p->args.digest, sizeof(p->args.digest)) != 0)
-        return fail_reused(p->args.request_id, ei);
-    return check_limit(p->app, p->station, *ret_same, ei);
+    mintmark__internal__token_job__init(&job);
+    mintmark__internal__mint_job__init(&body);
+    job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_MINT;
+    job.mint = &body;
+    body.profile = p->profile;
+    body.batch_uid = p->args.batch_uid;
+    body.first_number = c->number;
+    body.count = c->count;
+    if (p->args.hw_serials) {
+        body.hw_serials = p->args.hw_serials + c->first;
+        body.n_hw_serials = c->count;
+    }
+    return mm_chunk_submit(c, pool, &job, ei);
 }
+
+/* The devices must be those of the chunk. */
+static int check_minted(const struct mm_chunk *c, const Mintmark__Internal__MintResult *r,
+                        struct mm_errinfo *ei)
+{
+    char *const *serials = c->p->args.hw_serials ? c->p->args.hw_serials + c->first : NULL;
+
+    if (r->n_devices != c->count)
+        return mm_fail(ei, MM_ERR_CORRUPT, "MINT_RESULT", "%zu devices in place of %u",
+                       r->n_devices, c->count);
+    for (size_t i = 0; i < r->n_devices; i++) {
+        const Mintmark__Internal__DeviceRecord *d = r->devices[i];
+
+        if (d->number != c->number + i || strcmp(d->hw_serial, serials ? serials[i] : "") != 0)
+            return mm_fail(ei, MM_ERR_CORRUPT, "MINT_RESULT", "another device than asked for");
+    }
+    return MM_OK;
+}
+
+static int take_minted(struct mm_chunk *c, const Mintmark__Internal__TokenResult *r,
+                       struct mm_errinfo *ei)
+{
+    int rc;
+
+    if (r->result_case != MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_MINT)
+        return mm_fail(ei, MM_ERR_CORRUPT, "MINT_RESULT", "the worker gave another kind of answer");
+    rc = check_minted(c, r->mint, ei);
+    if (rc < 0)
+        return rc;
+    mm_pool_account(&c->job, r->mint->token_cpu_us, r->mint->sampled_devices);
+    c->minted = r->mint;
+    return MM_OK;
+}
+
+static int record(struct mm_chunk *c, struct mm_errinfo *ei)
+{
+    Mintmark__Internal__StoreJob job;
+    Mintmark__Internal__SpendAndRecord body;
+
+    mintmark__internal__store_job__init(&job);
+    mm_chunk_spend(c, &body);
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD;
+    job.spend_and_record = &body;
+    body.request_count = c->p->args.count;
+    body.devices = c->minted->devices;
+    body.n_devices = c->minted->n_devices;
+    return mm_chunk_record(c, &job, ei);
+}
+
+static int take_recorded(struct mm_chunk *c, const Mintmark__Internal__StoreResult *r,
+                         struct mm_errinfo *ei)
+{
+    struct mm_app *app = c->p->app;
+
+    if (r->result_case != MINTMARK__INTERNAL__STORE_RESULT__RESULT_RECORDED)
+        return mm_fail(ei, MM_ERR_INTERNAL, "STORE_ANSWER",
+                       "the store gave another kind of answer");
+    mm_view_recorded(app->view, &c->p->reservation, c->count, r->recorded);
+    app->devices_issued += c->count;
+    return MM_OK;
+}
+
+const struct mm_provision_kind mm_provision_minting = {
+    .name = "Provision",
+    .found = found,
+    .replay = replay,
+    .admit = admit,
+    .complete = complete,
+    .next = next,
+    .mint = mint,
+    .take_minted = take_minted,
+    .record = record,
+    .take_recorded = take_recorded,
+    .send = send_chunk,
+};
+
+/* ---- receive ----------------------------------------------------------------------------- */
 
 void mm_rpc_provision(struct mm_call *call, const ProtobufCMessage *request)
 {
-    struct mm_provision *p = new_provision(call);
-    struct mm_provision *same = NULL;
+    struct mm_provision *p = mm_provision_new(&mm_provision_minting, call);
     struct mm_errinfo ei = {0};
+    int r;
 
     if (!p) {
         mm_fail_memory(&ei);
         mm_call_finish(call, &ei);
         return;
     }
-    if (receive(p, (const Mintmark__V1__ProvisionRequest *)request, &same, &ei) < 0) {
+    r = mm_provision_args_take((const Mintmark__V1__ProvisionRequest *)request, &p->args, &ei);
+    if (r == MM_OK)
+        r = mm_provision_begin(p, &ei);
+    if (r < 0) {
         mm_call_finish(call, &ei);
-        destroy(p);
-        return;
-    }
-    mm_call_set(call, &call_ops, p);
-    if (same) {
-        take_over(p, same);
-        return;
-    }
-    LIST_INSERT_HEAD(&p->app->provisions, p, link);
-    find(p);
-}
-
-void mm_provisions_store_lost(struct mm_app *app)
-{
-    struct mm_provision *p, *next;
-    struct mm_errinfo ei;
-
-    if (mm_app_check_store(app, &ei) == MM_OK)
-        return;
-    for (p = LIST_FIRST(&app->provisions); p; p = next) {
-        next = LIST_NEXT(p, link);
-        if (p->successor) {
-            mm_call_finish(p->successor->call, &ei);
-            stop_waiting(p->successor);
-        }
-        /* What the tokens are still making got numbers that the next view may give out again. */
-        p->discard = true;
-        mm_provision_end(p, &ei);
+        mm_provision_destroy(p);
     }
 }

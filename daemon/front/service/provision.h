@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Provision: one call, and what is left of it when the call is over but chunks still run. Its life:
+ * The calls that make devices, Provision and Enroll: one call, and what is left of it when the call
+ * is over but chunks still run. Its life:
  *
  *   WAITING    an older call with the same station and request_id has to end first
  *   FINDING    the store looks up what is recorded under the request already
- *   REPLAYING  that is streamed, page by page
+ *   REPLAYING  Provision: that is streamed, page by page
  *   CHECKING   the store is asked why the batch is not among the open ones
  *   MINTING    what is missing is made, chunk by chunk
  *   OVER       the call has ended; chunks that run are recorded, and wait to be fetched
  *
- * It only ever moves down this list. provision.c has the stages, provision_chunk.c the chunks,
- * provision_args.c what the request asks for.
+ * It only ever moves down this list. provision_call.c has what is the same for both, and
+ * provision_chunk.c the chunks; provision.c and provision_args.c are Provision's own, enroll.c and
+ * enroll_csrs.c Enroll's.
  */
 #pragma once
 
@@ -35,7 +37,7 @@ enum {
 struct mm_provision_args {
     char batch_uid[MM_UID_LEN + 1];
     char request_id[MM_REQUEST_ID_MAX + 1];
-    uint32_t count;
+    uint32_t count; /* Enroll: received so far */
     uint8_t digest[32];
     char **hw_serials; /* NULL, or count of them, all in one block with the pointers */
 };
@@ -44,15 +46,87 @@ struct mm_provision_args {
 int mm_provision_args_take(const Mintmark__V1__ProvisionRequest *request,
                            struct mm_provision_args *ret_args, struct mm_errinfo *ei) MM_MUST_USE;
 void mm_provision_args_done(struct mm_provision_args *args);
+/* Of a stream's first message; count is 0, and grows. */
+int mm_provision_args_enroll(const Mintmark__V1__EnrollRequest *request,
+                             struct mm_provision_args *ret_args, struct mm_errinfo *ei) MM_MUST_USE;
 /* Drops the serials that are recorded already, so that count - n_recorded are left, in front.
  * MM_ERR_CORRUPT when the recorded ones are not among them. */
 int mm_provision_args_drop(struct mm_provision_args *args, char *const *recorded, size_t n_recorded,
                            struct mm_errinfo *ei) MM_MUST_USE;
 
-struct mm_chunk;
+/* What a station sent in one message of Enroll: a copy. */
+struct mm_csrs {
+    uint64_t first; /* index of the first in the stream */
+    size_t n;
+    struct mm_csrs_device {
+        struct mm_bytes csr;
+        char hw_serial[MM_HW_SERIAL_MAX + 2]; /* cut off when it is longer */
+        bool refused; /* by mm_csrs_check: a worker is not bothered with it */
+    } devices[MM_CHUNK_DEVICES];
+    uint8_t bytes[]; /* the requests, but for refused ones */
+};
+/* MM_ERR_INVALID for no device, or too many, in one message. */
+int mm_csrs_take(const Mintmark__V1__EnrollRequest *request, uint64_t first,
+                 struct mm_csrs **ret_csrs, struct mm_errinfo *ei) MM_MUST_USE;
+/* Why a device is refused: MM_ERR_INVALID CSR_TOO_BIG, or INVALID_FIELD. */
+int mm_csrs_check(const struct mm_csrs_device *device, struct mm_errinfo *ei) MM_MUST_USE;
+
+struct mm_chunk {
+    struct mm_job job; /* at a worker, then at the store */
+    TAILQ_ENTRY(mm_chunk) link;
+    struct mm_provision *p;
+    struct mm_arena arena;
+    uint32_t count;  /* devices that a worker makes */
+    uint64_t number; /* running number of the first; 0: not taken yet */
+    bool tried;      /* one worker has failed with it already: */
+    const struct mm_pool_worker *avoid;
+
+    /* Provision. */
+    uint32_t first;                               /* of the call's devices that are to be made */
+    const Mintmark__Internal__MintResult *minted; /* in the arena */
+
+    /* Enroll. */
+    struct mm_csrs *csrs;
+    struct mm_reservation reservation;
+    const Mintmark__Internal__EnrollResult *certified; /* in the arena */
+    const Mintmark__Internal__Enrolled *enrolled;      /* in the arena; NULL: no request was good */
+};
 TAILQ_HEAD(mm_chunks, mm_chunk);
 
+/* What differs between the two. */
+struct mm_provision_kind {
+    const char *name; /* of the RPC */
+    bool on_device;   /* for profiles whose devices make their keys, or for the others */
+    /* FINDING is over: goes on, or ends the call. */
+    void (*found)(struct mm_provision *p, const Mintmark__Internal__RequestFound *found);
+    /* The station reads again while REPLAYING. NULL for a kind that does not. */
+    void (*replay)(struct mm_provision *p);
+    /* The batch is open: is there room for what is to be made? */
+    void (*admit)(struct mm_provision *p);
+    /* Have all chunks that there will be been made? */
+    bool (*complete)(const struct mm_provision *p);
+    /* Makes the next chunk, when none is in to_mint; NULL when out of memory. NULL for a kind whose
+     * chunks come from the station. */
+    struct mm_chunk *(*next)(struct mm_provision *p);
+    /* A chunk has come or gone: takes more of the station, or not for now. NULL likewise. */
+    void (*read_on)(struct mm_provision *p);
+    /* Gives the chunk to a worker, by mm_chunk_submit. */
+    int (*mint)(struct mm_chunk *c, struct mm_pool *pool, struct mm_errinfo *ei);
+    /* Is it what was asked for? A worker that has lost its mind must not get its work recorded. */
+    int (*take_minted)(struct mm_chunk *c, const Mintmark__Internal__TokenResult *r,
+                       struct mm_errinfo *ei);
+    /* Has the store record it, by mm_chunk_record. */
+    int (*record)(struct mm_chunk *c, struct mm_errinfo *ei);
+    /* The store has recorded it. */
+    int (*take_recorded)(struct mm_chunk *c, const Mintmark__Internal__StoreResult *r,
+                         struct mm_errinfo *ei);
+    /* Sends it; false when the provision may be gone. */
+    bool (*send)(struct mm_provision *p, const struct mm_chunk *c);
+};
+extern const struct mm_provision_kind mm_provision_minting, mm_provision_enrolling;
+
 struct mm_provision {
+    const struct mm_provision_kind *kind;
     LIST_ENTRY(mm_provision) link; /* of the application's; those that WAIT are in none */
     struct mm_app *app;
     struct mm_call *call;           /* NULL once it is OVER */
@@ -79,26 +153,66 @@ struct mm_provision {
     unsigned chunks;          /* that exist: minted, recorded, or waiting in a list */
     unsigned running;         /* of them, with a worker or the store */
     struct mm_chunks to_send; /* recorded, while the station does not read */
-    struct mm_chunks again;   /* failed once, to be minted by another worker */
-    bool blocked;             /* mm_call_send said stop */
-    bool discard;             /* the store was lost: what runs is not recorded */
-    uint32_t sent;            /* devices sent by this call, recorded before or now */
+    struct mm_chunks
+        to_mint;      /* failed once, to be minted by another worker; Enroll: and new ones */
+    bool half_closed; /* Enroll: the station sends no more */
+    bool blocked;     /* mm_call_send said stop */
+    bool discard;     /* the store was lost: what runs is not recorded */
+    uint32_t sent;    /* devices sent by this call, recorded before or now */
 };
 
+/* NULL when out of memory; before mm_provision_begin it is freed by mm_provision_destroy. */
+struct mm_provision *mm_provision_new(const struct mm_provision_kind *kind, struct mm_call *call);
+void mm_provision_destroy(struct mm_provision *p);
+/* Its args are there. An error: it cannot be begun now. Else it begins, once an older call with the
+ * same request_id has ended. */
+int mm_provision_begin(struct mm_provision *p, struct mm_errinfo *ei) MM_MUST_USE;
 /* Ends the call, OK when ei is NULL; what runs is recorded. The provision may be gone after it. */
 void mm_provision_end(struct mm_provision *p, const struct mm_errinfo *ei);
 /* Frees it if it is OVER and nothing of it runs; its successor begins. */
 void mm_provision_collect(struct mm_provision *p);
-/* Streams some bundles, with what they share in front of the first. May end the call: then false.
- */
-bool mm_provision_send(struct mm_provision *p, ProtobufCBinaryData *bundles, size_t n);
+/* Queues a message about so many devices. May end the call: then false. */
+bool mm_provision_send(struct mm_provision *p, const ProtobufCMessage *message, size_t devices);
 
-/* Makes what is missing, and ends the call when all is sent. */
+/* Has the store do a job of FINDING, REPLAYING or CHECKING. May end the call. */
+void mm_provision_ask(struct mm_provision *p, Mintmark__Internal__StoreJob *job,
+                      void (*done)(struct mm_job *job, const ProtobufCMessage *result,
+                                   const struct mm_errinfo *ei));
+/* In done: what the answer is for; NULL when the call is over, or ends here with the error. */
+struct mm_provision *mm_provision_answered(struct mm_job *job, const ProtobufCMessage *result,
+                                           Mintmark__Internal__StoreResult__ResultCase expected,
+                                           const struct mm_errinfo *ei);
+/* The profile decides which token section mints, and what deliveries share. */
+int mm_provision_choose(struct mm_provision *p, const char *profile, struct mm_mint **ret_mint,
+                        struct mm_errinfo *ei) MM_MUST_USE;
+/* The same, before something is made: keys must be made where the call has them made, and a worker
+ * be ready. */
+int mm_provision_choose_ready(struct mm_provision *p, const char *profile,
+                              struct mm_mint **ret_mint, struct mm_errinfo *ei) MM_MUST_USE;
+/* CHECKING: admit follows when the batch is open after all; else the call ends. */
+void mm_provision_check_batch(struct mm_provision *p);
+
+/* Makes what is missing, and ends the call when all is sent. The provision may be gone after it. */
 void mm_chunks_begin(struct mm_provision *p, struct mm_mint *mint);
-/* Sends what is recorded until the station stops reading. The provision may be gone after it. */
+/* An empty one, counted; NULL when out of memory. */
+struct mm_chunk *mm_chunk_new(struct mm_provision *p);
+/* For the kinds' functions of like names. The messages are packed at once. */
+int mm_chunk_submit(struct mm_chunk *c, struct mm_pool *pool, Mintmark__Internal__TokenJob *job,
+                    struct mm_errinfo *ei) MM_MUST_USE;
+int mm_chunk_record(struct mm_chunk *c, Mintmark__Internal__StoreJob *job,
+                    struct mm_errinfo *ei) MM_MUST_USE;
+/* Nothing is left to record of it: it is sent, or forgotten when the call is over. The provision
+ * may be gone after it, unless the chunk runs. */
+void mm_chunk_finish(struct mm_chunk *c);
+/* What the store must know of the call to spend for it; devices are missing. */
+void mm_chunk_spend(const struct mm_chunk *c, Mintmark__Internal__SpendAndRecord *ret_spend);
+/* Sends what is recorded until the station stops reading, and sees what is to be made next. The
+ * provision may be gone after it. */
 void mm_chunks_send(struct mm_provision *p);
 /* Forgets the chunks that neither a worker nor the store has. */
 void mm_chunks_drop(struct mm_provision *p);
+/* Chunks that a call may have at once. */
+unsigned mm_chunks_window(const struct mm_provision *p);
 
 /* Devices that calls wait for and no worker has been given yet, and the chunks that they will come
  * in. */

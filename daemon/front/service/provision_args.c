@@ -122,6 +122,37 @@ int mm_provision_args_take(const Mintmark__V1__ProvisionRequest *request,
     return MM_OK;
 }
 
+/* How many there will be is not known, so that which RPC and which batch is all that there is. */
+static int digest_enroll(const char *batch_uid, uint8_t out[32])
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    const bool ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 &&
+                    digest_text(ctx, "Enroll") && digest_text(ctx, batch_uid) &&
+                    EVP_DigestFinal_ex(ctx, out, NULL) == 1;
+
+    EVP_MD_CTX_free(ctx);
+    return ok ? MM_OK : MM_ERR_MEMORY;
+}
+
+int mm_provision_args_enroll(const Mintmark__V1__EnrollRequest *request,
+                             struct mm_provision_args *ret_args, struct mm_errinfo *ei)
+{
+    struct mm_provision_args args = {.count = 0};
+    uint8_t uid[16];
+    int r = mm_check_uid("batch_uid", request->batch_uid, uid, ei);
+
+    if (r == MM_OK)
+        r = mm_check_name("request_id", request->request_id, ei);
+    if (r < 0)
+        return r;
+    mm_uuid_format(uid, args.batch_uid);
+    snprintf(args.request_id, sizeof(args.request_id), "%s", request->request_id);
+    if (digest_enroll(args.batch_uid, args.digest) < 0)
+        return mm_fail_memory(ei);
+    *ret_args = args;
+    return MM_OK;
+}
+
 void mm_provision_args_done(struct mm_provision_args *args)
 {
     free(args->hw_serials);

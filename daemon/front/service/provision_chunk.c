@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The chunks of a Provision call: planned when a worker has room, minted, recorded, sent. A chunk
- * owns the arena that its devices were unpacked into, so that their bytes are copied once on the
- * way in and once on the way out, and nothing is allocated for a device by itself.
+ * The chunks of a call that makes devices: planned when a worker has room, minted, recorded, sent.
+ * A chunk owns the arena that its devices were unpacked into, so that their bytes are copied once
+ * on the way in and once on the way out, and nothing is allocated for a device by itself.
  */
 #include "daemon/front/service/provision.h"
 
@@ -13,19 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct mm_chunk {
-    struct mm_job job; /* at a worker, then at the store */
-    TAILQ_ENTRY(mm_chunk) link;
-    struct mm_provision *p;
-    struct mm_arena arena;
-    uint32_t first; /* of the call's devices that are to be made */
-    uint32_t count;
-    uint64_t number; /* running number of the first */
-    bool tried;      /* one worker has failed with it already: */
-    const struct mm_pool_worker *avoid;
-    const Mintmark__Internal__MintResult *minted; /* in the arena */
-};
-
 static void on_minted(struct mm_job *job, const ProtobufCMessage *result,
                       const struct mm_errinfo *ei);
 static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
@@ -34,7 +21,9 @@ static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
 static void free_chunk(struct mm_chunk *c)
 {
     c->p->chunks--;
+    mm_view_release(c->p->app->view, &c->reservation, c->reservation.n);
     mm_arena_done(&c->arena);
+    free(c->csrs);
     free(c);
 }
 
@@ -46,48 +35,26 @@ void mm_chunks_drop(struct mm_provision *p)
         TAILQ_REMOVE(&p->to_send, c, link);
         free_chunk(c);
     }
-    while ((c = TAILQ_FIRST(&p->again))) {
-        TAILQ_REMOVE(&p->again, c, link);
+    while ((c = TAILQ_FIRST(&p->to_mint))) {
+        TAILQ_REMOVE(&p->to_mint, c, link);
         free_chunk(c);
     }
 }
 
 /* ---- planning ---------------------------------------------------------------------------- */
 
-/* Devices whose chunk takes no longer than MM_CHUNK_TARGET_US, since no job is interrupted: others
- * wait at least until it ends. */
-static uint32_t most_devices(const struct mm_provision *p)
+unsigned mm_chunks_window(const struct mm_provision *p)
 {
-    const uint64_t chunk_us = mm_cost_us(p->flow.cost, MM_CHUNK_DEVICES);
-
-    if (chunk_us <= MM_CHUNK_TARGET_US)
-        return MM_CHUNK_DEVICES;
-    return (uint32_t)(MM_CHUNK_TARGET_US * MM_CHUNK_DEVICES / chunk_us) + 1;
-}
-
-/* The tail of a call is shared out among the workers, so that they end together. */
-static uint32_t chunk_size(const struct mm_provision *p)
-{
-    const uint32_t left = p->to_make - p->planned;
-    const uint32_t workers = mm_mint_ready(p->flow.mint);
-    const uint32_t most = most_devices(p);
-    uint32_t size = workers > 0 ? (left + workers - 1) / workers : left;
-
-    if (size < MM_PROVISION_CHUNK_MIN)
-        size = MM_PROVISION_CHUNK_MIN;
-    if (size > most)
-        size = most;
-    return size < left ? size : left;
+    return mm_mint_capacity(p->flow.mint) + MM_PROVISION_READ_AHEAD;
 }
 
 /* Is there a chunk to give out now? A station that does not read gets nothing made in advance. */
 static bool wants(const struct mm_provision *p)
 {
-    const unsigned window = mm_mint_capacity(p->flow.mint) + MM_PROVISION_READ_AHEAD;
-
     if (p->blocked)
         return false;
-    return !TAILQ_EMPTY(&p->again) || (p->planned < p->to_make && p->chunks < window);
+    return !TAILQ_EMPTY(&p->to_mint) ||
+           (p->kind->next && !p->kind->complete(p) && p->chunks < mm_chunks_window(p));
 }
 
 /* Joins or leaves the queue. The provision may be gone after it. */
@@ -97,6 +64,8 @@ static void plan_on(struct mm_provision *p)
         p->args.count <= MM_SCHED_INTERACTIVE_MAX ? MM_SCHED_INTERACTIVE : MM_SCHED_BULK;
     struct mm_errinfo ei;
 
+    if (p->kind->read_on)
+        p->kind->read_on(p);
     if (!wants(p)) {
         mm_mint_pause(&p->flow);
     } else if (mm_mint_want(&p->flow, p->station, class) < 0) {
@@ -107,7 +76,7 @@ static void plan_on(struct mm_provision *p)
     }
 }
 
-static struct mm_chunk *new_chunk(struct mm_provision *p)
+struct mm_chunk *mm_chunk_new(struct mm_provision *p)
 {
     struct mm_chunk *c = calloc(1, sizeof(*c));
 
@@ -115,48 +84,28 @@ static struct mm_chunk *new_chunk(struct mm_provision *p)
         return NULL;
     c->p = p;
     c->arena = MM_ARENA_INIT;
-    c->first = p->planned;
-    c->count = chunk_size(p);
-    if (mm_view_take_numbers(p->app->view, p->profile, c->count, &c->number) < 0) {
-        free(c);
-        return NULL;
-    }
-    p->planned += c->count;
     p->chunks++;
     return c;
 }
 
 static struct mm_chunk *next_chunk(struct mm_provision *p)
 {
-    struct mm_chunk *c = TAILQ_FIRST(&p->again);
+    struct mm_chunk *c = TAILQ_FIRST(&p->to_mint);
 
     if (!c)
-        return new_chunk(p);
-    TAILQ_REMOVE(&p->again, c, link);
+        return p->kind->next(p);
+    TAILQ_REMOVE(&p->to_mint, c, link);
     return c;
 }
 
-static int mint(struct mm_chunk *c, struct mm_pool *pool, struct mm_errinfo *ei)
+int mm_chunk_submit(struct mm_chunk *c, struct mm_pool *pool, Mintmark__Internal__TokenJob *job,
+                    struct mm_errinfo *ei)
 {
     struct mm_provision *p = c->p;
-    Mintmark__Internal__TokenJob job;
-    Mintmark__Internal__MintJob body;
     int r;
 
-    mintmark__internal__token_job__init(&job);
-    mintmark__internal__mint_job__init(&body);
-    job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_MINT;
-    job.mint = &body;
-    body.profile = p->profile;
-    body.batch_uid = p->args.batch_uid;
-    body.first_number = c->number;
-    body.count = c->count;
-    if (p->args.hw_serials) {
-        body.hw_serials = p->args.hw_serials + c->first;
-        body.n_hw_serials = c->count;
-    }
     c->job = (struct mm_job){.arena = &c->arena, .done = on_minted};
-    r = mm_mint_submit(&p->flow, pool, &c->job, c->count, &job.base, mm_call_deadline_us(p->call),
+    r = mm_mint_submit(&p->flow, pool, &c->job, c->count, &job->base, mm_call_deadline_us(p->call),
                        c->avoid, ei);
     if (r == MM_OK)
         p->running++;
@@ -175,6 +124,16 @@ static bool flow_wants(const struct mm_mint_flow *flow)
     return wants(provision_of(flow));
 }
 
+/* A chunk that is tried again keeps its numbers. */
+static int take_numbers(struct mm_chunk *c, struct mm_errinfo *ei)
+{
+    const struct mm_provision *p = c->p;
+
+    if (c->number == 0 && mm_view_take_numbers(p->app->view, p->profile, c->count, &c->number) < 0)
+        return mm_fail_memory(ei);
+    return MM_OK;
+}
+
 /* Gives the next chunk to a worker; *ret_devices says how many devices it has. */
 static int give_out(struct mm_provision *p, struct mm_pool *pool, unsigned *ret_devices,
                     struct mm_errinfo *ei)
@@ -190,7 +149,9 @@ static int give_out(struct mm_provision *p, struct mm_pool *pool, unsigned *ret_
     if (!c)
         return mm_fail_memory(ei);
     *ret_devices = c->count;
-    r = mint(c, pool, ei);
+    r = take_numbers(c, ei);
+    if (r == MM_OK)
+        r = p->kind->mint(c, pool, ei);
     if (r < 0)
         free_chunk(c);
     return r;
@@ -220,7 +181,7 @@ void mm_chunks_begin(struct mm_provision *p, struct mm_mint *mint)
     p->flow.away = away;
     p->flow.cost = mm_mint_cost(mint, p->profile);
     mm_mint_join(mint, &p->flow);
-    plan_on(p);
+    mm_chunks_send(p);
 }
 
 void mm_provisions_waiting(const struct mm_app *app, uint64_t *ret_devices, uint64_t *ret_chunks)
@@ -235,7 +196,7 @@ void mm_provisions_waiting(const struct mm_app *app, uint64_t *ret_devices, uint
             continue;
         devices += p->to_make - p->planned;
         chunks += (p->to_make - p->planned + MM_CHUNK_DEVICES - 1) / MM_CHUNK_DEVICES;
-        TAILQ_FOREACH(c, &p->again, link)
+        TAILQ_FOREACH(c, &p->to_mint, link)
         {
             devices += c->count;
             chunks++;
@@ -247,53 +208,33 @@ void mm_provisions_waiting(const struct mm_app *app, uint64_t *ret_devices, uint
 
 /* ---- minted ------------------------------------------------------------------------------ */
 
-/* Is it what was asked for? A worker that has lost its mind must not get its work recorded. */
-static int check_minted(const struct mm_chunk *c, const Mintmark__Internal__MintResult *r,
-                        struct mm_errinfo *ei)
-{
-    char *const *serials = c->p->args.hw_serials ? c->p->args.hw_serials + c->first : NULL;
-
-    if (r->n_devices != c->count)
-        return mm_fail(ei, MM_ERR_CORRUPT, "MINT_RESULT", "%zu devices in place of %u",
-                       r->n_devices, c->count);
-    for (size_t i = 0; i < r->n_devices; i++) {
-        const Mintmark__Internal__DeviceRecord *d = r->devices[i];
-
-        if (d->number != c->number + i || strcmp(d->hw_serial, serials ? serials[i] : "") != 0)
-            return mm_fail(ei, MM_ERR_CORRUPT, "MINT_RESULT", "another device than asked for");
-    }
-    return MM_OK;
-}
-
-static int record(struct mm_chunk *c, struct mm_errinfo *ei)
+void mm_chunk_spend(const struct mm_chunk *c, Mintmark__Internal__SpendAndRecord *ret_spend)
 {
     struct mm_provision *p = c->p;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__SpendAndRecord body;
-    int r = mm_app_check_store(p->app, ei);
+
+    mintmark__internal__spend_and_record__init(ret_spend);
+    ret_spend->batch_uid = p->args.batch_uid;
+    ret_spend->station = p->station;
+    ret_spend->request_id = p->args.request_id;
+    ret_spend->digest = (ProtobufCBinaryData){sizeof(p->args.digest), p->args.digest};
+    ret_spend->now_ms = mm_clock_wall_ms();
+}
+
+int mm_chunk_record(struct mm_chunk *c, Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
+{
+    struct mm_app *app = c->p->app;
+    int r = mm_app_check_store(app, ei);
 
     if (r < 0)
         return r;
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__spend_and_record__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD;
-    job.spend_and_record = &body;
-    body.batch_uid = p->args.batch_uid;
-    body.station = p->station;
-    body.request_id = p->args.request_id;
-    body.digest = (ProtobufCBinaryData){sizeof(p->args.digest), p->args.digest};
-    body.request_count = p->args.count;
-    body.now_ms = mm_clock_wall_ms();
-    body.devices = c->minted->devices;
-    body.n_devices = c->minted->n_devices;
-    c->job = (struct mm_job){.done = on_recorded};
-    r = mm_pool_submit(p->app->store, &c->job, &job.base, INT64_MAX, NULL, ei);
+    c->job = (struct mm_job){.arena = &c->arena, .done = on_recorded};
+    r = mm_pool_submit(app->store, &c->job, &job->base, INT64_MAX, NULL, ei);
     if (r == MM_ERR_AGAIN)
         r = mm_fail(ei, MM_ERR_UNAVAILABLE, "STORE_BUSY", "the store has too much to do");
     if (r < 0)
         return r;
-    p->running++;
-    p->app->recording++;
+    c->p->running++;
+    app->recording++;
     return MM_OK;
 }
 
@@ -339,7 +280,7 @@ static void mint_failed(struct mm_chunk *c, const struct mm_errinfo *ei)
         c->tried = true;
         c->avoid = c->job.worker;
         mm_arena_reset(&c->arena);
-        TAILQ_INSERT_TAIL(&p->again, c, link);
+        TAILQ_INSERT_TAIL(&p->to_mint, c, link);
         plan_on(p);
         return;
     }
@@ -363,61 +304,64 @@ static void on_minted(struct mm_job *job, const ProtobufCMessage *result,
     struct mm_provision *p = c->p;
     struct mm_errinfo ei = error ? *error : (struct mm_errinfo){0};
 
-    if (r && r->result_case != MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_MINT)
-        mm_fail(&ei, MM_ERR_CORRUPT, "MINT_RESULT", "the worker gave another kind of answer");
-    else if (r && check_minted(c, r->mint, &ei) == MM_OK)
-        mm_pool_account(job, r->mint->token_cpu_us, r->mint->sampled_devices);
+    if (r)
+        p->kind->take_minted(c, r, &ei);
     if (ei.code != MM_OK) {
         mint_failed(c, &ei);
     } else if (p->discard) {
         free_chunk(c);
-    } else {
-        c->minted = r->mint;
-        if (record(c, &ei) < 0) {
-            free_chunk(c);
-            mm_provision_end(p, &ei);
-        }
+    } else if (p->kind->record(c, &ei) < 0) {
+        free_chunk(c);
+        mm_provision_end(p, &ei);
     }
     stopped_running(p);
 }
 
 /* ---- recorded ---------------------------------------------------------------------------- */
 
-/* False when the provision may be gone. */
-static bool send_chunk(struct mm_provision *p, struct mm_chunk *c)
-{
-    ProtobufCBinaryData bundles[MM_CHUNK_DEVICES];
-    bool sent;
-
-    for (size_t i = 0; i < c->count; i++)
-        bundles[i] = c->minted->devices[i]->bundle;
-    TAILQ_REMOVE(&p->to_send, c, link);
-    sent = mm_provision_send(p, bundles, c->count);
-    free_chunk(c);
-    return sent;
-}
-
 void mm_chunks_send(struct mm_provision *p)
 {
     struct mm_chunk *c;
 
     while (!p->blocked && (c = TAILQ_FIRST(&p->to_send))) {
-        if (!send_chunk(p, c))
+        bool sent;
+
+        TAILQ_REMOVE(&p->to_send, c, link);
+        p->running++; /* the chunk is the provision's as long as it lives */
+        sent = p->kind->send(p, c);
+        free_chunk(c);
+        stopped_running(p);
+        if (!sent)
             return;
     }
-    if (p->planned == p->to_make && p->chunks == 0)
+    if (p->chunks == 0 && p->kind->complete(p))
         mm_provision_end(p, NULL);
     else
         plan_on(p);
 }
 
-/* Whose quota it was that the store found used up. */
-static void name_quota(const struct mm_provision *p, struct mm_errinfo *ei)
+void mm_chunk_finish(struct mm_chunk *c)
 {
+    struct mm_provision *p = c->p;
+
+    if (p->stage == MM_PROVISION_OVER) {
+        free_chunk(c);
+        return;
+    }
+    TAILQ_INSERT_TAIL(&p->to_send, c, link);
+    mm_chunks_send(p);
+}
+
+/* Whose quota it was that the store found used up. */
+static void name_quota(const struct mm_chunk *c, struct mm_errinfo *ei)
+{
+    const struct mm_reservation *reservation =
+        *c->reservation.order_id ? &c->reservation : &c->p->reservation;
+
     if (strcmp(ei->reason, "BATCH_FULL") == 0)
-        mm_err_subject(ei, "batch", p->args.batch_uid);
+        mm_err_subject(ei, "batch", c->p->args.batch_uid);
     else if (strcmp(ei->reason, "QUOTA_EXHAUSTED") == 0)
-        mm_err_subject(ei, "order", p->reservation.order_id);
+        mm_err_subject(ei, "order", reservation->order_id);
 }
 
 static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
@@ -430,18 +374,13 @@ static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
     struct mm_errinfo ei = error ? *error : (struct mm_errinfo){0};
 
     app->recording--;
-    if (r && r->result_case != MINTMARK__INTERNAL__STORE_RESULT__RESULT_RECORDED)
-        mm_fail(&ei, MM_ERR_INTERNAL, "STORE_ANSWER", "the store gave another kind of answer");
+    if (r)
+        p->kind->take_recorded(c, r, &ei);
     if (ei.code == MM_OK) {
-        mm_view_recorded(app->view, &p->reservation, c->count, r->recorded);
-        app->devices_issued += c->count;
-    }
-    if (ei.code == MM_OK && p->stage != MM_PROVISION_OVER) {
-        TAILQ_INSERT_TAIL(&p->to_send, c, link);
-        mm_chunks_send(p);
+        mm_chunk_finish(c);
     } else {
+        name_quota(c, &ei);
         free_chunk(c);
-        name_quota(p, &ei);
         mm_provision_end(p, &ei);
     }
     stopped_running(p);

@@ -9,6 +9,8 @@ void mm_rpc_open_batch(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_get_batch(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_list_batches(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_provision(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_enroll(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_enroll_half_closed(struct mm_call *call);
 void mm_rpc_get_provisioning_data(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_report_devices(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_release_batch(struct mm_call *call, const ProtobufCMessage *request);

@@ -37,5 +37,7 @@ const struct mm_rpc mm_rpcs[] = {
      &mintmark__v1__list_orders_request__descriptor, .message = mm_rpc_list_orders},
     {OFFICER("GetStatus"), MM_RPC_UNARY, NOT_STATION, &mintmark__v1__get_status_request__descriptor,
      .message = mm_rpc_get_status},
+    {STATION("Enroll"), MM_RPC_BIDI, MM_ROLE_STATION, &mintmark__v1__enroll_request__descriptor,
+     .message = mm_rpc_enroll, .half_closed = mm_rpc_enroll_half_closed},
 };
 const size_t mm_n_rpcs = MM_ARRAY_SIZE(mm_rpcs);

@@ -21,6 +21,8 @@ packages_test=(check clang clang-format llvm valgrind pmccabe mandoc procps git 
     python3-grpcio python3-protobuf python3-h2 python3-cryptography)
 # Other people's gRPC; what needs them is skipped, and says so, where the release has them not.
 packages_optional=(ruby-grpc ruby-googleauth)
+# Node from elsewhere brings its own npm, which the release's package would drive out.
+command -v npm >/dev/null || packages_optional+=(nodejs npm)
 
 # Installs those of the named packages that are missing.
 install_packages() {

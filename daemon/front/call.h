@@ -69,7 +69,8 @@ int64_t mm_call_deadline_us(const struct mm_call *call);
 void *mm_call_app(const struct mm_call *call);
 
 /* Custom metadata (PROTOCOL-HTTP2.md). Names are in lower case. Values of names that end in "-bin"
- * are any bytes, and here never in base64; those of others are printable ASCII. */
+ * are any bytes, and here never in base64; those of others are printable ASCII. A client's that are
+ * not so are passed over. */
 struct mm_metadata {
     struct mm_bytes name, value;
 };

@@ -30,6 +30,27 @@ static bool is_reserved(struct mm_bytes name)
            is_name(name, "user-agent") || is_name(name, "host");
 }
 
+static bool is_good_name(struct mm_bytes name)
+{
+    if (name.len == 0 || name.len > UINT16_MAX)
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        const uint8_t c = name.data[i];
+
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '_' && c != '.')
+            return false;
+    }
+    return true;
+}
+
+static bool is_printable(struct mm_bytes value)
+{
+    for (size_t i = 0; i < value.len; i++)
+        if (value.data[i] < 0x20 || value.data[i] > 0x7e)
+            return false;
+    return true;
+}
+
 static void append_entry(struct mm_buf *to, struct mm_bytes name, struct mm_bytes value)
 {
     mm_buf_append_u8(to, (uint8_t)(name.len >> 8));
@@ -54,9 +75,12 @@ static bool next_entry(const struct mm_buf *from, size_t *pos, struct mm_metadat
     return true;
 }
 
+/* What HTTP allows and gRPC does not, a service never sees; the call goes on all the same. */
 static void keep(struct mm_call *call, struct mm_bytes name, struct mm_bytes value)
 {
-    if (call->rpc && call->rpc->wants_metadata)
+    if (!call->rpc || !call->rpc->wants_metadata)
+        return;
+    if (is_good_name(name) && (is_binary(name) || is_printable(value)))
         append_entry(&call->metadata, name, value);
 }
 
@@ -105,26 +129,11 @@ bool mm_call_next_metadata(const struct mm_call *call, size_t *pos, struct mm_me
 
 /* The way out. What is kept is what goes into the headers. */
 
-static bool is_good_name(struct mm_bytes name)
-{
-    if (name.len == 0 || name.len > UINT16_MAX || is_reserved(name))
-        return false;
-    for (size_t i = 0; i < name.len; i++) {
-        const uint8_t c = name.data[i];
-
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '_' && c != '.')
-            return false;
-    }
-    return true;
-}
-
 static bool is_good_text(struct mm_bytes value)
 {
-    for (size_t i = 0; i < value.len; i++)
-        if (value.data[i] < 0x20 || value.data[i] > 0x7e)
-            return false;
     /* Blanks at the ends would be lost on the way. */
-    return value.len == 0 || (value.data[0] != ' ' && value.data[value.len - 1] != ' ');
+    return is_printable(value) &&
+           (value.len == 0 || (value.data[0] != ' ' && value.data[value.len - 1] != ' '));
 }
 
 static int add(struct mm_buf *to, unsigned *count, const char *name, struct mm_bytes value)
@@ -134,7 +143,7 @@ static int add(struct mm_buf *to, unsigned *count, const char *name, struct mm_b
     const size_t before = to->len;
     int r;
 
-    if (!is_good_name(n) || (!is_binary(n) && !is_good_text(value)))
+    if (!is_good_name(n) || is_reserved(n) || (!is_binary(n) && !is_good_text(value)))
         return MM_ERR_INVALID;
     if (*count == MM_METADATA_MAX)
         return MM_ERR_TOO_BIG;

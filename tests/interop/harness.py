@@ -53,9 +53,9 @@ def message(payload=b'', flag=0):
     return struct.pack('>BI', flag, len(payload)) + payload
 
 
-def parse(data):
-    """A serialised message as {number: value}; the last of each."""
-    out, at = {}, 0
+def parse_all(data):
+    """A serialised message as [(number, value)…]."""
+    out, at = [], 0
 
     def number():
         nonlocal at
@@ -70,13 +70,18 @@ def parse(data):
     while at < len(data):
         tag = number()
         if tag & 7 == 0:
-            out[tag >> 3] = number()
+            out.append((tag >> 3, number()))
         else:
             assert tag & 7 == 2
             size = number()
-            out[tag >> 3] = data[at:at + size]
+            out.append((tag >> 3, data[at:at + size]))
             at += size
     return out
+
+
+def parse(data):
+    """A serialised message as {number: value}; the last of each."""
+    return dict(parse_all(data))
 
 
 class Pki:

@@ -21,6 +21,8 @@ GOOD = {
     'docs/integration.md': '| NOT_FOUND | UNKNOWN_BATCH | none |\n',
     'docs/operations.md': '',
     'docs/architecture.md': 'see [that](operations.md)\n',
+    'docs/grpc.md': '| To be good | `daemon/base/good.c` | a `good_is_one` |\n',
+    'tests/unit/test_a.c': HEAD + 'START_TEST(good_is_one)\n',
     'daemon/store/a.c': HEAD + 'const char *reason = "UNKNOWN_BATCH";\n',
     '.clang-format': 'BasedOnStyle: LLVM\nIndentWidth: 4\nBreakBeforeBraces: Linux\n'
                      'AllowShortFunctionsOnASingleLine: None\n',
@@ -52,6 +54,9 @@ CASES = [
     ('messages', 'proto/mintmark/v1/b.proto', '// A B.\nmessage B {\n  string c = 1;\n}\n', 'c has'),
     ('documents', 'daemon/base/a.c', HEAD + '/* see docs/adr/0099-none.md */\n', '0099-none'),
     ('documents', 'docs/architecture.md', 'see [this](missing.md)\n', 'missing.md'),
+    ('evidence', 'docs/grpc.md', '| A | `daemon/base/b.c` | a `good_is_one` |\n', 'b.c is not there'),
+    ('evidence', 'docs/grpc.md', '| A | nghttp2 | a `good_is_two` |\n', 'good_is_two is not in a'),
+    ('evidence', 'docs/grpc.md', '| A | nghttp2 | everybody |\n', 'no test'),
     ('reasons', 'docs/operations.md', '`UNKNOWN_BOTCH` is\n', 'UNKNOWN_BOTCH'),
     ('paths', 'docs/a.md', 'see /home/' 'me/notes\n', '/home/'),
     ('paths', 'tools/a.sh', 'pip install -i https://regist' 'ry.example.com/simple\n', 'registry'),
@@ -127,8 +132,8 @@ def commands():
 
 def main(compiler):
     good = {c: one(c, GOOD, compiler, None)
-            for c in ('documents', 'layers', 'style', 'functions', 'format', 'headers', 'messages', 'paths',
-                      'reasons')}
+            for c in ('documents', 'evidence', 'layers', 'style', 'functions', 'format', 'headers', 'messages',
+                      'paths', 'reasons')}
     bad = [one(check, dict(GOOD, **{name: text}), compiler, expect)
            for check, name, text, expect in CASES]
     results = list(good.values()) + bad + [links(compiler), commands()]

@@ -104,22 +104,54 @@ static int take_shared(struct mm_delivery *delivery, const Mintmark__V1__Deliver
     return 0;
 }
 
+/* Into the arena that such a message belongs to. */
+static int unpack(struct mm_delivery *delivery, const ProtobufCMessageDescriptor *descriptor,
+                  const struct mm_bytes *message, ProtobufCMessage **ret_message,
+                  struct mintmark_error *error)
+{
+    struct mm_arena *arena = delivery->begun ? &delivery->next_arena : &delivery->first_arena;
+
+    mm_arena_reset(arena);
+    return mm_rpc_unpack(descriptor, message, arena, ret_message, error);
+}
+
 int mm_delivery_read(struct mm_delivery *delivery, const struct mm_bytes *message,
                      const Mintmark__V1__Delivery **ret_message, struct mintmark_error *error)
 {
-    const bool first = !delivery->begun;
-    struct mm_arena *arena = first ? &delivery->first_arena : &delivery->next_arena;
     ProtobufCMessage *unpacked;
-    int r;
+    int r = unpack(delivery, &mintmark__v1__delivery__descriptor, message, &unpacked, error);
 
-    mm_arena_reset(arena);
-    r = mm_rpc_unpack(&mintmark__v1__delivery__descriptor, message, arena, &unpacked, error);
-    if (r == 0 && first)
+    if (r == 0 && !delivery->begun)
         r = take_shared(delivery, (const Mintmark__V1__Delivery *)unpacked, error);
     if (r < 0)
         return r;
     delivery->begun = true;
     *ret_message = (const Mintmark__V1__Delivery *)unpacked;
+    return 0;
+}
+
+int mm_delivery_read_enrolled(struct mm_delivery *delivery, const struct mm_bytes *message,
+                              const Mintmark__V1__EnrollResponse **ret_message,
+                              struct mintmark_error *error)
+{
+    Mintmark__V1__Delivery shared = MINTMARK__V1__DELIVERY__INIT;
+    const Mintmark__V1__EnrollResponse *response;
+    ProtobufCMessage *unpacked;
+    int r = unpack(delivery, &mintmark__v1__enroll_response__descriptor, message, &unpacked, error);
+
+    if (r < 0)
+        return r;
+    response = (const Mintmark__V1__EnrollResponse *)unpacked;
+    shared.chain = response->chain;
+    shared.n_chain = response->n_chain;
+    shared.items = response->items;
+    shared.n_items = response->n_items;
+    if (!delivery->begun)
+        r = take_shared(delivery, &shared, error);
+    if (r < 0)
+        return r;
+    delivery->begun = true;
+    *ret_message = response;
     return 0;
 }
 
@@ -154,6 +186,11 @@ static int take_key(const Mintmark__V1__Bundle *from, struct mintmark_bundle *bu
         if (!empty)
             return fail_delivery(error, "a private key that it says it keeps");
         bundle->key_delivery = MINTMARK_KEY_RETAINED;
+        break;
+    case MINTMARK__V1__KEY_DELIVERY__KEY_DELIVERY_ON_DEVICE:
+        if (!empty)
+            return fail_delivery(error, "a private key that the device made");
+        bundle->key_delivery = MINTMARK_KEY_ON_DEVICE;
         break;
     default:
         return fail_delivery(error, "a key in a way that this client does not know");

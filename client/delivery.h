@@ -33,6 +33,11 @@ void mm_delivery_done(struct mm_delivery *delivery);
 int mm_delivery_read(struct mm_delivery *delivery, const struct mm_bytes *message,
                      const Mintmark__V1__Delivery **ret_message, struct mintmark_error *error);
 
+/* The same for a message of Enroll; its results' bundles are read by mm_delivery_bundle. */
+int mm_delivery_read_enrolled(struct mm_delivery *delivery, const struct mm_bytes *message,
+                              const Mintmark__V1__EnrollResponse **ret_message,
+                              struct mintmark_error *error);
+
 /* One device of a message; batch_uid is what it must belong to, NULL: any. The UID in binary goes
  * to ret_uid. */
 int mm_delivery_bundle(const struct mm_delivery *delivery, const Mintmark__V1__Bundle *bundle,

@@ -62,7 +62,7 @@ struct mintmark_options {
     const char *ca_file;
     const char *certificate_file;
     const char *key_file;
-    uint32_t timeout_ms; /* deadline of each call; 0: 60 s. Provision: of each message */
+    uint32_t timeout_ms; /* deadline of each call; 0: 60 s. Provision, Enroll: of each message */
     uint32_t attempts;   /* tries of a call that may safely be repeated; 0: 5 */
     /* When calls run and the server has been silent for so long (at least 10 s), it is pinged, and
      * has keepalive_timeout_ms to answer (0: 20 s). For lines that forget connections or hide their
@@ -123,7 +123,8 @@ int mintmark_list_batches(struct mintmark *client, int open_only,
 enum mintmark_key_delivery {
     MINTMARK_KEY_WRAPPED = 1,
     MINTMARK_KEY_RETAINED = 2,
-    MINTMARK_KEY_PLAIN = 3
+    MINTMARK_KEY_PLAIN = 3,
+    MINTMARK_KEY_ON_DEVICE = 4
 };
 
 struct mintmark_data {
@@ -170,6 +171,25 @@ struct mintmark_provision {
 int mintmark_provision(struct mintmark *client, const struct mintmark_provision *request,
                        int (*each)(void *arg, const struct mintmark_bundle *bundle), void *arg,
                        struct mintmark_error *error);
+
+struct mintmark_csr {
+    const char *hw_serial;    /* NULL: none */
+    struct mintmark_data csr; /* PKCS#10, DER */
+};
+struct mintmark_enroll {
+    const char *batch_uid;
+    const char *request_id; /* NULL: a random one. Keep it to repeat after a crash */
+    const struct mintmark_csr *devices;
+    size_t n_devices; /* 1 to 100,000 */
+};
+/* Has keys certified that devices made, for profiles with delivery "on-device". each gets every
+ * device exactly once, by its index, in no promised order, also when the connection was lost and
+ * the call repeated in between: with a bundle, or, when the service refused that device alone, with
+ * NULL and the reason. A non-zero return of each cancels the call and is handed on. */
+int mintmark_enroll(struct mintmark *client, const struct mintmark_enroll *request,
+                    int (*each)(void *arg, size_t index, const struct mintmark_bundle *bundle,
+                                const struct mintmark_error *refusal),
+                    void *arg, struct mintmark_error *error);
 int mintmark_get_device(struct mintmark *client, const char *device_uid,
                         int (*each)(void *arg, const struct mintmark_bundle *bundle), void *arg,
                         struct mintmark_error *error);

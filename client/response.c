@@ -197,3 +197,27 @@ void mm_response_end(struct mm_response *response, struct mintmark_error *ret_er
         message && *message ? message : mm_grpc_status_name((enum mm_grpc_status)response->status));
     read_details(response, ret_error);
 }
+
+int mm_response_status(const Google__Rpc__Status *status, struct mintmark_error *ret_error)
+{
+    MM_BUF_CLEANUP struct mm_buf packed = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX);
+    struct mintmark_error error = {.status = MINTMARK_OK};
+    struct mm_errinfo ei = {.code = MM_OK};
+    uint8_t *to = mm_buf_reserve(&packed, google__rpc__status__get_packed_size(status));
+
+    if (!to)
+        return mm_client_fail_memory(ret_error);
+    if (status->code < MINTMARK_OK || status->code > MINTMARK_UNAUTHENTICATED)
+        return mm_client_fail(ret_error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
+                              "the server sent a status that there is not: %d", status->code);
+    mm_buf_grew(&packed, google__rpc__status__pack(status, to));
+    error.status = (enum mintmark_status)status->code;
+    mm_client_copy_text(error.message, sizeof(error.message), status->message);
+    if (mm_grpc_details_unpack(packed.data, packed.len, &ei) == MM_OK) {
+        mm_client_copy_text(error.reason, sizeof(error.reason), ei.reason);
+        mm_client_copy_text(error.field, sizeof(error.field), ei.field);
+        error.retry_ms = ei.retry_ms;
+    }
+    *ret_error = error;
+    return 0;
+}

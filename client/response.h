@@ -5,6 +5,7 @@
 
 #include "client/error.h"
 #include "daemon/base/buf.h"
+#include "google/rpc/status.pb-c.h"
 #include "proto/grpc/text.h"
 
 #include <stdbool.h>
@@ -48,3 +49,7 @@ int mm_response_check(struct mm_response *response, struct mintmark_error *error
 /* The stream has ended with a block: fills *ret_error, with status MINTMARK_OK if all is well.
  * Without a gRPC status the HTTP status decides (doc/http-grpc-status-mapping.md of gRPC). */
 void mm_response_end(struct mm_response *response, struct mintmark_error *ret_error);
+
+/* A google.rpc.Status that came in a message, as an error. DATA_LOSS when there is no such
+ * status. */
+int mm_response_status(const Google__Rpc__Status *status, struct mintmark_error *ret_error);

@@ -16,7 +16,9 @@ struct call {
     struct mintmark *client;
     const struct mm_method *method;
     const struct mm_rpc_sink *sink;
-    struct mm_buf request;
+    const struct mm_rpc_source *source; /* NULL: the one request is there */
+    struct mm_buf request;              /* with a source: the next one, not sent yet */
+    bool half_closed;
     int64_t deadline_us; /* INT64_MAX: the wait for each message is limited instead */
     unsigned failures;   /* in a row */
 };
@@ -43,6 +45,36 @@ static int deliver(struct call *call, const struct mm_bytes *message, struct min
     return r;
 }
 
+/* Sends what can be sent now. */
+static int feed(struct call *call, struct mm_client_call *running, struct mintmark_error *error)
+{
+    while (!call->half_closed) {
+        const struct mm_bytes request = {call->request.data, call->request.len};
+        int r = 0;
+
+        if (call->source && request.len == 0) {
+            r = call->source->next(call->source->arg, &call->request, error);
+            if (r != 0)
+                return r;
+            if (call->request.len > 0)
+                continue;
+        } else {
+            r = mm_client_call_send(running, &request, request.len >= COMPRESS_BYTES);
+            if (r == MM_ERR_AGAIN || r == MM_ERR_EOF)
+                return 0; /* later; or the call has ended, and says how */
+            if (r < 0)
+                return mm_client_fail_memory(error);
+            if (call->source) {
+                mm_buf_reset(&call->request);
+                continue;
+            }
+        }
+        mm_client_call_half_close(running);
+        call->half_closed = true;
+    }
+    return 0;
+}
+
 /* Runs a call to its end: 0, and *ret_end says how it ended. Or what ends all attempts: the
  * deadline for the next message, a cancellation, the sink's own word. */
 static int run_call(struct call *call, struct mm_client_call *running,
@@ -53,7 +85,11 @@ static int run_call(struct call *call, struct mm_client_call *running,
     for (;;) {
         const struct mm_stream_end *end;
         struct mm_bytes message;
-        int r = mm_client_call_next(running, &message, &end);
+        int r = feed(call, running, error);
+
+        if (r != 0)
+            return r;
+        r = mm_client_call_next(running, &message, &end);
 
         if (r == MM_ERR_EOF) {
             *ret_end = *end;
@@ -78,7 +114,6 @@ static int run_call(struct call *call, struct mm_client_call *running,
 static int attempt(struct call *call, struct mm_stream_end *ret_end, struct mintmark_error *error)
 {
     MM_CLEANUP(mm_client_call_free_p) struct mm_client_call *running = NULL;
-    const struct mm_bytes request = {call->request.data, call->request.len};
     const struct mm_client_call_options options = {
         .stream = {.path = call->method->path,
                    .single = !call->method->streams,
@@ -89,9 +124,9 @@ static int attempt(struct call *call, struct mm_stream_end *ret_end, struct mint
 
     if (r < 0)
         return r;
-    if (mm_client_call_send(running, &request, request.len >= COMPRESS_BYTES) < 0)
-        return mm_client_fail_memory(error);
-    mm_client_call_half_close(running);
+    call->half_closed = false;
+    if (call->source)
+        mm_buf_reset(&call->request);
     if (call->sink->begin)
         call->sink->begin(call->sink->arg);
     return run_call(call, running, ret_end, error);
@@ -133,7 +168,7 @@ static int run_attempts(struct call *call, struct mintmark_error *error)
     }
 }
 
-static int pack(const ProtobufCMessage *request, struct mm_buf *out, struct mintmark_error *error)
+int mm_rpc_pack(const ProtobufCMessage *request, struct mm_buf *out, struct mintmark_error *error)
 {
     size_t len = protobuf_c_message_get_packed_size(request);
     uint8_t *to;
@@ -148,15 +183,19 @@ static int pack(const ProtobufCMessage *request, struct mm_buf *out, struct mint
     return 0;
 }
 
-static int start(struct call *call, const ProtobufCMessage *request, struct mintmark_error *error)
+static int start(struct call *call, struct mintmark_error *error)
 {
-    int r = pack(request, &call->request, error);
+    int r;
 
-    if (r == 0)
-        r = run_attempts(call, error);
+    if (call->client->busy)
+        return mm_client_fail(error, MINTMARK_FAILED_PRECONDITION, "BUSY",
+                              "the client can't be used from a callback of its own");
+    call->deadline_us = call->method->streams ? INT64_MAX : from_now(call);
+    call->client->busy = true;
+    r = run_attempts(call, error);
     if (r == -MINTMARK_CANCELLED)
         mm_client_clear_cancel(call->client);
-    mm_buf_done(&call->request);
+    call->client->busy = false;
     return r;
 }
 
@@ -167,19 +206,29 @@ int mm_rpc_call(struct mintmark *client, const struct mm_method *method,
     struct call call = {.client = client,
                         .method = method,
                         .sink = sink,
-                        .request = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX),
-                        .deadline_us = INT64_MAX};
+                        .request = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX)};
     struct mintmark_error ignored;
-    int r;
+    int r = mm_rpc_pack(request, &call.request, error);
 
-    if (client->busy)
-        return mm_client_fail(error, MINTMARK_FAILED_PRECONDITION, "BUSY",
-                              "the client can't be used from a callback of its own");
-    if (!method->streams)
-        call.deadline_us = from_now(&call);
-    client->busy = true;
-    r = start(&call, request, error ? error : &ignored);
-    client->busy = false;
+    if (r == 0)
+        r = start(&call, error ? error : &ignored);
+    mm_buf_done(&call.request);
+    return r;
+}
+
+int mm_rpc_stream(struct mintmark *client, const struct mm_method *method,
+                  const struct mm_rpc_source *source, const struct mm_rpc_sink *sink,
+                  struct mintmark_error *error)
+{
+    struct call call = {.client = client,
+                        .method = method,
+                        .source = source,
+                        .sink = sink,
+                        .request = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX)};
+    struct mintmark_error ignored;
+    const int r = start(&call, error ? error : &ignored);
+
+    mm_buf_done(&call.request);
     return r;
 }
 

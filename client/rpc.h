@@ -51,6 +51,24 @@ int mm_rpc_call(struct mintmark *client, const struct mm_method *method,
                 const ProtobufCMessage *request, const struct mm_rpc_sink *sink,
                 struct mintmark_error *error);
 
+/* Where the requests of a call come from. */
+struct mm_rpc_source {
+    /* Appends the next request, in serialised form, to out, which is empty; what stays empty ends
+     * the requests. Anything but 0 cancels the call and is handed on, a negative value with *error
+     * filled. After the sink's begin the requests begin anew: those that are still to be sent. */
+    int (*next)(void *arg, struct mm_buf *out, struct mintmark_error *error);
+    void *arg;
+};
+
+/* Many requests, and as many messages as the method gives; requests are asked for as fast as the
+ * service takes them. */
+int mm_rpc_stream(struct mintmark *client, const struct mm_method *method,
+                  const struct mm_rpc_source *source, const struct mm_rpc_sink *sink,
+                  struct mintmark_error *error);
+
+/* Appends a request in serialised form, at most MM_GRPC_MESSAGE_MAX. */
+int mm_rpc_pack(const ProtobufCMessage *request, struct mm_buf *out, struct mintmark_error *error);
+
 /* A response message, unpacked within bounds into the arena; DATA_LOSS if it can't be. */
 int mm_rpc_unpack(const ProtobufCMessageDescriptor *descriptor, const struct mm_bytes *message,
                   struct mm_arena *arena, ProtobufCMessage **ret_message,

@@ -49,6 +49,7 @@ enum mm_cmd_option {
     MM_OPT_OUT,
     MM_OPT_REQUEST_ID,
     MM_OPT_HW_SERIALS,
+    MM_OPT_SERIAL_NAMES,
     MM_OPT_OK,
     MM_OPT_KO,
     MM_OPT_FILE,
@@ -109,6 +110,7 @@ int mm_cmd_batch_show(struct mm_cmd *cmd);
 int mm_cmd_batch_list(struct mm_cmd *cmd);
 int mm_cmd_batch_release(struct mm_cmd *cmd);
 int mm_cmd_provision(struct mm_cmd *cmd);
+int mm_cmd_enroll(struct mm_cmd *cmd);
 int mm_cmd_device_get(struct mm_cmd *cmd);
 int mm_cmd_device_report(struct mm_cmd *cmd);
 int mm_cmd_unwrap(struct mm_cmd *cmd);

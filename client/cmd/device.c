@@ -18,6 +18,8 @@ static const char *delivery_name(enum mintmark_key_delivery delivery)
         return "WRAPPED";
     case MINTMARK_KEY_RETAINED:
         return "RETAINED";
+    case MINTMARK_KEY_ON_DEVICE:
+        return "ON_DEVICE";
     default:
         return "PLAIN";
     }

@@ -33,6 +33,8 @@ static const struct {
     [MM_OPT_OUT] = {"out", "DIR", "folder to write to; made if missing"},
     [MM_OPT_REQUEST_ID] = {"request-id", "ID", "idempotency key (default: DIR's own, or random)"},
     [MM_OPT_HW_SERIALS] = {"hw-serials", "FILE", "hardware serial numbers, one in each line"},
+    [MM_OPT_SERIAL_NAMES] = {"serial-names", NULL,
+                             "a device's hardware serial is its file's name without the ending"},
     [MM_OPT_OK] = {"ok", NULL, "the devices were programmed well"},
     [MM_OPT_KO] = {"ko", NULL, "programming the device failed, for the reason given"},
     [MM_OPT_FILE] = {"file", "FILE", "one JSON object in each line: device_uid, state, reason"},

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: E402
 from cryptography.x509.oid import NameOID  # noqa: E402
 from service_site import WAIT_S, Base, Client, Refused, openssl, station_pb2, types_pb2  # noqa: E402
-from site_under_test import Site  # noqa: E402
+from site_under_test import VERIFY, Failed, Site, run  # noqa: E402
 
 DER = serialization.Encoding.DER
 MORE = """
@@ -387,6 +387,38 @@ class Enroll(Base):
         results, _ = self.enroll(batch, *messages)
         self.assertEqual([r.index for r in results if r.HasField('bundle')],
                          [61 * i for i in range(30)])
+
+    def test_the_command_and_the_verifier(self):
+        batch = self.batch()
+        csrs, out = self.site.base / 'csrs', self.site.base / 'identities'
+        csrs.mkdir()
+        for i in range(70):
+            key = new_key()
+            (csrs / f'{batch[:8]}-{i:02}.csr').write_bytes(request(key))
+        pem = csrs / f'{batch[:8]}-pem.pem'
+        pem.write_bytes(x509.load_der_x509_csr(request(new_key())).public_bytes(
+            serialization.Encoding.PEM))
+        command = ['enroll', '--batch', batch, '--out', out, '--serial-names', csrs]
+        answer = self.site.station(*command)
+        self.assertEqual((answer['enrolled'], answer['refused']), (71, 0))
+        verify = [VERIFY, 'identities', '--dir', out, '--root', self.site.dir / 'ca/paa.pem',
+                  '--rules', 'matter-dac', '--count', 71]
+        self.assertIn('71 in their devices', run(*verify))
+        before = {p.name: p.stat().st_ino for p in out.iterdir()}
+        self.site.station(*command)
+        self.assertEqual(before, {p.name: p.stat().st_ino for p in out.iterdir()})
+        self.assertEqual(self.issued(batch), 71)
+        uid = next(p.stem for p in out.glob('*.crt'))
+        (out / f'{uid}.key.der').write_bytes(b'key')
+        with self.assertRaises(Failed) as caught:
+            run(*verify)
+        self.assertIn('but the device made its key', str(caught.exception))
+        bad = csrs / 'bad.csr'
+        bad.write_bytes(b'bad')
+        with self.assertRaises(Failed) as caught:
+            self.site.station('enroll', '--batch', batch, '--out', self.site.base / 'other', bad)
+        self.assertEqual(caught.exception.status, 1)
+        self.assertIn('CSR_MALFORMED', (self.site.base / 'other/enrolled.jsonl').read_text())
 
     def test_log_names_the_call(self):
         batch = self.batch()

@@ -80,6 +80,18 @@ START_TEST(good_requests_pass_without_a_root)
 }
 END_TEST
 
+START_TEST(good_folder_without_private_keys_passes_and_says_so)
+{
+    for (int i = 0; i < DEVICES; i++)
+        f.devices[i].delivery = "ON_DEVICE";
+    f.devices[1].request = true;
+    folder_write(&f);
+    judge("none", 0, "0 private keys proven, 3 in their devices");
+    folder_put(&f, "0193537b-1f4c-7abc-8def-000000000002.key.der", "key", 3);
+    judge("none", 1, "000002: .key.der is there, but the device made its key");
+}
+END_TEST
+
 /* ---- keys, files, lines ------------------------------------------------------------------ */
 
 START_TEST(other_private_key_is_found)
@@ -378,6 +390,7 @@ int main(void)
     tcase_add_test(t, good_matter_folder_with_ids_in_common_names_passes);
     tcase_add_test(t, good_idevid_folder_passes);
     tcase_add_test(t, good_requests_pass_without_a_root);
+    tcase_add_test(t, good_folder_without_private_keys_passes_and_says_so);
     tcase_add_test(t, other_private_key_is_found);
     tcase_add_test(t, damaged_wrapped_key_is_found);
     tcase_add_test(t, request_signed_by_another_key_is_found);

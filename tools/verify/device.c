@@ -13,7 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum delivery { DELIVERY_WRAPPED, DELIVERY_RETAINED, DELIVERY_PLAIN };
+enum delivery { DELIVERY_WRAPPED, DELIVERY_RETAINED, DELIVERY_PLAIN, DELIVERY_ON_DEVICE };
 
 /* The line's members. */
 struct line {
@@ -56,7 +56,7 @@ static const char *string_member(const json_t *object, const char *name)
 
 static bool parse_delivery(const char *text, enum delivery *ret_delivery)
 {
-    static const char *const names[] = {"wrapped", "retained", "plain"};
+    static const char *const names[] = {"wrapped", "retained", "plain", "on_device"};
 
     for (size_t i = 0; i < COUNT(names); i++) {
         if (strcasecmp(text, names[i]) == 0) {
@@ -85,7 +85,7 @@ static const char *parse_line(const json_t *object, struct line *line)
         !hex_decode(line->request ? request : certificate, line->sha256, SHA256_LEN))
         return "must have certificate_sha256 or csr_sha256, 64 hexadecimal digits";
     if (!parse_delivery(string_member(object, "key_delivery"), &line->delivery))
-        return "key_delivery is not WRAPPED, RETAINED or PLAIN";
+        return "key_delivery is not WRAPPED, RETAINED, PLAIN or ON_DEVICE";
     line->hw_serial = string_member(object, "hw_serial");
     line->key_id = string_member(object, "key_id");
     return NULL;
@@ -195,7 +195,9 @@ static void judge_request(struct device *d)
         report_fail(&v->report, d->line.uid, "the request's signature does not verify");
     extensions = X509_REQ_get_extensions(d->request);
     check_new_key(d, X509_REQ_get_X509_PUBKEY(d->request));
-    check_new_name(d, X509_REQ_get_subject_name(d->request), san_of(extensions));
+    /* A device's own request may say anything: the CA elsewhere decides what becomes of it. */
+    if (d->line.delivery != DELIVERY_ON_DEVICE)
+        check_new_name(d, X509_REQ_get_subject_name(d->request), san_of(extensions));
     sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
 }
 
@@ -234,6 +236,25 @@ static void judge_wrapped(struct device *d, const uint8_t *wrapped, size_t len)
     OPENSSL_cleanse(pkcs8, sizeof(pkcs8));
 }
 
+/* Nobody but the device may have it. */
+static void judge_absent(struct device *d)
+{
+    static const char *const suffixes[] = {".key.wrapped", ".key.der"};
+
+    d->v->keys_on_device++;
+    for (size_t i = 0; i < COUNT(suffixes); i++) {
+        size_t len;
+        uint8_t *data = read_device_file(d, suffixes[i], &len);
+
+        if (data || errno != ENOENT)
+            report_fail(&d->v->report, d->line.uid, "%s is there, but the device made its key",
+                        suffixes[i]);
+        if (data)
+            OPENSSL_cleanse(data, len);
+        free(data);
+    }
+}
+
 static void judge_key(struct device *d)
 {
     const bool wrapped = d->line.delivery == DELIVERY_WRAPPED;
@@ -244,6 +265,10 @@ static void judge_key(struct device *d)
     if (d->line.delivery == DELIVERY_RETAINED) {
         if (!*d->line.key_id)
             report_fail(&d->v->report, d->line.uid, "a retained key without a key_id");
+        return;
+    }
+    if (d->line.delivery == DELIVERY_ON_DEVICE) {
+        judge_absent(d);
         return;
     }
     data = read_device_file(d, suffix, &len);

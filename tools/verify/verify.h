@@ -154,7 +154,7 @@ struct verify {
     struct report report;
     struct seen seen;
     char (*uids)[UID_LEN + 1]; /* by index, to name the other of two alike */
-    uint64_t devices, certificates, requests, keys_checked, keys_unopened;
+    uint64_t devices, certificates, requests, keys_checked, keys_unopened, keys_on_device;
 };
 
 /* Every line of DIR/devices.jsonl, then the files that no line speaks of. false, with a message on

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* enroll: requests from files, certificates into a folder. */
+#include "client/cmd/cmd.h"
+#include "client/cmd/csrs.h"
+#include "client/cmd/folder.h"
+#include "client/cmd/progress.h"
+#include "client/cmd/request.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct output {
+    const struct mm_csrs *csrs;
+    struct mm_folder *folder;
+    struct mm_progress progress;
+    char **lines; /* of enrolled.jsonl, in the order of the files */
+    size_t refused;
+    struct mm_errinfo ei; /* why writing failed */
+};
+
+/* What the callback returns to end the call: the error is in the output. */
+enum { WRITE_FAILED = 1 };
+
+/* ---- what became of each file ------------------------------------------------------------ */
+
+static char *line_of(const char *file, const struct mintmark_bundle *bundle,
+                     const struct mintmark_error *refusal)
+{
+    json_t *object = bundle
+                         ? json_pack("{s:s, s:s}", "file", file, "device_uid", bundle->device_uid)
+                         : json_pack("{s:s, s:s, s:s}", "file", file, "reason", refusal->reason,
+                                     "message", refusal->message);
+    char *line = object ? json_dumps(object, JSON_PRESERVE_ORDER) : NULL;
+
+    json_decref(object);
+    return line;
+}
+
+static int take_device(void *arg, size_t index, const struct mintmark_bundle *bundle,
+                       const struct mintmark_error *refusal)
+{
+    struct output *out = arg;
+
+    if (bundle && mm_folder_add(out->folder, bundle, &out->ei) < 0)
+        return WRITE_FAILED;
+    out->lines[index] = line_of(out->csrs->names[index], bundle, refusal);
+    if (!out->lines[index]) {
+        mm_fail_memory(&out->ei);
+        return WRITE_FAILED;
+    }
+    out->refused += bundle ? 0 : 1;
+    mm_progress_step(&out->progress);
+    return 0;
+}
+
+static int put_lines(struct output *out)
+{
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT((size_t)MM_PROVISION_MAX * 1024);
+
+    for (size_t i = 0; i < out->csrs->n; i++) {
+        mm_buf_append_str(&text, out->lines[i]);
+        mm_buf_append_str(&text, "\n");
+    }
+    if (mm_buf_err(&text) < 0)
+        return mm_fail_memory(&out->ei);
+    return mm_folder_put(out->folder, "enrolled.jsonl", 0644, text.data, text.len, &out->ei);
+}
+
+/* ---- the command line -------------------------------------------------------------------- */
+
+static int take_serials(const struct mm_csrs *csrs, struct mm_request *request,
+                        struct mm_errinfo *ei)
+{
+    request->hw_serials = calloc(csrs->n, sizeof(*request->hw_serials));
+    if (!request->hw_serials)
+        return mm_fail_memory(ei);
+    for (size_t i = 0; i < csrs->n; i++) {
+        request->hw_serials[i] = strdup(csrs->devices[i].hw_serial);
+        if (!request->hw_serials[i])
+            return mm_fail_memory(ei);
+    }
+    return MM_OK;
+}
+
+static int take_request(const struct mm_cmd *cmd, const struct mm_csrs *csrs,
+                        struct mm_request *request)
+{
+    const char *batch = cmd->value[MM_OPT_BATCH], *id = cmd->value[MM_OPT_REQUEST_ID];
+    struct mm_errinfo ei;
+    uint8_t uid[16];
+
+    if (mm_uuid_parse(batch, uid) < 0)
+        return mm_cmd_usage(cmd, "--batch: '%s' is not a batch UID", batch);
+    mm_uuid_format(uid, request->batch_uid);
+    if (id && !mm_name_valid(id, MM_REQUEST_ID_MAX))
+        return mm_cmd_usage(cmd,
+                            "--request-id takes 1 to %d letters, digits, '.', '_' and '-', "
+                            "beginning with a letter or digit",
+                            MM_REQUEST_ID_MAX);
+    snprintf(request->request_id, sizeof(request->request_id), "%s", id ? id : "");
+    request->count = (uint32_t)csrs->n;
+    if (cmd->value[MM_OPT_SERIAL_NAMES] && take_serials(csrs, request, &ei) < 0)
+        return mm_cmd_fail_file(cmd, &ei);
+    return 0;
+}
+
+/* ---- the call ---------------------------------------------------------------------------- */
+
+static int print_summary(const struct mm_cmd *cmd, const struct output *out,
+                         const struct mm_request *request, double seconds)
+{
+    const size_t enrolled = out->csrs->n - out->refused;
+    const char *folder = cmd->value[MM_OPT_OUT];
+
+    if (mm_cmd_wants_json(cmd)) {
+        const int r = mm_cmd_print_json(
+            cmd, json_pack("{s:s, s:s, s:I, s:I, s:s, s:f}", "batch_uid", request->batch_uid,
+                           "request_id", request->request_id, "enrolled", (json_int_t)enrolled,
+                           "refused", (json_int_t)out->refused, "out", folder, "seconds", seconds));
+
+        return r || !out->refused ? r : MM_CMD_FAILED;
+    }
+    printf("%zu devices in %s (%.1f s; request id %s)\n", enrolled, folder, seconds,
+           request->request_id);
+    if (out->refused == 0)
+        return MM_CMD_DONE;
+    fprintf(stderr, "mintmark enroll: %zu refused: see %s/enrolled.jsonl\n", out->refused, folder);
+    return MM_CMD_FAILED;
+}
+
+static int enroll(const struct mm_cmd *cmd, struct output *out, const struct mm_request *request)
+{
+    const struct mintmark_enroll call = {
+        .batch_uid = request->batch_uid,
+        .request_id = request->request_id,
+        .devices = out->csrs->devices,
+        .n_devices = out->csrs->n,
+    };
+    const int64_t began_us = mm_clock_mono_us();
+    struct mintmark_error error;
+    int r;
+
+    mm_progress_begin(&out->progress, request->count, !mm_cmd_wants_json(cmd));
+    r = mintmark_enroll(cmd->client, &call, take_device, out, &error);
+    mm_progress_end(&out->progress);
+    if (r == 0 && (put_lines(out) < 0 || mm_folder_finish(out->folder, &out->ei) < 0))
+        r = WRITE_FAILED;
+    if (r == 0)
+        return print_summary(cmd, out, request, (double)(mm_clock_mono_us() - began_us) / 1e6);
+    r = r < 0 ? mm_cmd_fail(cmd, &error) : mm_cmd_fail_file(cmd, &out->ei);
+    if (out->progress.done > 0)
+        fprintf(stderr, "mintmark enroll: %u of %u are answered; the same command again goes on\n",
+                out->progress.done, (unsigned)request->count);
+    return r;
+}
+
+static int run(struct mm_cmd *cmd, const struct mm_csrs *csrs)
+{
+    MM_CLEANUP(mm_folder_free_p) struct mm_folder *folder = NULL;
+    MM_CLEANUP(mm_request_done) struct mm_request request = {.count = 0};
+    struct output out = {.csrs = csrs};
+    struct mm_errinfo ei;
+    int r = take_request(cmd, csrs, &request);
+
+    if (r)
+        return r;
+    if (mm_folder_open(cmd->value[MM_OPT_OUT], &folder, &ei) < 0 ||
+        mm_request_settle(&request, folder, &ei) < 0)
+        return mm_cmd_fail_file(cmd, &ei);
+    out.folder = folder;
+    out.lines = calloc(csrs->n, sizeof(*out.lines));
+    if (!out.lines) {
+        mm_fail_memory(&ei);
+        return mm_cmd_fail_file(cmd, &ei);
+    }
+    r = enroll(cmd, &out, &request);
+    for (size_t i = 0; i < csrs->n; i++)
+        free(out.lines[i]);
+    free(out.lines);
+    return r;
+}
+
+int mm_cmd_enroll(struct mm_cmd *cmd)
+{
+    MM_CLEANUP(mm_csrs_done) struct mm_csrs csrs = {.n = 0};
+    struct mm_errinfo ei;
+
+    if (mm_csrs_read(cmd->args, cmd->n_args, cmd->value[MM_OPT_SERIAL_NAMES] != NULL, &csrs, &ei) <
+        0)
+        return mm_cmd_fail_file(cmd, &ei);
+    return run(cmd, &csrs);
+}

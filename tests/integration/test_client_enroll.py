@@ -1,0 +1,219 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""mintmark enroll, and with it mintmark_enroll, against a service that misbehaves on command."""
+import base64
+import json
+import os
+import struct
+import sys
+import unittest
+
+try:
+    import google.protobuf  # noqa: F401
+    import client_fake as fake
+    import test_client
+except ImportError as missing:
+    print(f'skipped: {missing}')
+    sys.exit(77)
+
+UNAVAILABLE, PRECONDITION, INVALID, EXISTS = 14, 9, 3, 6
+setUpModule, tearDownModule = test_client.setUpModule, test_client.tearDownModule
+
+
+def messages_of(data):
+    while data:
+        length = struct.unpack('>I', data[1:5])[0]
+        yield data[5:5 + length]
+        data = data[5 + length:]
+
+
+class Enroll(test_client.ClientTest):
+    def setUp(self):
+        super().setUp()
+        self.known = {}     # the service's: by request, what is recorded
+        self.streams = []   # what each call sent
+        self.refuse = {}    # by request: a google.rpc.Status, serialised
+        self.acts = []      # for each call: how many messages it answers before its end, and how it ends
+        self.change = None  # spoils an answer
+        self.service.Enroll = self.answer_stream
+        self.csrs = self.dir / 'csrs'
+        self.csrs.mkdir()
+
+    def write(self, count, pem=False):
+        for i in range(count):
+            csr = b'\x30\x82' + f'{i:04}'.encode() + os.urandom(300)
+            (self.csrs / f'SN-{i:04}.csr').write_bytes(csr)
+        if pem:
+            text = base64.encodebytes(csr).decode()
+            (self.csrs / f'SN-{count - 1:04}.csr').write_text(
+                f'Request:\n-----BEGIN CERTIFICATE REQUEST-----\n{text}'
+                '-----END CERTIFICATE REQUEST-----\n')
+
+    # -- the service -----------------------------------------------------------------------------
+
+    def result(self, index, device):
+        result = self.service.pb.EnrollResult(index=index)
+        if device.csr in self.refuse:
+            result.error.ParseFromString(self.refuse[device.csr])
+            return result
+        if device.csr not in self.known:
+            bundle = self.service.device(len(self.known) + 1, device.hw_serial)
+            bundle.key_delivery, bundle.private_key = 4, b''
+            self.known[device.csr] = bundle
+        result.bundle.CopyFrom(self.known[device.csr])
+        return result
+
+    def answer_stream(self, call):
+        requests = [self.service.pb.EnrollRequest.FromString(m)
+                    for m in messages_of(bytes(call.connection.requests[call.stream][1]))]
+        self.streams.append(requests)
+        count, end = self.acts.pop(0) if self.acts else (len(requests), lambda c: c.end())
+        index = 0
+        for number, request in enumerate(requests[:count]):
+            answer = self.service.pb.EnrollResponse(chain=[] if number else self.service.chain)
+            for device in request.devices:
+                answer.results.append(self.result(index, device))
+                index += 1
+            if self.change:
+                self.change(answer)
+            call.message(answer.SerializeToString())
+        end(call)
+
+    # -- the client ------------------------------------------------------------------------------
+
+    def enroll(self, *more, out='out', code=0):
+        return self.run_json('enroll', '--batch', self.service.batch, '--out', self.dir / out,
+                             *(more or [self.csrs]), code=code)
+
+    def outcomes(self, out='out'):
+        return [json.loads(line) for line in
+                (self.dir / out / 'enrolled.jsonl').read_text().splitlines()]
+
+    def sent(self, stream):
+        return [d.csr for request in self.streams[stream] for d in request.devices]
+
+    def test_folder_of_requests(self):
+        self.write(150, pem=True)
+        (self.csrs / 'notes.txt').write_text('no request')
+        answer = self.enroll(self.csrs, '--serial-names')
+        self.assertEqual((answer['enrolled'], answer['refused']), (150, 0))
+        first = self.streams[0][0]
+        self.assertEqual((first.batch_uid, first.request_id),
+                         (self.service.batch, answer['request_id']))
+        self.assertEqual([len(r.devices) for r in self.streams[0]], [64, 64, 22])
+        self.assertEqual({r.request_id for r in self.streams[0][1:]}, {''})
+        lines = self.lines()
+        self.assertEqual([line['hw_serial'] for line in lines], [f'SN-{i:04}' for i in range(150)])
+        self.assertEqual({line['key_delivery'] for line in lines}, {'ON_DEVICE'})
+        self.assertEqual([o['file'] for o in self.outcomes()],
+                         [f'SN-{i:04}.csr' for i in range(150)])
+        self.assertEqual([o['device_uid'] for o in self.outcomes()],
+                         [line['device_uid'] for line in lines])
+        for bundle in self.known.values():
+            self.assertEqual((self.dir / 'out' / f'{bundle.device_uid}.crt').read_bytes(),
+                             bundle.certificate)
+        self.assertEqual([f for f in os.listdir(self.dir / 'out') if '.key' in f], [])
+        self.assertTrue((self.dir / 'out/chain.pem').exists())
+
+    def test_single_files_in_the_order_given(self):
+        self.write(3)
+        names = ['SN-0002.csr', 'SN-0000.csr']
+        self.enroll(*[self.csrs / name for name in names])
+        self.assertEqual([o['file'] for o in self.outcomes()], names)
+        self.assertEqual({d.hw_serial for d in self.streams[0][0].devices}, {''})
+
+    def test_cut_connection_is_made_again_for_what_was_not_answered(self):
+        self.write(200)
+        self.acts = [(1, lambda c: c.cut()), (2, lambda c: c.cut())]
+        self.assertEqual(self.enroll()['enrolled'], 200)
+        sent = [len(self.sent(i)) for i in range(3)]
+        self.assertEqual(sent, sorted(sent, reverse=True))
+        self.assertLess(sent[2], 200)
+        self.assertEqual(len({s[0].request_id for s in self.streams}), 1)
+        self.assertEqual(len(self.known), 200)
+
+    def test_failure_when_all_is_answered_needs_no_other_call(self):
+        self.write(3)
+        self.acts = [(1, lambda c: fake.fail(UNAVAILABLE, 'SHUTTING_DOWN')(self.service, c))]
+        self.assertEqual(self.enroll()['enrolled'], 3)
+        self.assertEqual(len(self.streams), 1)
+
+    def test_same_command_goes_on(self):
+        self.write(100)
+        self.acts = [(1, lambda c: fake.fail(PRECONDITION, 'ORDER_EXPIRED')(self.service, c))]
+        self.assertEqual(self.enroll(code=1)['error']['reason'], 'ORDER_EXPIRED')
+        self.assertIn('64 of 100 are answered; the same command again goes on', self.err)
+        self.assertFalse((self.dir / 'out/devices.jsonl').exists())
+        self.enroll()
+        self.assertEqual(len(self.lines()), 100)
+        self.assertEqual(self.streams[0][0].request_id, self.streams[1][0].request_id)
+        (self.csrs / 'one-more.csr').write_bytes(b'x')
+        self.assertIn('another count', self.enroll(code=1)['error']['message'])
+
+    def test_refused_devices_are_named_and_the_others_enrolled(self):
+        self.write(5)
+        csrs = [p.read_bytes() for p in sorted(self.csrs.iterdir())]
+        self.refuse = {csrs[1]: self.service.error(INVALID, 'CSR_SIGNATURE', 'bad', 'csr'),
+                       csrs[3]: self.service.error(EXISTS, 'KEY_REUSED', 'was \x1b[1mthere')}
+        answer = self.enroll(code=1)
+        self.assertEqual((answer['enrolled'], answer['refused']), (3, 2))
+        self.assertEqual([o.get('reason') for o in self.outcomes()],
+                         [None, 'CSR_SIGNATURE', None, 'KEY_REUSED', None])
+        self.assertEqual(self.outcomes()[3]['message'], 'was ?[1mthere')
+        self.assertEqual(len(self.lines()), 3)
+        out = self.run_command('enroll', '--batch', self.service.batch, '--out', self.dir / 'out',
+                               self.csrs, code=1)
+        self.assertIn('3 devices in', out)
+        self.assertIn('2 refused: see', self.err)
+
+    def test_hostile_answers(self):
+        def spoil(**fields):
+            def change(answer):
+                for key, value in fields.items():
+                    setattr(answer.results[0].bundle, key, value)
+            return change
+
+        def result(act):
+            return lambda answer: act(answer.results[0])
+        self.write(1)
+        changes = [
+            lambda a: setattr(a.results[0], 'index', 1),
+            lambda a: setattr(a.results[0], 'index', (1 << 64) - 1),
+            lambda a: a.results.append(a.results[0]), lambda a: a.ClearField('results'),
+            result(lambda r: r.ClearField('bundle')), result(lambda r: r.error.SetInParent()),
+            result(lambda r: r.error.MergeFrom(type(r.error)(code=99))),
+            spoil(hw_serial='other'), spoil(private_key=b'x'), spoil(key_delivery=1),
+            spoil(key_delivery=2), spoil(batch_uid='other'), spoil(certificate=b''),
+            spoil(device_uid='../x'), lambda a: a.chain.extend([b'x'] * 9),
+            lambda a: a.items.add(name='../x'),
+        ]
+        for number, change in enumerate(changes):
+            self.change = change
+            with self.subTest(number):
+                answer = self.enroll(out=f'out{number}', code=70)
+                self.assertEqual(answer['error']['status'], 'DATA_LOSS')
+                self.assertFalse((self.dir / f'out{number}/devices.jsonl').exists())
+
+    def test_files_that_are_no_requests(self):
+        (self.csrs / 'a.pem').write_text('-----BEGIN PRIVATE KEY-----\nAAAA\n'
+                                         '-----END PRIVATE KEY-----\n')
+        empty = self.dir / 'empty'
+        empty.mkdir()
+        for path, code, text in ((self.csrs, 65, 'no CERTIFICATE REQUEST in PEM'),
+                                 (empty, 1, 'no file that ends in .csr'),
+                                 (self.dir / 'nothing', 1, 'nothing')):
+            with self.subTest(path):
+                self.assertIn(text, self.enroll(path, code=code)['error']['message'])
+        self.assertEqual(self.streams, [])
+        self.run_command('enroll', '--batch', self.service.batch, '--out', self.dir / 'out', code=64)
+        self.run_command('enroll', '--batch', 'x', '--out', self.dir / 'out', self.csrs, code=65)
+
+    def test_serial_names_that_are_none_are_the_services_to_refuse(self):
+        (self.csrs / 'Köln.csr').write_bytes(b'x')
+        self.refuse = {b'x': self.service.error(INVALID, 'INVALID_FIELD', 'no', 'hw_serial')}
+        self.enroll(self.csrs, '--serial-names', code=1)
+        self.assertEqual(self.outcomes()[0]['reason'], 'INVALID_FIELD')
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FILE_MAX = 64 * 1024, TIMEOUT_MS_MAX = 24 * 3600 * 1000 };
+enum { FILE_MAX = 64 * 1024, TIME_MS_MAX = 24 * 3600 * 1000 };
 
 /* libconfuse hands its error function nothing of ours. */
 static struct {
@@ -29,13 +29,13 @@ static void MM_PRINTF(2, 0) take_error(cfg_t *cfg, const char *format, va_list a
                    parsing.path, cfg ? cfg->line : 0, text);
 }
 
-static int check_timeout(cfg_t *cfg, cfg_opt_t *option)
+static int check_time(cfg_t *cfg, cfg_opt_t *option)
 {
     const long value = cfg_opt_getnint(option, 0);
 
-    if (value >= 0 && value <= TIMEOUT_MS_MAX)
+    if (value >= 0 && value <= TIME_MS_MAX)
         return 0;
-    cfg_error(cfg, "timeout_ms must be 0 to %d", TIMEOUT_MS_MAX);
+    cfg_error(cfg, "%s must be 0 to %d", cfg_opt_name(option), TIME_MS_MAX);
     return -1;
 }
 
@@ -82,6 +82,8 @@ static int take_settings(cfg_t *cfg, const char *path, struct mm_site *site,
         return mm_client_fail_memory(error);
     folder = dirname(copy);
     site->timeout_ms = (uint32_t)cfg_getint(cfg, "timeout_ms");
+    site->keepalive_ms = (uint32_t)cfg_getint(cfg, "keepalive_ms");
+    site->compress = cfg_getbool(cfg, "compress") == cfg_true;
     if (take(cfg, "target", NULL, &site->target) &&
         take(cfg, "server_name", NULL, &site->server_name) &&
         take(cfg, "ca", folder, &site->ca_file) &&
@@ -101,6 +103,8 @@ static int parse(const char *path, const char *text, struct mm_site *site,
         CFG_STR("certificate", NULL, CFGF_NONE),
         CFG_STR("key", NULL, CFGF_NONE),
         CFG_INT("timeout_ms", 0, CFGF_NONE),
+        CFG_INT("keepalive_ms", 0, CFGF_NONE),
+        CFG_BOOL("compress", cfg_false, CFGF_NONE),
         CFG_END(),
     };
     cfg_t *cfg = cfg_init(options, CFGF_NONE);
@@ -111,7 +115,8 @@ static int parse(const char *path, const char *text, struct mm_site *site,
     parsing.path = path;
     parsing.error = (struct mintmark_error){.status = MINTMARK_OK};
     cfg_set_error_function(cfg, take_error);
-    cfg_set_validate_func(cfg, "timeout_ms", check_timeout);
+    cfg_set_validate_func(cfg, "timeout_ms", check_time);
+    cfg_set_validate_func(cfg, "keepalive_ms", check_time);
     if (cfg_parse_buf(cfg, text) != CFG_SUCCESS) {
         if (error)
             *error = parsing.error;
@@ -163,4 +168,8 @@ void mm_site_apply(const struct mm_site *site, struct mintmark_options *options)
         options->key_file = site->key_file;
     if (site->timeout_ms)
         options->timeout_ms = site->timeout_ms;
+    if (site->keepalive_ms)
+        options->keepalive_ms = site->keepalive_ms;
+    if (site->compress)
+        options->compress = 1;
 }

@@ -9,6 +9,8 @@
  *     key = 'tls/station.key'
  *     server_name = 'mintmark.example'    # if it is not the host of target
  *     timeout_ms = 60000
+ *     keepalive_ms = 60000
+ *     compress = true
  *
  * All settings may be left out; relative paths are taken from the file's own folder.
  */
@@ -17,9 +19,12 @@
 #include "client/mintmark.h"
 #include "daemon/base/macros.h"
 
+#include <stdbool.h>
+
 struct mm_site {
     char *target, *server_name, *ca_file, *certificate_file, *key_file; /* NULL: not set */
-    uint32_t timeout_ms;                                                /* 0: not set */
+    uint32_t timeout_ms, keepalive_ms;                                  /* 0: not set */
+    bool compress;
 };
 
 /* NOT_FOUND without the file; INVALID_ARGUMENT says file, line and what is wrong. On success the

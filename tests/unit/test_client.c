@@ -239,7 +239,7 @@ START_TEST(site_takes_paths_from_its_own_folder)
     ck_assert_int_eq(load_site("# a station\n"
                                "target = 'host:7443'\n"
                                "ca = 'tls/ca.pem'\ncertificate = '/etc/c.pem'\n"
-                               "timeout_ms = 1234\n",
+                               "timeout_ms = 1234\nkeepalive_ms = 20000\ncompress = true\n",
                                &site, NULL),
                      0);
     mm_site_apply(&site, &options);
@@ -249,6 +249,8 @@ START_TEST(site_takes_paths_from_its_own_folder)
     ck_assert_str_eq(options.certificate_file, "/etc/c.pem");
     ck_assert_ptr_null(options.key_file);
     ck_assert_uint_eq(options.timeout_ms, 1234);
+    ck_assert_uint_eq(options.keepalive_ms, 20000);
+    ck_assert_int_eq(options.compress, 1);
     ck_assert_uint_eq(options.attempts, 3);
     mm_site_done(&site);
 }
@@ -265,6 +267,9 @@ START_TEST(site_errors_name_file_line_and_setting)
     ck_assert_ptr_nonnull(strstr(error.message, "colour"));
     ck_assert_int_eq(load_site("timeout_ms = -1\n", &site, &error), -MINTMARK_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "timeout_ms"));
+    ck_assert_int_eq(load_site("keepalive_ms = 86400001\n", &site, &error),
+                     -MINTMARK_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "keepalive_ms"));
     ck_assert_int_eq(mm_site_load("/nonexistent/site.conf", &site, &error), -MINTMARK_NOT_FOUND);
 }
 END_TEST

@@ -38,7 +38,10 @@ uint32_t mm_retry_pause_ms(unsigned failures, uint32_t advice_ms, uint32_t rando
 {
     uint32_t ms = jitter(grow(FIRST_MS, 25, failures), random);
 
-    return ms > advice_ms ? ms : advice_ms;
+    if (ms > advice_ms)
+        return ms;
+    random %= advice_ms / 5 + 1;
+    return advice_ms > UINT32_MAX - random ? UINT32_MAX : advice_ms + random;
 }
 
 uint32_t mm_retry_connect_ms(unsigned failures, uint32_t random)

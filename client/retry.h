@@ -9,8 +9,8 @@
 bool mm_retry_wanted(const struct mm_stream_end *end, enum mm_repeat repeat);
 
 /* The pause before the next try, after so many failures in a row (1 and up): 0.2 s, growing by 2.5
- * up to 15 s, give or take a fifth by the random number, and never less than the server's advice.
- */
+ * up to 15 s, give or take a fifth by the random number; or the server's advice if that is longer,
+ * and up to a fifth more. */
 uint32_t mm_retry_pause_ms(unsigned failures, uint32_t advice_ms, uint32_t random);
 
 /* The pause after so many attempts in a row (1 and up) to connect that failed: as gRPC's connection

@@ -147,6 +147,10 @@ struct mm_conf_limits {
     unsigned streams_per_connection; /* default 64, at most MM_STREAMS_PER_CONNECTION */
     unsigned calls_per_client;       /* Provision calls in flight per client; default 16 */
     unsigned jobs_per_worker;        /* jobs waiting in a worker's socket; default 2 */
+    unsigned jobs_per_client;        /* that workers have at once; default 0: mm_app_limit_jobs */
+    unsigned jobs;                   /* the same, of all clients */
+    unsigned queue_per_client;       /* jobs waiting for a token worker; default 4096 */
+    unsigned queue;                  /* the same, of all clients; default 16384 */
     unsigned drain_timeout_ms;       /* SIGTERM to the end; default 30000 */
     unsigned handshake_timeout_ms;   /* default 10000 */
     unsigned idle_timeout_ms;        /* a connection without calls; default 0: for days */

@@ -17,8 +17,9 @@ struct entry {
 
 struct mm_accounts {
     struct entry *all;
-    unsigned per_client, total; /* limits; 0: none */
+    struct mm_job_limits limits;
     unsigned running;
+    uint64_t refused[MM_REFUSALS];
 };
 
 int mm_accounts_new(struct mm_accounts **ret_accounts)
@@ -45,10 +46,14 @@ void mm_accounts_free(struct mm_accounts *accounts)
     free(accounts);
 }
 
-void mm_accounts_limit(struct mm_accounts *accounts, unsigned per_client, unsigned total)
+void mm_accounts_limit(struct mm_accounts *accounts, const struct mm_job_limits *limits)
 {
-    accounts->per_client = per_client;
-    accounts->total = total;
+    accounts->limits = *limits;
+}
+
+const struct mm_job_limits *mm_accounts_limits(const struct mm_accounts *accounts)
+{
+    return &accounts->limits;
 }
 
 struct mm_account *mm_account_get(struct mm_accounts *accounts, const char *client)
@@ -78,14 +83,20 @@ void mm_accounts_each(const struct mm_accounts *accounts,
         each(arg, &e->account);
 }
 
-bool mm_account_has_room(const struct mm_accounts *accounts, const struct mm_account *account)
+static bool is_below(unsigned n, unsigned limit, bool bulk)
 {
-    return accounts->per_client == 0 || account->running < accounts->per_client;
+    return limit == 0 || n < (bulk ? limit - limit / 4 : limit);
 }
 
-bool mm_accounts_have_room(const struct mm_accounts *accounts)
+bool mm_account_has_room(const struct mm_accounts *accounts, const struct mm_account *account,
+                         bool bulk)
 {
-    return accounts->total == 0 || accounts->running < accounts->total;
+    return is_below(account->running, accounts->limits.client_running, bulk);
+}
+
+bool mm_accounts_have_room(const struct mm_accounts *accounts, bool bulk)
+{
+    return is_below(accounts->running, accounts->limits.running, bulk);
 }
 
 unsigned mm_accounts_running(const struct mm_accounts *accounts)
@@ -103,4 +114,14 @@ void mm_account_end(struct mm_accounts *accounts, struct mm_account *account)
 {
     account->running--;
     accounts->running--;
+}
+
+void mm_accounts_refuse(struct mm_accounts *accounts, enum mm_refusal why)
+{
+    accounts->refused[why]++;
+}
+
+uint64_t mm_accounts_refused(const struct mm_accounts *accounts, enum mm_refusal why)
+{
+    return accounts->refused[why];
 }

@@ -99,16 +99,41 @@ static bool is_in_use(struct mm_pool *pool)
     return restarts >= IN_USE_TRIES && strcmp(mm_pool_why(pool)->reason, "STORE_IN_USE") == 0;
 }
 
+static void lose_store(struct mm_app *app)
+{
+    struct mm_errinfo ei;
+
+    mm_provisions_store_lost(app);
+    if (mm_app_check_store(app, &ei) < 0)
+        mm_store_queue_fail(app->store_queue, &ei);
+}
+
+static void on_store_ended(void *arg, struct mm_pool *pool, struct mm_job *job, bool ok)
+{
+    const struct mm_app *app = arg;
+
+    (void)pool;
+    mm_store_queue_ended(app->store_queue, job, ok);
+}
+
+static struct mm_pool *store_of(void *arg)
+{
+    const struct mm_app *app = arg;
+
+    return app->store_ready ? app->store : NULL;
+}
+
 static void on_store_changed(void *arg, struct mm_pool *pool)
 {
     struct mm_app *app = arg;
 
     if (app->store_ready && mm_pool_ready(pool) == 0) {
         app->store_ready = false;
-        mm_provisions_store_lost(app);
+        lose_store(app);
     }
     app->store_in_use = is_in_use(pool);
     mm_app_update(app);
+    mm_store_queue_kick(app->store_queue);
 }
 
 static void on_store_empty(void *arg, struct mm_pool *pool)
@@ -124,8 +149,10 @@ static void on_store_empty(void *arg, struct mm_pool *pool)
 static int start_store(struct mm_app *app, struct mm_launcher *launcher, struct mm_bytes conf_text,
                        struct mm_errinfo *ei)
 {
-    static const struct mm_pool_ops ops = {
-        .ready = on_store_ready, .changed = on_store_changed, .empty = on_store_empty};
+    static const struct mm_pool_ops ops = {.ready = on_store_ready,
+                                           .changed = on_store_changed,
+                                           .ended = on_store_ended,
+                                           .empty = on_store_empty};
     const struct mm_pool_options options = {
         .kind = &mm_pool_store,
         .name = "store",
@@ -165,80 +192,6 @@ int mm_app_check_store(const struct mm_app *app, struct mm_errinfo *ei)
     return ei->code;
 }
 
-/* ---- unary calls that ask the store ------------------------------------------------------ */
-
-struct asking {
-    struct mm_job job;
-    struct mm_app *app;
-    struct mm_call *call; /* NULL once it is over */
-    const struct mm_ask *ask;
-    char call_id[32]; /* outlives the call */
-};
-
-static void on_cancel(struct mm_call *call, void *user)
-{
-    struct asking *a = user;
-
-    (void)call;
-    a->call = NULL;
-}
-
-static void on_answer(struct mm_job *job, const ProtobufCMessage *result,
-                      const struct mm_errinfo *ei)
-{
-    struct asking *a = (struct asking *)job;
-    const Mintmark__Internal__StoreResult *r = (const Mintmark__Internal__StoreResult *)result;
-    struct mm_errinfo wrong;
-
-    if (r && r->result_case != a->ask->expected) {
-        mm_fail(&wrong, MM_ERR_INTERNAL, "STORE_ANSWER", "the store gave another kind of answer");
-        ei = &wrong;
-    }
-    if (!ei && a->ask->learn)
-        a->ask->learn(a->app, a->call_id, r);
-    if (a->call && ei)
-        mm_call_finish(a->call, ei);
-    else if (a->call)
-        a->ask->reply(a->call, r);
-    free(a);
-}
-
-static int submit(struct asking *a, Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
-{
-    int r = mm_app_check_store(a->app, ei);
-
-    if (r < 0)
-        return r;
-    r = mm_pool_submit(a->app->store, &a->job, &job->base, mm_call_deadline_us(a->call), NULL, ei);
-    if (r == MM_ERR_AGAIN) {
-        r = mm_fail(ei, MM_ERR_UNAVAILABLE, "STORE_BUSY", "the store has too much to do");
-        ei->retry_ms = 1000;
-    }
-    return r;
-}
-
-void mm_app_ask(struct mm_call *call, Mintmark__Internal__StoreJob *job, const struct mm_ask *ask)
-{
-    static const struct mm_call_ops ops = {.on_cancel = on_cancel};
-    struct asking *a = calloc(1, sizeof(*a));
-    struct mm_errinfo ei = {0};
-
-    if (!a) {
-        mm_fail_memory(&ei);
-        mm_call_finish(call, &ei);
-        return;
-    }
-    *a = (struct asking){.app = mm_call_app(call), .call = call, .ask = ask};
-    a->job.done = on_answer;
-    snprintf(a->call_id, sizeof(a->call_id), "%s", mm_call_id(call));
-    if (submit(a, job, &ei) < 0) {
-        free(a);
-        mm_call_finish(call, &ei);
-        return;
-    }
-    mm_call_set(call, &ops, a);
-}
-
 /* ---- start, reload, stop ----------------------------------------------------------------- */
 
 static bool may_plan(void *arg)
@@ -248,9 +201,13 @@ static bool may_plan(void *arg)
     return app->recording < RECORDING_MAX;
 }
 
+/* A client may have been kept from the store by what it had running with a token. */
 static void on_mints_changed(void *arg)
 {
+    const struct mm_app *app = arg;
+
     mm_app_update(arg);
+    mm_store_queue_kick(app->store_queue);
 }
 
 int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launcher,
@@ -264,13 +221,16 @@ int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launch
     app->started_ms = mm_clock_wall_ms();
     app->started_mono_us = mm_clock_mono_us();
     LIST_INIT(&app->provisions);
-    if (mm_view_new(&app->view) < 0 || mm_accounts_new(&app->accounts) < 0)
+    if (mm_view_new(&app->view) < 0 || mm_accounts_new(&app->accounts) < 0 ||
+        mm_store_queue_new(app->accounts, store_of, app, &app->store_queue) < 0)
         return mm_fail_memory(ei);
     r = mm_mints_new(loop, launcher, app->accounts, &ops, app, &app->mints, ei);
     if (r == MM_OK)
         r = start_store(app, launcher, conf_text, ei);
     if (r == MM_OK)
         r = mm_mints_configure(app->mints, conf, conf_text, ei);
+    if (r == MM_OK)
+        mm_app_limit_jobs(app);
     return r;
 }
 
@@ -282,6 +242,7 @@ int mm_app_reconfigure(struct mm_app *app, const struct mm_conf *conf, struct mm
     if (r < 0)
         return r;
     app->conf = conf;
+    mm_app_limit_jobs(app);
     mm_app_update(app);
     return MM_OK;
 }
@@ -320,5 +281,6 @@ void mm_app_done(struct mm_app *app)
 {
     mm_mints_free(app->mints);
     mm_view_free(app->view);
+    mm_store_queue_free(app->store_queue);
     mm_accounts_free(app->accounts);
 }

@@ -7,6 +7,7 @@
 
 #include "daemon/front/mint.h"
 #include "daemon/front/server.h"
+#include "daemon/front/store_queue.h"
 #include "daemon/front/view.h"
 
 struct mm_provision;
@@ -18,6 +19,7 @@ struct mm_app {
     struct mm_accounts *accounts; /* what each client has running */
     struct mm_mints *mints;
     struct mm_pool *store;
+    struct mm_store_queue *store_queue;
     struct mm_pool_stats store_stats;
     bool store_ready; /* the store has said what it holds, so the view stands */
     struct mm_view *view;
@@ -66,6 +68,16 @@ void mm_app_done(struct mm_app *app);
 int mm_app_check_open(const struct mm_app *app, struct mm_errinfo *ei) MM_MUST_USE;
 /* MM_ERR_UNAVAILABLE STORE_UNAVAILABLE when the store is away. */
 int mm_app_check_store(const struct mm_app *app, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* May this client have one more job, while it is not about token time: is it, and are all stations,
+ * within limits.jobs_per_client and limits.jobs? The latter binds stations only. MM_ERR_EXHAUSTED
+ * STATION_BUSY, MM_ERR_UNAVAILABLE SERVICE_BUSY, MM_ERR_MEMORY. */
+int mm_app_admit(const struct mm_app *app, const struct mm_peer *peer,
+                 struct mm_account **ret_account, struct mm_errinfo *ei) MM_MUST_USE;
+/* When to come back for a client that has too much running: by what waits and runs. */
+uint32_t mm_app_retry_ms(const struct mm_app *app);
+/* Sets the limits on jobs by the configuration in force. */
+void mm_app_limit_jobs(struct mm_app *app);
 
 /* Has the store do a job on behalf of a unary call. When it succeeds, learn (may be NULL) is called
  * first, whatever has become of the call, with the id that its log lines carry; then reply, unless

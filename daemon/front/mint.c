@@ -80,6 +80,32 @@ void mm_mints_each_worker(const struct mm_mints *m,
     }
 }
 
+void mm_mints_each(const struct mm_mints *m,
+                   void (*each)(void *arg, const struct mm_mint *mint, const char *section),
+                   void *arg)
+{
+    const struct mm_mint *mint;
+
+    LIST_FOREACH(mint, &m->all, link)
+    {
+        if (!mint->removed)
+            each(arg, mint, mint->section);
+    }
+}
+
+unsigned mm_mints_capacity(const struct mm_mints *m)
+{
+    const struct mm_mint *mint;
+    unsigned jobs = 0;
+
+    LIST_FOREACH(mint, &m->all, link)
+    {
+        if (!mint->removed && mint->pools[0])
+            jobs += mm_pool_workers(mint->pools[0]) * mint->jobs_per_worker;
+    }
+    return jobs;
+}
+
 unsigned mm_mint_capacity(const struct mm_mint *mint)
 {
     return mm_mint_ready(mint) * mint->jobs_per_worker;

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "daemon/conf/conf.h"
+#include "daemon/front/cost.h"
 #include "daemon/front/pool.h"
 #include "daemon/front/sched.h"
 #include "internal/store.pb-c.h"
@@ -29,9 +30,6 @@ struct mm_shared {
 };
 void mm_shared_unref(struct mm_shared *s);
 
-/* What a unit of one kind of job takes of a worker, as measured; a unit is a device, say. */
-struct mm_cost;
-
 /* A call that wants jobs done; embedded in it, zero before its first use. */
 struct mm_mint_flow {
     struct mm_flow flow;
@@ -41,6 +39,8 @@ struct mm_mint_flow {
     struct mm_cost *cost;       /* of its jobs' units, by mm_mint_cost; NULL: not known */
     /* Has it something to submit now? If not, it leaves the queue. */
     bool (*wants)(const struct mm_mint_flow *flow);
+    /* Units that no worker has been given yet. NULL: one while it is in the queue. */
+    uint64_t (*waiting)(const struct mm_mint_flow *flow);
     /* A worker of this pool has room: give it one job, by mm_mint_submit. Returns its units; 0 when
      * that failed, and then the flow has left the section, and may be gone. */
     unsigned (*plan)(struct mm_mint_flow *flow, struct mm_pool *pool);
@@ -101,8 +101,32 @@ void mm_mint_leave(struct mm_mint_flow *flow);
 /* The cost of a kind of job: of minting for a profile, by its name. Lives as long as the section.
  * NULL: out of memory. */
 struct mm_cost *mm_mint_cost(struct mm_mint *mint, const char *kind);
-/* What so many units are expected to take of a worker; 0 when none has been measured yet. */
-uint64_t mm_cost_us(const struct mm_cost *cost, uint64_t units);
+
+/* May a call begin that wants so many units done by deadline_us (absolute; INT64_MAX: whenever)?
+ * The flow has its cost, and has not joined. MM_ERR_EXHAUSTED STATION_BUSY, MM_ERR_UNAVAILABLE
+ * SERVICE_BUSY: the client, or all of them, would have more queued than the limits allow; retry_ms
+ * is when that is expected to be over. MM_ERR_TIMEOUT DEADLINE_TOO_SHORT: it would not be done in
+ * time, as far as costs have been measured. */
+int mm_mint_admit(struct mm_mint *mint, struct mm_mint_flow *flow, const char *station,
+                  enum mm_sched_class class, uint64_t units, int64_t deadline_us,
+                  struct mm_errinfo *ei) MM_MUST_USE;
+/* Could a job of so many units, begun now, be done by then? MM_ERR_TIMEOUT DEADLINE_TOO_SHORT. */
+int mm_mint_check_deadline(const struct mm_mint_flow *flow, uint64_t units, int64_t deadline_us,
+                           struct mm_errinfo *ei) MM_MUST_USE;
+/* A time to wait as advice for clients: neither so short that it is none, nor over a minute. */
+uint32_t mm_retry_ms(uint64_t us);
+/* What a call that came now would wait in the queue of its class; what is queued there in jobs, of
+ * one client or (NULL) of all. */
+uint64_t mm_mint_wait_us(const struct mm_mint *mint, enum mm_sched_class class);
+uint64_t mm_mint_queued(const struct mm_mint *mint, const struct mm_account *account,
+                        enum mm_sched_class class);
+/* The longest wait of all sections. */
+uint64_t mm_mints_wait_us(const struct mm_mints *m, enum mm_sched_class class);
+void mm_mints_each(const struct mm_mints *m,
+                   void (*each)(void *arg, const struct mm_mint *mint, const char *section),
+                   void *arg);
+/* Jobs that the workers of all sections take at once, when all are there. */
+unsigned mm_mints_capacity(const struct mm_mints *m);
 
 /* The flow has something to do, or has not for now. MM_ERR_MEMORY. */
 int mm_mint_want(struct mm_mint_flow *flow, const char *station,

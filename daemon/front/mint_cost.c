@@ -5,15 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A job weighs as much as it has units, so that what a lone device takes beyond its share of a
- * chunk does not make chunks look dear. */
-enum { WEIGHT_MAX = MM_CHUNK_DEVICES, WEIGHTS = 4 * MM_CHUNK_DEVICES };
-
-struct mm_cost {
-    LIST_ENTRY(mm_cost) link;
-    char kind[MM_NAME_MAX + 1];
-    int64_t unit_ns; /* moving average; 0: not measured yet */
-};
+enum { MEMORY = 64 }; /* jobs that a cost goes by */
 
 struct mm_cost *mm_mint_cost(struct mm_mint *mint, const char *kind)
 {
@@ -42,19 +34,6 @@ void mm_mint_drop_costs(struct mm_mint *mint)
     }
 }
 
-uint64_t mm_cost_us(const struct mm_cost *cost, uint64_t units)
-{
-    return cost ? (uint64_t)cost->unit_ns * units / 1000 : 0;
-}
-
-static void learn(struct mm_cost *cost, uint32_t units, int64_t took_us)
-{
-    const int64_t weight = units < WEIGHT_MAX ? units : WEIGHT_MAX;
-    const int64_t unit_ns = took_us * 1000 / units;
-
-    cost->unit_ns += cost->unit_ns ? (unit_ns - cost->unit_ns) * weight / WEIGHTS : unit_ns;
-}
-
 int mm_mint_submit(struct mm_mint_flow *flow, struct mm_pool *pool, struct mm_job *job,
                    uint32_t units, ProtobufCMessage *message, int64_t deadline_us,
                    const struct mm_pool_worker *avoid, struct mm_errinfo *ei)
@@ -63,6 +42,7 @@ int mm_mint_submit(struct mm_mint_flow *flow, struct mm_pool *pool, struct mm_jo
 
     if (r < 0)
         return r;
+    job->account = flow->account;
     job->cost = flow->cost;
     job->units = units;
     mm_sched_charge(&flow->mint->sched, &flow->flow, mm_cost_us(flow->cost, units), &job->charge);
@@ -75,7 +55,11 @@ void mm_mint_on_ended(void *arg, struct mm_pool *pool, struct mm_job *job, bool 
     struct mm_mint *mint = arg;
 
     (void)pool;
+    if (!job->account)
+        return;
     mm_sched_settle(&mint->sched, &job->charge, (uint64_t)job->took_us);
-    if (ok && job->cost && job->units > 0)
-        learn(job->cost, job->units, job->took_us);
+    job->account->jobs++;
+    job->account->token_us += (uint64_t)job->took_us;
+    if (ok && job->cost)
+        mm_cost_learn(job->cost, job->units, job->took_us, MEMORY);
 }

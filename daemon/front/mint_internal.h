@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside minting: mint.c has flows and shared parts, mint_pools.c the coming and going of pools,
- * mint_cost.c what jobs cost. */
+ * mint_cost.c what jobs cost, mint_admit.c what is refused for it would wait in vain. */
 #pragma once
 
 #include "daemon/front/mint.h"

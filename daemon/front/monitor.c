@@ -5,6 +5,7 @@
 #include "daemon/front/bucket.h"
 #include "daemon/front/http.h"
 #include "daemon/front/metrics.h"
+#include "daemon/front/metrics_jobs.h"
 #include "daemon/front/metrics_transport.h"
 
 #include <stdlib.h>
@@ -22,6 +23,7 @@ static void show_metrics(struct mm_monitor *m, struct mm_http_response *response
         mm_exposition_write(&response->body, mm_metrics, mm_n_metrics, m->app);
         mm_exposition_write(&response->body, mm_transport_metrics, mm_n_transport_metrics,
                             m->app->server);
+        mm_exposition_write(&response->body, mm_job_metrics, mm_n_job_metrics, m->app);
     } else {
         response->status = 429;
         mm_buf_append_str(&response->body, "too many requests\n");

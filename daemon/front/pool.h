@@ -101,6 +101,7 @@ struct mm_job {
     int64_t submitted_us;
     int64_t took_us; /* for ended and done: worker time, without waiting for its earlier jobs */
     /* What the owner of the pool keeps for ended; zero if it does not. */
+    struct mm_account *account; /* who pays */
     struct mm_charge charge;
     struct mm_cost *cost;
     uint32_t units;         /* of that cost */

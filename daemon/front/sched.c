@@ -148,10 +148,22 @@ static uint64_t place(const struct mm_sched_station *station)
     return station->virtual_us + (TAILQ_EMPTY(&station->flows[MM_SCHED_INTERACTIVE]) ? warp : 0);
 }
 
-static struct mm_flow *turn_of(struct mm_sched_station *station)
+/* The first of the station's flows, if there may be one more such job. */
+static struct mm_flow *first(const struct mm_sched *s, const struct mm_sched_station *station,
+                             enum mm_sched_class class)
 {
-    struct mm_flow *interactive = TAILQ_FIRST(&station->flows[MM_SCHED_INTERACTIVE]);
-    struct mm_flow *bulk = TAILQ_FIRST(&station->flows[MM_SCHED_BULK]);
+    const bool bulk = class == MM_SCHED_BULK;
+
+    return mm_account_has_room(s->accounts, station->account, bulk) &&
+                   mm_accounts_have_room(s->accounts, bulk)
+               ? TAILQ_FIRST(&station->flows[class])
+               : NULL;
+}
+
+static struct mm_flow *turn_of(const struct mm_sched *s, const struct mm_sched_station *station)
+{
+    struct mm_flow *interactive = first(s, station, MM_SCHED_INTERACTIVE);
+    struct mm_flow *bulk = first(s, station, MM_SCHED_BULK);
 
     return interactive && (!bulk || station->turns < MM_SCHED_SHARE - 1) ? interactive : bulk;
 }
@@ -161,11 +173,9 @@ struct mm_flow *mm_sched_next(struct mm_sched *s)
     struct mm_sched_station *station, *best = NULL;
     uint64_t least = UINT64_MAX;
 
-    if (!mm_accounts_have_room(s->accounts))
-        return NULL;
     TAILQ_FOREACH(station, &s->waiting, waiting_link)
     {
-        if (!mm_account_has_room(s->accounts, station->account))
+        if (!turn_of(s, station))
             continue;
         if (station->virtual_us < least)
             least = station->virtual_us;
@@ -176,7 +186,15 @@ struct mm_flow *mm_sched_next(struct mm_sched *s)
         return NULL;
     if (least > s->now_us)
         s->now_us = least;
-    return turn_of(best);
+    return turn_of(s, best);
+}
+
+struct mm_flow *mm_sched_any(const struct mm_sched *s)
+{
+    const struct mm_sched_station *station = TAILQ_FIRST(&s->waiting);
+    struct mm_flow *flow = station ? TAILQ_FIRST(&station->flows[MM_SCHED_INTERACTIVE]) : NULL;
+
+    return station && !flow ? TAILQ_FIRST(&station->flows[MM_SCHED_BULK]) : flow;
 }
 
 void mm_sched_charge(struct mm_sched *s, struct mm_flow *flow, uint64_t expected_us,
@@ -210,8 +228,6 @@ void mm_sched_settle(struct mm_sched *s, struct mm_charge *charge, uint64_t took
     station->virtual_us -= charge->expected_us;
     station->running--;
     s->running_us -= charge->expected_us;
-    station->account->jobs++;
-    station->account->token_us += took_us;
     mm_account_end(s->accounts, station->account);
     if (!waits(station))
         tidy(s, station);

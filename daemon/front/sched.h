@@ -65,6 +65,8 @@ void mm_sched_remove(struct mm_sched *s, struct mm_flow *flow);
 /* The flow whose turn it is; NULL if none waits whose client, and if not all clients, may have one
  * more job. The caller gives one job of it out, and charges it, or removes it. */
 struct mm_flow *mm_sched_next(struct mm_sched *s);
+/* Any flow that waits, limits or not; NULL: none does. */
+struct mm_flow *mm_sched_any(const struct mm_sched *s);
 /* A job of the flow, which is in the queue, has been given out: expected to take so long. Its
  * station's other flows come first now. */
 void mm_sched_charge(struct mm_sched *s, struct mm_flow *flow, uint64_t expected_us,

@@ -109,6 +109,12 @@ static void changed(void *arg)
     (void)arg;
 }
 
+static struct mm_pool *store(void *arg)
+{
+    (void)arg;
+    return NULL;
+}
+
 /* The application as it stands while its store is away. */
 static struct mm_app *application(void)
 {
@@ -125,6 +131,7 @@ static struct mm_app *application(void)
     app.conf = &conf;
     LIST_INIT(&app.provisions);
     assert(mm_accounts_new(&app.accounts) == MM_OK);
+    assert(mm_store_queue_new(app.accounts, store, NULL, &app.store_queue) == MM_OK);
     assert(mm_mints_new(NULL, NULL, app.accounts, &ops, &app, &app.mints, &ei) == MM_OK);
     assert(mm_view_new(&app.view) == MM_OK);
     return &app;

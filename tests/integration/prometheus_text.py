@@ -2,6 +2,9 @@
 """A strict reader of Prometheus' text format 0.0.4, with the rules that `promtool check metrics` has
 beyond the syntax. Shares nothing with what writes it."""
 import re
+import time
+import urllib.error
+import urllib.request
 
 NAME = r'[a-zA-Z_:][a-zA-Z0-9_:]*'
 SAMPLE = re.compile(rf'({NAME})(?:\{{(.*)\}})? (\d+(?:\.\d+)?)')
@@ -86,3 +89,16 @@ class Page:
     def sum(self, name, **labels):
         """Of all samples of that name that have these labels."""
         return sum(v for (n, l), v in self.samples.items() if n == name and set(labels.items()) <= l)
+
+
+def read_page(port, seconds=30):
+    """What the service shows on that port; it has a limit of pages a second, which is waited for."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics', timeout=seconds) as answer:
+                return Page(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            if error.code != 429 or time.monotonic() > end:
+                raise
+            time.sleep(0.15)

@@ -124,14 +124,15 @@ token 'main' {{
 issuer 'pai' {{ token = 'main' key = 'pkcs11:object=pai' certificate = 'ca.pem' }}
 profile 'dac' {{ issuer = 'pai' delivery = 'retained' subject = 'CN=${{number:12}}' validity = '7d' }}
 {more}
-limits {{ calls_per_client = 4 drain_timeout_ms = 8000 }}
+limits {{ calls_per_client = 4 drain_timeout_ms = 8000 {limits} }}
 client 'line-1' {{ uri = 'urn:test:station' roles = {{'station'}} }}
 client 'line-2' {{ uri = 'urn:test:other' roles = {{'station'}} }}
+client 'line-3' {{ uri = 'urn:test:third' roles = {{'station'}} }}
 client 'security' {{ uri = 'urn:test:officer' roles = {{'officer'}} }}
 client 'screen' {{ uri = 'urn:test:monitor' roles = {{'monitor'}} }}
 """
-PEOPLE = {'station': 'urn:test:station', 'other': 'urn:test:other', 'officer': 'urn:test:officer',
-          'monitor': 'urn:test:monitor', 'nobody': 'urn:test:nobody'}
+PEOPLE = {'station': 'urn:test:station', 'other': 'urn:test:other', 'third': 'urn:test:third',
+          'officer': 'urn:test:officer', 'monitor': 'urn:test:monitor', 'nobody': 'urn:test:nobody'}
 
 
 class Service:
@@ -160,10 +161,11 @@ class Service:
         self.conf = self.dir / 'mintmark.conf'
         self.log = self.dir / 'log'
 
-    def configure(self, *directives, more='', port=0):
+    def configure(self, *directives, more='', limits='', port=0):
         """Writes the configuration; directives are for the fake workers."""
         lines = '\n'.join(f'# fake {d}' for d in directives)
         self.conf.write_text(CONF.format(directives=lines, workers=self.workers, more=more, port=port,
+                                         limits=limits,
                                          database=self.database))
 
     def until(self, name='until'):

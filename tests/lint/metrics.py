@@ -10,7 +10,8 @@ import sys
 
 from common import Report, read
 
-SOURCES, PAGE = ('daemon/front/metrics.c', 'daemon/front/metrics_transport.c'), 'docs/operations.md'
+SOURCES = ('daemon/front/metrics.c', 'daemon/front/metrics_transport.c', 'daemon/front/metrics_jobs.c')
+PAGE = 'docs/operations.md'
 ENTRY = re.compile(r'\{"(mintmark_\w+)",\s*MM_(COUNTER|GAUGE|HISTOGRAM),\s*((?:"[^"]*"\s*)+),\s*'
                    r'\{([^}]*)\},')
 

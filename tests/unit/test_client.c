@@ -130,6 +130,9 @@ START_TEST(retry_pause_grows_to_its_bound_and_heeds_advice)
     ck_assert_uint_eq(mm_retry_pause_ms(1, 0, 0), 160);
     ck_assert_uint_eq(before, 12000);
     ck_assert_uint_eq(mm_retry_pause_ms(1, 90000, 0), 90000);
+    /* Never sooner than the advice, and not all at once. */
+    ck_assert_uint_eq(mm_retry_pause_ms(1, 90000, 18000), 108000);
+    ck_assert_uint_eq(mm_retry_pause_ms(1, UINT32_MAX, 7), UINT32_MAX);
 }
 END_TEST
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The fair queue, with workers that are played here on a clock of their own. */
+/* Costs, and the fair queue with workers that are played here on a clock of their own. */
+#include "daemon/front/cost.h"
 #include "daemon/front/sched.h"
 #include "tests/unit/check_main.h"
 
@@ -225,10 +226,12 @@ START_TEST(limits_hold_for_calls_that_come_and_go)
 {
     struct caller *greedy = caller("greedy", MM_SCHED_BULK, 20000);
     struct caller *other = caller("other", MM_SCHED_BULK, 20000);
+    struct caller *small = caller("small", MM_SCHED_INTERACTIVE, 20000);
+    const struct mm_job_limits limits = {.client_running = 4, .running = 7};
     unsigned given = 0;
 
     n_workers = WORKERS_MAX;
-    mm_accounts_limit(accounts, 3, 5);
+    mm_accounts_limit(accounts, &limits);
     /* Each call gets one job and is reset. */
     for (unsigned i = 0; i < 10; i++) {
         want(greedy);
@@ -237,10 +240,16 @@ START_TEST(limits_hold_for_calls_that_come_and_go)
     }
     ck_assert_uint_eq(greedy->account->running, 3);
     want(other);
+    want(greedy);
     give_out();
-    /* The total is used up. */
-    ck_assert_uint_eq(other->account->running, 2);
-    ck_assert_uint_eq(mm_accounts_running(accounts), 5);
+    /* All that bulk may have is used up, and small calls still find room. */
+    ck_assert_uint_eq(other->account->running, 3);
+    ck_assert_uint_eq(mm_accounts_running(accounts), 6);
+    ck_assert_ptr_null(mm_sched_next(&sched));
+    mm_sched_remove(&sched, &greedy->flow);
+    want(small);
+    give_out();
+    ck_assert_uint_eq(small->account->running, 1);
     ck_assert_ptr_null(mm_sched_next(&sched));
     /* The end of a job makes room, whatever has become of its call. */
     for (unsigned i = 0; i < WORKERS_MAX; i++) {
@@ -248,7 +257,7 @@ START_TEST(limits_hold_for_calls_that_come_and_go)
             end(&workers[i]);
     }
     ck_assert_uint_eq(greedy->account->running, 2);
-    ck_assert_ptr_eq(mm_sched_next(&sched), &other->flow);
+    ck_assert_ptr_eq(mm_sched_next(&sched), &small->flow);
     for (unsigned i = 0; i < WORKERS_MAX; i++) {
         if (workers[i].serves)
             end(&workers[i]);
@@ -276,8 +285,10 @@ START_TEST(add_remove_and_settle_are_idempotent)
     mm_sched_settle(&sched, &charge, 7);
     mm_sched_settle(&sched, &charge, 7);
     ck_assert_uint_eq(sched.running_us, 0);
-    ck_assert_uint_eq(a->account->token_us, 7);
-    ck_assert_uint_eq(a->account->jobs, 1);
+    ck_assert_uint_eq(a->account->running, 0);
+    ck_assert_ptr_null(mm_sched_any(&sched));
+    want(b);
+    ck_assert_ptr_eq(mm_sched_any(&sched), &b->flow);
 }
 END_TEST
 
@@ -300,6 +311,58 @@ START_TEST(accounts_are_made_once_a_client)
 }
 END_TEST
 
+START_TEST(costs_are_a_time_a_job_and_one_a_unit)
+{
+    struct mm_cost cost = {0};
+
+    ck_assert_uint_eq(mm_cost_us(NULL, 64), 0);
+    ck_assert_uint_eq(mm_cost_us(&cost, 64), 0);
+    ck_assert_uint_eq(mm_cost_units(&cost, 1000), MM_CHUNK_DEVICES);
+    for (unsigned i = 0; i < 200; i++) {
+        const uint32_t units = 1 + i * 7 % 64;
+
+        mm_cost_learn(&cost, units, 1000 + 250 * (int64_t)units, 64);
+    }
+    near(mm_cost_us(&cost, 1), 1250, 1);
+    near(mm_cost_us(&cost, 64), 17000, 1);
+    near(mm_cost_us(&cost, 6400), 1700000, 1);
+    near(mm_cost_units(&cost, 9000), 32, 4);
+    /* Not less than what makes the job worth its own time. */
+    ck_assert_uint_eq(mm_cost_units(&cost, 500), 4);
+    ck_assert_uint_eq(mm_cost_units(&cost, 1000000), MM_CHUNK_DEVICES);
+}
+END_TEST
+
+START_TEST(costs_follow_what_changes)
+{
+    struct mm_cost cost = {0};
+
+    for (unsigned i = 0; i < 1000; i++)
+        mm_cost_learn(&cost, 64, 10000, 64);
+    near(mm_cost_us(&cost, 64), 10000, 1);
+    for (unsigned i = 0; i < 300; i++)
+        mm_cost_learn(&cost, 64, 40000, 64);
+    near(mm_cost_us(&cost, 64), 40000, 2);
+}
+END_TEST
+
+START_TEST(costs_of_lone_units_do_not_make_chunks_look_dear)
+{
+    struct mm_cost cost = {0};
+
+    for (unsigned i = 0; i < 1000; i++)
+        mm_cost_learn(&cost, 1, 1300, 64);
+    near(mm_cost_us(&cost, 1), 1300, 1);
+    ck_assert_uint_le(mm_cost_us(&cost, 64), 64 * 1300 / 2 + 1300);
+    /* The first chunk puts it right; noise never makes a cost negative. */
+    mm_cost_learn(&cost, 64, 17000, 64);
+    near(mm_cost_us(&cost, 64), 17000, 5);
+    for (unsigned i = 0; i < 100; i++)
+        mm_cost_learn(&cost, i % 2 ? 64 : 1, i % 2 ? 0 : 1000, 64);
+    ck_assert(cost.job_us >= 0 && cost.unit_us >= 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("sched");
@@ -315,6 +378,9 @@ int main(void)
     tcase_add_test(tc, limits_hold_for_calls_that_come_and_go);
     tcase_add_test(tc, add_remove_and_settle_are_idempotent);
     tcase_add_test(tc, accounts_are_made_once_a_client);
+    tcase_add_test(tc, costs_are_a_time_a_job_and_one_a_unit);
+    tcase_add_test(tc, costs_follow_what_changes);
+    tcase_add_test(tc, costs_of_lone_units_do_not_make_chunks_look_dear);
     suite_add_tcase(s, tc);
     return run_suite(s);
 }

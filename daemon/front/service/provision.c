@@ -141,23 +141,13 @@ static void admit(struct mm_provision *p)
     mm_chunks_begin(p, mint);
 }
 
-/* Devices whose chunk takes no longer than MM_CHUNK_TARGET_US, since no job is interrupted: others
- * wait at least until it ends. */
-static uint32_t most_devices(const struct mm_provision *p)
-{
-    const uint64_t chunk_us = mm_cost_us(p->flow.cost, MM_CHUNK_DEVICES);
-
-    if (chunk_us <= MM_CHUNK_TARGET_US)
-        return MM_CHUNK_DEVICES;
-    return (uint32_t)(MM_CHUNK_TARGET_US * MM_CHUNK_DEVICES / chunk_us) + 1;
-}
-
-/* The tail of a call is shared out among the workers, so that they end together. */
+/* The tail of a call is shared out among the workers, so that they end together. And no chunk takes
+ * longer than MM_CHUNK_TARGET_US: no job is interrupted, so others wait at least until it ends. */
 static uint32_t chunk_size(const struct mm_provision *p)
 {
     const uint32_t left = p->to_make - p->planned;
     const uint32_t workers = mm_mint_ready(p->flow.mint);
-    const uint32_t most = most_devices(p);
+    const uint32_t most = mm_cost_units(p->flow.cost, MM_CHUNK_TARGET_US);
     uint32_t size = workers > 0 ? (left + workers - 1) / workers : left;
 
     if (size < MM_PROVISION_CHUNK_MIN)

@@ -134,12 +134,13 @@ struct mm_provision {
     struct mm_provision *waits_for;
     enum mm_provision_stage stage;
     char station[MM_NAME_MAX + 1];
+    struct mm_account *account; /* the station's; from mm_provision_begin on */
     char call_id[32];
     char profile[MM_NAME_MAX + 1]; /* from MINTING on */
     struct mm_provision_args args;
     int64_t began_us;
 
-    struct mm_job job; /* of FINDING, REPLAYING and CHECKING: one at a time */
+    struct mm_store_job job; /* of FINDING, REPLAYING and CHECKING: one at a time */
     bool job_runs;
     uint64_t after_row;
     uint32_t recorded; /* before this call */
@@ -185,12 +186,15 @@ struct mm_provision *mm_provision_answered(struct mm_job *job, const ProtobufCMe
 /* The profile decides which token section mints, and what deliveries share. */
 int mm_provision_choose(struct mm_provision *p, const char *profile, struct mm_mint **ret_mint,
                         struct mm_errinfo *ei) MM_MUST_USE;
-/* The same, before something is made: keys must be made where the call has them made, and a worker
- * be ready. */
+/* The same, before something is made: keys must be made where the call has them made, a worker be
+ * ready, and the queue have room for what is to be made, and time before the deadline. */
 int mm_provision_choose_ready(struct mm_provision *p, const char *profile,
                               struct mm_mint **ret_mint, struct mm_errinfo *ei) MM_MUST_USE;
 /* CHECKING: admit follows when the batch is open after all; else the call ends. */
 void mm_provision_check_batch(struct mm_provision *p);
+
+/* Is it a small call or bulk? */
+enum mm_sched_class mm_provision_class(const struct mm_provision *p);
 
 /* Makes what is missing, and ends the call when all is sent. The provision may be gone after it. */
 void mm_chunks_begin(struct mm_provision *p, struct mm_mint *mint);

@@ -65,6 +65,8 @@ static void over(struct mm_provision *p, const struct mm_errinfo *ei)
     log_end(p, ei);
     p->call = NULL;
     p->stage = MM_PROVISION_OVER;
+    if (p->job_runs && mm_store_cancel(p->app->store_queue, &p->job))
+        p->job_runs = false;
     mm_chunks_drop(p);
     mm_mint_leave(&p->flow);
     mm_provision_collect(p);
@@ -114,6 +116,18 @@ bool mm_provision_send(struct mm_provision *p, const ProtobufCMessage *message, 
 
 /* ---- asking the store -------------------------------------------------------------------- */
 
+enum mm_sched_class mm_provision_class(const struct mm_provision *p)
+{
+    return p->args.count <= MM_SCHED_INTERACTIVE_MAX ? MM_SCHED_INTERACTIVE : MM_SCHED_BULK;
+}
+
+/* Pages are much for the store; else the message says it. */
+static uint32_t units_of(const Mintmark__Internal__StoreJob *job)
+{
+    return job->job_case == MINTMARK__INTERNAL__STORE_JOB__JOB_FETCH_REQUEST ? MM_CHUNK_DEVICES
+                                                                             : mm_store_units(job);
+}
+
 void mm_provision_ask(struct mm_provision *p, Mintmark__Internal__StoreJob *job,
                       void (*done)(struct mm_job *job, const ProtobufCMessage *result,
                                    const struct mm_errinfo *ei))
@@ -121,13 +135,10 @@ void mm_provision_ask(struct mm_provision *p, Mintmark__Internal__StoreJob *job,
     struct mm_errinfo ei = {0};
     int r = mm_app_check_store(p->app, &ei);
 
-    p->job = (struct mm_job){.done = done};
+    p->job = (struct mm_store_job){.job.done = done};
     if (r == MM_OK)
-        r = mm_pool_submit(p->app->store, &p->job, &job->base, INT64_MAX, NULL, &ei);
-    if (r == MM_ERR_AGAIN) {
-        mm_fail(&ei, MM_ERR_UNAVAILABLE, "STORE_BUSY", "the store has too much to do");
-        ei.retry_ms = 1000;
-    }
+        r = mm_store_submit(p->app->store_queue, &p->job, job, p->account, mm_provision_class(p),
+                            units_of(job), mm_call_deadline_us(p->call), &ei);
     if (r == MM_OK)
         p->job_runs = true;
     else
@@ -235,9 +246,12 @@ int mm_provision_choose_ready(struct mm_provision *p, const char *profile,
         r = mm_provision_choose(p, profile, &mint, ei);
     if (r == MM_OK && mm_mint_ready(mint) == 0)
         r = mm_mint_fail_away(mint, ei);
-    if (r == MM_OK)
-        *ret_mint = mint;
-    return r;
+    if (r < 0)
+        return r;
+    *ret_mint = mint;
+    p->flow.cost = mm_mint_cost(mint, p->profile);
+    return mm_mint_admit(mint, &p->flow, p->station, mm_provision_class(p), p->to_make,
+                         mm_call_deadline_us(p->call), ei);
 }
 
 /* The view knows open batches only; the store knows all. */
@@ -325,10 +339,11 @@ static int check_limit(const struct mm_app *app, const char *station,
 {
     if (in_flight(app, station, same) < app->conf->limits.calls_per_client)
         return MM_OK;
+    mm_accounts_refuse(app->accounts, MM_REFUSED_CALLS);
     mm_fail(ei, MM_ERR_EXHAUSTED, "TOO_MANY_CALLS",
             "%u calls of this client that make devices are in flight; that is the limit",
             app->conf->limits.calls_per_client);
-    ei->retry_ms = 1000;
+    ei->retry_ms = mm_app_retry_ms(app);
     return mm_err_subject(ei, "client", station);
 }
 
@@ -387,7 +402,8 @@ static int check_now(struct mm_provision *p, struct mm_provision **ret_same, str
     *ret_same = find_same(p->app, p->station, p->args.request_id);
     if (*ret_same && memcmp((*ret_same)->args.digest, p->args.digest, sizeof(p->args.digest)) != 0)
         return fail_reused(p->args.request_id, ei);
-    return check_limit(p->app, p->station, *ret_same, ei);
+    r = check_limit(p->app, p->station, *ret_same, ei);
+    return r == MM_OK ? mm_app_admit(p->app, mm_call_peer(p->call), &p->account, ei) : r;
 }
 
 int mm_provision_begin(struct mm_provision *p, struct mm_errinfo *ei)

@@ -60,15 +60,13 @@ static bool wants(const struct mm_provision *p)
 /* Joins or leaves the queue. The provision may be gone after it. */
 static void plan_on(struct mm_provision *p)
 {
-    const enum mm_sched_class class =
-        p->args.count <= MM_SCHED_INTERACTIVE_MAX ? MM_SCHED_INTERACTIVE : MM_SCHED_BULK;
     struct mm_errinfo ei;
 
     if (p->kind->read_on)
         p->kind->read_on(p);
     if (!wants(p)) {
         mm_mint_pause(&p->flow);
-    } else if (mm_mint_want(&p->flow, p->station, class) < 0) {
+    } else if (mm_mint_want(&p->flow, p->station, mm_provision_class(p)) < 0) {
         mm_fail_memory(&ei);
         mm_provision_end(p, &ei);
     } else {
@@ -124,6 +122,17 @@ static bool flow_wants(const struct mm_mint_flow *flow)
     return wants(provision_of(flow));
 }
 
+static uint64_t flow_waiting(const struct mm_mint_flow *flow)
+{
+    const struct mm_provision *p = provision_of(flow);
+    uint64_t devices = p->to_make - p->planned;
+    const struct mm_chunk *c;
+
+    TAILQ_FOREACH(c, &p->to_mint, link)
+    devices += c->count;
+    return devices;
+}
+
 /* A chunk that is tried again keeps its numbers. */
 static int take_numbers(struct mm_chunk *c, struct mm_errinfo *ei)
 {
@@ -149,7 +158,9 @@ static int give_out(struct mm_provision *p, struct mm_pool *pool, unsigned *ret_
     if (!c)
         return mm_fail_memory(ei);
     *ret_devices = c->count;
-    r = take_numbers(c, ei);
+    r = mm_mint_check_deadline(&p->flow, c->count, mm_call_deadline_us(p->call), ei);
+    if (r == MM_OK)
+        r = take_numbers(c, ei);
     if (r == MM_OK)
         r = p->kind->mint(c, pool, ei);
     if (r < 0)
@@ -177,9 +188,9 @@ static void away(struct mm_mint_flow *flow, const struct mm_errinfo *ei)
 void mm_chunks_begin(struct mm_provision *p, struct mm_mint *mint)
 {
     p->flow.wants = flow_wants;
+    p->flow.waiting = flow_waiting;
     p->flow.plan = plan;
     p->flow.away = away;
-    p->flow.cost = mm_mint_cost(mint, p->profile);
     mm_mint_join(mint, &p->flow);
     mm_chunks_send(p);
 }
@@ -228,9 +239,8 @@ int mm_chunk_record(struct mm_chunk *c, Mintmark__Internal__StoreJob *job, struc
     if (r < 0)
         return r;
     c->job = (struct mm_job){.arena = &c->arena, .done = on_recorded};
-    r = mm_pool_submit(app->store, &c->job, &job->base, INT64_MAX, NULL, ei);
-    if (r == MM_ERR_AGAIN)
-        r = mm_fail(ei, MM_ERR_UNAVAILABLE, "STORE_BUSY", "the store has too much to do");
+    r = mm_store_submit_at_once(app->store_queue, &c->job, job, c->p->account, c->count + 1,
+                                INT64_MAX, ei);
     if (r < 0)
         return r;
     c->p->running++;

@@ -193,16 +193,23 @@ static void set_deadline(struct mm_call *call)
         h2->deadline_us = call->deadline_us;
 }
 
-/* RFC and gRPC rules in the order in which they make sense to a client; false: answered. */
+static void reject(struct mm_call *call, enum mm_call_reject why)
+{
+    call->state = MM_CALL_REJECTED;
+    call->reject = why;
+}
+
+/* RFC and gRPC rules in the order in which they make sense to a client; false: answered, or
+ * to be at its end. */
 static bool well_formed(struct mm_call *call)
 {
     if (call->header_bytes > MM_HEADER_LIST_MAX || mm_buf_err(&call->metadata) == MM_ERR_TOO_BIG) {
         hit(call, MM_LIMIT_HEADER_LIST);
         fail(call, MM_ERR_TOO_BIG, "HEADERS_TOO_BIG", "the request headers are too big");
     } else if (!call->is_post)
-        mm_call_reject(call, MM_REJECT_METHOD);
+        reject(call, MM_REJECT_METHOD);
     else if (call->content == MM_GRPC_CONTENT_OTHER)
-        mm_call_reject(call, MM_REJECT_MEDIA);
+        reject(call, MM_REJECT_MEDIA);
     else if (call->content == MM_GRPC_CONTENT_SUBTYPE)
         fail(call, MM_ERR_UNSUPPORTED, "UNKNOWN_SUBTYPE", "only application/grpc+proto is spoken");
     else if (call->coding == MM_GRPC_CODING_OTHER)
@@ -418,7 +425,10 @@ void mm_call_half_close(struct mm_call *call)
 {
     call->half_closed = true;
     call->late_us = INT64_MAX;
-    end_of_messages(call);
+    if (call->state == MM_CALL_REJECTED)
+        mm_call_reject(call, call->reject);
+    else
+        end_of_messages(call);
 }
 
 static void take_held(struct mm_call *call)

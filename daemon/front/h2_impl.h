@@ -43,11 +43,14 @@ struct mm_h2 {
 
 enum mm_call_state {
     MM_CALL_HEADERS, /* request headers are coming */
+    /* It is no gRPC, and is answered when it has come to its end, as HTTP's clients expect; what it
+     * carries is thrown away. */
+    MM_CALL_REJECTED,
     MM_CALL_OPEN,    /* messages are coming, or the service is at work */
     MM_CALL_FINISHED /* the status is known; output may still have to leave */
 };
 
-enum mm_call_reject { MM_REJECT_NONE, MM_REJECT_METHOD, MM_REJECT_MEDIA };
+enum mm_call_reject { MM_REJECT_METHOD, MM_REJECT_MEDIA };
 
 struct mm_call {
     TAILQ_ENTRY(mm_call) entry;
@@ -62,6 +65,7 @@ struct mm_call {
     size_t header_bytes;      /* as RFC 9113 section 6.5.2 counts */
     enum mm_grpc_content content;
     bool is_post;
+    enum mm_call_reject reject; /* in MM_CALL_REJECTED */
     bool bad_timeout;
     bool bad_metadata; /* a "-bin" value that is no base64 */
     bool accepts_gzip;

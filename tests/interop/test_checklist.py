@@ -17,7 +17,7 @@ from harness import (ROOT, TEST, WAIT_S, Pki, Raw, Server, field, frames, messag
 BUILD = pathlib.Path(os.environ.get('MINTMARK_BUILD', ROOT / 'build'))
 EMPTY = TEST + 'EmptyCall'
 UNARY = '/connectrpc.conformance.v1.ConformanceService/Unary'
-OK, UNIMPLEMENTED, INTERNAL = 0, 12, 13
+OK, DEADLINE, UNIMPLEMENTED, INTERNAL = 0, 4, 12, 13
 
 
 def writes(server):
@@ -123,6 +123,23 @@ class Cleartext(unittest.TestCase):
             rich = parse(base64.b64decode(text + '=' * (-len(text) % 4)))
             self.assertEqual((rich[1], rich[2].decode()),
                              (status_of(trailers), trailers['grpc-message']))
+
+    def test_what_is_no_grpc_is_answered_at_its_end(self):
+        with self.client() as c:
+            stream = c.headers(EMPTY, content_type='text/plain')
+            c.data(stream, b'x' * 1000)
+            self.serves(c)  # and nothing came for the other before
+            c.data(stream, b'x', end=True)
+            trailers, end = c.answer(stream)[1::2]
+            self.assertEqual((trailers, end), ({':status': '415'}, 'end'))
+            stream = c.headers(EMPTY, content_type='text/plain')  # one who leaves before
+            c.frame(frames.RstStreamFrame(stream, error_code=8))
+            self.serves(c)
+
+    def test_what_is_no_grpc_and_does_not_end_is_given_up(self):
+        with Server('--cleartext', '--request-ms', 50) as server, Raw(server.port) as c:
+            trailers, end = c.answer(c.headers(EMPTY, content_type='text/plain'))[1::2]
+            self.assertEqual((status_of(trailers), end), (DEADLINE, 'end'))
 
     def test_methods_other_than_post(self):
         for method in 'PUT', 'DELETE', 'HEAD', 'OPTIONS', 'PATCH':

@@ -22,6 +22,8 @@ def sources(key):
         return ['tests/interop/grpcjs/cases.js']
     if key in INTEROP:
         return [f'tests/interop/test_{key}.py']
+    if key.startswith('service'):
+        return [f'tests/integration/test_{key}.py']
     return [f'tests/unit/test_{key}.c']
 
 

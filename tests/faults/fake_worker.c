@@ -4,11 +4,15 @@
  * of thin air, and misbehaves as it is told by comments in the configuration that it gets:
  *
  *   # fake start=ready|refuse|pin|exit-pin|die|silent|garbage
- *   # fake job=obey|die|hang|garbage|oversized|other-id|unavailable|invalid|short
+ *   # fake job=obey|die|hang|garbage|oversized|other-id|unavailable|invalid|short|wrong-number|both
  *   # fake until=PATH      misbehaves until PATH exists; makes it when it does so
  *   # fake delay_ms=N      before each answer
  *   # fake bundle_bytes=N  of each device, at most 4000
  *   # fake shared=TEXT     one certificate of the chain that deliveries share
+ *   # fake profile=NAME    the one profile that it has
+ *
+ * Of a request to enroll the first 32 bytes count as the key; one that begins with "bad" is
+ * refused.
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/limits.h"
@@ -27,7 +31,7 @@
 enum { BUNDLE_MAX = 4000 };
 
 struct fake {
-    char start[32], job[32], until[256], delay_ms[16], bundle_bytes[16], shared[64];
+    char start[32], job[32], until[256], delay_ms[16], bundle_bytes[16], shared[64], profile[65];
 };
 
 static void read_directive(const char *text, const char *key, char *to, size_t size)
@@ -98,7 +102,6 @@ static void reply_ready(const struct fake *f)
     Mintmark__Internal__ProfileShared *list = &shared;
     Mintmark__Internal__RawDelivery delivery;
     ProtobufCBinaryData chain = {strlen(f->shared), (uint8_t *)(uintptr_t)f->shared};
-    static char profile[] = "dac";
     uint8_t packed[256];
 
     mintmark__internal__token_result__init(&result);
@@ -107,7 +110,7 @@ static void reply_ready(const struct fake *f)
     mintmark__internal__raw_delivery__init(&delivery);
     delivery.chain = &chain;
     delivery.n_chain = 1;
-    shared.profile = profile;
+    shared.profile = (char *)(uintptr_t)f->profile;
     shared.delivery.data = packed;
     shared.delivery.len = mintmark__internal__raw_delivery__pack(&delivery, packed);
     ready.profiles = &list;
@@ -137,10 +140,9 @@ static void begin(const struct fake *f)
         _exit(MM_EXIT_FAILED);
 }
 
-static void make_device(const Mintmark__Internal__MintJob *job, uint32_t i, char *bundle,
-                        uint8_t *bytes, Mintmark__Internal__DeviceRecord *ret_device)
+static void make_device(uint64_t number, char *hw_serial, char *bundle, uint8_t *bytes,
+                        Mintmark__Internal__DeviceRecord *ret_device)
 {
-    static char none[] = "";
     const int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 
     if (fd < 0 || read(fd, bytes, 68) != 68)
@@ -148,8 +150,8 @@ static void make_device(const Mintmark__Internal__MintJob *job, uint32_t i, char
     close(fd);
     mm_uuid7_stamp(bytes, mm_clock_wall_ms());
     mintmark__internal__device_record__init(ret_device);
-    ret_device->number = job->first_number + i;
-    ret_device->hw_serial = job->n_hw_serials ? job->hw_serials[i] : none;
+    ret_device->number = number;
+    ret_device->hw_serial = hw_serial;
     ret_device->bundle.len = (size_t)snprintf(bundle, 64, "bundle-%llu-%02x%02x%02x%02x",
                                               (unsigned long long)ret_device->number, bytes[12],
                                               bytes[13], bytes[14], bytes[15]);
@@ -176,13 +178,15 @@ static void mint(const struct fake *f, uint64_t id, const Mintmark__Internal__Mi
     static Mintmark__Internal__DeviceRecord *list[MM_CHUNK_DEVICES];
     static char bundles[MM_CHUNK_DEVICES][BUNDLE_MAX];
     static uint8_t bytes[MM_CHUNK_DEVICES][68];
+    static char none[] = "";
     Mintmark__Internal__TokenResult result;
     Mintmark__Internal__MintResult minted;
 
     mintmark__internal__token_result__init(&result);
     mintmark__internal__mint_result__init(&minted);
     for (uint32_t i = 0; i < count; i++) {
-        make_device(job, i, bundles[i], bytes[i], &devices[i]);
+        make_device(job->first_number + i, job->n_hw_serials ? job->hw_serials[i] : none,
+                    bundles[i], bytes[i], &devices[i]);
         devices[i].bundle.len = bundle_len(f, bundles[i]);
         list[i] = &devices[i];
     }
@@ -194,6 +198,78 @@ static void mint(const struct fake *f, uint64_t id, const Mintmark__Internal__Mi
     minted.token_cpu_us = 10;
     minted.sampled_devices = 1;
     reply(&result);
+}
+
+/* One device of a job to enroll. Its bundle is a mintmark.v1.Bundle, with a device_uid only. */
+static void enroll_device(const Mintmark__Internal__EnrollJob__Device *from, uint64_t number,
+                          Mintmark__Internal__Enrolment *ret_enrolment)
+{
+    static Mintmark__Internal__DeviceRecord devices[MM_CHUNK_DEVICES];
+    static char bundles[MM_CHUNK_DEVICES][80];
+    static uint8_t bytes[MM_CHUNK_DEVICES][68];
+    static Mintmark__Internal__Error bad;
+    static struct mm_errinfo ei;
+    Mintmark__Internal__DeviceRecord *device = &devices[number % MM_CHUNK_DEVICES];
+    char *bundle = bundles[number % MM_CHUNK_DEVICES];
+    uint8_t *random = bytes[number % MM_CHUNK_DEVICES];
+
+    mintmark__internal__enrolment__init(ret_enrolment);
+    if (from->csr.len >= 3 && memcmp(from->csr.data, "bad", 3) == 0) {
+        mm_fail(&ei, MM_ERR_INVALID, "CSR_MALFORMED", "bad");
+        mm_channel_error_to(&ei, &bad);
+        ret_enrolment->error = &bad;
+        return;
+    }
+    make_device(number, from->hw_serial, bundle + 2, random, device);
+    memset(random + 16, 0, 32);
+    memcpy(random + 16, from->csr.data, from->csr.len < 32 ? from->csr.len : 32);
+    bundle[0] = 0x0a;
+    bundle[1] = (char)device->bundle.len;
+    device->bundle = (ProtobufCBinaryData){device->bundle.len + 2, (uint8_t *)bundle};
+    ret_enrolment->device = device;
+}
+
+static void enroll(uint64_t id, const Mintmark__Internal__EnrollJob *job, size_t count,
+                   uint64_t first_number, bool both)
+{
+    static Mintmark__Internal__Enrolment enrolments[MM_CHUNK_DEVICES], *list[MM_CHUNK_DEVICES];
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__EnrollResult enrolled;
+    Mintmark__Internal__Error error;
+
+    mintmark__internal__token_result__init(&result);
+    mintmark__internal__enroll_result__init(&enrolled);
+    mintmark__internal__error__init(&error);
+    for (size_t i = 0; i < count; i++) {
+        enroll_device(job->devices[i], first_number + i, &enrolments[i]);
+        if (both)
+            enrolments[i].error = &error;
+        list[i] = &enrolments[i];
+    }
+    result.id = id;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_ENROLL;
+    result.enroll = &enrolled;
+    enrolled.enrolments = list;
+    enrolled.n_enrolments = count;
+    enrolled.token_cpu_us = 10;
+    enrolled.sampled_devices = 1;
+    reply(&result);
+}
+
+/* As asked, but for the id, fewer devices, or others. */
+static void answer(const struct fake *f, const Mintmark__Internal__TokenJob *job, uint64_t id,
+                   unsigned missing, unsigned number_off, bool both)
+{
+    Mintmark__Internal__MintJob changed;
+
+    if (job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB_ENROLL) {
+        enroll(id, job->enroll, job->enroll->n_devices - missing,
+               job->enroll->first_number + number_off, both);
+        return;
+    }
+    changed = *job->mint;
+    changed.first_number += number_off;
+    mint(f, id, &changed, changed.count - missing);
 }
 
 static void misbehave(const struct fake *f, const Mintmark__Internal__TokenJob *job)
@@ -209,13 +285,17 @@ static void misbehave(const struct fake *f, const Mintmark__Internal__TokenJob *
     else if (strcmp(what, "oversized") == 0)
         send_bytes("\0\xff\xff\xff\xff", 5);
     else if (strcmp(what, "other-id") == 0)
-        mint(f, job->id + 1000, job->mint, job->mint->count);
+        answer(f, job, job->id + 1000, 0, 0, false);
     else if (strcmp(what, "unavailable") == 0)
         reply_error(job->id, MM_ERR_UNAVAILABLE, "CKR_DEVICE_ERROR");
     else if (strcmp(what, "invalid") == 0)
         reply_error(job->id, MM_ERR_INVALID, "INVALID_FIELD");
     else if (strcmp(what, "short") == 0)
-        mint(f, job->id, job->mint, job->mint->count - 1);
+        answer(f, job, job->id, 1, 0, false);
+    else if (strcmp(what, "wrong-number") == 0)
+        answer(f, job, job->id, 0, 1, false);
+    else if (strcmp(what, "both") == 0)
+        answer(f, job, job->id, 0, 0, true);
 }
 
 static void work(const struct fake *f, const Mintmark__Internal__TokenJob *job)
@@ -229,7 +309,7 @@ static void work(const struct fake *f, const Mintmark__Internal__TokenJob *job)
     if (f->job[0] && strcmp(f->job, "obey") != 0 && armed(f))
         misbehave(f, job);
     else
-        mint(f, job->id, job->mint, job->mint->count);
+        answer(f, job, job->id, 0, 0, false);
 }
 
 int main(void)
@@ -237,7 +317,7 @@ int main(void)
     struct mm_buf payload = MM_BUF_INIT(MM_IPC_MESSAGE_MAX);
     Mintmark__Internal__WorkerStart *start;
     struct mm_errinfo ei;
-    struct fake fake = {.shared = "chain"};
+    struct fake fake = {.shared = "chain", .profile = "dac"};
 
     if (mm_channel_read(MM_WORKER_FD, &payload, &ei) < 0)
         return MM_EXIT_CHANNEL;
@@ -253,13 +333,15 @@ int main(void)
     read_directive(mm_buf_cstr(&payload), "bundle_bytes", fake.bundle_bytes,
                    sizeof(fake.bundle_bytes));
     read_directive(mm_buf_cstr(&payload), "shared", fake.shared, sizeof(fake.shared));
+    read_directive(mm_buf_cstr(&payload), "profile", fake.profile, sizeof(fake.profile));
     mintmark__internal__worker_start__free_unpacked(start, NULL);
     begin(&fake);
     while (mm_channel_read(MM_WORKER_FD, &payload, &ei) == MM_OK) {
         Mintmark__Internal__TokenJob *job =
             mintmark__internal__token_job__unpack(NULL, payload.len, payload.data);
 
-        if (!job || job->job_case != MINTMARK__INTERNAL__TOKEN_JOB__JOB_MINT)
+        if (!job || (job->job_case != MINTMARK__INTERNAL__TOKEN_JOB__JOB_MINT &&
+                     job->job_case != MINTMARK__INTERNAL__TOKEN_JOB__JOB_ENROLL))
             return MM_EXIT_CHANNEL;
         work(&fake, job);
         mintmark__internal__token_job__free_unpacked(job, NULL);

@@ -23,7 +23,8 @@ class Workers(Base):
     workers = 2
 
     def test_a_chunk_of_a_failing_worker_is_made_by_another(self):
-        for what in ('die', 'hang', 'garbage', 'oversized', 'other-id', 'unavailable', 'short'):
+        for what in ('die', 'hang', 'garbage', 'oversized', 'other-id', 'unavailable', 'short',
+                     'wrong-number'):
             with self.subTest(what=what):
                 (self.service.dir / 'until').unlink(missing_ok=True)
                 (self.service.dir / 'mintmark.db').unlink(missing_ok=True)

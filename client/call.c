@@ -22,6 +22,7 @@ struct mm_client_call {
     int64_t deadline_us;
     unsigned moves;
     bool cancelled;           /* here */
+    bool expired;             /* a wait has ended for its deadline's sake */
     bool over;                /* mm_client_call_next has said how it ended */
     struct mm_stream_end end; /* where it is not the stream's */
 };
@@ -322,9 +323,22 @@ static int64_t earliest_deadline(const struct mintmark *client)
     int64_t at = INT64_MAX;
 
     LIST_FOREACH(call, &client->calls, entry)
-    if (!call->over && call->deadline_us < at)
+    if (!call->over && !call->expired && call->deadline_us < at)
         at = call->deadline_us;
     return at;
+}
+
+/* A deadline ends one wait: its call may not be looked at for long, as from within a callback. */
+static bool note_expired(struct mintmark *client)
+{
+    const int64_t now = mm_clock_mono_us();
+    struct mm_client_call *call;
+    bool noted = false;
+
+    LIST_FOREACH(call, &client->calls, entry)
+    if (!call->over && !call->expired && now >= call->deadline_us)
+        noted = call->expired = true;
+    return noted;
 }
 
 static int timeout_until(int64_t at_us)
@@ -376,7 +390,7 @@ int mm_client_wait(struct mintmark *client, int64_t until_us, struct mintmark_er
         moved = pump(client);
         if (mm_clock_mono_us() >= until_us)
             return mm_client_fail_deadline(error);
-        if (moved || mm_clock_mono_us() >= earliest_deadline(client))
+        if (note_expired(client) || moved)
             return 0;
         r = poll_links(client, until_us, error);
         if (r < 0)

@@ -39,7 +39,6 @@ struct mintmark {
     bool compress;
     uint32_t keepalive_ms;
     uint32_t keepalive_timeout_ms;
-    bool busy;     /* a call of mm_rpc_call is running */
     int cancel_fd; /* eventfd: readable once mintmark_cancel was called */
     struct mm_lookup *lookup;
     struct mm_client_links links; /* the newest first: new calls go to it. Others are leaving */

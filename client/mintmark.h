@@ -8,7 +8,9 @@
  *
  * Functions that return int return 0, or, when they fail, minus the status, which also stands in
  * *error; error may be NULL. A callback ends its call by returning something other than 0, which
- * the function then returns: let it be positive, to be told from a failure.
+ * the function then returns: let it be positive, to be told from a failure. A callback may call
+ * functions for the same client: they run on the same connection, beside the call that called back,
+ * which goes on afterwards. But not mintmark_free().
  */
 #ifndef MINTMARK_H
 #define MINTMARK_H
@@ -75,8 +77,8 @@ int mintmark_new(const struct mintmark_options *options, struct mintmark **ret_c
                  struct mintmark_error *error);
 /* Closes the connection. NULL is fine. */
 void mintmark_free(struct mintmark *client);
-/* Ends the call that is running, or else the next one, with MINTMARK_CANCELLED. May be called from
- * another thread and from a signal handler. */
+/* Ends the call that is running (of calls in callbacks, the innermost), or else the next one, with
+ * MINTMARK_CANCELLED. May be called from another thread and from a signal handler. */
 void mintmark_cancel(struct mintmark *client);
 
 struct mintmark_ping {

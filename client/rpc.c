@@ -187,15 +187,10 @@ static int start(struct call *call, struct mintmark_error *error)
 {
     int r;
 
-    if (call->client->busy)
-        return mm_client_fail(error, MINTMARK_FAILED_PRECONDITION, "BUSY",
-                              "the client can't be used from a callback of its own");
     call->deadline_us = call->method->streams ? INT64_MAX : from_now(call);
-    call->client->busy = true;
     r = run_attempts(call, error);
     if (r == -MINTMARK_CANCELLED)
         mm_client_clear_cancel(call->client);
-    call->client->busy = false;
     return r;
 }
 

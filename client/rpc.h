@@ -39,8 +39,8 @@ struct mm_rpc_sink {
     void (*begin)(void *arg);
     /* One message in its serialised form, valid during the call. 0: go on. Anything else cancels
      * the call and is handed on, a negative value with *error filled. *ret_progress is set when the
-     * message brought what none before had brought: attempts are then counted anew. The client
-     * can't be used from here. */
+     * message brought what none before had brought: attempts are then counted anew. Other calls
+     * of the client may be made from here. */
     int (*message)(void *arg, const struct mm_bytes *message, int *ret_progress,
                    struct mintmark_error *error);
     void *arg;

@@ -24,6 +24,17 @@ static void check_end(const struct mm_stream_end *end)
     assert(!end->unprocessed || end->error.status != MINTMARK_OK);
 }
 
+/* What the server said around the messages can be walked at any time. */
+static void check_fields(const struct mm_buf *fields)
+{
+    struct mm_bytes name, value;
+    size_t pos = 0, bytes = 0;
+
+    while (mm_fields_next(fields, &pos, &name, &value))
+        bytes += name.len + value.len;
+    assert(bytes <= MM_HEADER_LIST_MAX);
+}
+
 /* Reads all messages that are there. true: the call goes on. */
 static bool drain(struct call *call)
 {
@@ -39,6 +50,9 @@ static bool drain(struct call *call)
         return true;
     assert(r == MM_ERR_EOF);
     check_end(end);
+    check_fields(mm_stream_headers(call->stream));
+    check_fields(mm_stream_trailers(call->stream));
+    assert(!mm_stream_restartable(call->stream) || end->unprocessed);
     mm_stream_free(call->stream);
     call->stream = NULL;
     return false;
@@ -58,6 +72,24 @@ static bool answer(struct mm_session *session)
     return ok;
 }
 
+/* What a call does next: the input's first byte says. */
+static void go_on(struct mm_stream *stream, uint8_t how)
+{
+    const struct mm_bytes request = {(const uint8_t *)"more", 4};
+    struct mintmark_error why;
+    int r;
+
+    if (how % 8 == 0)
+        mm_stream_half_close(stream);
+    if (how % 8 == 1) {
+        mm_client_fail(&why, MINTMARK_CANCELLED, "CANCELLED", "enough");
+        mm_stream_cancel(stream, &why);
+        return;
+    }
+    r = mm_stream_send(stream, &request, how % 2);
+    assert(r == MM_OK || r == MM_ERR_AGAIN || r == MM_ERR_EOF || r == MM_ERR_MEMORY);
+}
+
 static void feed(struct mm_session *session, struct call calls[CALLS], const uint8_t *data,
                  size_t size, size_t step)
 {
@@ -67,7 +99,8 @@ static void feed(struct mm_session *session, struct call calls[CALLS], const uin
         if (mm_session_receive(session, data, n, NULL) < 0)
             return;
         for (int i = 0; i < CALLS; i++)
-            (void)drain(&calls[i]);
+            if (drain(&calls[i]))
+                go_on(calls[i].stream, *data);
         if (!answer(session))
             return;
         data += n;
@@ -75,17 +108,19 @@ static void feed(struct mm_session *session, struct call calls[CALLS], const uin
     }
 }
 
-/* NULL without memory. */
-static struct mm_stream *start(struct mm_session *session)
+/* NULL without memory. Every other call takes requests for longer. */
+static struct mm_stream *start(struct mm_session *session, bool open)
 {
     const struct mm_bytes request = {(const uint8_t *)"request", 7};
     struct mm_stream *stream;
 
-    if (mm_stream_new(&(struct mm_stream_options){.path = "/S/M"}, &stream, NULL) < 0)
+    if (mm_stream_new(&(struct mm_stream_options){.path = "/S/M", .gzip = open, .single = !open},
+                      &stream, NULL) < 0)
         return NULL;
     if (mm_stream_send(stream, &request, false) == MM_OK &&
         mm_stream_start(stream, session, 1000000, NULL) == 0) {
-        mm_stream_half_close(stream);
+        if (!open)
+            mm_stream_half_close(stream);
         return stream;
     }
     mm_stream_free(stream);
@@ -101,7 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0 || mm_session_new("https", "host:1", &session, NULL) < 0)
         return 0;
     for (int i = 0; i < CALLS; i++)
-        calls[i].stream = start(session);
+        calls[i].stream = start(session, i % 2);
     if (answer(session))
         feed(session, calls, data + 1, size - 1, data[0]);
     mm_client_fail(&gone, MINTMARK_UNAVAILABLE, "CONNECTION_LOST", "gone");

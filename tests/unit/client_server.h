@@ -271,3 +271,44 @@ static struct mm_stream_end call_finish(struct mm_client_call *call)
     mm_client_call_free(call);
     return copy;
 }
+
+/* For fixtures and tests: server, client and time. */
+
+static inline void setup(void)
+{
+    test_now_us = 0;
+    mm_clock_replace(NULL, NULL);
+}
+
+static inline void teardown(void)
+{
+    mintmark_free(client);
+    client = NULL;
+    server_stop();
+    mm_clock_replace(NULL, NULL);
+}
+
+/* From now on time stands still until a test moves it. */
+static inline void stop_time(void)
+{
+    test_now_us = mm_clock_mono_us();
+    mm_clock_replace(NULL, test_mono_us);
+}
+
+static inline struct mm_client_call *call(void)
+{
+    struct mm_client_call *made = call_make(INT64_MAX, NULL);
+
+    ck_assert_ptr_nonnull(made);
+    return made;
+}
+
+static inline struct mm_stream_end expect(struct mm_client_call *ended, enum mintmark_status status,
+                                          const char *reason)
+{
+    struct mm_stream_end end = call_finish(ended);
+
+    ck_assert_msg(end.error.status == status, "status %d: %s", end.error.status, end.error.message);
+    ck_assert_str_eq(end.error.reason, reason);
+    return end;
+}

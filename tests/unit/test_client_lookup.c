@@ -4,44 +4,6 @@
 
 #include <netdb.h>
 
-static void setup(void)
-{
-    test_now_us = 0;
-    mm_clock_replace(NULL, NULL);
-}
-
-static void teardown(void)
-{
-    mintmark_free(client);
-    client = NULL;
-    server_stop();
-    mm_clock_replace(NULL, NULL);
-}
-
-static void stop_time(void)
-{
-    test_now_us = mm_clock_mono_us();
-    mm_clock_replace(NULL, test_mono_us);
-}
-
-static struct mm_client_call *call(void)
-{
-    struct mm_client_call *made = call_make(INT64_MAX, NULL);
-
-    ck_assert_ptr_nonnull(made);
-    return made;
-}
-
-static struct mm_stream_end expect(struct mm_client_call *ended, enum mintmark_status status,
-                                   const char *reason)
-{
-    struct mm_stream_end end = call_finish(ended);
-
-    ck_assert_msg(end.error.status == status, "status %d: %s", end.error.status, end.error.message);
-    ck_assert_str_eq(end.error.reason, reason);
-    return end;
-}
-
 static struct {
     bool hangs;
     int error;

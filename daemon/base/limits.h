@@ -61,6 +61,7 @@ enum {
     MM_PROTO_FIELDS_MAX = 262144,  /* fields and elements in one message, all levels together */
     MM_ARENA_KEEP_MAX = 64 * 1024, /* bytes that an arena keeps for its next use */
     MM_ARENA_CHUNK_MAX = 1024 * 1024,
+    MM_HEAP_BLOCK = 128 * 1024, /* from here on a block goes back to the kernel when it is freed */
 
     /* Between front and workers. */
     MM_PROCESSES_MAX = 4 * 8 * 128 + 1,   /* workers, old and new while they are replaced */
@@ -86,9 +87,12 @@ enum {
     MM_H2_ACKS_MAX = 256,        /* PING and SETTINGS answers waiting to be sent */
     MM_H2_ODD_BURST = 600,       /* resets, SETTINGS, empty DATA and other frames that an */
     MM_H2_ODD_PER_S = 30,        /* honest client seldom sends: at once, and a second */
+    MM_H2_UPDATES_PER_DATA = 10, /* WINDOW_UPDATEs for a DATA frame of ours; more are odd */
+    MM_H2_UPDATES_SPARE = 1024,  /* besides, and as many as may be saved up */
     MM_H2_PING_STRIKES = 2,      /* pings that came too soon and were let pass */
     MM_CONNECTION_RECEIVE_MAX = 8 * 1024 * 1024, /* unfinished request messages, all streams */
-    MM_RECEIVE_MAX = 128 * 1024 * 1024,          /* the same, all connections */
+    MM_RECEIVE_MAX = 128 * 1024 * 1024,          /* the same, all connections; */
+    MM_RECEIVE_SHARE = 128 * 1024,   /* but who has no more than this is never refused for it */
     MM_CALL_QUEUE_MARK = 256 * 1024, /* responses waiting on a call: then mm_call_send says stop */
     MM_CALL_QUEUE_LOW = 16 * 1024,   /* a call with less may always send one more */
     MM_CONNECTION_QUEUE_MARK = 1024 * 1024, /* as above, all calls of a connection */

@@ -130,6 +130,9 @@ void mm_call_abort(struct mm_call *call, const struct mm_errinfo *ei)
     mm_call_drop_queue(call);
     mm_call_end(call, ei);
     tell_cancelled(call);
+    /* What has come of the request serves nobody any more. */
+    mm_grpc_deframer_done(&call->deframer);
+    count_receiving(call, 0);
 }
 
 static void hit(struct mm_call *call, enum mm_limit limit)
@@ -349,7 +352,7 @@ static void check_receiving(struct mm_call *call)
 {
     if (call->state != MM_CALL_OPEN)
         return;
-    if (call->h2->core->receiving > MM_RECEIVE_MAX) {
+    if (call->h2->core->receiving > MM_RECEIVE_MAX && call->h2->receiving > MM_RECEIVE_SHARE) {
         hit(call, MM_LIMIT_RECEIVE_TOTAL);
         fail(call, MM_ERR_UNAVAILABLE, "TOO_MUCH_IN_FLIGHT",
              "too many unfinished request messages on the server");

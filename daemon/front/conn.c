@@ -405,11 +405,13 @@ static void name_address(struct mm_conn *c)
 
 static void set_socket_options(int fd, unsigned stall_ms)
 {
+    const unsigned lost_ms = 2 * stall_ms;
     const int on = 1;
 
-    /* Failure of either costs speed or time, not correctness. */
+    /* Failure of either costs speed or time, not correctness. The kernel's time is the longer one:
+     * it closes without a word, and is for peers whose answers got lost. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &stall_ms, sizeof(stall_ms));
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &lost_ms, sizeof(lost_ms));
 }
 
 static int make_tls(struct mm_conn *c)

@@ -5,14 +5,7 @@
 
 #include <string.h>
 
-enum { PING_LEN = 8, US_PER_MS = 1000 };
-static const uint8_t ping_alive[PING_LEN] = "mmalive";
-static const uint8_t ping_drain[PING_LEN] = "mmdrain";
-
-static int64_t after_ms(int64_t us, int64_t ms)
-{
-    return us + ms * US_PER_MS;
-}
+static const uint8_t ping_drain[MM_H2_PING_LEN] = "mmdrain";
 
 void mm_h2_check(struct mm_h2 *h2, int nghttp2_result)
 {
@@ -38,7 +31,7 @@ void mm_h2_reset(struct mm_h2 *h2, int32_t stream_id, uint32_t code)
     mm_h2_check(h2, nghttp2_submit_rst_stream(h2->session, NGHTTP2_FLAG_NONE, stream_id, code));
 }
 
-static void log_sent_away(struct mm_h2 *h2, const char *why)
+void mm_h2_log_sent_away(struct mm_h2 *h2, const char *why)
 {
     uint64_t suppressed;
 
@@ -48,24 +41,32 @@ static void log_sent_away(struct mm_h2 *h2, const char *why)
                MM_UINT("suppressed", suppressed));
 }
 
-/* The peer misbehaves: GOAWAY, and close once it is out. */
-static void send_away(struct mm_h2 *h2, enum mm_limit limit, const char *why)
+void mm_h2_send_away(struct mm_h2 *h2, enum mm_limit limit, const char *why)
 {
     if (h2->sent_away)
         return;
     h2->sent_away = true;
     h2->core->stats.limits[limit]++;
-    log_sent_away(h2, why);
+    mm_h2_log_sent_away(h2, why);
     mm_h2_check(h2, nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
                                           nghttp2_session_get_last_proc_stream_id(h2->session),
                                           NGHTTP2_ENHANCE_YOUR_CALM, (const uint8_t *)why,
                                           strlen(why)));
 }
 
+/* A client needs few of them for what it was sent. One that sends many, of a byte each, costs more
+ * than it pays. */
+static void allow_updates(struct mm_h2 *h2)
+{
+    h2->updates += MM_H2_UPDATES_PER_DATA;
+    if (h2->updates > MM_H2_UPDATES_SPARE)
+        h2->updates = MM_H2_UPDATES_SPARE;
+}
+
 static void count_odd(struct mm_h2 *h2, enum mm_limit limit)
 {
     if (!mm_bucket_take(&h2->odd, mm_clock_mono_us()))
-        send_away(h2, limit, "too_many_odd_frames");
+        mm_h2_send_away(h2, limit, "too_many_odd_frames");
 }
 
 /* gRFC A8: a ping is fine when data went out since the last one, or after a while. */
@@ -73,16 +74,16 @@ static void judge_ping(struct mm_h2 *h2)
 {
     const int64_t now = mm_clock_mono_us();
     const bool soon =
-        h2->peer_ping_us != 0 && now < after_ms(h2->peer_ping_us, h2->core->ping_interval_ms);
+        h2->peer_ping_us != 0 && now < mm_h2_after_ms(h2->peer_ping_us, h2->core->ping_interval_ms);
 
     h2->peer_ping_us = now;
     if (soon && ++h2->ping_strikes > MM_H2_PING_STRIKES)
-        send_away(h2, MM_LIMIT_PINGS, "too_many_pings");
+        mm_h2_send_away(h2, MM_LIMIT_PINGS, "too_many_pings");
 }
 
 /* Drain. */
 
-static void end_drain(struct mm_h2 *h2)
+void mm_h2_end_drain(struct mm_h2 *h2)
 {
     const char *why = mm_drain_names[h2->drain_why];
     const struct mm_errinfo ei = {.code = MM_ERR_UNAVAILABLE,
@@ -109,7 +110,7 @@ void mm_h2_drain(struct mm_h2 *h2, enum mm_drain why)
     h2->drain = MM_H2_DRAIN_NOTICED;
     h2->drain_why = why;
     h2->core->stats.drains[why]++;
-    h2->drain_us = after_ms(mm_clock_mono_us(), MM_GOAWAY_MS);
+    h2->drain_us = mm_h2_after_ms(mm_clock_mono_us(), MM_GOAWAY_MS);
     mm_h2_check(h2, nghttp2_submit_shutdown_notice(h2->session));
     mm_h2_wake(h2);
 }
@@ -130,8 +131,8 @@ void mm_h2_cancel_calls(struct mm_h2 *h2)
 
 static void take_ping_ack(struct mm_h2 *h2, const uint8_t *data)
 {
-    if (h2->drain == MM_H2_DRAIN_NOTICED && memcmp(data, ping_drain, PING_LEN) == 0)
-        end_drain(h2);
+    if (h2->drain == MM_H2_DRAIN_NOTICED && memcmp(data, ping_drain, MM_H2_PING_LEN) == 0)
+        mm_h2_end_drain(h2);
     else
         count_odd(h2, MM_LIMIT_OTHER_FRAMES); /* those that answer a keepalive are few enough */
 }
@@ -151,8 +152,13 @@ static int on_begin_frame(MM_UNUSED nghttp2_session *session, const nghttp2_fram
     switch (hd->type) {
     case NGHTTP2_HEADERS:
     case NGHTTP2_CONTINUATION:
-    case NGHTTP2_WINDOW_UPDATE:
     case NGHTTP2_PING: /* judged when it is whole */
+        break;
+    case NGHTTP2_WINDOW_UPDATE:
+        if (h2->updates > 0)
+            h2->updates--;
+        else
+            count_odd(h2, MM_LIMIT_WINDOW_UPDATES);
         break;
     case NGHTTP2_DATA:
         if (hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM))
@@ -255,6 +261,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
     case NGHTTP2_DATA:
+        allow_updates(h2);
         h2->ping_strikes = 0;
         h2->peer_ping_us = 0;
         /* We are done before the client: tell it so. Not earlier, for RST_STREAM would overtake
@@ -266,7 +273,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     case NGHTTP2_GOAWAY:
         if (frame->goaway.error_code != NGHTTP2_NO_ERROR && !h2->sent_away) {
             h2->core->stats.limits[MM_LIMIT_PROTOCOL]++;
-            log_sent_away(h2, nghttp2_http2_strerror(frame->goaway.error_code));
+            mm_h2_log_sent_away(h2, nghttp2_http2_strerror(frame->goaway.error_code));
         }
         /* nghttp2 lets PING overtake, so it is not submitted before: its answer is to say that the
          * peer has seen the notice. */
@@ -389,6 +396,7 @@ int mm_h2_new(const struct mm_h2_options *options, struct mm_h2 **ret_h2)
     h2->idle_us = now;
     h2->age_us = age_end_us(h2->core, now);
     h2->odd = (struct mm_bucket)MM_BUCKET_INIT(MM_H2_ODD_BURST, MM_H2_ODD_PER_S);
+    h2->updates = MM_H2_UPDATES_SPARE;
     if (make_session(h2) < 0 || submit_settings(h2) < 0)
         return MM_ERR_MEMORY;
     *ret_h2 = MM_TAKE(h2);
@@ -423,9 +431,10 @@ int mm_h2_recv(struct mm_h2 *h2, const uint8_t *data, size_t len)
     h2->inside = true;
     n = nghttp2_session_mem_recv(h2->session, data, len);
     h2->inside = false;
-    if (n == NGHTTP2_ERR_BAD_CLIENT_MAGIC || n == NGHTTP2_ERR_FLOODED) {
+    if (n < 0 && n != NGHTTP2_ERR_NOMEM && n != NGHTTP2_ERR_CALLBACK_FAILURE) {
+        /* No preface, a flood: nghttp2 has no more words for this peer. */
         h2->core->stats.limits[MM_LIMIT_PROTOCOL]++;
-        log_sent_away(h2, nghttp2_strerror((int)n));
+        mm_h2_log_sent_away(h2, nghttp2_strerror((int)n));
         h2->sent_away = true;
     } else if (n < 0) {
         h2->lost = true;
@@ -483,114 +492,4 @@ bool mm_h2_is_over(const struct mm_h2 *h2)
     if (h2->lost || h2->sent_away)
         return true;
     return !nghttp2_session_want_read(h2->session) && !nghttp2_session_want_write(h2->session);
-}
-
-/* Time. */
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-/* When the peer is to be asked, or given up. */
-static int64_t keepalive_us(const struct mm_h2 *h2)
-{
-    if (h2->pinged_us != 0)
-        return after_ms(h2->pinged_us, h2->core->keepalive_timeout_ms);
-    return h2->core->keepalive_ms > 0 ? after_ms(h2->received_us, h2->core->keepalive_ms)
-                                      : INT64_MAX;
-}
-
-static int64_t idle_end_us(const struct mm_h2 *h2)
-{
-    return h2->core->idle_timeout_ms > 0 && h2->n_calls == 0
-               ? after_ms(h2->idle_us, h2->core->idle_timeout_ms)
-               : INT64_MAX;
-}
-
-int64_t mm_h2_next_us(const struct mm_h2 *h2)
-{
-    int64_t next = earlier(h2->deadline_us, keepalive_us(h2));
-
-    if (h2->drain == MM_H2_DRAIN_NOTICED)
-        next = earlier(next, h2->drain_us);
-    if (h2->drain == MM_H2_SERVING)
-        next = earlier(next, earlier(h2->age_us, idle_end_us(h2)));
-    return next;
-}
-
-/* What has begun of a request does not come: it holds a stream, and memory. */
-static void check_late(struct mm_h2 *h2, struct mm_call *call, int64_t now)
-{
-    const struct mm_errinfo ei = {.code = MM_ERR_TIMEOUT,
-                                  .reason = "REQUEST_TOO_SLOW",
-                                  .text = "the request did not come in time"};
-
-    if (call->late_us > now || call->state == MM_CALL_FINISHED)
-        return;
-    if (call->blocked || call->paused) { /* it is we who take nothing more */
-        call->late_us = after_ms(now, h2->core->request_timeout_ms);
-    } else if (call->state == MM_CALL_HEADERS) {
-        call->late_us = INT64_MAX;
-        send_away(h2, MM_LIMIT_REQUEST_TIME, "slow_headers");
-    } else {
-        h2->core->stats.limits[MM_LIMIT_REQUEST_TIME]++;
-        mm_call_abort(call, &ei);
-        call->deadline_us = after_ms(now, MM_CALL_GRACE_MS);
-    }
-}
-
-static void check_deadlines(struct mm_h2 *h2, int64_t now)
-{
-    const struct mm_errinfo ei = {
-        .code = MM_ERR_TIMEOUT, .reason = "DEADLINE_EXCEEDED", .text = "the deadline has passed"};
-    struct mm_call *call, *next;
-
-    if (now < h2->deadline_us)
-        return;
-    h2->deadline_us = INT64_MAX;
-    for (call = TAILQ_FIRST(&h2->calls); call; call = next) {
-        next = TAILQ_NEXT(call, entry);
-        check_late(h2, call, now);
-        if (call->deadline_us <= now && call->state == MM_CALL_FINISHED) {
-            mm_h2_reset(h2, call->stream_id, NGHTTP2_CANCEL); /* the client does not take it */
-            call->deadline_us = INT64_MAX;
-        } else if (call->deadline_us <= now) {
-            mm_call_abort(call, &ei);
-            call->deadline_us = after_ms(now, MM_CALL_GRACE_MS);
-        }
-        h2->deadline_us = earlier(h2->deadline_us, call->deadline_us);
-        if (call->state != MM_CALL_FINISHED)
-            h2->deadline_us = earlier(h2->deadline_us, call->late_us);
-    }
-}
-
-static void check_keepalive(struct mm_h2 *h2, int64_t now)
-{
-    if (now < keepalive_us(h2))
-        return;
-    if (h2->pinged_us != 0) {
-        h2->core->stats.limits[MM_LIMIT_KEEPALIVE]++;
-        log_sent_away(h2, "keepalive_timeout");
-        h2->sent_away = true;
-    } else {
-        h2->pinged_us = now;
-        mm_h2_check(h2, nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, ping_alive));
-    }
-}
-
-void mm_h2_tick(struct mm_h2 *h2)
-{
-    const int64_t now = mm_clock_mono_us();
-
-    h2->inside = true;
-    check_deadlines(h2, now);
-    check_keepalive(h2, now);
-    if (h2->drain == MM_H2_DRAIN_NOTICED && now >= h2->drain_us)
-        end_drain(h2);
-    if (now >= h2->age_us)
-        mm_h2_drain(h2, MM_DRAIN_MAX_AGE);
-    if (now >= idle_end_us(h2))
-        mm_h2_drain(h2, MM_DRAIN_MAX_IDLE);
-    h2->inside = false;
 }

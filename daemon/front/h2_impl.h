@@ -39,6 +39,7 @@ struct mm_h2 {
     int64_t peer_ping_us;
     unsigned ping_strikes;
     struct mm_bucket odd;
+    unsigned updates; /* WINDOW_UPDATEs that the client may send before they are odd */
 };
 
 enum mm_call_state {
@@ -143,6 +144,18 @@ void mm_call_set_blocked(struct mm_call *call, bool blocked);
 bool mm_call_has_room(const struct mm_call *call);
 ssize_t mm_call_read(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t len,
                      uint32_t *flags, nghttp2_data_source *source, void *user);
+
+/* h2.c: what h2_time.c asks. */
+enum { MM_H2_PING_LEN = 8 };
+/* The peer misbehaves: counts, logs, sends GOAWAY, and closes once that is out. */
+void mm_h2_send_away(struct mm_h2 *h2, enum mm_limit limit, const char *why);
+void mm_h2_log_sent_away(struct mm_h2 *h2, const char *why);
+/* The second GOAWAY. */
+void mm_h2_end_drain(struct mm_h2 *h2);
+static inline int64_t mm_h2_after_ms(int64_t us, int64_t ms)
+{
+    return us + ms * 1000;
+}
 
 /* h2.c: what calls ask of the session. */
 void mm_h2_consume(struct mm_h2 *h2, int32_t stream_id, size_t len);

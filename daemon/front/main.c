@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mintmarkd: see mintmarkd(8). */
+#include "daemon/base/heap.h"
 #include "daemon/base/secret.h"
 #include "daemon/front/daemon.h"
 
@@ -100,6 +101,7 @@ int main(int argc, char **argv)
     struct mm_errinfo ei = {0};
     struct options options;
 
+    mm_heap_give_back();
     if (mm_secret_harden_process(&ei) < 0)
         return complain(&ei, EXIT_FAILURE);
     if (parse(argc, argv, &options) < 0) {

@@ -91,6 +91,7 @@ static void limit_hits(struct mm_exposition *e, const void *source)
         [MM_LIMIT_RESETS] = "resets",
         [MM_LIMIT_SETTINGS] = "settings",
         [MM_LIMIT_EMPTY_DATA] = "empty_data",
+        [MM_LIMIT_WINDOW_UPDATES] = "window_updates",
         [MM_LIMIT_OTHER_FRAMES] = "other_frames",
         [MM_LIMIT_PINGS] = "pings",
         [MM_LIMIT_PROTOCOL] = "protocol",

@@ -15,6 +15,7 @@ enum mm_limit {
     MM_LIMIT_RESETS,         /* MM_H2_ODD_BURST was used up, the last frame being a reset, */
     MM_LIMIT_SETTINGS,       /* SETTINGS, */
     MM_LIMIT_EMPTY_DATA,     /* DATA without data, */
+    MM_LIMIT_WINDOW_UPDATES, /* WINDOW_UPDATE above MM_H2_UPDATES_PER_DATA, */
     MM_LIMIT_OTHER_FRAMES,   /* or another: sent away */
     MM_LIMIT_PINGS,          /* MM_H2_PING_STRIKES: sent away */
     MM_LIMIT_PROTOCOL,       /* nghttp2's own, CONTINUATIONs and the like: sent away */
@@ -23,7 +24,7 @@ enum mm_limit {
     MM_LIMIT_HEADER_LIST,    /* MM_HEADER_LIST_MAX: the call failed */
     MM_LIMIT_MESSAGE_SIZE,   /* MM_GRPC_MESSAGE_MAX: the call failed */
     MM_LIMIT_RECEIVE,        /* MM_CONNECTION_RECEIVE_MAX: the call failed */
-    MM_LIMIT_RECEIVE_TOTAL,  /* MM_RECEIVE_MAX: the call failed */
+    MM_LIMIT_RECEIVE_TOTAL,  /* MM_RECEIVE_MAX, above MM_RECEIVE_SHARE: the call failed */
     MM_LIMIT_MESSAGE_FIELDS, /* MM_PROTO_DEPTH_MAX, MM_PROTO_FIELDS_MAX, or what a message may take
                                 when it is unpacked: the call failed */
     MM_LIMIT_STRINGS,        /* a string that is not UTF-8, or hides a NUL: the call failed */

@@ -11,6 +11,7 @@
  * that port. A LIMIT is an option of the table below with a number: --streams 100.
  * SIGTERM drains it; SIGHUP reads its files again, and forgets the clients it was given.
  */
+#include "daemon/base/heap.h"
 #include "daemon/base/io.h"
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
@@ -261,6 +262,7 @@ int main(int argc, char **argv)
     struct mm_tls_files files = MM_TLS_FILES_INIT;
     struct mm_errinfo ei = {0};
 
+    mm_heap_give_back();
     mm_log_setup("testserver", MM_LOG_INFO);
     signal(SIGPIPE, SIG_IGN);
     parse(&p.options, argc, argv);

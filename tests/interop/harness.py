@@ -141,6 +141,9 @@ class Server:
         self.process = subprocess.Popen([SERVER, '--port', '0', *map(str, args)],
                                         stdout=subprocess.PIPE, stderr=self.errors)
         self.port = int(self.process.stdout.readline() or 0)
+        self.metrics_port = 0
+        if self.port and '--metrics-port' in args:
+            self.metrics_port = int(self.process.stdout.readline())
         if not self.port:
             self.process.wait()
             self.process.stdout.close()

@@ -102,7 +102,8 @@ void mm_call_pause(struct mm_call *call);
 void mm_call_resume(struct mm_call *call);
 
 /* Ends the call: OK when ei is NULL or its code MM_OK, else the gRPC status of ei->code with
- * google.rpc details (ErrorInfo; BadRequest from field; RetryInfo from retry_ms). */
+ * google.rpc details (ErrorInfo; BadRequest from field; QuotaFailure from
+ * subject; RetryInfo, and grpc-retry-pushback-ms for retry policies, from retry_ms). */
 void mm_call_finish(struct mm_call *call, const struct mm_errinfo *ei);
 /* As mm_call_finish, for a service with statuses and details of its own: text goes into
  * grpc-message, percent-encoded; details are a serialised google.rpc.Status with the same code and

@@ -107,6 +107,7 @@ struct mm_call {
     enum mm_grpc_status status;
     struct mm_buf message; /* grpc-message, encoded */
     struct mm_buf details; /* grpc-status-details-bin, encoded */
+    char pushback[11];     /* grpc-retry-pushback-ms; "": no advice */
 
     uint64_t number;
     char id[32]; /* "" until somebody asks */

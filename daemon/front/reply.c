@@ -4,6 +4,7 @@
 #include "daemon/front/h2_impl.h"
 #include "proto/grpc/gzip.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* nghttp2 neither copies nor changes what these flags are on. */
@@ -38,6 +39,9 @@ static size_t add_status(const struct mm_call *call, nghttp2_nv *nv)
         nv[n++] = NV_CALL("grpc-message", &call->message);
     if (call->details.len > 0)
         nv[n++] = NV_CALL("grpc-status-details-bin", &call->details);
+    if (call->pushback[0])
+        nv[n++] = NV("grpc-retry-pushback-ms", call->pushback, strlen(call->pushback),
+                     NGHTTP2_NV_FLAG_NO_COPY_NAME);
     return n + mm_call_put_metadata(&call->trailers, nv + n);
 }
 
@@ -300,6 +304,8 @@ static void encode_error(struct mm_call *call, const struct mm_errinfo *ei)
 {
     MM_BUF_CLEANUP struct mm_buf details = MM_BUF_INIT(4096);
 
+    if (ei->retry_ms)
+        snprintf(call->pushback, sizeof(call->pushback), "%u", ei->retry_ms);
     if (!call->h2->core->bare_errors)
         mm_grpc_details_pack(ei, &details);
     if (mm_buf_err(&details) < 0)

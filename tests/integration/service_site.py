@@ -60,7 +60,10 @@ class Refused(Exception):
         self.text = error.details()
         self.reason = self.field = self.subject = ''
         self.retry_s = 0.0  # when to come back; 0: no advice
+        self.pushback_ms = None  # the same for gRPC's retry policies
         for key, value in error.trailing_metadata() or ():
+            if key == 'grpc-retry-pushback-ms':
+                self.pushback_ms = int(value)
             if key == 'grpc-status-details-bin':
                 self._read(MESSAGE('google.rpc.Status').FromString(value))
         super().__init__(f'{self.code} {self.reason} {self.field}: {self.text}')

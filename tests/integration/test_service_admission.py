@@ -64,6 +64,7 @@ class Admission(Base):
         error = self.refused('RESOURCE_EXHAUSTED', 'STATION_BUSY', station.issued, batch)
         self.assertEqual(error.subject, 'client:line-1')
         self.assertTrue(0 < error.retry_s < 2, error.retry_s)
+        self.assertEqual(error.pushback_ms, round(1000 * error.retry_s))
         # Others, and what needs no worker, go on.
         self.assertEqual(self.client('other').issued(batch), 0)
         self.assertTrue(station.ready())
@@ -116,6 +117,7 @@ class Admission(Base):
                              100 * CHUNK, 'late', timeout=1.5)
         self.assertLess(time.monotonic() - began, 1)
         self.assertFalse(error.retry)
+        self.assertIsNone(error.pushback_ms)
         self.assertEqual(self.metric('mintmark_refusals_total', reason='DEADLINE_TOO_SHORT'), 1)
         self.assertEqual(self.metric('mintmark_jobs_total', kind='token', outcome='done'), before)
         self.assertEqual(station.issued(batch), 4 * CHUNK)

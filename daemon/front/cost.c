@@ -13,15 +13,27 @@ uint64_t mm_cost_us(const struct mm_cost *cost, uint64_t units)
     return cost ? (uint64_t)(cost->job_us * (double)jobs + cost->unit_us * (double)units) : 0;
 }
 
+/* Of the jobs' units. */
+static double variance(const struct mm_cost *cost)
+{
+    const double mean = cost->units / cost->n;
+
+    return cost->units_units / cost->n - mean * mean;
+}
+
 uint32_t mm_cost_units(const struct mm_cost *cost, uint64_t us)
 {
     double units;
 
+    if (cost && cost->n <= 0)
+        return FEW_UNITS;
     if (!cost || cost->unit_us <= 0)
         return MM_CHUNK_DEVICES;
     units = ((double)us - cost->job_us) / cost->unit_us;
     if (units < cost->job_us / cost->unit_us)
         units = cost->job_us / cost->unit_us;
+    if (variance(cost) < VARIANCE_MIN && units < 2 * cost->units / cost->n)
+        units = 2 * cost->units / cost->n;
     if (units > MM_CHUNK_DEVICES)
         return MM_CHUNK_DEVICES;
     return units < 1 ? 1 : (uint32_t)units;
@@ -30,10 +42,9 @@ uint32_t mm_cost_units(const struct mm_cost *cost, uint64_t us)
 static void draw_line(struct mm_cost *cost)
 {
     const double units = cost->units / cost->n, took = cost->took / cost->n;
-    const double variance = cost->units_units / cost->n - units * units;
 
-    if (variance >= VARIANCE_MIN)
-        cost->unit_us = (cost->units_took / cost->n - units * took) / variance;
+    if (variance(cost) >= VARIANCE_MIN)
+        cost->unit_us = (cost->units_took / cost->n - units * took) / variance(cost);
     else
         cost->unit_us = took / units / (units < FEW_UNITS ? 2 : 1);
     if (cost->unit_us < 0)

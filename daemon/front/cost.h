@@ -19,7 +19,8 @@ struct mm_cost {
  * measured, or cost is NULL. */
 uint64_t mm_cost_us(const struct mm_cost *cost, uint64_t units);
 /* The most units, 1 to MM_CHUNK_DEVICES, of a job that takes no longer than that; but so many that
- * more than half of its time is for them. */
+ * more than half of its time is for them. Few as long as nothing is measured; and now and then
+ * more, as jobs of one size do not tell what is the job's and what the units'. */
 uint32_t mm_cost_units(const struct mm_cost *cost, uint64_t us);
 
 /* A job of so many units, at least 1, took so long. About `memory` jobs rule. */

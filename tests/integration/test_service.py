@@ -5,18 +5,35 @@ kind, given again byte for byte; processes killed while they work; a token that 
 PIN that is wrong."""
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import unittest
+
+import grpc
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
+from prometheus_text import read_page  # noqa: E402
 from service_site import Base, Client, Refused, fields_of, openssl, station_pb2, types_pb2  # noqa: E402
 from site_under_test import Site  # noqa: E402
 
 COUNT = 100
+# A key takes several times what one of P-256 does.
+DEAR = """
+profile 'dear' {
+    issuer = 'none'
+    token = 'main'
+    key = 'p384'
+    subject = 'CN=dear-${number:12}'
+    transport = 'line'
+}
+metrics { port = 0 }
+"""
 
 
 class Users:
@@ -31,15 +48,25 @@ class Demo(Base):
     def setUpClass(cls):
         cls.site = Site(workers=2)
         cls.addClassCleanup(cls.site.__exit__, None)
+        cls.site.configure(DEAR)
+        for name in 'line-dear', 'line-cheap':
+            cls.site.add_client(name)
 
     def setUp(self):
         self.addCleanup(self.site.stop)
 
     def start(self, wait=True):
         self.site.start(wait=wait)
-        station = Client(Users(self.site), 'station')
-        self.addCleanup(station.channel.close)
-        return station
+        return self.another('station')
+
+    def another(self, name):
+        client = Client(Users(self.site), name)
+        self.addCleanup(client.channel.close)
+        return client
+
+    def page(self):
+        port = re.findall(r'event=metrics_listening .*port=(\d+)', self.site.log.read_text())[-1]
+        return read_page(port)
 
     def orders(self, profile, quantity=100000):
         try:
@@ -121,6 +148,52 @@ class Demo(Base):
         self.assertEqual(sorted(b.hw_serial for b in bundles), serials)
         self.refused('ALREADY_EXISTS', 'DUPLICATE_HW_SERIAL', station.provision, batch, 1, 'twice',
                      hw_serials=serials[:1], field='hw_serials')
+
+    def test_stations_share_the_token_by_time_and_small_calls_pass(self):
+        small = self.start()
+        streams = {}
+        for profile, name in ('dear', 'line-dear'), ('csr', 'line-cheap'):
+            client = self.another(name)
+            batch = self.open(client, profile, quantity=40000)
+            streams[name] = client.stream(batch, 40000, name)
+            thread = threading.Thread(target=self.drain, args=(streams[name],))
+            thread.start()
+            self.addCleanup(thread.join)
+            self.addCleanup(streams[name].cancel)
+        batch = self.open(small, 'csr')
+        self.eventually(lambda: all(self.token_time().get(name, 0) > 0.5 for name in streams))
+        before, waits = self.token_time(), []
+        while sum(self.token_time().values()) - sum(before.values()) < 3:
+            began = time.monotonic()
+            self.assertEqual(len(small.provision(batch, 1, f'small-{len(waits)}')), 1)
+            waits.append(time.monotonic() - began)
+        after = self.token_time()
+        took = {name: after[name] - before[name] for name in streams}
+        jobs = {name: self.page()('mintmark_client_token_jobs_total', client=name) for name in streams}
+        # Equal time, though one's devices take a multiple of the other's.
+        self.assertLess(max(took.values()), 1.4 * min(took.values()), (took, jobs))
+        self.assertGreater(self.issued('csr'), 1.5 * self.issued('dear'))
+        # Bulk of half a minute is queued; a small call waits for the jobs that run.
+        self.assertLess(sorted(waits)[len(waits) // 2], 1, waits)
+        self.assertLess(max(waits), 3, waits)
+
+    @staticmethod
+    def drain(stream):
+        try:
+            for _ in stream:
+                pass
+        except grpc.RpcError:
+            pass
+
+    def token_time(self):
+        page = self.page()
+        return {dict(labels)['client']: value for (name, labels), value in page.samples.items()
+                if name == 'mintmark_client_token_seconds_total'}
+
+    def issued(self, profile):
+        page = self.page()
+        return page('mintmark_order_quota', order_id=f'order-{profile}', profile=profile) - \
+            page('mintmark_order_quota_left', order_id=f'order-{profile}', profile=profile)
 
     def test_killed_processes_lose_nothing(self):
         station = self.start()

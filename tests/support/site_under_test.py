@@ -62,6 +62,23 @@ class Site:
         if self._own and exc[0] is None:
             shutil.rmtree(self.base, ignore_errors=True)
 
+    def add_client(self, name, role='station'):
+        """One more client, with a certificate of its own; for the next start."""
+        tls = self.dir / 'tls'
+        run('openssl', 'req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
+            '-keyout', tls / f'{name}.key', '-out', tls / f'{name}.csr', '-subj', f'/CN={name}')
+        (tls / f'{name}.ext').write_text(f'subjectAltName=URI:urn:test:{name}\n'
+                                         'extendedKeyUsage=clientAuth\n')
+        run('openssl', 'x509', '-req', '-in', tls / f'{name}.csr', '-CA', tls / 'ca.pem', '-CAkey',
+            tls / 'ca.key', '-set_serial', f'0x{os.urandom(8).hex()}', '-days', '30', '-extfile',
+            tls / f'{name}.ext', '-out', tls / f'{name}.pem')
+        self.configure(f"client '{name}' {{ uri = 'urn:test:{name}' roles = {{'{role}'}} }}")
+
+    def configure(self, text):
+        """Adds to the configuration."""
+        with open(self.conf, 'a', encoding='utf-8') as conf:
+            conf.write(f'\n{text}\n')
+
     # -- the service ---------------------------------------------------------------------------
 
     def start(self, port=0, wait=True):

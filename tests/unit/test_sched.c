@@ -317,7 +317,8 @@ START_TEST(costs_are_a_time_a_job_and_one_a_unit)
 
     ck_assert_uint_eq(mm_cost_us(NULL, 64), 0);
     ck_assert_uint_eq(mm_cost_us(&cost, 64), 0);
-    ck_assert_uint_eq(mm_cost_units(&cost, 1000), MM_CHUNK_DEVICES);
+    ck_assert_uint_eq(mm_cost_units(NULL, 1000), MM_CHUNK_DEVICES);
+    ck_assert_uint_eq(mm_cost_units(&cost, 1000), 8);
     for (unsigned i = 0; i < 200; i++) {
         const uint32_t units = 1 + i * 7 % 64;
 
@@ -330,6 +331,26 @@ START_TEST(costs_are_a_time_a_job_and_one_a_unit)
     /* Not less than what makes the job worth its own time. */
     ck_assert_uint_eq(mm_cost_units(&cost, 500), 4);
     ck_assert_uint_eq(mm_cost_units(&cost, 1000000), MM_CHUNK_DEVICES);
+}
+END_TEST
+
+/* As a token would that takes a time for each job, and next to none for a unit: chunks grow. */
+START_TEST(costs_of_jobs_of_one_size_are_told_apart_by_bigger_ones)
+{
+    struct mm_cost cost = {0}, dear = {0};
+    uint32_t units = 0;
+
+    for (unsigned i = 0; i < 20; i++) {
+        units = mm_cost_units(&cost, 50000);
+        mm_cost_learn(&cost, units, 100000 + (int64_t)units, 64);
+    }
+    ck_assert_uint_eq(units, MM_CHUNK_DEVICES);
+    /* And where it is the units that cost, they do not stay big. */
+    for (unsigned i = 0; i < 20; i++) {
+        units = mm_cost_units(&dear, 50000);
+        mm_cost_learn(&dear, units, 10000 * (int64_t)units, 64);
+    }
+    ck_assert_uint_le(units, 10);
 }
 END_TEST
 
@@ -379,6 +400,7 @@ int main(void)
     tcase_add_test(tc, add_remove_and_settle_are_idempotent);
     tcase_add_test(tc, accounts_are_made_once_a_client);
     tcase_add_test(tc, costs_are_a_time_a_job_and_one_a_unit);
+    tcase_add_test(tc, costs_of_jobs_of_one_size_are_told_apart_by_bigger_ones);
     tcase_add_test(tc, costs_follow_what_changes);
     tcase_add_test(tc, costs_of_lone_units_do_not_make_chunks_look_dear);
     suite_add_tcase(s, tc);

@@ -10,8 +10,9 @@
 #include <string.h>
 
 enum {
-    MOVES = 1,  /* of a call to another connection, without anybody's asking (gRFC A6) */
-    LINKS = 16, /* that are looked at in one poll; more can only be leaving */
+    MOVES = 1,      /* of a call to another connection, without anybody's asking (gRFC A6) */
+    LINKS = 16,     /* that are polled; those beyond, which can only be leaving, */
+    BEYOND_MS = 20, /* are looked at so often */
 };
 
 struct mm_client_call {
@@ -368,9 +369,10 @@ static int poll_links(const struct mintmark *client, int64_t until_us, struct mi
     {
         int64_t link_at_us;
 
-        if (n == MM_ARRAY_SIZE(fds))
-            break;
-        mm_link_interest(link->link, &fds[n++], &link_at_us);
+        if (n < MM_ARRAY_SIZE(fds))
+            mm_link_interest(link->link, &fds[n++], &link_at_us);
+        else
+            link_at_us = mm_clock_mono_us() + BEYOND_MS * 1000;
         if (link_at_us < at_us)
             at_us = link_at_us;
     }

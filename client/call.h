@@ -34,7 +34,7 @@ struct mm_client_call_options {
     int64_t deadline_us;             /* on mm_clock_mono_us; INT64_MAX: none */
 };
 
-/* Begins a call. The options are copied. */
+/* Begins a call. The options are copied. All calls must be freed before their client. */
 int mm_client_call_new(struct mintmark *client, const struct mm_client_call_options *options,
                        struct mm_client_call **ret_call, struct mintmark_error *error) MM_MUST_USE;
 /* A call that has not ended is cancelled. NULL is fine. */

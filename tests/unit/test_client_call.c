@@ -157,6 +157,29 @@ START_TEST(call_that_a_goaway_keeps_ends_there_while_new_ones_go_elsewhere)
 }
 END_TEST
 
+START_TEST(many_leaving_connections_are_all_looked_at)
+{
+    struct mm_client_call *calls[24];
+
+    begin(HOLD);
+    for (unsigned i = 0; i < MM_ARRAY_SIZE(calls); i++) {
+        calls[i] = call();
+        await_calls(i + 1);
+        ck_assert_int_eq(nghttp2_submit_shutdown_notice(server.connections[i].http2), 0);
+        turn();
+        turn();
+    }
+    ck_assert_uint_eq(server.accepted, MM_ARRAY_SIZE(calls));
+    turn();
+    server_answer(&server.connections[0], 1);
+    server_turn();
+    ck_assert_int_eq(mm_client_wait(client, mm_clock_mono_us() + 10000000, NULL), 0);
+    expect(calls[0], MINTMARK_OK, "");
+    for (unsigned i = 1; i < MM_ARRAY_SIZE(calls); i++)
+        mm_client_call_free(calls[i]);
+}
+END_TEST
+
 START_TEST(server_that_leaves_every_connection_is_not_asked_without_end)
 {
     begin(LEAVE_NOW);
@@ -531,6 +554,7 @@ static void add_tests(TCase *tcase)
     tcase_add_test(tcase, refused_call_moves_once_and_then_fails_as_unprocessed);
     tcase_add_test(tcase, call_that_a_goaway_leaves_out_moves_to_another_connection);
     tcase_add_test(tcase, call_that_a_goaway_keeps_ends_there_while_new_ones_go_elsewhere);
+    tcase_add_test(tcase, many_leaving_connections_are_all_looked_at);
     tcase_add_test(tcase, server_that_leaves_every_connection_is_not_asked_without_end);
     tcase_add_test(tcase, silent_server_meets_the_deadline);
     tcase_add_test(tcase, server_without_http2_meets_the_deadline);

@@ -3,8 +3,8 @@
  * A whole connection, from the first byte after the preface, without its socket. First byte: into
  * pieces of what size the rest is cut, and how much time passes between two of them, while output
  * is taken. The services answer at once or later, take metadata and give it back, and wait for a
- * slow reader. Whatever comes, no call and no byte of it is left behind, and the next connection on
- * the same server is served.
+ * slow reader, or pause. Whatever comes, no call and no byte of it is left behind, and the next
+ * connection on the same server is served.
  */
 #include "tests/fuzz/fuzz.h"
 
@@ -118,12 +118,43 @@ static void send_large(struct mm_call *call, const ProtobufCMessage *message)
     large_go_on(call, large);
 }
 
+/* One call at a time takes a message only when time has passed. */
+static struct mm_call *pausing;
+
+static void pausing_cancelled(struct mm_call *call, void *user)
+{
+    (void)user;
+    assert(call == pausing);
+    pausing = NULL;
+}
+
+static void pause_message(struct mm_call *call, const ProtobufCMessage *message)
+{
+    static const struct mm_call_ops ops = {pausing_cancelled, NULL};
+
+    if (!pausing) {
+        pausing = call;
+        mm_call_set(call, &ops, NULL);
+    }
+    if (pausing == call)
+        mm_call_pause(call);
+    echo(call, message);
+}
+
+static void pause_half_closed(struct mm_call *call)
+{
+    if (pausing == call)
+        pausing = NULL;
+    mm_call_finish(call, NULL);
+}
+
 #define REQUEST &grpc__health__v1__health_check_request__descriptor
 static const struct mm_rpc rpcs[] = {
     {"/f/U", MM_RPC_UNARY, 0, REQUEST, NULL, echo_all, NULL, true},
     {"/f/S", MM_RPC_SERVER_STREAM, MM_ROLE_STATION, REQUEST, NULL, send_large, NULL, true},
     {"/f/C", MM_RPC_CLIENT_STREAM, 0, REQUEST, echo_metadata, echo, finish, true},
     {"/f/B", MM_RPC_BIDI, 0, REQUEST, NULL, echo, finish, true},
+    {"/f/P", MM_RPC_BIDI, 0, REQUEST, NULL, pause_message, pause_half_closed, false},
     {"/f/O", MM_RPC_CLIENT_STREAM, MM_ROLE_OFFICER, REQUEST, NULL, echo, finish, false},
 };
 
@@ -153,6 +184,8 @@ static void talk(struct mm_h2 *h2, const uint8_t *data, size_t size, size_t piec
         now_us += pass_us;
         if (mm_h2_next_us(h2) <= now_us)
             mm_h2_tick(h2);
+        if (pausing)
+            mm_call_resume(pausing);
     }
     mm_h2_drain(h2, MM_DRAIN_SHUTDOWN);
     take_output(h2);
@@ -217,6 +250,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     talk(h2, data + 1, size - 1, (data[0] & 31) == 31 ? size : 1U + 32U * (data[0] & 31),
          INT64_C(1000) << (data[0] >> 5 << 1));
     mm_h2_free(h2);
+    assert(!pausing);
     assert(core->stats.calls_in_flight == 0 && core->receiving == 0);
     check_serves(core);
     assert(core->stats.calls_in_flight == 0 && core->receiving == 0);

@@ -115,6 +115,7 @@ static size_t request_fields(uint8_t *out)
         "/f/S",
         "/f/C",
         "/f/B",
+        "/f/P",
         "/f/O",
         "/f/none",
         "/grpc.health.v1.Health/Check",

@@ -2,6 +2,7 @@
 """What the attack suites share. An attack runs against a server that a well-behaved station is working
 with all the while, over TLS, in a process of its own; afterwards the station has kept its rate, the
 counter that the table names has risen, the server still serves, and its memory has returned."""
+import os
 import pathlib
 import statistics
 import subprocess
@@ -26,6 +27,9 @@ MEMORY_KB = 768  # of private memory that a server may have more than before
 SETTLE_S = 10
 ATTACK_S = 0.4  # at least, so that the station's calls are enough to speak of a rate
 BY_NAME = {a.name: a for a in ATTACKS}
+# A sanitizer keeps what is freed, so as to notice who still uses it, and makes all slower by far: then
+# neither memory nor rate is looked at, only that no call fails.
+SANITIZED = bool(os.environ.get('MINTMARK_SANITIZED'))
 
 
 # ---- the well-behaved station ----------------------------------------------------------------
@@ -80,12 +84,6 @@ def private_kb(pid):
     raise AssertionError('the kernel does not tell RssAnon')
 
 
-def is_sanitized(pid):
-    """A sanitizer keeps what is freed, so as to notice who still uses it."""
-    with open(f'/proc/{pid}/maps', encoding='ascii') as maps:
-        return 'libasan' in maps.read()
-
-
 def value(page, counter):
     """'limit=resets', 'mintmark_handshakes_failed_total', or that with 'label=value' behind."""
     if counter.startswith('limit='):
@@ -123,6 +121,8 @@ class Attacked(unittest.TestCase):
         calls = self.station.between(begin, end)
         failed = [why for _, _, why in calls if why]
         self.assertEqual(failed, [], 'calls of the well-behaved station failed')
+        if SANITIZED:
+            return
         done = [due for due, took, _ in calls if due + took <= end + 1]
         self.assertGreaterEqual(len(done), SHARE * ((end - begin) * RATE - 1),
                                 'the well-behaved station did not keep its rate')
@@ -143,11 +143,11 @@ class Attacked(unittest.TestCase):
 
     def held(self, before, most_kb, why):
         """During an attack, what the server has more than before is bounded."""
-        if not is_sanitized(self.pid):
+        if not SANITIZED:
             self.assertLess(private_kb(self.pid) - before, most_kb, why)
 
     def check_memory(self, before):
-        if is_sanitized(self.pid):
+        if SANITIZED:
             return
         limit = time.monotonic() + SETTLE_S
         while private_kb(self.pid) > before + MEMORY_KB:

@@ -167,11 +167,13 @@ class Http2Attacks(Peers):
 
     # -- frames that cost the sender nothing -----------------------------------------------------
 
-    def groups(self, c, one, size):
-        """SETTINGS, as many at a time, each group when the last is acknowledged, until GOAWAY."""
+    def groups(self, c, *settings):
+        """SETTINGS, these by turns and 100 at a time, each group when the last is acknowledged, until
+        GOAWAY."""
+        group = [frames.SettingsFrame(0, settings=one).serialize() for one in settings]
         for _ in range(20):
-            push(c, one * size)
-            left = size
+            push(c, b''.join(group) * (100 // len(group)))
+            left = 100
             while left > 0:
                 f = c.receive()
                 self.assertIsNotNone(f, 'closed without GOAWAY')
@@ -188,7 +190,7 @@ class Http2Attacks(Peers):
 
     def attack_settings_flood_in_groups(self):
         with self.peer() as c:
-            self.groups(c, frames.SettingsFrame(0, settings={3: 100}).serialize(), 100)
+            self.groups(c, {3: 100})
 
     def attack_settings_of_many_entries(self):
         with self.peer() as c:
@@ -199,8 +201,7 @@ class Http2Attacks(Peers):
         with self.peer() as c:
             for _ in range(self.STREAMS):
                 c.headers(CHAT)
-            both = [frames.SettingsFrame(0, settings={4: size}).serialize() for size in (0, 2**31 - 1)]
-            self.groups(c, both[0] + both[1], 100)
+            self.groups(c, {4: 0}, {4: 2 ** 31 - 1})
 
     def attack_ping_flood(self):
         with self.peer() as c:

@@ -16,9 +16,9 @@ from harness import ROOT, Pki, Server
 HERE = pathlib.Path(__file__).resolve().parent / 'grpcjs'
 BUILD = pathlib.Path(os.environ.get('MINTMARK_BUILD', ROOT / 'build'))
 INSTALL_S, RUN_S = 120, 120
-# npm's words for "the registry cannot be reached".
+# npm's words for "the registry cannot be reached, or does not give the packages".
 NO_NETWORK = re.compile(r'\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|'
-                        r'EHOSTUNREACH|EIDLETIMEOUT|ERR_SOCKET_TIMEOUT|ENOTCACHED)\b')
+                        r'EHOSTUNREACH|EIDLETIMEOUT|ERR_SOCKET_TIMEOUT|ENOTCACHED|E[45]\d\d)\b')
 
 
 def skip(why):
@@ -44,7 +44,7 @@ def install():
         skip('npm did not get the packages in time')
     said = run.stdout.decode(errors='replace')
     if run.returncode != 0 and NO_NETWORK.search(said):
-        skip(f'npm cannot reach its registry: {NO_NETWORK.search(said).group(1)}')
+        skip(f'npm gets nothing from its registry: {NO_NETWORK.search(said).group(1)}')
     if run.returncode != 0:
         sys.exit(f'npm ci failed:\n{said}')
     done.write_bytes(lock)

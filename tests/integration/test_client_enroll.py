@@ -166,6 +166,16 @@ class Enroll(test_client.ClientTest):
         self.assertIn('3 devices in', out)
         self.assertIn('2 refused: see', self.err)
 
+    def test_file_that_differs_ends_the_call_and_is_kept(self):
+        self.write(2)
+        out = self.dir / 'out'
+        out.mkdir()
+        (out / 'chain.pem').write_text('another')
+        answer = self.enroll(code=1)
+        self.assertIn('exists already with other content', answer['error']['message'])
+        self.assertEqual((out / 'chain.pem').read_text(), 'another')
+        self.assertFalse((out / 'devices.jsonl').exists())
+
     def test_hostile_answers(self):
         def spoil(**fields):
             def change(answer):

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Each allocation of the client fails in turn: every call says so, and nothing leaks. */
+#include "client/cmd/csrs.h"
 #include "client/cmd/folder.h"
 #include "client/cmd/request.h"
 #include "client/delivery.h"
+#include "client/response.h"
 #include "client/session.h"
 #include "client/site.h"
 #include "client/uidset.h"
@@ -26,8 +28,9 @@ static void setup(void)
 
 static void teardown(void)
 {
-    static const char *const names[] = {"request.json",   ".request.json.tmp", "chain.pem",
-                                        ".chain.pem.tmp", "devices.jsonl",     "site.conf"};
+    static const char *const names[] = {
+        "request.json",  ".request.json.tmp", "chain.pem", ".chain.pem.tmp",
+        "devices.jsonl", "site.conf",         "a.csr",     "b.csr"};
     char path[128];
 
     memory_fail_at(0);
@@ -145,6 +148,69 @@ START_TEST(delivery_without_memory_fails)
 }
 END_TEST
 
+static int read_enrolled(void)
+{
+    struct mm_delivery delivery = {.begun = false};
+    const struct mm_bytes bytes = {input.data,
+                                   (size_t)(input.data[-2] & 0x7f) << 8 | input.data[-1]};
+    const Mintmark__V1__EnrollResponse *message;
+    struct mintmark_error refusal;
+    int r;
+
+    mm_delivery_begin(&delivery);
+    r = mm_delivery_read_enrolled(&delivery, &bytes, &message, NULL);
+    if (r == 0)
+        r = mm_response_status(message->results[1]->error, &refusal);
+    mm_delivery_done(&delivery);
+    return r;
+}
+
+START_TEST(enrolled_without_memory_fails)
+{
+    unsigned failures = 0;
+
+    read_corpus("client_delivery/enrolled", 0);
+    input.data += 2;
+    for (memory_fail_at(1); read_enrolled() < 0; memory_fail_next())
+        failures++;
+    memory_fail_at(0);
+    input.data -= 2;
+    ck_assert_uint_ge(failures, 2);
+}
+END_TEST
+
+static int read_csrs(void)
+{
+    MM_CLEANUP(mm_csrs_done) struct mm_csrs csrs = {.n = 0};
+    char *paths[] = {folder_path};
+    struct mm_errinfo ei;
+    const int r = mm_csrs_read(paths, 1, true, &csrs, &ei);
+
+    if (r == MM_OK)
+        ck_assert_uint_eq(csrs.n, 2);
+    return r;
+}
+
+START_TEST(csrs_without_memory_fail)
+{
+    static const char *const names[] = {"a.csr", "b.csr"};
+    unsigned failures = 0;
+    char path[128];
+    int r;
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(names); i++) {
+        snprintf(path, sizeof(path), "%s/%s", folder_path, names[i]);
+        ck_assert_int_eq(mm_io_write_file(path, 0600, "csr", 3, NULL), MM_OK);
+    }
+    for (memory_fail_at(1); (r = read_csrs()) < 0; memory_fail_next()) {
+        ck_assert_int_eq(r, MM_ERR_MEMORY);
+        failures++;
+    }
+    memory_fail_at(0);
+    ck_assert_uint_ge(failures, 8);
+}
+END_TEST
+
 START_TEST(site_without_memory_fails)
 {
     static const char text[] = "target = 'h:1'\nca = 'ca.pem'\nkey = '/k.pem'\n";
@@ -232,6 +298,8 @@ int main(void)
     tcase_add_test(tcase, session_without_memory_says_so);
     tcase_add_test(tcase, error_details_without_memory_still_give_the_status);
     tcase_add_test(tcase, delivery_without_memory_fails);
+    tcase_add_test(tcase, enrolled_without_memory_fails);
+    tcase_add_test(tcase, csrs_without_memory_fail);
     tcase_add_test(tcase, site_without_memory_fails);
     tcase_add_test(tcase, request_without_memory_fails_and_leaves_the_folder_usable);
     tcase_add_test(tcase, uidset_and_client_without_memory_fail);

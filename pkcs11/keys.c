@@ -57,9 +57,9 @@ static bool template_refused(CK_RV rv)
            rv == CKR_TEMPLATE_INCONSISTENT || rv == CKR_ATTRIBUTE_READ_ONLY;
 }
 
-static CK_RV generate_ca(struct mm_token *t, const char *label, const uint8_t id[KEY_ID_BYTES],
-                         const struct mm_curve_info *curve, bool optional,
-                         struct mm_keypair *ret_pair)
+static CK_RV generate_pair(struct mm_token *t, enum mm_key_use use, const char *label,
+                           const uint8_t id[KEY_ID_BYTES], const struct mm_curve_info *curve,
+                           bool optional, struct mm_keypair *ret_pair)
 {
     CK_MECHANISM mechanism = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
     CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
@@ -68,15 +68,15 @@ static CK_RV generate_ca(struct mm_token *t, const char *label, const uint8_t id
                                   MM_ATTR_BYTES(CKA_EC_PARAMS, curve->params, curve->params_len)};
     CK_ATTRIBUTE private_key[TEMPLATE_MAX];
     const CK_ULONG n_public = add_names(public_key, 4, label, id);
-    CK_ULONG n_private = mm_policy_template(MM_USE_CA, optional, private_key, MM_POLICY_ATTRS_MAX);
+    CK_ULONG n_private = mm_policy_template(use, optional, private_key, MM_POLICY_ATTRS_MAX);
 
     n_private = add_names(private_key, n_private, label, id);
     return MM_CK(t, C_GenerateKeyPair(t->session, &mechanism, public_key, n_public, private_key,
                                       n_private, &ret_pair->public_key, &ret_pair->private_key));
 }
 
-int mm_token_create_ca_key(struct mm_token *t, const char *label, enum mm_curve curve,
-                           mm_handle *ret_private, struct mm_errinfo *ei)
+static int create_pair(struct mm_token *t, enum mm_key_use use, const char *label,
+                       enum mm_curve curve, mm_handle *ret_private, struct mm_errinfo *ei)
 {
     const struct mm_curve_info *c = mm_curve_get(curve);
     struct mm_keypair pair = {0};
@@ -88,18 +88,30 @@ int mm_token_create_ca_key(struct mm_token *t, const char *label, enum mm_curve 
         r = mm_token_random(t, id, sizeof(id), ei);
     if (r < 0)
         return r;
-    rv = generate_ca(t, label, id, c, true, &pair);
+    rv = generate_pair(t, use, label, id, c, true, &pair);
     if (template_refused(rv))
-        rv = generate_ca(t, label, id, c, false, &pair);
+        rv = generate_pair(t, use, label, id, c, false, &pair);
     if (rv != CKR_OK)
         return mm_token_fail(ei, rv, "C_GenerateKeyPair");
-    r = mm_token_check_policy(t, pair.private_key, MM_USE_CA, ei);
+    r = mm_token_check_policy(t, pair.private_key, use, ei);
     if (r < 0) {
         mm_token_destroy(t, &pair);
         return r;
     }
     *ret_private = pair.private_key;
     return MM_OK;
+}
+
+int mm_token_create_ca_key(struct mm_token *t, const char *label, enum mm_curve curve,
+                           mm_handle *ret_private, struct mm_errinfo *ei)
+{
+    return create_pair(t, MM_USE_CA, label, curve, ret_private, ei);
+}
+
+int mm_token_create_signing_key(struct mm_token *t, const char *label, enum mm_curve curve,
+                                mm_handle *ret_private, struct mm_errinfo *ei)
+{
+    return create_pair(t, MM_USE_SIGNING, label, curve, ret_private, ei);
 }
 
 static CK_RV generate_transport(struct mm_token *t, const char *label,

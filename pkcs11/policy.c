@@ -2,7 +2,18 @@
 /* What the keys that stay may and may not do: docs/keys.md as a table, for making and checking. */
 #include "pkcs11/policy.h"
 
-enum { CA = 1 << MM_USE_CA, TRANSPORT = 1 << MM_USE_TRANSPORT };
+enum {
+    CA = 1 << MM_USE_CA,
+    TRANSPORT = 1 << MM_USE_TRANSPORT,
+    SIGNING = 1 << MM_USE_SIGNING,
+    EC = CA | SIGNING, /* pairs that sign and do nothing else */
+};
+
+static const char *const plurals[] = {
+    [MM_USE_CA] = "CA keys",
+    [MM_USE_TRANSPORT] = "transport keys",
+    [MM_USE_SIGNING] = "signing keys",
+};
 
 static const struct rule {
     CK_ATTRIBUTE_TYPE type;
@@ -15,31 +26,32 @@ static const struct rule {
     } rank;
     int uses;
 } rules[] = {
-    {CKA_TOKEN, "CKA_TOKEN", true, REQUIRED, CA | TRANSPORT},
-    {CKA_PRIVATE, "CKA_PRIVATE", true, REQUIRED, CA | TRANSPORT},
-    {CKA_SENSITIVE, "CKA_SENSITIVE", true, REQUIRED, CA | TRANSPORT},
-    {CKA_ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", true, REQUIRED, CA | TRANSPORT},
-    {CKA_LOCAL, "CKA_LOCAL", true, REQUIRED, CA | TRANSPORT},
-    {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", false, REQUIRED, CA},
-    {CKA_NEVER_EXTRACTABLE, "CKA_NEVER_EXTRACTABLE", true, REQUIRED, CA},
-    {CKA_SIGN, "CKA_SIGN", true, REQUIRED, CA},
+    {CKA_TOKEN, "CKA_TOKEN", true, REQUIRED, EC | TRANSPORT},
+    {CKA_PRIVATE, "CKA_PRIVATE", true, REQUIRED, EC | TRANSPORT},
+    {CKA_SENSITIVE, "CKA_SENSITIVE", true, REQUIRED, EC | TRANSPORT},
+    {CKA_ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", true, REQUIRED, EC | TRANSPORT},
+    {CKA_LOCAL, "CKA_LOCAL", true, REQUIRED, EC | TRANSPORT},
+    {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", false, REQUIRED, EC},
+    {CKA_NEVER_EXTRACTABLE, "CKA_NEVER_EXTRACTABLE", true, REQUIRED, EC},
+    {CKA_SIGN, "CKA_SIGN", true, REQUIRED, EC},
     {CKA_SIGN, "CKA_SIGN", false, REFUSED, TRANSPORT},
     {CKA_WRAP, "CKA_WRAP", true, REQUIRED, TRANSPORT},
     {CKA_ENCRYPT, "CKA_ENCRYPT", false, REFUSED, TRANSPORT},
     {CKA_VERIFY, "CKA_VERIFY", false, REFUSED, TRANSPORT},
-    {CKA_SIGN_RECOVER, "CKA_SIGN_RECOVER", false, REFUSED, CA},
-    {CKA_DECRYPT, "CKA_DECRYPT", false, REFUSED, CA | TRANSPORT},
-    {CKA_UNWRAP, "CKA_UNWRAP", false, REFUSED, CA | TRANSPORT},
-    {CKA_DERIVE, "CKA_DERIVE", false, REFUSED, CA | TRANSPORT},
-    {CKA_MODIFIABLE, "CKA_MODIFIABLE", false, WISHED, CA},
-    {CKA_COPYABLE, "CKA_COPYABLE", false, WISHED, CA | TRANSPORT},
+    {CKA_SIGN_RECOVER, "CKA_SIGN_RECOVER", false, REFUSED, EC},
+    {CKA_DECRYPT, "CKA_DECRYPT", false, REFUSED, EC | TRANSPORT},
+    {CKA_UNWRAP, "CKA_UNWRAP", false, REFUSED, EC | TRANSPORT},
+    {CKA_DERIVE, "CKA_DERIVE", false, REFUSED, EC | TRANSPORT},
+    {CKA_MODIFIABLE, "CKA_MODIFIABLE", false, WISHED, EC},
+    {CKA_COPYABLE, "CKA_COPYABLE", false, WISHED, EC | TRANSPORT},
 };
 
 static int check_class(struct mm_token *t, CK_OBJECT_HANDLE key, enum mm_key_use use,
                        struct mm_errinfo *ei)
 {
-    const CK_OBJECT_CLASS want = use == MM_USE_CA ? CKO_PRIVATE_KEY : CKO_SECRET_KEY;
-    const CK_KEY_TYPE want_type = use == MM_USE_CA ? CKK_EC : CKK_AES;
+    const bool pair = use != MM_USE_TRANSPORT;
+    const CK_OBJECT_CLASS want = pair ? CKO_PRIVATE_KEY : CKO_SECRET_KEY;
+    const CK_KEY_TYPE want_type = pair ? CKK_EC : CKK_AES;
     CK_OBJECT_CLASS class = 0;
     CK_KEY_TYPE type = 0;
     CK_ULONG class_len, type_len;
@@ -52,7 +64,7 @@ static int check_class(struct mm_token *t, CK_OBJECT_HANDLE key, enum mm_key_use
     if (class_len != sizeof(class) || type_len != sizeof(type) || class != want ||
         type != want_type)
         return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_KEY_POLICY", "the key is not %s",
-                       use == MM_USE_CA ? "an EC private key" : "an AES key");
+                       pair ? "an EC private key" : "an AES key");
     return MM_OK;
 }
 
@@ -85,8 +97,7 @@ int mm_token_check_policy(struct mm_token *t, mm_handle key, enum mm_key_use use
             break;
         if (value == -1 ? rules[i].rank == REQUIRED : value != rules[i].value)
             return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_KEY_POLICY",
-                           "the key breaks the policy of %s: %s is %s",
-                           use == MM_USE_CA ? "CA keys" : "transport keys", rules[i].name,
+                           "the key breaks the policy of %s: %s is %s", plurals[use], rules[i].name,
                            value == -1  ? "unknown to the token"
                            : value == 1 ? "true"
                                         : "false");
@@ -97,7 +108,7 @@ int mm_token_check_policy(struct mm_token *t, mm_handle key, enum mm_key_use use
 CK_ULONG mm_policy_template(enum mm_key_use use, bool optional, CK_ATTRIBUTE *attrs, CK_ULONG max)
 {
     static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-    static CK_MECHANISM_TYPE ca_mechanism = CKM_ECDSA;
+    static CK_MECHANISM_TYPE mechanism = CKM_ECDSA;
     CK_ULONG n = 0;
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(rules) && n < max; i++) {
@@ -110,7 +121,7 @@ CK_ULONG mm_policy_template(enum mm_key_use use, bool optional, CK_ATTRIBUTE *at
             continue;
         attrs[n++] = rules[i].value ? MM_ATTR(type, yes) : MM_ATTR(type, no);
     }
-    if (use == MM_USE_CA && optional && n < max)
-        attrs[n++] = MM_ATTR(CKA_ALLOWED_MECHANISMS, ca_mechanism);
+    if (use != MM_USE_TRANSPORT && optional && n < max)
+        attrs[n++] = MM_ATTR(CKA_ALLOWED_MECHANISMS, mechanism);
     return n;
 }

@@ -127,6 +127,7 @@ int mm_token_find(struct mm_token *t, const char *uri, enum mm_key_class class,
 enum mm_key_use {
     MM_USE_CA,        /* EC: signs certificates. Sensitive, never extractable, sign only */
     MM_USE_TRANSPORT, /* AES-256: wraps device keys. Sensitive, extractable only under a wrap */
+    MM_USE_SIGNING,   /* EC: signs what clients bring. As a CA's, and never one */
 };
 struct mm_key_info {
     mm_handle handle;
@@ -138,11 +139,14 @@ struct mm_key_info {
     bool sensitive, always_sensitive, extractable, never_extractable, local, sign, wrap;
 };
 
-/* Makes a token key pair (CA) or a secret key (transport) with that label and a random 16-byte id.
- * MM_ERR_EXISTS when a key with the label is there already. The attributes are read back and
- * checked against the policy; on a mismatch the key is destroyed and MM_ERR_CORRUPT returned. */
+/* Makes a token key pair (CA, signing) or a secret key (transport) with that label and a random
+ * 16-byte id. MM_ERR_EXISTS when a key with the label is there already. The attributes are read
+ * back and checked against the policy; on a mismatch the key is destroyed and MM_ERR_CORRUPT
+ * returned. */
 int mm_token_create_ca_key(struct mm_token *t, const char *label, enum mm_curve curve,
                            mm_handle *ret_private, struct mm_errinfo *ei) MM_MUST_USE;
+int mm_token_create_signing_key(struct mm_token *t, const char *label, enum mm_curve curve,
+                                mm_handle *ret_private, struct mm_errinfo *ei) MM_MUST_USE;
 int mm_token_create_transport_key(struct mm_token *t, const char *label, mm_handle *ret_key,
                                   struct mm_errinfo *ei) MM_MUST_USE;
 

@@ -86,11 +86,6 @@ int mm_profile_key_identifier(const struct mm_profile *p, const uint8_t *point, 
  * refused when it is compiled. The number is the longest there is. */
 int mm_profile_try(const struct mm_profile *p, struct mm_errinfo *ei) MM_MUST_USE;
 
-/* r || s as the DER SEQUENCE of RFC 3279 section 2.2.3, appended. MM_ERR_CORRUPT when r or s is 0.
- */
-int mm_pki_signature_der(const uint8_t *signature, size_t len, struct mm_buf *der,
-                         struct mm_errinfo *ei) MM_MUST_USE;
-
 /* SubjectPublicKeyInfo of this device. */
 int mm_profile_spki(const struct mm_profile *p, const struct mm_subject *s, struct mm_buf *der,
                     struct mm_errinfo *ei) MM_MUST_USE;

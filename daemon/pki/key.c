@@ -85,6 +85,21 @@ int mm_verifier_check(struct mm_verifier *v, const uint8_t *digest, size_t diges
     return mm_verifier_check_der(v, digest, digest_len, (struct mm_bytes){der.data, der.len}, ei);
 }
 
+int mm_pki_spki(const uint8_t *point, size_t point_len, struct mm_buf *der, struct mm_errinfo *ei)
+{
+    const struct mm_ec *ec = mm_ec_by_point_len(point_len);
+    uint8_t prefix[MM_SPKI_PREFIX_MAX];
+    size_t len = 0;
+
+    if (!ec)
+        return mm_fail(ei, MM_ERR_INVALID, "KEY_UNSUPPORTED", "no point on P-256 or P-384");
+    if (mm_ec_spki_prefix(ec, prefix, &len) < 0)
+        return mm_fail_memory(ei);
+    mm_buf_append(der, prefix, len);
+    mm_buf_append(der, point, point_len);
+    return mm_buf_err(der) < 0 ? mm_fail_memory(ei) : MM_OK;
+}
+
 /* PrivateKeyInfo around ECPrivateKey without parameters, up to the scalar, and from there to the
  * point. The layout is fixed by the curve, and written straight into the caller's wiped buffer: no
  * library object ever holds the scalar. */

@@ -84,6 +84,16 @@ int mm_profile_csr_tbs(const struct mm_profile *p, const struct mm_subject *s, s
 int mm_pki_assemble(const struct mm_tbs *tbs, const uint8_t *signature, size_t signature_len,
                     struct mm_buf *der, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* A public key as DER SubjectPublicKeyInfo (RFC 5480), appended, from its uncompressed point on
+ * P-256 or P-384. */
+int mm_pki_spki(const uint8_t *point, size_t point_len, struct mm_buf *der,
+                struct mm_errinfo *ei) MM_MUST_USE;
+
+/* r || s as the DER SEQUENCE of RFC 3279 section 2.2.3, appended. MM_ERR_CORRUPT when r or s is 0.
+ */
+int mm_pki_signature_der(const uint8_t *signature, size_t len, struct mm_buf *der,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+
 /* Does the signature over tbs hold under that public point? For checking a token's work. The
  * verifier keeps the decoded key. */
 struct mm_verifier;

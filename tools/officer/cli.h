@@ -28,7 +28,7 @@ enum mm_exit {
     X(STR, config, "config", "FILE", "the site's configuration")                                   \
     X(STR, token, "token", "NAME", "token section of the configuration; the only one if left out") \
     X(STR, label, "label", "LABEL", "label of the token or key")                                   \
-    X(STR, use, "use", "USE", "what the key is for: ca or transport")                              \
+    X(STR, use, "use", "USE", "what the key is for: ca, transport or signing")                     \
     X(STR, curve, "curve", "CURVE", "p256 (default) or p384")                                      \
     X(STR, pin_file, "pin-file", "FILE", "user PIN from a file that others cannot read")           \
     X(STR, pin_fd, "pin-fd", "N", "user PIN from the next line of an open descriptor")             \

@@ -43,7 +43,7 @@ const struct mm_command mm_commands[] = {
     },
     {
         .words = "key create",
-        .summary = "make a CA or transport key that stays in the token",
+        .summary = "make a CA, transport or signing key that stays in the token",
         .ceremony = true,
         .required = OPTIONS(MM_OPT_config, MM_OPT_use, MM_OPT_label),
         .optional = OPTIONS(MM_OPT_token, MM_OPT_curve, PIN, CEREMONY),
@@ -55,6 +55,13 @@ const struct mm_command mm_commands[] = {
         .required = OPTIONS(MM_OPT_config),
         .optional = OPTIONS(MM_OPT_token, PIN, MM_OPT_json),
         .run = mm_cmd_key_list,
+    },
+    {
+        .words = "key public",
+        .summary = "the public half of a key pair, PEM",
+        .required = OPTIONS(MM_OPT_config, MM_OPT_label, MM_OPT_out),
+        .optional = OPTIONS(MM_OPT_token, PIN, MM_OPT_json),
+        .run = mm_cmd_key_public,
     },
     {
         .words = "key transport export",

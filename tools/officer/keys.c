@@ -105,15 +105,45 @@ static int refuse_existing(struct mm_officer *o, enum mm_key_class class, struct
     return r == MM_ERR_NOT_FOUND ? MM_OK : r;
 }
 
+/* What --use may be, by the enum's numbers. */
+static const char *const uses[] = {
+    [MM_USE_CA] = "ca", [MM_USE_TRANSPORT] = "transport", [MM_USE_SIGNING] = "signing"};
+
+static int parse_use(struct mm_officer *o, enum mm_key_use *ret_use, struct mm_errinfo *ei)
+{
+    for (size_t i = 0; i < MM_ARRAY_SIZE(uses); i++) {
+        if (strcmp(o->args.use, uses[i]) == 0) {
+            *ret_use = (enum mm_key_use)i;
+            return MM_OK;
+        }
+    }
+    return mm_officer_usage(o, ei, "--use is ca, transport or signing, not '%s'", o->args.use);
+}
+
+static int create_key(struct mm_officer *o, enum mm_key_use use, enum mm_curve curve,
+                      mm_handle *ret_key, struct mm_errinfo *ei)
+{
+    if (use == MM_USE_TRANSPORT)
+        return mm_token_create_transport_key(o->token, o->args.label, ret_key, ei);
+    if (use == MM_USE_SIGNING)
+        return mm_token_create_signing_key(o->token, o->args.label, curve, ret_key, ei);
+    return mm_token_create_ca_key(o->token, o->args.label, curve, ret_key, ei);
+}
+
 int mm_cmd_key_create(struct mm_officer *o, struct mm_errinfo *ei)
 {
-    const bool transport = strcmp(o->args.use, "transport") == 0;
+    static const char *const whats[] = {[MM_USE_CA] = "CA key pair",
+                                        [MM_USE_TRANSPORT] = "transport key",
+                                        [MM_USE_SIGNING] = "signing key pair"};
+    enum mm_key_use use = MM_USE_CA;
+    bool transport;
     enum mm_curve curve;
     mm_handle key;
-    int r;
+    int r = parse_use(o, &use, ei);
 
-    if (!transport && strcmp(o->args.use, "ca") != 0)
-        return mm_officer_usage(o, ei, "--use is ca or transport, not '%s'", o->args.use);
+    if (r < 0)
+        return r;
+    transport = use == MM_USE_TRANSPORT;
     if (transport && o->args.curve)
         return mm_officer_usage(o, ei, "a transport key is AES-256: it has no --curve");
     r = mm_officer_name(o, MM_OPT_label, o->args.label, ei);
@@ -128,15 +158,14 @@ int mm_cmd_key_create(struct mm_officer *o, struct mm_errinfo *ei)
     r = refuse_existing(o, transport ? MM_KEY_SECRET : MM_KEY_PRIVATE, ei);
     if (r < 0)
         return r;
-    r = mm_ceremony_confirm(o, ei, "Make a %s labelled '%s' in token '%s'?",
-                            transport                ? "transport key (AES-256)"
-                            : curve == MM_CURVE_P384 ? "CA key pair (P-384)"
-                                                     : "CA key pair (P-256)",
+    r = mm_ceremony_confirm(o, ei, "Make a %s (%s) labelled '%s' in token '%s'?", whats[use],
+                            transport                ? "AES-256"
+                            : curve == MM_CURVE_P384 ? "P-384"
+                                                     : "P-256",
                             o->args.label, o->conf_token->name);
     if (r < 0)
         return r;
-    r = transport ? mm_token_create_transport_key(o->token, o->args.label, &key, ei)
-                  : mm_token_create_ca_key(o->token, o->args.label, curve, &key, ei);
+    r = create_key(o, use, curve, &key, ei);
     if (r < 0)
         return r;
     return mm_ceremony_key(o, key, ei);

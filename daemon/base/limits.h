@@ -22,7 +22,12 @@ enum {
     MM_REPORT_MAX = 10000,      /* devices in one ReportDevices call */
     MM_BATCH_QUANTITY_MAX = 10000000,
     MM_ORDER_QUANTITY_MAX = 1000000000,
-    MM_PAGE_MAX = 1000, /* rows in one page of a listing */
+    MM_SIGN_MESSAGE_MAX = 4 * 1024 * 1024 - 1024, /* bytes of a message to sign; with the rest of
+                                                   * the request it fits a gRPC message */
+    MM_SIGN_WAITING_MAX = 32 * 1024 * 1024, /* bytes of messages in Sign calls under way, in all */
+    MM_SIGNATURE_DER_MAX = 104,             /* an ECDSA-Sig-Value on P-384 */
+    MM_RANDOM_MAX = 64 * 1024,              /* bytes in one Random call */
+    MM_PAGE_MAX = 1000,                     /* rows in one page of a listing */
     MM_HEADS_MAX = 4096,
     MM_ORDER_TEXT_MAX = 100,    /* who gives an order, and for which product; bytes */
     MM_ORDER_STATIONS_MAX = 32, /* stations that an order names */
@@ -122,5 +127,6 @@ enum {
     MM_TRANSPORTS_MAX = 64,
     MM_ISSUERS_MAX = 64,
     MM_PROFILES_MAX = 256,
+    MM_SIGNINGS_MAX = 64,
     MM_CLIENTS_MAX = 4096,
 };

@@ -222,6 +222,60 @@ static int check_profiles(const struct mm_draft *draft)
     return r;
 }
 
+static const struct mm_conf_client *find_client(const struct mm_conf *conf, const char *name)
+{
+    for (size_t i = 0; i < conf->n_clients; i++)
+        if (!strcmp(conf->clients[i].name, name))
+            return &conf->clients[i];
+    return NULL;
+}
+
+/* A name that is mistyped would refuse somebody, or, worse, let a later client of that name in. */
+static int check_signers(const struct subject *s, const struct mm_conf_signing *signing)
+{
+    for (size_t i = 0; i < signing->n_clients; i++) {
+        const struct mm_conf_client *c = find_client(s->draft->conf, signing->clients[i]);
+
+        if (!c)
+            return bad(s, "clients", "there is no section client '%s'", signing->clients[i]);
+        if (!(c->roles & MM_ROLE_STATION))
+            return bad(s, "clients", "client '%s' may not sign: it lacks the role station",
+                       c->name);
+    }
+    return MM_OK;
+}
+
+/* A CA's key that signs what clients bring would sign certificates of their making. The token
+ * worker compares the keys themselves; this finds the plain mistake without a token. */
+static int check_not_issuer(const struct subject *s, const struct mm_conf_signing *signing)
+{
+    const struct mm_conf *conf = s->draft->conf;
+
+    for (size_t i = 0; i < conf->n_issuers; i++)
+        if (!strcmp(conf->issuers[i].token, signing->token) &&
+            !strcmp(conf->issuers[i].key, signing->key))
+            return bad(s, "key", "this is the key of issuer '%s'; a CA's key signs nothing else",
+                       conf->issuers[i].name);
+    return MM_OK;
+}
+
+static int check_signings(const struct mm_draft *draft)
+{
+    int r = MM_OK;
+
+    for (size_t i = 0; i < draft->conf->n_signings && r >= 0; i++) {
+        const struct subject s = subject_at(draft, "signing", i);
+        const struct mm_conf_signing *signing = &draft->conf->signings[i];
+
+        r = known_token(&s, signing->token);
+        if (r >= 0)
+            r = check_not_issuer(&s, signing);
+        if (r >= 0)
+            r = check_signers(&s, signing);
+    }
+    return r;
+}
+
 /* Two clients with one identity: which roles would hold? */
 static int check_client_unique(const struct subject *s, size_t index)
 {
@@ -256,8 +310,8 @@ static int check_clients(const struct mm_draft *draft)
 int mm_conf_check(const struct mm_draft *draft)
 {
     static int (*const checks[])(const struct mm_draft *) = {
-        check_metrics, check_appliance, check_tokens, check_transports,
-        check_issuers, check_profiles,  check_clients};
+        check_metrics, check_appliance, check_tokens,  check_transports,
+        check_issuers, check_profiles,  check_clients, check_signings};
     int r = MM_OK;
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(checks) && r >= 0; i++)

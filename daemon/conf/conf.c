@@ -184,3 +184,29 @@ const struct mm_conf_profile *mm_conf_profile_get(const struct mm_conf *c, const
             return &c->profiles[i];
     return NULL;
 }
+
+const struct mm_conf_signing *mm_conf_signing_get(const struct mm_conf *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_signings; i++)
+        if (!strcmp(c->signings[i].name, name))
+            return &c->signings[i];
+    return NULL;
+}
+
+static bool contains(char *const *list, size_t n, const char *text)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(list[i], text))
+            return true;
+    return false;
+}
+
+bool mm_conf_signing_client(const struct mm_conf_signing *s, const char *client)
+{
+    return contains(s->clients, s->n_clients, client);
+}
+
+bool mm_conf_signing_mechanism(const struct mm_conf_signing *s, const char *mechanism)
+{
+    return contains(s->mechanisms, s->n_mechanisms, mechanism);
+}

@@ -141,6 +141,20 @@ struct mm_conf_profile {
     size_t n_items;
 };
 
+/* A key in a token that signs what clients bring: firmware, for one. */
+struct mm_conf_signing {
+    char *name;
+    int line;
+    char *token;
+    char *key;         /* RFC 7512 URI of the private key; no issuer's */
+    char *curve;       /* "p256" (default) or "p384" */
+    char **mechanisms; /* names of daemon/conf/mechanism.h, at least one */
+    size_t n_mechanisms;
+    char **clients; /* names of client sections with the role station, at least one */
+    size_t n_clients;
+    char *certificate; /* PEM file: the key's certificate, then its chain; "": none */
+};
+
 struct mm_conf_limits {
     int line;
     unsigned connections;            /* default 256, at most MM_CONNECTIONS_MAX */
@@ -179,6 +193,8 @@ struct mm_conf {
     size_t n_issuers;
     struct mm_conf_profile *profiles;
     size_t n_profiles;
+    struct mm_conf_signing *signings;
+    size_t n_signings;
     struct mm_conf_client *clients;
     size_t n_clients;
 };
@@ -212,3 +228,8 @@ const struct mm_conf_token *mm_conf_token_get(const struct mm_conf *c, const cha
 const struct mm_conf_transport *mm_conf_transport_get(const struct mm_conf *c, const char *name);
 const struct mm_conf_issuer *mm_conf_issuer_get(const struct mm_conf *c, const char *name);
 const struct mm_conf_profile *mm_conf_profile_get(const struct mm_conf *c, const char *name);
+const struct mm_conf_signing *mm_conf_signing_get(const struct mm_conf *c, const char *name);
+
+/* May that client have it sign, and by that mechanism? */
+bool mm_conf_signing_client(const struct mm_conf_signing *s, const char *client);
+bool mm_conf_signing_mechanism(const struct mm_conf_signing *s, const char *mechanism);

@@ -173,6 +173,13 @@ int mm_conf_check_files(const struct mm_conf *conf, struct mm_errinfo *ei)
 
         r = check_file(&d, conf->issuers[i].certificate, ei);
     }
+    for (size_t i = 0; i < conf->n_signings && r >= 0; i++) {
+        const struct demand d = {
+            conf->path,    conf->signings[i].line, "signing", conf->signings[i].name,
+            "certificate", MM_PEM_FILE_MAX,        false};
+
+        r = check_file(&d, conf->signings[i].certificate, ei);
+    }
     for (size_t i = 0; i < conf->n_profiles && r >= 0; i++)
         r = check_items(conf, &conf->profiles[i], ei);
     return r;

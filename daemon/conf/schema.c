@@ -2,6 +2,7 @@
 #include "daemon/conf/schema.h"
 
 #include "daemon/conf/format.h"
+#include "daemon/conf/mechanism.h"
 
 #include <limits.h>
 #include <string.h>
@@ -49,6 +50,10 @@ static const struct mm_section sections[MM_SECTIONS] = {
                          ARRAY(mm_conf_profile, items, mm_conf_item),
                          .max = MM_ITEMS_MAX,
                          .help = "A named binary item that stations program with the identity."},
+    [MM_SECTION_SIGNING] = {.name = "signing",
+                            ARRAY(mm_conf, signings, mm_conf_signing),
+                            .max = MM_SIGNINGS_MAX,
+                            .help = "A key in a token that signs for clients: firmware, for one."},
     [MM_SECTION_CLIENT] = {.name = "client",
                            ARRAY(mm_conf, clients, mm_conf_client),
                            .max = MM_CLIENTS_MAX,
@@ -87,6 +92,7 @@ static const char *const key_usages[] = {
 #define ISSUER(field)    S(ISSUER, mm_conf_issuer, field)
 #define PROFILE(field)   S(PROFILE, mm_conf_profile, field)
 #define ITEM(field)      S(ITEM, mm_conf_item, field)
+#define SIGNING(field)   S(SIGNING, mm_conf_signing, field)
 #define CLIENT(field)    S(CLIENT, mm_conf_client, field)
 #define LIST_OF(type_struct, field)                                                                \
     .type = MM_SETTING_LIST, .count_offset = offsetof(struct type_struct, n_##field)
@@ -259,6 +265,19 @@ static const struct mm_setting settings[] = {
      .expects = "64 hexadecimal digits", .help = "SHA-256 of the referenced content."},
     {ITEM(size), .type = MM_SETTING_SIZE, .min = 1, .max = 1ull << 40, .unit = "bytes",
      .help = "Size of the referenced content."},
+
+    {SIGNING(token), A_NAME, .required = true, .help = "The token section that holds the key."},
+    {SIGNING(key), PKCS11_URI, .required = true,
+     .help = "RFC 7512 URI of the private key; never that of an issuer."},
+    {SIGNING(curve), .type = MM_SETTING_CHOICE, .choices = curves, .fallback = "p256",
+     .help = "The key's curve, compared with the key at start."},
+    {SIGNING(mechanisms), LIST_OF(mm_conf_signing, mechanisms), .max = 4,
+     .choices = mm_mechanism_names, .required = true, .help = "What the key may be used for."},
+    {SIGNING(clients), LIST_OF(mm_conf_signing, clients), .max = MM_CLIENTS_MAX,
+     .format = mm_format_name, .expects = "the name of a client section", .required = true,
+     .help = "The client sections that may have it sign; all others are refused."},
+    {SIGNING(certificate), A_PATH,
+     .help = "PEM file of the key's certificate, then its chain; sent with each signature."},
 
     {CLIENT(uri), .min = 1, .max = MM_URI_MAX, .format = mm_format_uri,
      .expects = "a URI, like 'urn:mintmark:station:line-1'",

@@ -28,6 +28,9 @@ struct mm_app {
     int64_t started_ms, started_mono_us;
     uint64_t devices_issued;   /* recorded by calls of this run */
     uint64_t devices_replayed; /* sent again, having been recorded before their call */
+    uint64_t signatures_made;  /* by Sign calls of this run, delivered or not */
+    uint64_t random_bytes;     /* drawn for Random calls of this run */
+    size_t signing_bytes;      /* messages of the Sign calls under way */
     bool draining;
     void (*on_status)(void *arg); /* readiness may have changed; may be NULL */
     void *on_status_arg;

@@ -3,6 +3,8 @@
 
 #include "daemon/token/enroll.h"
 #include "daemon/token/mint.h"
+#include "daemon/token/random.h"
+#include "daemon/token/signing.h"
 
 enum { TOKEN_RETRY_MS = 1000 }; /* about how long a worker takes to start again */
 
@@ -98,7 +100,8 @@ static int start(struct mm_worker *w, struct mm_errinfo *ei)
         return r;
     }
     mm_log(MM_LOG_INFO, "token_ready", MM_STR("token", s->minter->info.label),
-           MM_STR("serial", s->minter->info.serial), MM_UINT("profiles", s->minter->n_profiles));
+           MM_STR("serial", s->minter->info.serial), MM_UINT("profiles", s->minter->n_profiles),
+           MM_UINT("signing_profiles", s->minter->n_signings));
     return MM_OK;
 }
 
@@ -169,6 +172,88 @@ static int enroll(struct mm_worker *w, const Mintmark__Internal__TokenJob *job,
     return r;
 }
 
+enum { CERTIFICATES_MAX = 1 + MM_CHAIN_MAX };
+
+/* The certificates' DER, the key's first; freed by free_ders. */
+static int encode(const struct mm_signing *by, ProtobufCBinaryData ders[CERTIFICATES_MAX],
+                  size_t *ret_n, struct mm_errinfo *ei)
+{
+    const int n = by->certificates ? sk_X509_num(by->certificates) : 0;
+
+    for (int i = 0; i < n && i < CERTIFICATES_MAX; i++) {
+        const int len = i2d_X509(sk_X509_value(by->certificates, i), &ders[i].data);
+
+        if (len < 0)
+            return mm_fail_memory(ei);
+        ders[i].len = (size_t)len;
+        *ret_n = (size_t)i + 1;
+    }
+    return MM_OK;
+}
+
+static void free_ders(ProtobufCBinaryData ders[CERTIFICATES_MAX])
+{
+    for (size_t i = 0; i < CERTIFICATES_MAX; i++)
+        OPENSSL_free(ders[i].data);
+}
+
+static int reply_signed(struct mm_worker *w, uint64_t id, struct mm_signed *made,
+                        struct mm_errinfo *ei)
+{
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__SignResult body;
+    ProtobufCBinaryData ders[CERTIFICATES_MAX] = {{0, NULL}};
+    size_t n = 0;
+    int r = encode(made->by, ders, &n, ei);
+
+    mintmark__internal__token_result__init(&result);
+    mintmark__internal__sign_result__init(&body);
+    result.id = id;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_SIGN;
+    result.sign = &body;
+    body.signature = (ProtobufCBinaryData){made->signature_len, made->signature};
+    body.digest = (ProtobufCBinaryData){made->digest_len, made->digest};
+    if (n > 0) {
+        body.certificate = ders[0];
+        body.chain = ders + 1;
+        body.n_chain = n - 1;
+    }
+    if (r == MM_OK)
+        r = reply(w, &result, ei);
+    free_ders(ders);
+    return r;
+}
+
+static int sign(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, struct mm_errinfo *ei)
+{
+    struct state *s = w->state;
+    struct mm_signed made;
+    struct mm_errinfo why;
+
+    if (mm_sign(s->minter, job->sign, job->deadline_mono_us, &made, &why) < 0)
+        return fail_job(w, job->id, &why, ei);
+    return reply_signed(w, job->id, &made, ei);
+}
+
+static int draw(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, struct mm_errinfo *ei)
+{
+    struct state *s = w->state;
+    MM_BUF_CLEANUP struct mm_buf data = MM_BUF_INIT(MM_WITNESS_LEN + MM_RANDOM_MAX);
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__RandomResult body;
+    struct mm_errinfo why;
+
+    if (mm_random(s->minter, job->random->length, job->deadline_mono_us, &data, &why) < 0)
+        return fail_job(w, job->id, &why, ei);
+    mintmark__internal__token_result__init(&result);
+    mintmark__internal__random_result__init(&body);
+    result.id = job->id;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_RANDOM;
+    result.random = &body;
+    body.data = (ProtobufCBinaryData){data.len, data.data};
+    return reply(w, &result, ei);
+}
+
 static int ping(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, struct mm_errinfo *ei)
 {
     struct state *s = w->state;
@@ -199,6 +284,12 @@ static int handle(struct mm_worker *w, struct mm_bytes payload, struct mm_errinf
         break;
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_PING:
         r = ping(w, job, ei);
+        break;
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN:
+        r = sign(w, job, ei);
+        break;
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_RANDOM:
+        r = draw(w, job, ei);
         break;
     default:
         r = mm_fail(ei, MM_ERR_CORRUPT, "CHANNEL_FRAME", "job %llu asks for nothing",

@@ -2,16 +2,12 @@
 #include "daemon/token/making.h"
 
 #include "daemon/base/clock.h"
-#include "daemon/base/log.h"
 #include "daemon/base/text.h"
 
 #include <string.h>
-#include <time.h>
 
 enum {
     RANDOM_PER_DEVICE = MM_UUID_BYTES + MM_SERIAL_BYTES,
-    RECOVERIES_MAX = 3,
-    RETRY_PAUSE_MS = 20,
     SAMPLE_EVERY = 16,
     /* certificate or request, key, texts and tags */
     BUNDLE_MAX = MM_CERT_DER_MAX + 2048,
@@ -226,38 +222,18 @@ static int draw(struct mm_making *m, struct mm_errinfo *ei)
     return MM_OK;
 }
 
-static void pause_ms(long ms)
-{
-    const struct timespec t = {.tv_nsec = ms * 1000000};
-
-    nanosleep(&t, NULL);
-}
-
-static int reopen(struct mm_making *m, struct mm_errinfo *ei)
-{
-    int r = mm_token_reopen(m->minter->token, ei);
-
-    m->reopened = true;
-    if (r == MM_OK)
-        r = mm_minter_find_keys(m->minter, ei);
-    if (r == MM_OK && m->drawn && m->lost)
-        m->lost(m, m->chunk->n_made);
-    return r;
-}
-
 /* MM_OK: the failed step may be tried again. */
 static int recover(struct mm_making *m, struct mm_errinfo *ei)
 {
     const enum mm_token_class class = mm_token_failure_class(ei);
+    const int r = mm_minter_recover(m->minter, ei);
 
-    if (class != MM_TOKEN_RETRY && class != MM_TOKEN_REOPEN && class != MM_TOKEN_LOGIN)
-        return ei->code;
-    mm_log(MM_LOG_WARNING, "token_recovering", MM_STR("error", mm_token_rv_name(ei->detail)),
-           MM_STR("text", ei->text));
-    if (class != MM_TOKEN_RETRY)
-        return reopen(m, ei);
-    pause_ms(RETRY_PAUSE_MS);
-    return MM_OK;
+    if (class != MM_TOKEN_REOPEN && class != MM_TOKEN_LOGIN)
+        return r;
+    m->reopened = true;
+    if (r == MM_OK && m->drawn && m->lost)
+        m->lost(m, m->chunk->n_made);
+    return r;
 }
 
 static int next_step(struct mm_making *m, struct mm_errinfo *ei)
@@ -280,7 +256,7 @@ int mm_making_run(struct mm_making *m, struct mm_errinfo *ei)
 
         if (r == MM_OK)
             continue;
-        if (recoveries++ == RECOVERIES_MAX)
+        if (recoveries++ == MM_RECOVERIES_MAX)
             return r;
         r = recover(m, ei);
         if (r < 0)

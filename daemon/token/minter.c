@@ -2,8 +2,13 @@
 #include "daemon/token/minter.h"
 
 #include "daemon/base/io.h"
+#include "daemon/base/log.h"
+#include "daemon/token/signing.h"
 
 #include <string.h>
+#include <time.h>
+
+enum { RETRY_PAUSE_MS = 20 };
 
 MM_UNUSED static inline void chain_free_p(STACK_OF(X509) * *chain)
 {
@@ -109,7 +114,31 @@ int mm_minter_find_keys(struct mm_minter *m, struct mm_errinfo *ei)
         if (r < 0)
             return r;
     }
-    return MM_OK;
+    return mm_signings_find_keys(m, ei);
+}
+
+static void pause_ms(long ms)
+{
+    const struct timespec t = {.tv_nsec = ms * 1000000};
+
+    nanosleep(&t, NULL);
+}
+
+int mm_minter_recover(struct mm_minter *m, struct mm_errinfo *ei)
+{
+    const enum mm_token_class class = mm_token_failure_class(ei);
+    int r;
+
+    if (class != MM_TOKEN_RETRY && class != MM_TOKEN_REOPEN && class != MM_TOKEN_LOGIN)
+        return ei->code;
+    mm_log(MM_LOG_WARNING, "token_recovering", MM_STR("error", mm_token_rv_name(ei->detail)),
+           MM_STR("text", ei->text));
+    if (class == MM_TOKEN_RETRY) {
+        pause_ms(RETRY_PAUSE_MS);
+        return MM_OK;
+    }
+    r = mm_token_reopen(m->token, ei);
+    return r < 0 ? r : mm_minter_find_keys(m, ei);
 }
 
 int mm_minter_renew(struct mm_minter *m, struct mm_errinfo *ei)
@@ -204,6 +233,8 @@ int mm_minter_open(const struct mm_conf *conf, const char *section, struct mm_mi
     r = open_token(m, ei);
     if (r == MM_OK)
         r = prepare_all(m, ei);
+    if (r == MM_OK)
+        r = mm_signings_prepare(m, ei);
     if (r < 0)
         return mm_err_prefix(ei, "token \"%s\"", section);
     *ret_minter = MM_TAKE(m);
@@ -220,6 +251,7 @@ void mm_minter_free(struct mm_minter *m)
         mm_buf_done(&m->profiles[i].shared);
     }
     free(m->profiles);
+    mm_signings_free(m);
     mm_token_free(m->token);
     free(m);
 }

@@ -10,6 +10,11 @@
 #include "internal/token.pb-c.h"
 #include "pkcs11/token.h"
 
+enum {
+    MM_WITNESS_LEN = 16,
+    MM_RECOVERIES_MAX = 3, /* in one job */
+};
+
 /* One profile, ready to mint. Handles are those of the open session. */
 struct mm_minting {
     const struct mm_conf_profile *conf;
@@ -22,6 +27,15 @@ struct mm_minting {
     struct mm_buf shared;         /* ProfileShared.delivery */
 };
 
+/* One signing section, ready to sign. The handle is that of the open session. */
+struct mm_signing {
+    const struct mm_conf_signing *conf;
+    mm_handle key;
+    size_t point_len;              /* of the key; tells its curve */
+    struct mm_verifier *verifier;  /* of the key */
+    STACK_OF(X509) * certificates; /* the key's, then its chain; NULL if there is none */
+};
+
 struct mm_minter {
     const struct mm_conf *conf; /* borrowed */
     const struct mm_conf_token *section;
@@ -29,11 +43,17 @@ struct mm_minter {
     struct mm_token_info info;
     struct mm_minting *profiles;
     size_t n_profiles;
+    struct mm_signing *signings;
+    size_t n_signings;
+    uint8_t
+        witness[MM_WITNESS_LEN]; /* random bytes that are given to nobody: daemon/token/random.h */
+    bool witnessed;
     unsigned chunks; /* minted so far, for sampling */
 };
 
 /* Opens the token of that section and logs in; compiles and checks every profile whose keys are
- * made there: key policies, the CA key against its certificate, chains, items. conf is borrowed. */
+ * made there: key policies, the CA key against its certificate, chains, items; and every signing
+ * section whose key is there. conf is borrowed. */
 int mm_minter_open(const struct mm_conf *conf, const char *section, struct mm_minter **ret_minter,
                    struct mm_errinfo *ei) MM_MUST_USE;
 void mm_minter_free(struct mm_minter *m);
@@ -42,6 +62,11 @@ MM_DEFINE_CLEANUP(struct mm_minter *, mm_minter_free)
 /* Looks the handles up, again after a reopen. On failure those not found are 0, which no token
  * takes for a key. */
 int mm_minter_find_keys(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* After a failed step of a job: brings the token back where that may help. MM_OK: the step may be
+ * tried again; handles are those of a new session when the class of *ei was not MM_TOKEN_RETRY.
+ * Else the error that ends the job. The caller counts, up to MM_RECOVERIES_MAX. */
+int mm_minter_recover(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Renews the token's module and looks the handles up again. */
 int mm_minter_renew(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;

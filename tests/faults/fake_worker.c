@@ -4,7 +4,8 @@
  * of thin air, and misbehaves as it is told by comments in the configuration that it gets:
  *
  *   # fake start=ready|refuse|pin|exit-pin|die|silent|garbage
- *   # fake job=obey|die|hang|garbage|oversized|other-id|unavailable|invalid|short|wrong-number|both
+ *   # fake job=obey|die|hang|garbage|oversized|other-id|unavailable|invalid|short|
+ *              wrong-number|both|corrupt|other-kind
  *   # fake until=PATH      misbehaves until PATH exists; makes it when it does so
  *   # fake delay_ms=N      before each answer
  *   # fake bundle_bytes=N  of each device, at most 4000
@@ -256,6 +257,42 @@ static void enroll(uint64_t id, const Mintmark__Internal__EnrollJob *job, size_t
     reply(&result);
 }
 
+static void sign(uint64_t id, const Mintmark__Internal__SignJob *job)
+{
+    static uint8_t bytes[] = "as it was told; 32 bytes of text";
+    static uint8_t chain[] = "issuer";
+    ProtobufCBinaryData above = {sizeof(chain) - 1, chain};
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__SignResult made;
+
+    mintmark__internal__token_result__init(&result);
+    mintmark__internal__sign_result__init(&made);
+    result.id = id;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_SIGN;
+    result.sign = &made;
+    made.signature = (ProtobufCBinaryData){strlen(job->mechanism), (uint8_t *)job->mechanism};
+    made.digest = job->digest.len ? job->digest : (ProtobufCBinaryData){32, bytes};
+    made.certificate = (ProtobufCBinaryData){strlen(job->key), (uint8_t *)job->key};
+    made.chain = &above;
+    made.n_chain = 1;
+    reply(&result);
+}
+
+static void draw(uint64_t id, uint32_t length)
+{
+    static uint8_t bytes[MM_RANDOM_MAX];
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__RandomResult drawn;
+
+    mintmark__internal__token_result__init(&result);
+    mintmark__internal__random_result__init(&drawn);
+    result.id = id;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_RANDOM;
+    result.random = &drawn;
+    drawn.data = (ProtobufCBinaryData){length, bytes};
+    reply(&result);
+}
+
 /* As asked, but for the id, fewer devices, or others. */
 static void answer(const struct fake *f, const Mintmark__Internal__TokenJob *job, uint64_t id,
                    unsigned missing, unsigned number_off, bool both)
@@ -265,6 +302,14 @@ static void answer(const struct fake *f, const Mintmark__Internal__TokenJob *job
     if (job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB_ENROLL) {
         enroll(id, job->enroll, job->enroll->n_devices - missing,
                job->enroll->first_number + number_off, both);
+        return;
+    }
+    if (job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN) {
+        sign(id, job->sign);
+        return;
+    }
+    if (job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB_RANDOM) {
+        draw(id, job->random->length - missing);
         return;
     }
     changed = *job->mint;
@@ -296,6 +341,10 @@ static void misbehave(const struct fake *f, const Mintmark__Internal__TokenJob *
         answer(f, job, job->id, 0, 1, false);
     else if (strcmp(what, "both") == 0)
         answer(f, job, job->id, 0, 0, true);
+    else if (strcmp(what, "corrupt") == 0)
+        reply_error(job->id, MM_ERR_CORRUPT, "TOKEN_SIGNATURE_INVALID");
+    else if (strcmp(what, "other-kind") == 0)
+        draw(job->id, 1);
 }
 
 static void work(const struct fake *f, const Mintmark__Internal__TokenJob *job)
@@ -340,8 +389,8 @@ int main(void)
         Mintmark__Internal__TokenJob *job =
             mintmark__internal__token_job__unpack(NULL, payload.len, payload.data);
 
-        if (!job || (job->job_case != MINTMARK__INTERNAL__TOKEN_JOB__JOB_MINT &&
-                     job->job_case != MINTMARK__INTERNAL__TOKEN_JOB__JOB_ENROLL))
+        if (!job || job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB__NOT_SET ||
+            job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB_PING)
             return MM_EXIT_CHANNEL;
         work(&fake, job);
         mintmark__internal__token_job__free_unpacked(job, NULL);

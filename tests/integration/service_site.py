@@ -138,6 +138,22 @@ PEOPLE = {'station': 'urn:test:station', 'other': 'urn:test:other', 'third': 'ur
           'officer': 'urn:test:officer', 'monitor': 'urn:test:monitor', 'nobody': 'urn:test:nobody'}
 
 
+def descendants(pid):
+    try:
+        children = pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+    except OSError:
+        return []
+    return [p for child in map(int, children) for p in [child, *descendants(child)]]
+
+
+def alive(pid):
+    """Runs, and is not a zombie that its new parent has not looked at yet."""
+    try:
+        return pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] not in 'ZX'
+    except OSError:
+        return False
+
+
 class Service:
     """mintmarkd with fake token workers, on a folder that it keeps between starts."""
 
@@ -209,10 +225,15 @@ class Service:
         """Ends it; its exit status."""
         if not self.daemon:
             return None
+        below = descendants(self.daemon.pid)
         if self.daemon.poll() is None:
             self.daemon.send_signal(sig)
         status = self.daemon.wait(timeout=WAIT_S)
         self.daemon = None
+        # After SIGKILL the store is still at its files for a moment.
+        end = time.monotonic() + WAIT_S
+        while any(alive(pid) for pid in below) and time.monotonic() < end:
+            time.sleep(0.01)
         return status
 
     # -- its users -----------------------------------------------------------------------------

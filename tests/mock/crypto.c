@@ -78,6 +78,8 @@ CK_RV C_Sign(CK_SESSION_HANDLE session, unsigned char *data, CK_ULONG len, unsig
         return CKR_BUFFER_TOO_SMALL;
     if (!sign_raw(o->key, data, len, made, (int)half))
         return CKR_FUNCTION_FAILED;
+    if (mock_behaviour.bad_signature)
+        made[half + 3] ^= 1;
     *signature_len = 2 * half - mock_behaviour.short_signature;
     memcpy(signature, made, *signature_len);
     return CKR_OK;
@@ -302,5 +304,10 @@ CK_RV C_GenerateRandom(CK_SESSION_HANDLE session, unsigned char *random, CK_ULON
     MOCK_ENTER();
     if (!mock_session(session))
         return CKR_SESSION_HANDLE_INVALID;
+    if (mock_behaviour.random_zero || mock_behaviour.random_same) {
+        for (CK_ULONG i = 0; i < len; i++)
+            random[i] = mock_behaviour.random_zero ? 0 : (unsigned char)(167 * i + (i >> 8));
+        return CKR_OK;
+    }
     return RAND_bytes_ex(mock.libctx, random, len, 0) == 1 ? CKR_OK : CKR_FUNCTION_FAILED;
 }

@@ -31,6 +31,8 @@
  *   twin                  slot 3 has a token
  *   nomech:NUMBER         the mechanism is not there
  *   short=signature | wrap  the answer is cut by a byte
+ *   bad=signature         signatures are of the right form, and wrong
+ *   random=zero | same    random bytes are all zero, or the same from call to call
  *
  * $MM_MOCK_P11_STATE names a file that token objects are kept in, from process to process.
  */
@@ -102,6 +104,7 @@ struct mock_behaviour {
     CK_MECHANISM_TYPE kwp, pkcs7;
     enum { POINT_WRAPPED, POINT_BARE, POINT_SHORT, POINT_OFF } point;
     bool oaep_sha1_only, no_import, twin, short_signature, short_wrap;
+    bool bad_signature, random_zero, random_same;
     enum { PIN_NORMAL, PIN_LOW, PIN_FINAL, PIN_LOCKED } pin;
     struct {
         CK_ATTRIBUTE_TYPE type;

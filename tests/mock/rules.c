@@ -122,6 +122,9 @@ static bool parse_word(const char *item)
         {"import=no", offsetof(struct mock_behaviour, no_import)},
         {"twin", offsetof(struct mock_behaviour, twin)},
         {"short=signature", offsetof(struct mock_behaviour, short_signature)},
+        {"bad=signature", offsetof(struct mock_behaviour, bad_signature)},
+        {"random=zero", offsetof(struct mock_behaviour, random_zero)},
+        {"random=same", offsetof(struct mock_behaviour, random_same)},
         {"short=wrap", offsetof(struct mock_behaviour, short_wrap)},
     };
     static const char *const points[] = {"", "point=bare", "point=short", "point=off"};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/conf/conf.h"
+#include "daemon/conf/mechanism.h"
 #include "daemon/conf/schema.h"
 #include "tests/unit/check_main.h"
 
@@ -13,7 +14,11 @@
 #define TOKEN     "token 't' { module = '/lib/m.so' uri = 'pkcs11:token=t' pin_file = 'pin' }\n"
 #define TRANSPORT "transport 'w' { token = 't' key = 'pkcs11:object=w' }\n"
 #define ISSUER    "issuer 'ca' { token = 't' key = 'pkcs11:object=ca' certificate = 'ca.pem' }\n"
-#define HEAD      LISTEN STORE
+#define STATION   "client 'a' { uri = 'urn:a' roles = {station} }\n"
+#define SIGNING(in, object, who)                                                                   \
+    "signing 's' { token = '" in "' key = 'pkcs11:object=" object "' clients = {" who              \
+    "} mechanisms = {ECDSA} }\n"
+#define HEAD LISTEN STORE
 
 static int parse(const char *text, struct mm_conf **ret_conf, struct mm_errinfo *ei)
 {
@@ -109,6 +114,38 @@ START_TEST(parse_quotes_keep_what_stands_in_them)
 }
 END_TEST
 
+START_TEST(parse_signing_says_who_may_sign_and_how)
+{
+    MM_CONF_CLEANUP struct mm_conf *c = parse_good(
+        HEAD TOKEN STATION "signing 's' { token = 't' key = 'pkcs11:object=s' clients = {a}\n"
+                           " mechanisms = {ECDSA-SHA256, ECDSA} certificate = 's.pem' }");
+    const struct mm_conf_signing *s = mm_conf_signing_get(c, "s");
+
+    ck_assert_ptr_null(mm_conf_signing_get(c, "other"));
+    ck_assert_str_eq(s->curve, "p256");
+    ck_assert_str_eq(s->certificate, "/etc/mintmark/s.pem");
+    ck_assert(mm_conf_signing_client(s, "a"));
+    ck_assert(!mm_conf_signing_client(s, ""));
+    ck_assert(mm_conf_signing_mechanism(s, "ECDSA"));
+    ck_assert(mm_conf_signing_mechanism(s, "ECDSA-SHA256"));
+    ck_assert(!mm_conf_signing_mechanism(s, "ECDSA-SHA384"));
+}
+END_TEST
+
+START_TEST(mechanisms_are_those_of_the_schema)
+{
+    size_t n = 0;
+
+    for (; mm_mechanism_names[n]; n++)
+        ck_assert_str_eq(mm_mechanism_get(mm_mechanism_names[n])->name, mm_mechanism_names[n]);
+    ck_assert_uint_eq(n, mm_schema_find(MM_SECTION_SIGNING, "mechanisms")->max);
+    ck_assert_ptr_null(mm_mechanism_get("EdDSA"));
+    ck_assert_uint_eq(mm_mechanism_digest_len(mm_mechanism_get("ECDSA"), "p256"), 32);
+    ck_assert_uint_eq(mm_mechanism_digest_len(mm_mechanism_get("ECDSA"), "p384"), 48);
+    ck_assert_uint_eq(mm_mechanism_digest_len(mm_mechanism_get("ECDSA-SHA512"), "p256"), 64);
+}
+END_TEST
+
 START_TEST(dump_parses_to_the_same)
 {
     MM_CONF_CLEANUP struct mm_conf *c = parse_good(
@@ -116,7 +153,7 @@ START_TEST(dump_parses_to_the_same)
         "profile 'a' { issuer = none delivery = retained subject = 'CN=it\\'s \\\\ ${number:2}'\n"
         " item 'i' { file = '/i' } item 'j' { reference = 'x' size = 5 sha256 = '"
         "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef' } }\n"
-        "client 'a' { uri = 'urn:a' roles = {station, auditor} }");
+        "client 'a' { uri = 'urn:a' roles = {station, auditor} }\n" SIGNING("t", "s", "a"));
     MM_FREE char *first = dump(c);
     MM_CONF_CLEANUP struct mm_conf *again = parse_good(first);
     MM_FREE char *second = dump(again);
@@ -278,6 +315,21 @@ static const struct {
     {"client 'a' { uri = 'urn:a' roles = {station} }\n"
      "client 'b' { roles = {station}\n uri = 'urn:a' }",
      "7: client 'b': client 'a' has the same uri"},
+    {STATION "signing 's' { token = 't'\n key = 'pkcs11:object=s'\n clients = {a}\n }",
+     "6: section signing 's' must set mechanisms"},
+    {STATION "signing 's' { token = 't' key = 'pkcs11:object=s' clients = {}\n"
+             " mechanisms = {ECDSA} }",
+     "6: section signing 's' must set clients"},
+    {STATION "signing 's' { token = 't' key = 'pkcs11:object=s' clients = {a}\n"
+             " mechanisms = {ECDSA, 'EdDSA'} }",
+     "7: signing.mechanisms is 'EdDSA'; it must be one of ECDSA, ECDSA-SHA256, ECDSA-SHA384, "
+     "ECDSA-SHA512"},
+    {STATION SIGNING("t", "s", "a") "", "6: signing 's': there is no section token 't'"},
+    {TOKEN STATION SIGNING("t", "s", "b") "", "7: signing 's': there is no section client 'b'"},
+    {TOKEN "client 'a' { uri = 'urn:a' roles = {officer, auditor} }\n" SIGNING("t", "s", "a"),
+     "7: signing 's': client 'a' may not sign: it lacks the role station"},
+    {TOKEN ISSUER STATION SIGNING("t", "ca", "a"),
+     "8: signing 's': this is the key of issuer 'ca'; a CA's key signs nothing else"},
 };
 
 START_TEST(parse_wrong_text_says_where_and_what)
@@ -496,6 +548,8 @@ int main(void)
     tcase_add_test(tc, parse_profile_takes_token_and_preset_defaults);
     tcase_add_test(tc, parse_roles_gives_the_bits_of_the_header);
     tcase_add_test(tc, parse_quotes_keep_what_stands_in_them);
+    tcase_add_test(tc, parse_signing_says_who_may_sign_and_how);
+    tcase_add_test(tc, mechanisms_are_those_of_the_schema);
     tcase_add_test(tc, dump_parses_to_the_same);
     tcase_add_test(tc, parse_metrics_section_turns_them_on);
     tcase_add_test(tc, example_parses);

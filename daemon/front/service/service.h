@@ -14,6 +14,8 @@ void mm_rpc_enroll_half_closed(struct mm_call *call);
 void mm_rpc_get_provisioning_data(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_report_devices(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_release_batch(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_sign(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_random(struct mm_call *call, const ProtobufCMessage *request);
 
 void mm_rpc_add_order(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_list_orders(struct mm_call *call, const ProtobufCMessage *request);

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Random bytes of the token's generator for clients, with a test of what comes out. The generator
+ * tests its own noise source; what is caught here is one that is stuck, repeats itself, or begins
+ * anew at each call.
+ */
+#pragma once
+
+#include "daemon/token/minter.h"
+
+/* The test. Repetition count over bytes (NIST SP 800-90B section 4.4.1, with H = 8 bits and a false
+ * alarm of 2^-40 a byte: six equal bytes in a row fail); and no block of 16 bytes may equal the one
+ * before it. */
+bool mm_random_is_sound(const uint8_t *data, size_t len);
+
+/* Draws length bytes (1 to MM_RANDOM_MAX), and MM_WITNESS_LEN before them that are given to nobody:
+ * these must differ from those of the job before. out is empty, and wiped on failure.
+ * MM_ERR_INVALID for a wrong length; MM_ERR_TIMEOUT once deadline_mono_us (0: none) has passed;
+ * MM_ERR_CORRUPT TOKEN_RANDOM_FAULTY when a test failed; else the token's error, as of mm_mint. */
+int mm_random(struct mm_minter *m, size_t length, int64_t deadline_mono_us, struct mm_buf *out,
+              struct mm_errinfo *ei) MM_MUST_USE;

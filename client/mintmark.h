@@ -219,6 +219,36 @@ int mintmark_release_batch(struct mintmark *client, const char *batch_uid,
                            struct mintmark_production_report *ret_report,
                            struct mintmark_error *error);
 
+/* By the numbers of the API's SignMechanism. */
+enum mintmark_mechanism {
+    MINTMARK_ECDSA = 1, /* over a digest of the curve's own size; takes no message */
+    MINTMARK_ECDSA_SHA256 = 2,
+    MINTMARK_ECDSA_SHA384 = 3,
+    MINTMARK_ECDSA_SHA512 = 4
+};
+struct mintmark_sign {
+    const char *signing_profile;
+    enum mintmark_mechanism mechanism;
+    struct mintmark_data digest;  /* one of the two; the other is empty */
+    struct mintmark_data message; /* at most 4 MiB less 1 KiB; the service hashes it */
+};
+/* Borrowed, and valid during the callback only. */
+struct mintmark_signature {
+    struct mintmark_data signature;    /* DER ECDSA-Sig-Value (RFC 3279) */
+    struct mintmark_data digest;       /* what was signed */
+    struct mintmark_data certificate;  /* of the key, DER; empty if the service has none */
+    const struct mintmark_data *chain; /* above it, its issuer first */
+    size_t n_chain;
+};
+/* Has the service sign; done gets the signature, and what it returns is handed on. */
+int mintmark_sign(struct mintmark *client, const struct mintmark_sign *request,
+                  int (*done)(void *arg, const struct mintmark_signature *signature), void *arg,
+                  struct mintmark_error *error);
+/* length random bytes, 1 to 65536, of the generator of a token section; NULL: of the first. What
+ * the library had of them is wiped. */
+int mintmark_random(struct mintmark *client, const char *token, uint8_t *ret_data, uint32_t length,
+                    struct mintmark_error *error);
+
 struct mintmark_transport_key;
 /* Opens an exported transport key (docs/transport-key.md) with the recipient's private key (PEM
  * file), and unwraps device keys with it. The result is DER PKCS#8; returns its length in *ret_len.

@@ -55,6 +55,12 @@ enum mm_cmd_option {
     MM_OPT_FILE,
     MM_OPT_TRANSPORT_KEY,
     MM_OPT_RECIPIENT_KEY,
+    MM_OPT_MECHANISM,
+    MM_OPT_DIGEST,
+    MM_OPT_SIGNATURE,
+    MM_OPT_CHAIN,
+    MM_OPT_LENGTH,
+    MM_OPT_TOKEN,
     MM_OPT_END
 };
 
@@ -114,3 +120,5 @@ int mm_cmd_enroll(struct mm_cmd *cmd);
 int mm_cmd_device_get(struct mm_cmd *cmd);
 int mm_cmd_device_report(struct mm_cmd *cmd);
 int mm_cmd_unwrap(struct mm_cmd *cmd);
+int mm_cmd_sign(struct mm_cmd *cmd);
+int mm_cmd_random(struct mm_cmd *cmd);

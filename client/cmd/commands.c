@@ -86,5 +86,20 @@ const struct mm_command mm_commands[] = {
      .max_args = 2,
      .offline = true,
      .run = mm_cmd_unwrap},
+    {.name = "sign",
+     .arguments = "--profile NAME --mechanism NAME (FILE | --digest HEX)",
+     .summary = "Has a file or a digest signed by a key in the token.",
+     .options =
+         OPTIONS(MM_OPT_PROFILE, MM_OPT_MECHANISM, MM_OPT_DIGEST, MM_OPT_SIGNATURE, MM_OPT_CHAIN),
+     .required = OPTIONS(MM_OPT_PROFILE, MM_OPT_MECHANISM),
+     .max_args = 1,
+     .run = mm_cmd_sign},
+    {.name = "random",
+     .arguments = "--length N [OUT]",
+     .summary = "Gets random bytes of the token's generator.",
+     .options = OPTIONS(MM_OPT_LENGTH, MM_OPT_TOKEN),
+     .required = OPTIONS(MM_OPT_LENGTH),
+     .max_args = 1,
+     .run = mm_cmd_random},
 };
 const size_t mm_n_commands = MM_ARRAY_SIZE(mm_commands);

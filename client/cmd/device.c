@@ -73,7 +73,7 @@ int mm_device_key_wrap_json(const struct mintmark_bundle *bundle, struct mm_buf 
     return mm_buf_err(out) < 0 ? mm_fail_memory(ei) : MM_OK;
 }
 
-int mm_device_chain_pem(const struct mintmark_bundle *bundle, struct mm_buf *out,
+int mm_certificates_pem(const struct mintmark_data *ders, size_t n, struct mm_buf *out,
                         struct mm_errinfo *ei)
 {
     MM_CLEANUP(BIO_free_p) BIO *bio = BIO_new(BIO_s_mem());
@@ -82,9 +82,8 @@ int mm_device_chain_pem(const struct mintmark_bundle *bundle, struct mm_buf *out
 
     if (!bio)
         return mm_fail_memory(ei);
-    for (size_t i = 0; i < bundle->n_chain; i++)
-        if (PEM_write_bio(bio, "CERTIFICATE", "", bundle->chain[i].data,
-                          (long)bundle->chain[i].len) <= 0)
+    for (size_t i = 0; i < n; i++)
+        if (PEM_write_bio(bio, "CERTIFICATE", "", ders[i].data, (long)ders[i].len) <= 0)
             return mm_fail_memory(ei);
     len = BIO_get_mem_data(bio, &text);
     mm_buf_append(out, text, len > 0 ? (size_t)len : 0);

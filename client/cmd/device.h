@@ -12,6 +12,6 @@ char *mm_device_json_line(const struct mintmark_bundle *bundle);
 int mm_device_key_wrap_json(const struct mintmark_bundle *bundle, struct mm_buf *out,
                             struct mm_errinfo *ei) MM_MUST_USE;
 
-/* chain.pem: the issuing CA first. */
-int mm_device_chain_pem(const struct mintmark_bundle *bundle, struct mm_buf *out,
+/* Certificates in DER as PEM text, appended. */
+int mm_certificates_pem(const struct mintmark_data *ders, size_t n, struct mm_buf *out,
                         struct mm_errinfo *ei) MM_MUST_USE;

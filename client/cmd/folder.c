@@ -219,7 +219,7 @@ static int add_shared(struct mm_folder *folder, const struct mintmark_bundle *bu
     int r = MM_OK;
 
     if (bundle->n_chain > 0) {
-        r = mm_device_chain_pem(bundle, &text, ei);
+        r = mm_certificates_pem(bundle->chain, bundle->n_chain, &text, ei);
         if (r == MM_OK)
             r = put(folder, folder->fd, "chain.pem", 0644, text.data, text.len, false, ei);
     }

@@ -40,6 +40,12 @@ static const struct {
     [MM_OPT_FILE] = {"file", "FILE", "one JSON object in each line: device_uid, state, reason"},
     [MM_OPT_TRANSPORT_KEY] = {"transport-key", "FILE", "the exported transport key"},
     [MM_OPT_RECIPIENT_KEY] = {"recipient-key", "FILE", "private key it was exported to, PEM"},
+    [MM_OPT_MECHANISM] = {"mechanism", "NAME", "ECDSA, ECDSA-SHA256, ECDSA-SHA384, ECDSA-SHA512"},
+    [MM_OPT_DIGEST] = {"digest", "HEX", "sign this digest in place of a file's"},
+    [MM_OPT_SIGNATURE] = {"signature", "FILE", "new file for the signature, DER"},
+    [MM_OPT_CHAIN] = {"chain", "FILE", "new file for the key's certificate and its chain, PEM"},
+    [MM_OPT_LENGTH] = {"length", "N", "bytes: 1 to 65536"},
+    [MM_OPT_TOKEN] = {"token", "NAME", "token section of the service (default: the first)"},
 };
 
 static const unsigned char common[] = {

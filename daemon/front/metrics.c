@@ -135,6 +135,16 @@ static void devices_issued(struct mm_exposition *e, const void *source)
     mm_sample(e, NULL, ((const struct mm_app *)source)->devices_issued);
 }
 
+static void signatures(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, ((const struct mm_app *)source)->signatures_made);
+}
+
+static void random_bytes(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, ((const struct mm_app *)source)->random_bytes);
+}
+
 static void devices_replayed(struct mm_exposition *e, const void *source)
 {
     mm_sample(e, NULL, ((const struct mm_app *)source)->devices_replayed);
@@ -289,6 +299,16 @@ const struct mm_metric mm_metrics[] = {
      "Devices recorded since the start.",
      {NULL},
      devices_issued},
+    {"mintmark_signatures_total",
+     MM_COUNTER,
+     "Signatures that the tokens made for Sign.",
+     {NULL},
+     signatures},
+    {"mintmark_random_bytes_total",
+     MM_COUNTER,
+     "Random bytes that the tokens gave for Random.",
+     {NULL},
+     random_bytes},
     {"mintmark_devices_replayed_total",
      MM_COUNTER,
      "Recorded devices that were sent again.",

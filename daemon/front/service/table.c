@@ -13,6 +13,7 @@ enum {
     NOT_STATION = MM_ROLE_ALL & ~MM_ROLE_STATION,
 };
 
+/* New ones stand last: the corpus of tests/fuzz/fuzz_requests.c names them by their place. */
 const struct mm_rpc mm_rpcs[] = {
     {STATION("Ping"), MM_RPC_UNARY, MM_ROLE_ALL, &mintmark__v1__ping_request__descriptor,
      .message = mm_rpc_ping},
@@ -31,10 +32,6 @@ const struct mm_rpc mm_rpcs[] = {
      &mintmark__v1__report_devices_request__descriptor, .message = mm_rpc_report_devices},
     {STATION("ReleaseBatch"), MM_RPC_UNARY, MM_ROLE_STATION,
      &mintmark__v1__release_batch_request__descriptor, .message = mm_rpc_release_batch},
-    {STATION("Sign"), MM_RPC_UNARY, MM_ROLE_STATION, &mintmark__v1__sign_request__descriptor,
-     .message = mm_rpc_sign},
-    {STATION("Random"), MM_RPC_UNARY, MM_ROLE_STATION, &mintmark__v1__random_request__descriptor,
-     .message = mm_rpc_random},
     {OFFICER("AddOrder"), MM_RPC_UNARY, MM_ROLE_OFFICER,
      &mintmark__v1__add_order_request__descriptor, .message = mm_rpc_add_order},
     {OFFICER("ListOrders"), MM_RPC_UNARY, NOT_STATION,
@@ -43,5 +40,9 @@ const struct mm_rpc mm_rpcs[] = {
      .message = mm_rpc_get_status},
     {STATION("Enroll"), MM_RPC_BIDI, MM_ROLE_STATION, &mintmark__v1__enroll_request__descriptor,
      .message = mm_rpc_enroll, .half_closed = mm_rpc_enroll_half_closed},
+    {STATION("Sign"), MM_RPC_UNARY, MM_ROLE_STATION, &mintmark__v1__sign_request__descriptor,
+     .message = mm_rpc_sign},
+    {STATION("Random"), MM_RPC_UNARY, MM_ROLE_STATION, &mintmark__v1__random_request__descriptor,
+     .message = mm_rpc_random},
 };
 const size_t mm_n_rpcs = MM_ARRAY_SIZE(mm_rpcs);

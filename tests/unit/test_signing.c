@@ -82,11 +82,13 @@ static void public_point(struct mm_token *t, mm_handle key, uint8_t point[MM_POI
 static EVP_PKEY *public_key(struct mm_token *t, mm_handle key)
 {
     uint8_t point[MM_POINT_MAX];
-    EVP_PKEY *pkey = EVP_PKEY_new();
+    EVP_PKEY *pkey = EVP_PKEY_new(), *other;
     size_t len;
 
     public_point(t, key, point, &len);
-    ck_assert_int_eq(EVP_PKEY_copy_parameters(pkey, EVP_EC_gen(len == 65 ? "P-256" : "P-384")), 1);
+    other = EVP_EC_gen(len == 65 ? "P-256" : "P-384");
+    ck_assert_int_eq(EVP_PKEY_copy_parameters(pkey, other), 1);
+    EVP_PKEY_free(other);
     ck_assert_int_eq(EVP_PKEY_set1_encoded_public_key(pkey, point, len), 1);
     return pkey;
 }

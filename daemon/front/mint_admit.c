@@ -3,7 +3,11 @@
 #include "daemon/base/clock.h"
 #include "daemon/front/mint_internal.h"
 
-enum { RETRY_MIN_MS = 50, RETRY_MAX_MS = 60000 };
+enum {
+    RETRY_MIN_MS = 50,
+    RETRY_MAX_MS = 60000,
+    UNDIVIDED = 8, /* units that are one worker's, however many there are */
+};
 
 uint32_t mm_retry_ms(uint64_t us)
 {
@@ -218,7 +222,7 @@ int mm_mint_admit(struct mm_mint *mint, struct mm_mint_flow *flow, const char *s
                   enum mm_sched_class class, uint64_t units, int64_t deadline_us,
                   struct mm_errinfo *ei)
 {
-    uint64_t us;
+    uint64_t us, alone_us;
     int r;
 
     flow->account = mm_account_get(mint->mints->accounts, station);
@@ -229,6 +233,9 @@ int mm_mint_admit(struct mm_mint *mint, struct mm_mint_flow *flow, const char *s
     if (r < 0)
         return r;
     us = finish_us(mint, flow->account, class, mm_cost_us(flow->cost, units));
+    alone_us = mm_cost_us(flow->cost, least(units, UNDIVIDED));
+    if (us < alone_us)
+        us = alone_us;
     return is_too_late(us, deadline_us) ? fail_late(mint, us, deadline_us, ei) : MM_OK;
 }
 

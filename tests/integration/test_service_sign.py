@@ -126,6 +126,15 @@ class Calls(Base):
             station.call('StationService', 'Random', timeout=0.1, length=8)
         self.service.wait_log(r'event=random_drawn')
 
+    def test_what_cannot_be_done_in_time_is_refused_at_once(self):
+        station = self.start('delay_ms=400')
+        self.sign(station)
+        error = self.refused('DEADLINE_EXCEEDED', 'DEADLINE_TOO_SHORT', station.call, 'StationService',
+                             'Sign', timeout=0.2, signing_profile='firmware', mechanism=SHA256,
+                             message=b'm')
+        self.assertFalse(error.retry)
+        self.sign(station)
+
     def test_a_section_that_goes_away_fails_its_calls(self):
         station = self.start('job=hang')
         waiting = self.in_background(lambda: self.sign(station))

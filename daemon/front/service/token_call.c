@@ -138,8 +138,12 @@ static int queue(struct mm_token_call *c, const char *token, struct mm_errinfo *
                        token);
     if (mm_mint_ready(mint) == 0)
         return mm_mint_fail_away(mint, ei);
-    mm_mint_join(mint, &c->flow);
     c->flow.cost = mm_mint_cost(mint, c->ops->kind);
+    r = mm_mint_admit(mint, &c->flow, c->station, MM_SCHED_INTERACTIVE, c->units, c->deadline_us,
+                      ei);
+    if (r < 0)
+        return r;
+    mm_mint_join(mint, &c->flow);
     r = mm_mint_want(&c->flow, c->station, MM_SCHED_INTERACTIVE);
     return r < 0 ? mm_fail_memory(ei) : MM_OK;
 }

@@ -34,7 +34,8 @@ enum {
     MM_ORDER_HOURS_MAX = 87600, /* between two reports on an order: ten years */
     MM_TRUST_MAX = 32,          /* certificates whose holders may sign documents */
     MM_OPEN_BATCHES_MAX = 8192, /* with the live orders they fit the store's ready message */
-    MM_LIVE_ORDERS_MAX = 4096,
+    MM_LIVE_ORDERS_MAX = 1024,
+    MM_ORDER_REQUESTS_MAX = 1024,         /* nonces that wait for their order */
     MM_REPORT_FAILURES_MAX = 100,         /* reasons in a production report */
     MM_GROUP_JOBS_MAX = 64,               /* store jobs that one transaction commits */
     MM_GROUP_BYTES_MAX = 4 * 1024 * 1024, /* of their messages, but for the last one's */

@@ -173,7 +173,7 @@ static void add_order(void *arg, const struct mm_view_order *order)
     const char *values[] = {order->order_id, order->profile};
     struct orders *o = arg;
 
-    if (o->now_ms >= order->not_after_ms)
+    if (o->now_ms >= order->terms.not_after_ms || order->terms.hold > MM_ORDER_SUSPENDED)
         return;
     if (o->n++ < MM_METRICS_ORDERS_MAX && o->value)
         mm_sample(o->e, values, o->value(order));

@@ -14,8 +14,9 @@ struct order {
     bool hashed;
     char id[MM_NAME_MAX + 1];
     char profile[MM_NAME_MAX + 1];
-    uint64_t quantity, used, reserved;
-    int64_t not_before_ms, not_after_ms;
+    char *stations; /* ",a,b,", or "" for all */
+    struct mm_order_terms terms;
+    uint64_t reserved;
 };
 
 struct batch {
@@ -69,6 +70,7 @@ static void clear(struct mm_view *v)
     HASH_ITER(hh, v->orders, o, next_o)
     {
         HASH_DEL(v->orders, o);
+        free(o->stations);
         free(o);
     }
     HASH_ITER(hh, v->batches, b, next_b)
@@ -107,27 +109,41 @@ static struct batch *find_batch(const struct mm_view *v, const char *uid)
     return b;
 }
 
+static struct order *new_order(struct mm_view *v, const char *order_id)
+{
+    struct order *o = calloc(1, sizeof(*o));
+
+    if (!o)
+        return NULL;
+    copy(o->id, sizeof(o->id), order_id);
+    o->hashed = true;
+    HASH_ADD_STR(v->orders, id, o);
+    if (o->hashed)
+        return o;
+    free(o);
+    return NULL;
+}
+
 int mm_view_put_order(struct mm_view *v, const Mintmark__V1__Order *order)
 {
+    char text[MM_ORDER_STATIONS_TEXT];
     struct order *o = find_order(v, order->order_id);
+    char *stations;
 
-    if (!o) {
-        o = calloc(1, sizeof(*o));
-        if (!o)
-            return MM_ERR_MEMORY;
-        copy(o->id, sizeof(o->id), order->order_id);
-        o->hashed = true;
-        HASH_ADD_STR(v->orders, id, o);
-        if (!o->hashed) {
-            free(o);
-            return MM_ERR_MEMORY;
-        }
+    /* The store's own, so they fit; if not, nobody is allowed. */
+    if (!mm_order_stations_join(order->stations, order->n_stations, text))
+        copy(text, sizeof(text), ",");
+    stations = strdup(text);
+    if (!o && stations)
+        o = new_order(v, order->order_id);
+    if (!o || !stations) {
+        free(stations);
+        return MM_ERR_MEMORY;
     }
+    free(o->stations);
+    o->stations = stations;
     copy(o->profile, sizeof(o->profile), order->profile);
-    o->quantity = order->quantity;
-    o->used = order->used;
-    o->not_before_ms = order->not_before_time_ms;
-    o->not_after_ms = order->not_after_time_ms;
+    mm_order_terms_take(&o->terms, order);
     return MM_OK;
 }
 
@@ -226,11 +242,12 @@ static void describe(const struct order *o, struct mm_view_order *ret_order)
     *ret_order = (struct mm_view_order){
         .order_id = o->id,
         .profile = o->profile,
-        .quantity = o->quantity,
-        .used = o->used,
-        .left = left(o->quantity, o->used, o->reserved),
-        .not_before_ms = o->not_before_ms,
-        .not_after_ms = o->not_after_ms,
+        .stations = o->stations,
+        .terms = o->terms,
+        .quantity = o->terms.quantity,
+        .used = o->terms.used,
+        .left = left(o->terms.quantity, o->terms.used, o->reserved),
+        .reserved = o->reserved,
     };
 }
 
@@ -245,21 +262,28 @@ bool mm_view_find_order(const struct mm_view *v, const char *order_id,
     return true;
 }
 
-bool mm_view_live_order(const struct mm_view *v, const char *profile, int64_t now_ms,
-                        struct mm_view_order *ret_order)
+int mm_view_live_order(const struct mm_view *v, const char *profile, const char *station,
+                       int64_t now_ms, struct mm_view_order *ret_order, struct mm_errinfo *ei)
 {
     const struct order *best = NULL;
+    struct mm_view_order order;
+    struct mm_errinfo why = {0};
 
     for (const struct order *o = v->orders; o; o = o->hh.next) {
-        if (strcmp(o->profile, profile) == 0 && o->used < o->quantity &&
-            o->not_before_ms <= now_ms && now_ms < o->not_after_ms &&
-            (!best || o->not_after_ms < best->not_after_ms))
+        if (strcmp(o->profile, profile) != 0 ||
+            (best && best->terms.not_after_ms <= o->terms.not_after_ms))
+            continue;
+        describe(o, &order);
+        if (mm_view_check_order(&order, station, 1, now_ms, &why) == MM_OK)
             best = o;
     }
-    if (!best)
-        return false;
-    describe(best, ret_order);
-    return true;
+    if (best) {
+        describe(best, ret_order);
+        return MM_OK;
+    }
+    return mm_fail(ei, MM_ERR_PRECONDITION, "NO_LIVE_ORDER",
+                   "profile %s has no live production order for station %s%s%.160s", profile,
+                   station, *why.text ? ": " : "", why.text);
 }
 
 void mm_view_each_order(const struct mm_view *v,
@@ -278,26 +302,20 @@ size_t mm_view_open_batches(const struct mm_view *v)
     return HASH_COUNT(v->batches);
 }
 
-Mintmark__V1__OrderState mm_order_state(const Mintmark__V1__Order *order, int64_t now_ms)
+/* What is set aside counts as made: today, if the day has a limit. */
+int mm_view_check_order(const struct mm_view_order *order, const char *station, uint64_t n,
+                        int64_t now_ms, struct mm_errinfo *ei)
 {
-    if (now_ms >= order->not_after_time_ms)
-        return MINTMARK__V1__ORDER_STATE__ORDER_STATE_EXPIRED;
-    if (order->used >= order->quantity)
-        return MINTMARK__V1__ORDER_STATE__ORDER_STATE_USED_UP;
-    if (now_ms < order->not_before_time_ms)
-        return MINTMARK__V1__ORDER_STATE__ORDER_STATE_NOT_YET_VALID;
-    return MINTMARK__V1__ORDER_STATE__ORDER_STATE_LIVE;
-}
+    struct mm_order_terms t = order->terms;
+    int r;
 
-int mm_view_check_time(const struct mm_view_order *order, int64_t now_ms, struct mm_errinfo *ei)
-{
-    if (now_ms >= order->not_after_ms)
-        return mm_fail(ei, MM_ERR_PRECONDITION, "ORDER_EXPIRED", "order %s has expired",
-                       order->order_id);
-    if (now_ms < order->not_before_ms)
-        return mm_fail(ei, MM_ERR_PRECONDITION, "ORDER_NOT_YET_VALID", "order %s is not valid yet",
-                       order->order_id);
-    return MM_OK;
+    t.day = mm_order_day(&order->terms, now_ms);
+    t.day_used = mm_order_day_used(&order->terms, t.day) + order->reserved;
+    t.used += order->reserved;
+    r = mm_order_check(&t, order->stations, station, n, now_ms, ei);
+    if (r < 0)
+        mm_err_prefix(ei, "order %s", order->order_id);
+    return r == MM_ERR_EXHAUSTED ? mm_err_subject(ei, "order", order->order_id) : r;
 }
 
 const char *mm_view_batch_profile(const struct mm_view *v, const char *batch_uid)
@@ -307,16 +325,8 @@ const char *mm_view_batch_profile(const struct mm_view *v, const char *batch_uid
     return b ? b->profile : NULL;
 }
 
-static int fail_full(struct mm_errinfo *ei, const char *reason, const char *kind, const char *name,
-                     uint64_t n, uint64_t room)
-{
-    mm_fail(ei, MM_ERR_EXHAUSTED, reason, "%llu devices asked for, but %s %s has %llu left",
-            (unsigned long long)n, kind, name, (unsigned long long)room);
-    return mm_err_subject(ei, kind, name);
-}
-
-int mm_view_reserve(struct mm_view *v, const char *batch_uid, uint64_t n, int64_t now_ms,
-                    struct mm_reservation *ret_reservation, struct mm_errinfo *ei)
+int mm_view_reserve(struct mm_view *v, const char *batch_uid, const char *station, uint64_t n,
+                    int64_t now_ms, struct mm_reservation *ret_reservation, struct mm_errinfo *ei)
 {
     struct batch *b = find_batch(v, batch_uid);
     struct order *o = b ? find_order(v, b->order_id) : NULL;
@@ -327,14 +337,19 @@ int mm_view_reserve(struct mm_view *v, const char *batch_uid, uint64_t n, int64_
     if (!o)
         return mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_BATCH", "no open batch %s", batch_uid);
     describe(o, &order);
-    r = mm_view_check_time(&order, now_ms, ei);
+    r = mm_view_check_order(&order, station, 0, now_ms, ei);
     if (r < 0)
         return r;
     room = left(b->quantity, b->issued, b->reserved);
-    if (n > room)
-        return fail_full(ei, "BATCH_FULL", "batch", b->uid, n, room);
-    if (n > order.left)
-        return fail_full(ei, "QUOTA_EXHAUSTED", "order", o->id, n, order.left);
+    if (n > room) {
+        mm_fail(ei, MM_ERR_EXHAUSTED, "BATCH_FULL",
+                "%llu devices asked for, but batch %s has %llu left", (unsigned long long)n, b->uid,
+                (unsigned long long)room);
+        return mm_err_subject(ei, "batch", b->uid);
+    }
+    r = mm_view_check_order(&order, station, n, now_ms, ei);
+    if (r < 0)
+        return r;
     b->reserved += n;
     o->reserved += n;
     *ret_reservation = (struct mm_reservation){.n = n, .generation = v->generation};
@@ -374,8 +389,12 @@ void mm_view_recorded(struct mm_view *v, struct mm_reservation *reservation, uin
     if (b && recorded->batch_issued > b->issued)
         b->issued = recorded->batch_issued;
     o = find_order(v, reservation->order_id);
-    if (o && recorded->order_used > o->used)
-        o->used = recorded->order_used;
+    if (!o)
+        return;
+    /* The store answers in the order in which it did things. */
+    o->terms.used = recorded->order_used;
+    o->terms.day = recorded->order_day;
+    o->terms.day_used = recorded->order_day_used;
 }
 
 int mm_view_take_numbers(struct mm_view *v, const char *profile, uint64_t n, uint64_t *ret_first)

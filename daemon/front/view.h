@@ -12,6 +12,7 @@
 
 #include "daemon/base/err.h"
 #include "daemon/base/limits.h"
+#include "daemon/document/order.h"
 
 #include <stdbool.h>
 
@@ -33,27 +34,28 @@ void mm_view_drop_batch(struct mm_view *v, const char *batch_uid);
 struct mm_view_order {
     const char *order_id; /* borrowed until the view changes */
     const char *profile;
-    uint64_t quantity, used;
-    uint64_t left; /* neither used nor reserved */
-    int64_t not_before_ms, not_after_ms;
+    const char *stations;
+    struct mm_order_terms terms; /* as the store said last */
+    uint64_t quantity, used;     /* of the terms */
+    uint64_t left;               /* neither used nor reserved */
+    uint64_t reserved;
 };
 /* False when it is not in the view. */
 bool mm_view_find_order(const struct mm_view *v, const char *order_id,
                         struct mm_view_order *ret_order);
-/* The live order of the profile that expires first. */
-bool mm_view_live_order(const struct mm_view *v, const char *profile, int64_t now_ms,
-                        struct mm_view_order *ret_order);
+/* The order of the profile on which the station can make a device now, and that expires first.
+ * MM_ERR_PRECONDITION NO_LIVE_ORDER, with the reason of one that cannot be used. */
+int mm_view_live_order(const struct mm_view *v, const char *profile, const char *station,
+                       int64_t now_ms, struct mm_view_order *ret_order,
+                       struct mm_errinfo *ei) MM_MUST_USE;
+/* As mm_order_check, with what is set aside counted as made. */
+int mm_view_check_order(const struct mm_view_order *order, const char *station, uint64_t n,
+                        int64_t now_ms, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* All orders, in the order in which the view came to know them. */
 void mm_view_each_order(const struct mm_view *v,
                         void (*each)(void *arg, const struct mm_view_order *order), void *arg);
 size_t mm_view_open_batches(const struct mm_view *v);
-
-/* LIVE, NOT_YET_VALID, EXPIRED or USED_UP, at that time. */
-Mintmark__V1__OrderState mm_order_state(const Mintmark__V1__Order *order, int64_t now_ms);
-/* MM_ERR_PRECONDITION ORDER_EXPIRED or ORDER_NOT_YET_VALID. */
-int mm_view_check_time(const struct mm_view_order *order, int64_t now_ms,
-                       struct mm_errinfo *ei) MM_MUST_USE;
 
 /* The profile of an open batch, NULL when it is not in the view. Borrowed until the view changes.
  */
@@ -69,10 +71,10 @@ struct mm_reservation {
 };
 
 /* Sets n devices of the batch and its order aside. MM_ERR_NOT_FOUND UNKNOWN_BATCH when it is not in
- * the view; MM_ERR_PRECONDITION ORDER_EXPIRED, ORDER_NOT_YET_VALID; MM_ERR_EXHAUSTED BATCH_FULL,
- * QUOTA_EXHAUSTED. */
-int mm_view_reserve(struct mm_view *v, const char *batch_uid, uint64_t n, int64_t now_ms,
-                    struct mm_reservation *ret_reservation, struct mm_errinfo *ei) MM_MUST_USE;
+ * the view; MM_ERR_EXHAUSTED BATCH_FULL; the errors of mm_order_check. */
+int mm_view_reserve(struct mm_view *v, const char *batch_uid, const char *station, uint64_t n,
+                    int64_t now_ms, struct mm_reservation *ret_reservation,
+                    struct mm_errinfo *ei) MM_MUST_USE;
 /* Gives n of them back (at most all): they will not be made. */
 void mm_view_release(struct mm_view *v, struct mm_reservation *reservation, uint64_t n);
 /* n of them have been recorded; these are the store's counters afterwards. */

@@ -35,7 +35,6 @@ int mm_batch_find(struct mm_store *s, const char *batch_uid, struct mm_batch_row
         .issued = mm_sql_uint(&q, 3),
         .order = mm_order_row_take(&q, 4),
     };
-    mm_sql_copy_text(&q, 10, batch.order_id, sizeof(batch.order_id));
     r = mm_sql_end(&q, ei);
     if (r == MM_OK)
         *ret_batch = batch;
@@ -137,30 +136,29 @@ int mm_store_get_batch(struct mm_store *s, const Mintmark__Internal__GetBatch *j
 static int find_order(struct mm_store *s, const Mintmark__V1__Batch *batch,
                       struct mm_order_row *ret_order, struct mm_errinfo *ei)
 {
-    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ORDER_FIND);
-    struct mm_order_row order;
-    struct mm_bytes profile;
-    int r;
+    char profile[MM_NAME_MAX + 1];
+    int r = mm_order_find(s, batch->order_id, ret_order, profile, ei);
 
-    mm_sql_bind_text(&q, batch->order_id);
-    r = mm_sql_step(&q, ei);
-    if (r < 0)
-        return r;
-    if (r == 0)
-        return mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_ORDER", "there is no production order %s",
-                       batch->order_id);
-    order = mm_order_row_take(&q, 0);
-    profile = mm_sql_blob(&q, 6);
-    r = mm_sql_end(&q, ei);
-    if (r < 0)
-        return r;
-    if (profile.len != strlen(batch->profile) ||
-        memcmp(profile.data, batch->profile, profile.len) != 0)
-        return mm_fail_field(ei, "order_id", "production order %s is for profile %.*s, not %s",
-                             batch->order_id, (int)profile.len, (const char *)profile.data,
-                             batch->profile);
-    *ret_order = order;
-    return MM_OK;
+    if (r == MM_OK && strcmp(profile, batch->profile) != 0)
+        r = mm_fail_field(ei, "order_id", "production order %s is for profile %s, not %s",
+                          batch->order_id, profile, batch->profile);
+    return r;
+}
+
+/* A batch may take more than a day; what is made in it is counted by the day. */
+static int check_order(const struct mm_order_row *order, const Mintmark__V1__Batch *batch,
+                       struct mm_errinfo *ei)
+{
+    int r = mm_order_check(&order->terms, order->stations, batch->station, 0, batch->opened_time_ms,
+                           ei);
+
+    if (r == MM_OK)
+        r = mm_order_check_batch(&order->terms, batch->quantity, ei);
+    if (r == MM_OK)
+        r = mm_order_check_quota(&order->terms, batch->quantity, ei);
+    if (r == MM_ERR_EXHAUSTED)
+        return mm_err_subject(ei, "order", batch->order_id);
+    return r;
 }
 
 static int check_room(struct mm_store *s, struct mm_errinfo *ei)
@@ -224,11 +222,7 @@ static int open_batch(struct mm_store *s, const Mintmark__V1__Batch *batch,
     int r = find_order(s, batch, &order, ei);
 
     if (r == MM_OK)
-        r = mm_order_check_time(&order, batch->opened_time_ms, ei);
-    if (r == MM_OK && order.quantity - order.used < batch->quantity) {
-        mm_order_fail_quota(&order, batch->quantity, ei);
-        r = mm_err_subject(ei, "order", batch->order_id);
-    }
+        r = check_order(&order, batch, ei);
     if (r == MM_OK)
         r = check_room(s, ei);
     if (r == MM_OK)

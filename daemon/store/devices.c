@@ -190,8 +190,22 @@ static int add_tally(struct mm_store *s, int64_t batch, const struct tally *tall
     return r;
 }
 
+/* What the order allows to be made again. */
+static int refund(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
+                  const struct mm_batch_row *batch, const struct tally *tally,
+                  Mintmark__V1__Order **ret_order, struct mm_errinfo *ei)
+{
+    uint64_t refunded = 0;
+    int r = mm_order_refund(s, &batch->order, job->batch_uid, (uint64_t)tally->ko, &refunded, ei);
+
+    if (r < 0 || refunded == 0)
+        return r;
+    return mm_order_get(s, batch->order.order_id, job->now_ms, ret_order, ei);
+}
+
 static int report(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
-                  Mintmark__V1__BatchCounts **ret_counts, struct mm_errinfo *ei)
+                  Mintmark__V1__BatchCounts **ret_counts, Mintmark__V1__Order **ret_order,
+                  struct mm_errinfo *ei)
 {
     struct tally tally = {0};
     struct mm_batch_row batch;
@@ -204,20 +218,25 @@ static int report(struct mm_store *s, const Mintmark__Internal__ReportDevices *j
         r = report_one(s, batch.row, job->now_ms, job->reports[i], &tally, ei);
     if (r == MM_OK)
         r = enter_in_ledger(s, job, &tally, ei);
+    if (r == MM_OK)
+        r = refund(s, job, &batch, &tally, ret_order, ei);
     return r < 0 ? r : add_tally(s, batch.row, &tally, ret_counts, ei);
 }
 
 int mm_store_report_devices(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
-                            Mintmark__V1__BatchCounts **ret_counts, struct mm_errinfo *ei)
+                            Mintmark__V1__BatchCounts **ret_counts, Mintmark__V1__Order **ret_order,
+                            struct mm_errinfo *ei)
 {
     MM_MESSAGE_CLEANUP Mintmark__V1__BatchCounts *counts = NULL;
+    MM_MESSAGE_CLEANUP Mintmark__V1__Order *order = NULL;
     int r = mm_sql_verb_begin(s, ei);
 
     if (r < 0)
         return r;
-    r = mm_sql_verb_finish(s, report(s, job, &counts, ei), ei);
+    r = mm_sql_verb_finish(s, report(s, job, &counts, &order, ei), ei);
     if (r < 0)
         return r;
     *ret_counts = MM_TAKE(counts);
+    *ret_order = MM_TAKE(order);
     return MM_OK;
 }

@@ -22,17 +22,34 @@ bool mm_group_full(const struct mm_group *g)
     return g->n == MM_GROUP_JOBS_MAX || g->bytes >= MM_GROUP_BYTES_MAX;
 }
 
+static int do_order_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
+                         Mintmark__Internal__StoreResult *to, struct mm_errinfo *ei)
+{
+    to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_ORDER;
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_NONCE:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_NONCE_ADDED;
+        return mm_store_add_nonce(s, job->add_nonce, &to->nonce_added, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_ORDER:
+        return mm_store_import_order(s, job->import_order, &to->order, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_DOCUMENT:
+        return mm_store_import_document(s, job->import_document, &to->order, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_ORDER:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_ORDER_FOUND;
+        return mm_store_get_order(s, job->get_order, &to->order_found, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_ORDERS;
+        return mm_store_list_orders(s, job->list_orders, &to->orders, ei);
+    default: /* mm_job_check lets no other through */
+        return mm_store_change_order(s, job->change_order, &to->order, ei);
+    }
+}
+
 /* Fills the result's oneof; on failure the case may be set without its message. */
 static int do_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
                    Mintmark__Internal__StoreResult *to, struct mm_errinfo *ei)
 {
     switch (job->job_case) {
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_ORDER:
-        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_ORDER;
-        return mm_store_add_order(s, job->add_order, &to->order, ei);
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS:
-        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_ORDERS;
-        return mm_store_list_orders(s, job->list_orders, &to->orders, ei);
     case MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH:
         to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_BATCH;
         return mm_store_open_batch(s, job->open_batch, &to->batch, ei);
@@ -59,10 +76,13 @@ static int do_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
         return mm_store_get_device(s, job->get_device, &to->device, ei);
     case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_DEVICES:
         to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_COUNTS;
-        return mm_store_report_devices(s, job->report_devices, &to->counts, ei);
-    default: /* mm_job_check lets no other through */
+        return mm_store_report_devices(s, job->report_devices, &to->counts, &to->refunded_order,
+                                       ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH:
         to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_REPORT;
         return mm_store_release_batch(s, job->release_batch, &to->report, ei);
+    default:
+        return do_order_verb(s, job, to, ei);
     }
 }
 

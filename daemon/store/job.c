@@ -3,6 +3,7 @@
 
 #include "daemon/base/limits.h"
 #include "daemon/base/text.h"
+#include "daemon/document/document.h"
 #include "proto/grpc/unpack.h"
 
 #include <string.h>
@@ -75,19 +76,43 @@ static void hw_serial(struct check *c, const char *field, const char *value, siz
          "1 to 64 printable ASCII characters");
 }
 
-static void check_order(struct check *c, const Mintmark__V1__Order *o)
+static void check_nonce(struct check *c, const Mintmark__Internal__AddNonce *a)
 {
-    want(c, o, "order", "there");
-    if (!o)
-        return;
+    bytes(c, "nonce", &a->nonce, MM_NONCE_BYTES, MM_NONCE_BYTES);
+    bytes(c, "document", &a->document, 1, MM_DOCUMENT_MAX);
+    time_ms(c, "now_ms", a->now_ms);
+    name(c, "by", a->by);
+}
+
+/* The document itself is read by import.c and change.c; its size has a reason of its own there. */
+static void check_import(struct check *c, const ProtobufCBinaryData *document, int64_t now_ms,
+                         const char *by)
+{
+    want(c, document->len > 0, "document", "there");
+    time_ms(c, "now_ms", now_ms);
+    name(c, "by", by);
+}
+
+static void check_change(struct check *c, const Mintmark__Internal__ChangeOrder *o)
+{
+    const Mintmark__V1__OrderLimits *l = o->limits;
+
     name(c, "order_id", o->order_id);
-    name(c, "profile", o->profile);
-    range(c, "quantity", o->quantity, 1, MM_ORDER_QUANTITY_MAX);
-    time_ms(c, "not_before_time_ms", o->not_before_time_ms);
-    want(c, o->not_after_time_ms > o->not_before_time_ms, "not_after_time_ms",
-         "after not_before_time_ms");
-    time_ms(c, "added_time_ms", o->added_time_ms);
-    name(c, "added_by", o->added_by);
+    range(c, "action", (uint64_t)o->action, MINTMARK__V1__ORDER_ACTION__ORDER_ACTION_SUSPEND,
+          MINTMARK__V1__ORDER_ACTION__ORDER_ACTION_LOWER);
+    if (o->action == MINTMARK__V1__ORDER_ACTION__ORDER_ACTION_LOWER) {
+        want(c, l && (l->quantity || l->not_after_time_ms || l->per_batch_max || l->per_day_max),
+             "limits", "there");
+        if (!l)
+            return;
+        range(c, "limits.quantity", l->quantity, 0, MM_ORDER_QUANTITY_MAX);
+        time_ms(c, "limits.not_after_time_ms", l->not_after_time_ms);
+        range(c, "limits.per_batch_max", l->per_batch_max, 0, MM_ORDER_QUANTITY_MAX);
+        range(c, "limits.per_day_max", l->per_day_max, 0, MM_ORDER_QUANTITY_MAX);
+    }
+    range(c, "reason", strlen(o->reason), 0, MM_REASON_TEXT_MAX);
+    time_ms(c, "now_ms", o->now_ms);
+    name(c, "by", o->by);
 }
 
 static void check_batch(struct check *c, const Mintmark__V1__Batch *b)
@@ -176,21 +201,45 @@ static void check_release(struct check *c, const Mintmark__Internal__ReleaseBatc
     time_ms(c, "now_ms", r->now_ms);
 }
 
+static void check_order_job(struct check *c, const Mintmark__Internal__StoreJob *job)
+{
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_NONCE:
+        check_nonce(c, job->add_nonce);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_ORDER:
+        check_import(c, &job->import_order->document, job->import_order->now_ms,
+                     job->import_order->by);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_DOCUMENT:
+        check_import(c, &job->import_document->document, job->import_document->now_ms,
+                     job->import_document->by);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ORDER:
+        check_change(c, job->change_order);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_ORDER:
+        name(c, "order_id", job->get_order->order_id);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS:
+        break; /* by page.c */
+    default:
+        c->r = mm_fail(c->ei, MM_ERR_UNSUPPORTED, "UNKNOWN_JOB", "the store does not know job %d",
+                       (int)job->job_case);
+    }
+}
+
 int mm_job_check(const Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
 {
     struct check c = {.ei = ei};
 
     switch (job->job_case) {
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_ORDER:
-        check_order(&c, job->add_order->order);
-        break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH:
         check_batch(&c, job->open_batch->batch);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH:
         uuid_text(&c, "batch_uid", job->get_batch->batch_uid);
         break;
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_BATCHES:
         break; /* by page.c */
     case MINTMARK__INTERNAL__STORE_JOB__JOB_FIND_REQUEST:
@@ -217,8 +266,7 @@ int mm_job_check(const Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
         check_release(&c, job->release_batch);
         break;
     default:
-        return mm_fail(ei, MM_ERR_UNSUPPORTED, "UNKNOWN_JOB", "the store does not know job %d",
-                       (int)job->job_case);
+        check_order_job(&c, job);
     }
     return c.r;
 }
@@ -226,7 +274,10 @@ int mm_job_check(const Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
 bool mm_job_writes(const Mintmark__Internal__StoreJob *job)
 {
     switch (job->job_case) {
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_ORDER:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_NONCE:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_ORDER:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_DOCUMENT:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ORDER:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ENROLL_AND_RECORD:

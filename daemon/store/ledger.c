@@ -111,6 +111,7 @@ static int adopt_orders(struct mm_store *s, struct mm_errinfo *ei)
         event.not_before_time_ms = mm_sql_int(&q, 4);
         event.not_after_time_ms = mm_sql_int(&q, 5);
         event.by = by;
+        event.added_time_ms = mm_sql_int(&q, 7);
         r = mm_sql_end(&q, ei);
         if (r == MM_OK)
             r = mm_ledger_append(s, &record, ei);

@@ -7,6 +7,7 @@
 
 #include "daemon/base/err.h"
 
+#include "daemon/document/order.h"
 #include "mintmark/v1/ledger.pb-c.h"
 
 #include <openssl/evp.h>
@@ -67,8 +68,8 @@ int mm_ledger_digest_end(struct mm_store *s, uint8_t ret_hash[MM_SHA256_BYTES],
 /* A walk over the chain, from its first record. */
 struct mm_ledger_order {
     char *order_id;
-    uint64_t quantity;
-    uint64_t used;
+    char *stations;
+    struct mm_order_terms terms; /* but for the day */
 };
 struct mm_ledger_walk {
     struct mm_ledger_head at; /* the last record that was found good */
@@ -83,5 +84,15 @@ struct mm_ledger_walk {
  * frees what it holds, and zeroes it. */
 int mm_ledger_walk(struct mm_store *s, struct mm_ledger_walk *walk, unsigned limit,
                    struct mm_errinfo *ei) MM_MUST_USE;
+/* For ledger_verify.c and ledger_orders.c: what records say of orders, and whether the database
+ * says the same. MM_ERR_CORRUPT LEDGER_EDITED. */
+int mm_ledger_edited(struct mm_errinfo *ei, uint64_t sequence, const char *what);
+/* NULL when it was never imported. */
+struct mm_ledger_order *mm_ledger_order_find(const struct mm_ledger_walk *walk,
+                                             const char *order_id);
+int mm_ledger_order_event(struct mm_ledger_walk *walk, const Mintmark__V1__LedgerRecord *record,
+                          struct mm_errinfo *ei) MM_MUST_USE;
+int mm_ledger_compare_orders(struct mm_store *s, const struct mm_ledger_walk *walk,
+                             struct mm_errinfo *ei) MM_MUST_USE;
 void mm_ledger_walk_done(struct mm_ledger_walk *walk);
 #define MM_LEDGER_WALK_CLEANUP MM_CLEANUP(mm_ledger_walk_done)

@@ -7,64 +7,6 @@
 #include <endian.h>
 #include <string.h>
 
-static int edited(struct mm_errinfo *ei, uint64_t sequence, const char *what)
-{
-    return mm_fail(ei, MM_ERR_CORRUPT, "LEDGER_EDITED", "record %llu of the ledger: %s",
-                   (unsigned long long)sequence, what);
-}
-
-/* Where the order is, or would be. */
-static size_t order_place(const struct mm_ledger_walk *walk, const char *order_id, bool *ret_found)
-{
-    size_t low = 0, high = walk->n_orders;
-
-    *ret_found = false;
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        const int order = strcmp(walk->orders[middle].order_id, order_id);
-
-        if (order == 0) {
-            *ret_found = true;
-            return middle;
-        }
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static struct mm_ledger_order *order_find(const struct mm_ledger_walk *walk, const char *order_id)
-{
-    bool found;
-    const size_t place = order_place(walk, order_id, &found);
-
-    return found ? &walk->orders[place] : NULL;
-}
-
-static int order_imported(struct mm_ledger_walk *walk, uint64_t sequence,
-                          const Mintmark__V1__OrderImported *event, struct mm_errinfo *ei)
-{
-    struct mm_ledger_order *room;
-    bool found;
-    const size_t place = order_place(walk, event->order_id, &found);
-    MM_FREE char *order_id = NULL;
-
-    if (found || event->used > event->quantity)
-        return edited(ei, sequence, "it imports an order that cannot be");
-    order_id = strdup(event->order_id);
-    room = reallocarray(walk->orders, walk->n_orders + 1, sizeof(*room));
-    if (room)
-        walk->orders = room;
-    if (!room || !order_id)
-        return mm_fail_memory(ei);
-    memmove(&room[place + 1], &room[place], (walk->n_orders - place) * sizeof(*room));
-    room[place] = (struct mm_ledger_order){MM_TAKE(order_id), event->quantity, event->used};
-    walk->n_orders++;
-    return MM_OK;
-}
-
 /* The rows that the record says it spent for. */
 static int check_devices(struct mm_store *s, uint64_t sequence, const Mintmark__V1__Spent *event,
                          struct mm_errinfo *ei)
@@ -95,25 +37,25 @@ static int check_devices(struct mm_store *s, uint64_t sequence, const Mintmark__
         return r;
     if (event->devices_sha256.len != sizeof(hash) ||
         memcmp(event->devices_sha256.data, hash, sizeof(hash)) != 0)
-        return edited(ei, sequence, "its devices are not those that were recorded");
+        return mm_ledger_edited(ei, sequence, "its devices are not those that were recorded");
     return MM_OK;
 }
 
 static int spent(struct mm_store *s, struct mm_ledger_walk *walk, uint64_t sequence,
                  const Mintmark__V1__Spent *event, struct mm_errinfo *ei)
 {
-    struct mm_ledger_order *order = order_find(walk, event->order_id);
+    struct mm_ledger_order *order = mm_ledger_order_find(walk, event->order_id);
 
     if (!order)
-        return edited(ei, sequence, "it spends of an order that was never imported");
+        return mm_ledger_edited(ei, sequence, "it spends of an order that was never imported");
     if (event->count == 0 || event->first_row != walk->at.devices + 1)
-        return edited(ei, sequence, "its devices do not follow those before");
-    if (event->count > order->quantity - order->used)
-        return edited(ei, sequence, "it spends more than the order has");
-    order->used += event->count;
+        return mm_ledger_edited(ei, sequence, "its devices do not follow those before");
+    if (event->count > order->terms.quantity - order->terms.used)
+        return mm_ledger_edited(ei, sequence, "it spends more than the order has");
+    order->terms.used += event->count;
     walk->at.devices += event->count;
-    if (event->order_used_after != order->used)
-        return edited(ei, sequence, "the order's units do not add up");
+    if (event->order_used_after != order->terms.used)
+        return mm_ledger_edited(ei, sequence, "the order's units do not add up");
     return walk->devices ? check_devices(s, sequence, event, ei) : MM_OK;
 }
 
@@ -122,7 +64,7 @@ static int genesis(struct mm_store *s, struct mm_ledger_walk *walk, uint64_t seq
 {
     if (sequence != 1 || event->ledger_id.len != sizeof(s->ledger.id) ||
         memcmp(event->ledger_id.data, s->ledger.id, sizeof(s->ledger.id)) != 0)
-        return edited(ei, sequence, "it begins the ledger again");
+        return mm_ledger_edited(ei, sequence, "it begins the ledger again");
     walk->at.devices = event->devices;
     return MM_OK;
 }
@@ -133,14 +75,12 @@ static int take_event(struct mm_store *s, struct mm_ledger_walk *walk,
     switch (record->event_case) {
     case MINTMARK__V1__LEDGER_RECORD__EVENT_GENESIS:
         return genesis(s, walk, record->sequence, record->genesis, ei);
-    case MINTMARK__V1__LEDGER_RECORD__EVENT_ORDER_IMPORTED:
-        return order_imported(walk, record->sequence, record->order_imported, ei);
     case MINTMARK__V1__LEDGER_RECORD__EVENT_SPENT:
         return spent(s, walk, record->sequence, record->spent, ei);
     case MINTMARK__V1__LEDGER_RECORD__EVENT__NOT_SET:
-        return edited(ei, record->sequence, "it says nothing that this program knows");
+        return mm_ledger_edited(ei, record->sequence, "it says nothing that this program knows");
     default:
-        return MM_OK; /* nothing of it is counted */
+        return mm_ledger_order_event(walk, record, ei);
     }
 }
 
@@ -160,13 +100,14 @@ static int take_record(struct mm_store *s, struct mm_ledger_walk *walk, uint64_t
     if (r == MM_ERR_MEMORY)
         return mm_fail_memory(ei);
     if (r < 0)
-        return edited(ei, sequence, why.text);
+        return mm_ledger_edited(ei, sequence, why.text);
     record = (Mintmark__V1__LedgerRecord *)message;
     if (record->sequence != sequence || record->time_ms < walk->at.time_ms)
-        return edited(ei, sequence, "its number or its time cannot be");
+        return mm_ledger_edited(ei, sequence, "its number or its time cannot be");
     if (record->previous.len != MM_SHA256_BYTES ||
         memcmp(record->previous.data, walk->at.hash, MM_SHA256_BYTES) != 0)
-        return edited(ei, sequence, "the record before it is not the one that it followed");
+        return mm_ledger_edited(ei, sequence,
+                                "the record before it is not the one that it followed");
     r = take_event(s, walk, record, ei);
     if (r < 0)
         return r;
@@ -175,37 +116,6 @@ static int take_record(struct mm_store *s, struct mm_ledger_walk *walk, uint64_t
     mm_ledger_digest_begin(s);
     mm_ledger_digest_add(s, data.data, data.len);
     return mm_ledger_digest_end(s, walk->at.hash, ei);
-}
-
-/* At the head: the counters that spending goes by are the chain's. */
-static int compare_orders(struct mm_store *s, const struct mm_ledger_walk *walk,
-                          struct mm_errinfo *ei)
-{
-    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_LEDGER_ORDERS);
-    char order_id[MM_NAME_MAX + 1];
-    size_t n = 0;
-    int r;
-
-    while ((r = mm_sql_step(&q, ei)) > 0) {
-        const struct mm_ledger_order *order;
-
-        mm_sql_copy_text(&q, 0, order_id, sizeof(order_id));
-        r = mm_sql_end(&q, ei);
-        if (r < 0)
-            return r;
-        order = order_find(walk, order_id);
-        if (!order || order->quantity != mm_sql_uint(&q, 1) || order->used != mm_sql_uint(&q, 2))
-            return mm_fail(ei, MM_ERR_CORRUPT, "LEDGER_EDITED",
-                           "production order %s is not what the ledger says of it", order_id);
-        n++;
-    }
-    if (r < 0)
-        return r;
-    if (n != walk->n_orders)
-        return mm_fail(ei, MM_ERR_CORRUPT, "LEDGER_EDITED",
-                       "the ledger knows %zu production orders, the database has %zu",
-                       walk->n_orders, n);
-    return MM_OK;
 }
 
 static int compare(struct mm_store *s, const struct mm_ledger_walk *walk, struct mm_errinfo *ei)
@@ -217,12 +127,12 @@ static int compare(struct mm_store *s, const struct mm_ledger_walk *walk, struct
                        "the ledger ends at record %llu, not at %llu",
                        (unsigned long long)walk->at.sequence, (unsigned long long)head->sequence);
     if (memcmp(walk->at.hash, head->hash, sizeof(head->hash)) != 0)
-        return edited(ei, head->sequence, "it has changed since it was written");
+        return mm_ledger_edited(ei, head->sequence, "it has changed since it was written");
     if (walk->at.devices != head->devices)
         return mm_fail(ei, MM_ERR_CORRUPT, "LEDGER_EDITED",
                        "the ledger knows %llu devices, the database has %llu",
                        (unsigned long long)walk->at.devices, (unsigned long long)head->devices);
-    return compare_orders(s, walk, ei);
+    return mm_ledger_compare_orders(s, walk, ei);
 }
 
 int mm_ledger_walk(struct mm_store *s, struct mm_ledger_walk *walk, unsigned limit,
@@ -253,8 +163,10 @@ int mm_ledger_walk(struct mm_store *s, struct mm_ledger_walk *walk, unsigned lim
 
 void mm_ledger_walk_done(struct mm_ledger_walk *walk)
 {
-    for (size_t i = 0; i < walk->n_orders; i++)
+    for (size_t i = 0; i < walk->n_orders; i++) {
         free(walk->orders[i].order_id);
+        free(walk->orders[i].stations);
+    }
     free(walk->orders);
     *walk = (struct mm_ledger_walk){0};
 }

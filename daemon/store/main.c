@@ -3,11 +3,13 @@
 #include "daemon/ipc/worker.h"
 #include "daemon/store/group.h"
 #include "daemon/store/message.h"
+#include "daemon/store/site.h"
 
 #include <openssl/crypto.h>
 
 struct state {
     struct mm_store *store;
+    struct mm_store_site site;
     struct mm_group group;
 };
 
@@ -16,10 +18,13 @@ static int start(struct mm_worker *w, struct mm_errinfo *ei)
     static struct state state;
     MM_MESSAGE_CLEANUP Mintmark__Internal__StoreReady *ready = NULL;
     Mintmark__Internal__StoreResult result = MINTMARK__INTERNAL__STORE_RESULT__INIT;
-    int r = mm_store_open(w->conf->store.path, &state.store, ei);
+    int r = mm_site_read(w->conf, &state.site, ei);
 
+    if (r == MM_OK)
+        r = mm_store_open(w->conf->store.path, &state.store, ei);
     if (r < 0)
         return r;
+    mm_store_set_site(state.store, &state.site);
     w->state = &state;
     r = mm_store_ready(state.store, &ready, ei);
     if (r < 0)
@@ -76,6 +81,7 @@ static void stop(struct mm_worker *w)
 
     mm_group_done(&state->group);
     mm_store_free(state->store);
+    mm_site_done(&state->site);
 }
 
 int main(void)

@@ -1,73 +1,110 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Production orders: how many devices of a profile may be made, and until when. */
+/* Production orders as rows: read, shown, listed. import.c brings them in, change.c changes them.
+ */
 #include "daemon/base/clock.h"
 #include "daemon/store/message.h"
 #include "daemon/store/page.h"
 #include "daemon/store/rows.h"
 
+#include <string.h>
+
+/* Columns of ORDER_ROW in sqlite_sql.c. */
+enum { ORDER_ROW_COLUMNS = 20 };
+
 struct mm_order_row mm_order_row_take(struct mm_sql *q, int column)
 {
-    return (struct mm_order_row){
+    struct mm_order_row o = {
         .row = mm_sql_int(q, column),
         .profile = mm_sql_int(q, column + 1),
-        .quantity = mm_sql_uint(q, column + 2),
-        .used = mm_sql_uint(q, column + 3),
-        .not_before_ms = mm_sql_int(q, column + 4),
-        .not_after_ms = mm_sql_int(q, column + 5),
+        .terms =
+            {
+                .hold = (enum mm_order_hold)mm_sql_int(q, column + 3),
+                .quantity = mm_sql_uint(q, column + 4),
+                .used = mm_sql_uint(q, column + 5),
+                .refunded = mm_sql_uint(q, column + 6),
+                .not_before_ms = mm_sql_int(q, column + 7),
+                .not_after_ms = mm_sql_int(q, column + 8),
+                .added_ms = mm_sql_int(q, column + 9),
+                .per_batch_max = mm_sql_uint(q, column + 10),
+                .per_day_max = mm_sql_uint(q, column + 11),
+                .day = mm_sql_int(q, column + 12),
+                .day_used = mm_sql_uint(q, column + 13),
+                .unreported_max = mm_sql_uint(q, column + 14),
+                .reported = mm_sql_uint(q, column + 15),
+                .reported_ms = mm_sql_int(q, column + 16),
+                .report_hours = (uint32_t)mm_sql_uint(q, column + 17),
+                .replacements_max = mm_sql_uint(q, column + 18),
+            },
     };
+
+    mm_sql_copy_text(q, column + 2, o.order_id, sizeof(o.order_id));
+    mm_sql_copy_text(q, column + 19, o.stations, sizeof(o.stations));
+    return o;
 }
 
-int mm_order_check_time(const struct mm_order_row *order, int64_t now_ms, struct mm_errinfo *ei)
+/* ",a,b," as a list of heap strings. */
+static int split_stations(const char *text, Mintmark__V1__Order *o, struct mm_errinfo *ei)
 {
-    char text[MM_CLOCK_TEXT];
+    const char *at = *text ? text + 1 : text;
 
-    if (now_ms < order->not_before_ms)
-        return mm_fail(ei, MM_ERR_PRECONDITION, "ORDER_NOT_YET_VALID",
-                       "the production order begins at %s",
-                       mm_clock_text(order->not_before_ms, text));
-    if (now_ms >= order->not_after_ms)
-        return mm_fail(ei, MM_ERR_PRECONDITION, "ORDER_EXPIRED", "the production order ended at %s",
-                       mm_clock_text(order->not_after_ms, text));
+    while (*at) {
+        const size_t len = strcspn(at, ",");
+        char **room = mm_message_room(o->stations, o->n_stations, sizeof(*room));
+
+        if (!room)
+            return mm_fail_memory(ei);
+        o->stations = room;
+        room[o->n_stations] = strndup(at, len);
+        if (!room[o->n_stations])
+            return mm_fail_memory(ei);
+        o->n_stations++;
+        at += at[len] ? len + 1 : len;
+    }
     return MM_OK;
 }
 
-int mm_order_fail_quota(const struct mm_order_row *order, uint64_t n, struct mm_errinfo *ei)
+static void take_terms(Mintmark__V1__Order *o, const struct mm_order_terms *t, int64_t now_ms)
 {
-    return mm_fail(ei, MM_ERR_EXHAUSTED, "QUOTA_EXHAUSTED",
-                   "the production order has %llu of %llu left, not %llu",
-                   (unsigned long long)(order->quantity - order->used),
-                   (unsigned long long)order->quantity, (unsigned long long)n);
-}
-
-static Mintmark__V1__OrderState state_of(const Mintmark__V1__Order *order, int64_t now_ms)
-{
-    if (order->used >= order->quantity)
-        return MINTMARK__V1__ORDER_STATE__ORDER_STATE_USED_UP;
-    if (now_ms >= order->not_after_time_ms)
-        return MINTMARK__V1__ORDER_STATE__ORDER_STATE_EXPIRED;
-    if (now_ms < order->not_before_time_ms)
-        return MINTMARK__V1__ORDER_STATE__ORDER_STATE_NOT_YET_VALID;
-    return MINTMARK__V1__ORDER_STATE__ORDER_STATE_LIVE;
+    o->state = mm_order_state(t, now_ms);
+    o->quantity = t->quantity;
+    o->used = t->used;
+    o->refunded = t->refunded;
+    o->not_before_time_ms = t->not_before_ms;
+    o->not_after_time_ms = t->not_after_ms;
+    o->added_time_ms = t->added_ms;
+    o->per_batch_max = t->per_batch_max;
+    o->per_day_max = t->per_day_max;
+    o->day = t->day;
+    o->day_used = t->day_used;
+    o->unreported_devices_max = t->unreported_max;
+    o->reported = t->reported;
+    o->reported_time_ms = t->reported_ms;
+    o->report_within_hours = t->report_hours;
+    o->replacements_max = t->replacements_max;
 }
 
 static int take(struct mm_sql *q, int64_t now_ms, Mintmark__V1__Order **ret_order,
                 struct mm_errinfo *ei)
 {
     MM_MESSAGE_CLEANUP Mintmark__V1__Order *o = mm_message_new(&mintmark__v1__order__descriptor);
+    const struct mm_order_row row = mm_order_row_take(q, 0);
     int r;
 
     if (!o)
         return mm_fail_memory(ei);
-    o->order_id = mm_sql_dup_text(q, 1);
-    o->profile = mm_sql_dup_text(q, 2);
-    o->quantity = mm_sql_uint(q, 3);
-    o->used = mm_sql_uint(q, 4);
-    o->not_before_time_ms = mm_sql_int(q, 5);
-    o->not_after_time_ms = mm_sql_int(q, 6);
-    o->added_time_ms = mm_sql_int(q, 7);
-    o->added_by = mm_sql_dup_text(q, 8);
-    o->state = state_of(o, now_ms);
+    take_terms(o, &row.terms, now_ms);
+    o->order_id = mm_sql_dup_text(q, 2);
+    o->profile = mm_sql_dup_text(q, ORDER_ROW_COLUMNS);
+    o->added_by = mm_sql_dup_text(q, ORDER_ROW_COLUMNS + 1);
+    o->oem = mm_sql_dup_text(q, ORDER_ROW_COLUMNS + 2);
+    o->product = mm_sql_dup_text(q, ORDER_ROW_COLUMNS + 3);
+    o->signer = mm_sql_dup_text(q, ORDER_ROW_COLUMNS + 4);
+    o->changed_time_ms = mm_sql_int(q, ORDER_ROW_COLUMNS + 5);
+    o->changed_by = mm_sql_dup_text(q, ORDER_ROW_COLUMNS + 6);
+    o->change_reason = mm_sql_dup_text(q, ORDER_ROW_COLUMNS + 7);
     r = mm_sql_end(q, ei);
+    if (r == MM_OK)
+        r = split_stations(row.stations, o, ei);
     if (r < 0)
         return r;
     *ret_order = MM_TAKE(o);
@@ -89,47 +126,36 @@ int mm_order_append(struct mm_sql *q, int64_t now_ms, size_t *n, Mintmark__V1__O
     return r;
 }
 
-/* The row of the profile, which its first order makes. */
-static int profile_row(struct mm_store *s, const char *name, int64_t *ret_row,
-                       struct mm_errinfo *ei)
+static int fail_unknown(const char *order_id, struct mm_errinfo *ei)
 {
-    MM_SQL_CLEANUP struct mm_sql find = mm_sql_start(s, MM_SQL_PROFILE_FIND);
-    MM_SQL_CLEANUP struct mm_sql add = mm_sql_start(s, MM_SQL_PROFILE_ADD);
-    int r;
-
-    mm_sql_bind_text(&find, name);
-    r = mm_sql_step(&find, ei);
-    if (r < 0)
-        return r;
-    if (r == 1) {
-        *ret_row = mm_sql_int(&find, 0);
-        return MM_OK;
-    }
-    mm_sql_bind_text(&add, name);
-    r = mm_sql_run(&add, ei);
-    if (r < 0)
-        return r;
-    *ret_row = sqlite3_last_insert_rowid(s->db);
-    return MM_OK;
+    return mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_ORDER", "there is no production order %s",
+                   order_id);
 }
 
-static int check_room(struct mm_store *s, int64_t now_ms, struct mm_errinfo *ei)
+int mm_order_find(struct mm_store *s, const char *order_id, struct mm_order_row *ret_order,
+                  char profile[MM_NAME_MAX + 1], struct mm_errinfo *ei)
 {
-    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ORDERS_COUNT_LIVE);
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ORDER_FIND);
+    struct mm_order_row order;
     int r;
 
-    mm_sql_bind_int(&q, now_ms);
+    mm_sql_bind_text(&q, order_id);
     r = mm_sql_step(&q, ei);
     if (r < 0)
         return r;
-    if (mm_sql_int(&q, 0) >= MM_LIVE_ORDERS_MAX)
-        return mm_fail(ei, MM_ERR_EXHAUSTED, "TOO_MANY_ORDERS",
-                       "%d production orders are live already", MM_LIVE_ORDERS_MAX);
-    return MM_OK;
+    if (r == 0)
+        return fail_unknown(order_id, ei);
+    order = mm_order_row_take(&q, 0);
+    if (profile)
+        mm_sql_copy_text(&q, ORDER_ROW_COLUMNS, profile, MM_NAME_MAX + 1);
+    r = mm_sql_end(&q, ei);
+    if (r == MM_OK)
+        *ret_order = order;
+    return r;
 }
 
-static int get(struct mm_store *s, const char *order_id, int64_t now_ms,
-               Mintmark__V1__Order **ret_order, struct mm_errinfo *ei)
+int mm_order_get(struct mm_store *s, const char *order_id, int64_t now_ms,
+                 Mintmark__V1__Order **ret_order, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ORDER_GET);
     int r;
@@ -138,66 +164,39 @@ static int get(struct mm_store *s, const char *order_id, int64_t now_ms,
     r = mm_sql_step(&q, ei);
     if (r < 0)
         return r;
-    return take(&q, now_ms, ret_order, ei);
+    return r == 1 ? take(&q, now_ms, ret_order, ei) : fail_unknown(order_id, ei);
 }
 
-static int enter_in_ledger(struct mm_store *s, const Mintmark__V1__Order *order,
-                           struct mm_errinfo *ei)
+static int get_document(struct mm_store *s, const char *order_id, ProtobufCBinaryData *ret_document,
+                        struct mm_errinfo *ei)
 {
-    Mintmark__V1__OrderImported event = MINTMARK__V1__ORDER_IMPORTED__INIT;
-    Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(ORDER_IMPORTED, order_imported, &event);
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ORDER_DOCUMENT);
+    int r;
 
-    event.order_id = order->order_id;
-    event.profile = order->profile;
-    event.quantity = order->quantity;
-    event.not_before_time_ms = order->not_before_time_ms;
-    event.not_after_time_ms = order->not_after_time_ms;
-    event.by = order->added_by;
-    return mm_ledger_append(s, &record, ei);
+    mm_sql_bind_text(&q, order_id);
+    r = mm_sql_step(&q, ei);
+    if (r < 0)
+        return r;
+    if (r == 1 && !mm_sql_is_null(&q, 0))
+        *ret_document = mm_sql_dup_blob(&q, 0);
+    return mm_sql_end(&q, ei);
 }
 
-static int add(struct mm_store *s, const Mintmark__V1__Order *order,
-               Mintmark__V1__Order **ret_order, struct mm_errinfo *ei)
+int mm_store_get_order(struct mm_store *s, const Mintmark__Internal__GetOrder *job,
+                       Mintmark__Internal__OrderFound **ret_order, struct mm_errinfo *ei)
 {
-    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ORDER_ADD);
-    int64_t profile = 0;
-    int r = check_room(s, order->added_time_ms, ei);
+    MM_MESSAGE_CLEANUP Mintmark__Internal__OrderFound *found =
+        mm_message_new(&mintmark__internal__order_found__descriptor);
+    int r;
 
+    if (!found)
+        return mm_fail_memory(ei);
+    r = mm_order_get(s, job->order_id, job->now_ms, &found->order, ei);
     if (r == MM_OK)
-        r = profile_row(s, order->profile, &profile, ei);
+        r = get_document(s, job->order_id, &found->document, ei);
     if (r < 0)
         return r;
-    mm_sql_bind_text(&q, order->order_id);
-    mm_sql_bind_int(&q, profile);
-    mm_sql_bind_uint(&q, order->quantity);
-    mm_sql_bind_int(&q, order->not_before_time_ms);
-    mm_sql_bind_int(&q, order->not_after_time_ms);
-    mm_sql_bind_int(&q, order->added_time_ms);
-    mm_sql_bind_text(&q, order->added_by);
-    r = mm_sql_run(&q, ei);
-    if (r < 0)
-        return r;
-    if (sqlite3_changes(s->db) == 0)
-        return mm_fail(ei, MM_ERR_EXISTS, "ORDER_EXISTS", "production order %s is there already",
-                       order->order_id);
-    r = enter_in_ledger(s, order, ei);
-    if (r < 0)
-        return r;
-    return get(s, order->order_id, order->added_time_ms, ret_order, ei);
-}
-
-int mm_store_add_order(struct mm_store *s, const Mintmark__Internal__AddOrder *job,
-                       Mintmark__V1__Order **ret_order, struct mm_errinfo *ei)
-{
-    MM_MESSAGE_CLEANUP Mintmark__V1__Order *order = NULL;
-    int r = mm_sql_verb_begin(s, ei);
-
-    if (r < 0)
-        return r;
-    r = mm_sql_verb_finish(s, add(s, job->order, &order, ei), ei);
-    if (r < 0)
-        return r;
-    *ret_order = MM_TAKE(order);
+    *ret_order = MM_TAKE(found);
     return MM_OK;
 }
 

@@ -2,16 +2,19 @@
 /* Rows of orders, batches and requests, as the verbs share them. */
 #pragma once
 
+#include "daemon/document/order.h"
 #include "daemon/store/sqlite.h"
+
+struct mm_arena;
+struct mm_document;
 
 /* What spending needs to know. */
 struct mm_order_row {
     int64_t row;
     int64_t profile; /* its row */
-    uint64_t quantity;
-    uint64_t used;
-    int64_t not_before_ms;
-    int64_t not_after_ms;
+    char order_id[MM_NAME_MAX + 1];
+    struct mm_order_terms terms;
+    char stations[MM_ORDER_STATIONS_TEXT];
 };
 
 struct mm_batch_row {
@@ -20,16 +23,31 @@ struct mm_batch_row {
     uint64_t quantity;
     uint64_t issued;
     struct mm_order_row order;
-    char order_id[MM_NAME_MAX + 1];
 };
 
-/* Reads the columns from `column` on: row, profile, quantity, used, not_before_ms, not_after_ms. */
+/* Reads the columns of ORDER_ROW (sqlite_sql.c) from `column` on. */
 struct mm_order_row mm_order_row_take(struct mm_sql *q, int column);
-/* MM_ERR_PRECONDITION ORDER_EXPIRED or ORDER_NOT_YET_VALID. */
-int mm_order_check_time(const struct mm_order_row *order, int64_t now_ms,
-                        struct mm_errinfo *ei) MM_MUST_USE;
-/* The error for an order that has fewer than n left: MM_ERR_EXHAUSTED QUOTA_EXHAUSTED. */
-int mm_order_fail_quota(const struct mm_order_row *order, uint64_t n, struct mm_errinfo *ei);
+/* MM_ERR_NOT_FOUND UNKNOWN_ORDER. profile, for its profile's name, may be NULL. */
+int mm_order_find(struct mm_store *s, const char *order_id, struct mm_order_row *ret_order,
+                  char profile[MM_NAME_MAX + 1], struct mm_errinfo *ei) MM_MUST_USE;
+/* As the API shows it. MM_ERR_NOT_FOUND UNKNOWN_ORDER. */
+int mm_order_get(struct mm_store *s, const char *order_id, int64_t now_ms,
+                 Mintmark__V1__Order **ret_order, struct mm_errinfo *ei) MM_MUST_USE;
+/* Gives units back for ko devices that were just reported KO, as far as the order allows that,
+ * within the verb under way. */
+int mm_order_refund(struct mm_store *s, const struct mm_order_row *order, const char *batch_uid,
+                    uint64_t ko, uint64_t *ret_refunded, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Reads and verifies a signed document, and its signer against the site's OEM certificates. The
+ * errors are those of mm_document_open and mm_document_check_signer. */
+int mm_document_take(struct mm_store *s, const ProtobufCBinaryData *cms, int64_t now_ms,
+                     struct mm_arena *arena, struct mm_document *ret_document,
+                     struct mm_errinfo *ei) MM_MUST_USE;
+/* It is for this appliance. MM_ERR_PRECONDITION ORDER_OTHER_APPLIANCE, NO_IDENTITY. */
+int mm_document_check_appliance(struct mm_store *s, const ProtobufCBinaryData *appliance_sha256,
+                                struct mm_errinfo *ei) MM_MUST_USE;
+/* MM_ERR_INVALID DOCUMENT_KIND. */
+int mm_document_fail_kind(const char *wanted, struct mm_errinfo *ei);
 
 /* MM_ERR_NOT_FOUND UNKNOWN_BATCH. */
 int mm_batch_find(struct mm_store *s, const char *batch_uid, struct mm_batch_row *ret_batch,

@@ -61,19 +61,38 @@ static int enter_request(struct mm_store *s, const Mintmark__Internal__SpendAndR
     return r;
 }
 
-/* The condition is in the UPDATE: it holds whatever was read before. */
+/* The conditions that money hangs on are in the UPDATE too: they hold whatever was read before. */
 static int spend_order(struct mm_store *s, const struct mm_order_row *order, size_t n,
+                       int64_t now_ms, Mintmark__Internal__Recorded *recorded,
                        struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ORDER_SPEND);
     int r;
 
+    recorded->order_used = order->terms.used + n;
+    recorded->order_day = mm_order_day(&order->terms, now_ms);
+    recorded->order_day_used = mm_order_day_used(&order->terms, recorded->order_day) + n;
     mm_sql_bind_int(&q, order->row);
     mm_sql_bind_uint(&q, n);
+    mm_sql_bind_int(&q, recorded->order_day);
+    mm_sql_bind_uint(&q, recorded->order_day_used);
     r = mm_sql_run(&q, ei);
     if (r < 0)
         return r;
-    return sqlite3_changes(s->db) == 1 ? MM_OK : mm_order_fail_quota(order, n, ei);
+    if (sqlite3_changes(s->db) == 1)
+        return MM_OK;
+    return mm_fail(ei, MM_ERR_EXHAUSTED, "QUOTA_EXHAUSTED",
+                   "the production order has no %zu units left", n);
+}
+
+/* Everything that the order says about this spending. */
+static int check_order(const struct mm_batch_row *batch,
+                       const Mintmark__Internal__SpendAndRecord *job, struct mm_errinfo *ei)
+{
+    const struct mm_order_terms *t = &batch->order.terms;
+    int r = mm_order_check(t, batch->order.stations, job->station, job->n_devices, job->now_ms, ei);
+
+    return r < 0 ? r : mm_order_check_batch(t, batch->issued + job->n_devices, ei);
 }
 
 static int issue_in_batch(struct mm_store *s, const struct mm_batch_row *batch, size_t n,
@@ -182,14 +201,14 @@ static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__SpendAn
 
     if (r < 0)
         return r;
-    event.order_id = batch->order_id;
+    event.order_id = batch->order.order_id;
     event.batch_uid = job->batch_uid;
     event.station = job->station;
     event.request_id = job->request_id;
     event.kind = kind;
     event.first_row = last_row - job->n_devices + 1;
     event.count = (uint32_t)job->n_devices;
-    event.order_used_after = batch->order.used + job->n_devices;
+    event.order_used_after = batch->order.terms.used + job->n_devices;
     event.devices_sha256 = (ProtobufCBinaryData){sizeof(devices), devices};
     return mm_ledger_append(s, &record, ei);
 }
@@ -207,9 +226,9 @@ int mm_spend(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
     if (r == MM_OK)
         r = mm_batch_check_open(&batch, job->batch_uid, ei);
     if (r == MM_OK)
-        r = mm_order_check_time(&batch.order, job->now_ms, ei);
+        r = check_order(&batch, job, ei);
     if (r == MM_OK)
-        r = spend_order(s, &batch.order, job->n_devices, ei);
+        r = spend_order(s, &batch.order, job->n_devices, job->now_ms, ret_recorded, ei);
     if (r == MM_OK)
         r = issue_in_batch(s, &batch, job->n_devices, job->now_ms, ei);
     if (r == MM_OK)
@@ -220,7 +239,6 @@ int mm_spend(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
         r = advance_number(s, job, batch.order.profile, ei);
     if (r < 0)
         return r;
-    ret_recorded->order_used = batch.order.used + job->n_devices;
     ret_recorded->batch_issued = batch.issued + job->n_devices;
     return MM_OK;
 }

@@ -24,7 +24,11 @@ enum mm_sql_id {
     MM_SQL_ORDER_ADD,
     MM_SQL_ORDER_FIND,
     MM_SQL_ORDER_GET,
+    MM_SQL_ORDER_DOCUMENT,
     MM_SQL_ORDER_SPEND,
+    MM_SQL_ORDER_REFUND,
+    MM_SQL_ORDER_CHANGE,
+    MM_SQL_ORDER_CHANGED,
     MM_SQL_ORDERS_COUNT_LIVE,
     MM_SQL_ORDERS_READY,
     MM_SQL_ORDERS_PAGE,
@@ -53,6 +57,10 @@ enum mm_sql_id {
     MM_SQL_KEY_ADD,
     MM_SQL_FAILURE_COUNT,
     MM_SQL_FAILURES,
+    MM_SQL_NONCE_ADD,
+    MM_SQL_NONCE_FIND,
+    MM_SQL_NONCE_USE,
+    MM_SQL_NONCES_COUNT,
     MM_SQL_LEDGER_APPEND,
     MM_SQL_LEDGER_PAGE,
     MM_SQL_LEDGER_ADOPT,
@@ -68,6 +76,7 @@ struct mm_store {
     bool corrupt;           /* damage has been met: nothing more is written */
     struct mm_errinfo lost; /* why SQLite undid the whole group under a verb; MM_OK if it did not */
     struct mm_ledger ledger;
+    struct mm_store_site site;
 };
 
 /* SQLite's result code as our error. */

@@ -110,7 +110,40 @@ static const char version_2[] =
     "CREATE TABLE enrolled_keys ("
     " spki_sha256 BLOB NOT NULL PRIMARY KEY CHECK (length(spki_sha256) = 32),"
     " device INTEGER NOT NULL REFERENCES devices (row)"
-    ") STRICT, WITHOUT ROWID;";
+    ") STRICT, WITHOUT ROWID;"
+
+    /* An order's terms as they were signed, lowered where officers did that; 0: no limit. hold:
+     * enum mm_order_hold. day: since 1970, UTC. stations: ",a,b,", or "" for all. document: CMS. */
+    "ALTER TABLE orders ADD COLUMN hold INTEGER NOT NULL DEFAULT 1 CHECK (hold BETWEEN 1 AND 4);"
+    "ALTER TABLE orders ADD COLUMN refunded INTEGER NOT NULL DEFAULT 0 CHECK (refunded >= 0);"
+    "ALTER TABLE orders ADD COLUMN per_batch_max INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE orders ADD COLUMN per_day_max INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE orders ADD COLUMN day INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE orders ADD COLUMN day_used INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE orders ADD COLUMN unreported_max INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE orders ADD COLUMN reported INTEGER NOT NULL DEFAULT 0"
+    " CHECK (reported BETWEEN 0 AND used + refunded);"
+    "ALTER TABLE orders ADD COLUMN reported_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE orders ADD COLUMN report_hours INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE orders ADD COLUMN replacements_max INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE orders ADD COLUMN stations TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE orders ADD COLUMN oem TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE orders ADD COLUMN product TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE orders ADD COLUMN signer TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE orders ADD COLUMN document BLOB;"
+    "ALTER TABLE orders ADD COLUMN changed_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE orders ADD COLUMN changed_by TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE orders ADD COLUMN change_reason TEXT NOT NULL DEFAULT '';"
+
+    /* Those that the token made for requests; each is good for one order. */
+    "CREATE TABLE nonces ("
+    " nonce BLOB PRIMARY KEY CHECK (length(nonce) = 16),"
+    " made_ms INTEGER NOT NULL,"
+    " made_by TEXT NOT NULL,"
+    " document BLOB NOT NULL,"
+    " order_row INTEGER REFERENCES orders (row)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX nonces_outstanding ON nonces (made_ms) WHERE order_row IS NULL;";
 
 /* migrations[v] brings a database of version v to v + 1. */
 static const char *const migrations[] = {version_1, version_2};
@@ -219,9 +252,9 @@ int mm_sql_check(struct mm_store *s, struct mm_errinfo *ei)
     } sums[] = {
         {"SELECT count(*) FROM orders o LEFT JOIN"
          " (SELECT order_row, sum(issued) AS issued FROM batches GROUP BY order_row) b"
-         " ON b.order_row = o.row WHERE o.used <> coalesce(b.issued, 0)",
+         " ON b.order_row = o.row WHERE o.used + o.refunded <> coalesce(b.issued, 0)",
          "units spent of an order are not those of its batches"},
-        {"SELECT (SELECT coalesce(sum(used), 0) FROM orders) <>"
+        {"SELECT (SELECT coalesce(sum(used + refunded), 0) FROM orders) <>"
          " (SELECT coalesce(max(row), 0) FROM devices)",
          "units spent are not the devices recorded"},
     };

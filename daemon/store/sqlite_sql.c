@@ -2,10 +2,15 @@
 /* Every statement that the store runs once it is open. The schema is in sqlite_schema.c. */
 #include "daemon/store/sqlite.h"
 
-/* The columns of mm_order_append and mm_batch_append, in the order in which those read them. */
+/* The columns of mm_order_row_take, mm_order_append and mm_batch_append, in the order in which
+ * those read them. */
+#define ORDER_ROW                                                                                  \
+    "o.row, o.profile, o.order_id, o.hold, o.quantity, o.used, o.refunded, o.not_before_ms,"       \
+    " o.not_after_ms, o.added_ms, o.per_batch_max, o.per_day_max, o.day, o.day_used,"              \
+    " o.unreported_max, o.reported, o.reported_ms, o.report_hours, o.replacements_max, o.stations"
 #define ORDER_COLUMNS                                                                              \
-    "SELECT o.row, o.order_id, p.name, o.quantity, o.used, o.not_before_ms, o.not_after_ms,"       \
-    " o.added_ms, o.added_by FROM orders o JOIN profiles p ON p.row = o.profile "
+    "SELECT " ORDER_ROW ", p.name, o.added_by, o.oem, o.product, o.signer, o.changed_ms,"          \
+    " o.changed_by, o.change_reason FROM orders o JOIN profiles p ON p.row = o.profile "
 #define BATCH_COLUMNS                                                                              \
     "SELECT b.row, b.uid, b.name, p.name, b.device_type, b.quantity, b.heads, o.order_id,"         \
     " b.state, b.station, b.opened_ms, b.released_ms, b.issued, b.ok, b.ko"                        \
@@ -27,28 +32,37 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
 
     [MM_SQL_ORDER_ADD] =
         "INSERT INTO orders (order_id, profile, quantity, not_before_ms, not_after_ms, added_ms,"
-        " added_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (order_id) DO NOTHING",
-    [MM_SQL_ORDER_FIND] =
-        "SELECT o.row, o.profile, o.quantity, o.used, o.not_before_ms, o.not_after_ms, p.name"
-        " FROM orders o JOIN profiles p ON p.row = o.profile WHERE o.order_id = ?1",
+        " added_by, per_batch_max, per_day_max, unreported_max, report_hours, replacements_max,"
+        " stations, oem, product, signer, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
+        " ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) ON CONFLICT (order_id) DO NOTHING",
+    [MM_SQL_ORDER_FIND] = "SELECT " ORDER_ROW ", p.name"
+                          " FROM orders o JOIN profiles p ON p.row = o.profile"
+                          " WHERE o.order_id = ?1",
     [MM_SQL_ORDER_GET] = ORDER_COLUMNS "WHERE o.order_id = ?1",
-    [MM_SQL_ORDER_SPEND] =
-        "UPDATE orders SET used = used + ?2 WHERE row = ?1 AND used + ?2 <= quantity",
+    [MM_SQL_ORDER_DOCUMENT] = "SELECT document FROM orders WHERE order_id = ?1",
+    [MM_SQL_ORDER_SPEND] = "UPDATE orders SET used = used + ?2, day = ?3, day_used = ?4"
+                           " WHERE row = ?1 AND hold = 1 AND used + ?2 <= quantity",
+    [MM_SQL_ORDER_REFUND] = "UPDATE orders SET used = used - ?2, refunded = refunded + ?2"
+                            " WHERE row = ?1 AND refunded + ?2 <= replacements_max AND ?2 <= used",
+    [MM_SQL_ORDER_CHANGE] =
+        "UPDATE orders SET hold = ?2, quantity = ?3, not_after_ms = ?4, per_batch_max = ?5,"
+        " per_day_max = ?6, reported = ?7, reported_ms = ?8 WHERE row = ?1",
+    [MM_SQL_ORDER_CHANGED] =
+        "UPDATE orders SET changed_ms = ?2, changed_by = ?3, change_reason = ?4 WHERE row = ?1",
     [MM_SQL_ORDERS_COUNT_LIVE] =
-        "SELECT count(*) FROM orders WHERE used < quantity AND not_after_ms > ?1",
-    [MM_SQL_ORDERS_READY] =
-        ORDER_COLUMNS "WHERE (o.used < o.quantity AND o.not_after_ms > ?1)"
-                      " OR o.row IN (SELECT order_row FROM batches WHERE state = 1)"
-                      " ORDER BY o.row",
+        "SELECT count(*) FROM orders"
+        " WHERE used < quantity AND not_after_ms > ?1 AND hold BETWEEN 1 AND 2",
+    [MM_SQL_ORDERS_READY] = ORDER_COLUMNS
+    "WHERE (o.used < o.quantity AND o.not_after_ms > ?1 AND o.hold BETWEEN 1 AND 2)"
+    " OR o.row IN (SELECT order_row FROM batches WHERE state = 1)"
+    " ORDER BY o.row",
     [MM_SQL_ORDERS_PAGE] = ORDER_COLUMNS "WHERE o.row < ?1 ORDER BY o.row DESC LIMIT ?2",
 
     [MM_SQL_BATCH_ADD] =
         "INSERT INTO batches (uid, name, device_type, quantity, heads, order_row, station,"
         " opened_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (uid) DO NOTHING",
-    [MM_SQL_BATCH_FIND] =
-        "SELECT b.row, b.state, b.quantity, b.issued,"
-        " o.row, o.profile, o.quantity, o.used, o.not_before_ms, o.not_after_ms,"
-        " o.order_id FROM batches b JOIN orders o ON o.row = b.order_row WHERE b.uid = ?1",
+    [MM_SQL_BATCH_FIND] = "SELECT b.row, b.state, b.quantity, b.issued, " ORDER_ROW
+                          " FROM batches b JOIN orders o ON o.row = b.order_row WHERE b.uid = ?1",
     [MM_SQL_BATCH_GET] = BATCH_COLUMNS "WHERE b.uid = ?1",
     [MM_SQL_BATCH_ISSUE] =
         "UPDATE batches SET issued = issued + ?2, last_issued_ms = max(last_issued_ms, ?3),"
@@ -96,13 +110,22 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_FAILURES] = "SELECT reason, devices FROM failures WHERE batch = ?1"
                         " ORDER BY devices DESC, reason LIMIT ?2",
 
+    [MM_SQL_NONCE_ADD] = "INSERT INTO nonces (nonce, made_ms, made_by, document)"
+                         " VALUES (?1, ?2, ?3, ?4)"
+                         " ON CONFLICT (nonce) DO NOTHING",
+    [MM_SQL_NONCE_FIND] = "SELECT n.order_row IS NOT NULL, coalesce(o.order_id, '')"
+                          " FROM nonces n LEFT JOIN orders o ON o.row = n.order_row"
+                          " WHERE n.nonce = ?1",
+    [MM_SQL_NONCE_USE] = "UPDATE nonces SET order_row = ?2 WHERE nonce = ?1 AND order_row IS NULL",
+    [MM_SQL_NONCES_COUNT] = "SELECT count(*) FROM nonces WHERE order_row IS NULL",
+
     [MM_SQL_LEDGER_APPEND] = "INSERT INTO ledger (sequence, record) VALUES (?1, ?2)",
     [MM_SQL_LEDGER_PAGE] =
         "SELECT sequence, record FROM ledger WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2",
     [MM_SQL_LEDGER_ADOPT] = "SELECT o.order_id, p.name, o.quantity, o.used, o.not_before_ms,"
-                            " o.not_after_ms, o.added_by"
+                            " o.not_after_ms, o.added_by, o.added_ms"
                             " FROM orders o JOIN profiles p ON p.row = o.profile ORDER BY o.row",
-    [MM_SQL_LEDGER_ORDERS] = "SELECT order_id, quantity, used FROM orders ORDER BY order_id",
+    [MM_SQL_LEDGER_ORDERS] = "SELECT " ORDER_ROW " FROM orders o ORDER BY o.order_id",
     [MM_SQL_LEDGER_DEVICES] = "SELECT uid, spki_sha256, number, serial, hw_serial FROM devices"
                               " WHERE row BETWEEN ?1 AND ?2 ORDER BY row",
 };

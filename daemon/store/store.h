@@ -25,7 +25,10 @@
 
 #include "internal/store.pb-c.h"
 
+#include <stdbool.h>
+
 struct mm_store;
+struct mm_trust;
 
 /* Opens the database file, or makes it (mode 0600) when it is not there. The file is this process's
  * alone until mm_store_free. Refused, and left as they are: a file that others may read or write
@@ -38,6 +41,17 @@ void mm_store_free(struct mm_store *s);
 MM_DEFINE_CLEANUP(struct mm_store *, mm_store_free)
 #define MM_STORE_CLEANUP MM_CLEANUP(mm_store_free_p)
 
+/* What the store must know of the site to judge signed documents; borrowed. Without it, nobody is
+ * trusted and no order comes in. */
+struct mm_store_site {
+    const struct mm_trust *oem; /* whose signatures count; NULL: nobody's */
+    bool has_identity;
+    uint8_t identity[32]; /* of the appliance: mm_document_key_hash */
+    bool (*profile_known)(const void *user, const char *name); /* NULL: all are */
+    const void *user;
+};
+void mm_store_set_site(struct mm_store *s, const struct mm_store_site *site);
+
 int mm_store_begin(struct mm_store *s, struct mm_errinfo *ei) MM_MUST_USE;
 /* Ends the group. On failure nothing of it has happened, and each verb of it has failed with *ei,
  * also those that were refused: what they were judged by is undone too. */
@@ -45,21 +59,41 @@ int mm_store_commit(struct mm_store *s, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Writing verbs. */
 
-/* MM_ERR_EXISTS ORDER_EXISTS; MM_ERR_EXHAUSTED TOO_MANY_ORDERS over MM_LIVE_ORDERS_MAX. */
-int mm_store_add_order(struct mm_store *s, const Mintmark__Internal__AddOrder *job,
-                       Mintmark__V1__Order **ret_order, struct mm_errinfo *ei) MM_MUST_USE;
+/* MM_ERR_EXHAUSTED TOO_MANY_ORDER_REQUESTS over MM_ORDER_REQUESTS_MAX; MM_ERR_EXISTS
+ * ORDER_NONCE_USED. */
+int mm_store_add_nonce(struct mm_store *s, const Mintmark__Internal__AddNonce *job,
+                       Mintmark__Internal__NonceAdded **ret_added,
+                       struct mm_errinfo *ei) MM_MUST_USE;
+
+/* The errors of mm_document_open, mm_document_check_signer and mm_order_terms_check; MM_ERR_INVALID
+ * DOCUMENT_KIND; MM_ERR_NOT_FOUND UNKNOWN_PROFILE; MM_ERR_PRECONDITION NO_IDENTITY,
+ * ORDER_OTHER_APPLIANCE, ORDER_EXPIRED, ORDER_NONCE_UNKNOWN, ORDER_NONCE_USED; MM_ERR_EXISTS
+ * ORDER_EXISTS; MM_ERR_EXHAUSTED TOO_MANY_ORDERS over MM_LIVE_ORDERS_MAX. */
+int mm_store_import_order(struct mm_store *s, const Mintmark__Internal__ImportOrder *job,
+                          Mintmark__V1__Order **ret_order, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* A revocation or a receipt. Errors of documents as above; MM_ERR_NOT_FOUND UNKNOWN_ORDER;
+ * MM_ERR_PRECONDITION NO_IDENTITY, ORDER_OTHER_APPLIANCE, ORDER_REVOKED, RECEIPT_STALE,
+ * RECEIPT_IN_FUTURE, RECEIPT_AHEAD. */
+int mm_store_import_document(struct mm_store *s, const Mintmark__Internal__ImportDocument *job,
+                             Mintmark__V1__Order **ret_order, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* MM_ERR_NOT_FOUND UNKNOWN_ORDER; MM_ERR_INVALID ORDER_VALIDITY; MM_ERR_PRECONDITION
+ * ORDER_SUSPENDED, ORDER_NOT_SUSPENDED, ORDER_CLOSED, ORDER_REVOKED, ORDER_RAISED,
+ * ORDER_BELOW_USED. */
+int mm_store_change_order(struct mm_store *s, const Mintmark__Internal__ChangeOrder *job,
+                          Mintmark__V1__Order **ret_order, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* MM_ERR_NOT_FOUND UNKNOWN_ORDER; MM_ERR_INVALID when the order is another profile's;
- * MM_ERR_PRECONDITION ORDER_EXPIRED or ORDER_NOT_YET_VALID at opened_time_ms; MM_ERR_EXHAUSTED
- * QUOTA_EXHAUSTED when less than quantity is left, TOO_MANY_BATCHES over MM_OPEN_BATCHES_MAX;
- * MM_ERR_EXISTS BATCH_EXISTS. */
+ * the errors of mm_order_check at opened_time_ms, but for the day's limit; MM_ERR_EXHAUSTED
+ * ORDER_BATCH_LIMIT, TOO_MANY_BATCHES over MM_OPEN_BATCHES_MAX; MM_ERR_EXISTS BATCH_EXISTS. */
 int mm_store_open_batch(struct mm_store *s, const Mintmark__Internal__OpenBatch *job,
                         Mintmark__V1__Batch **ret_batch, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* The transaction that everything rests on. MM_ERR_NOT_FOUND UNKNOWN_BATCH; MM_ERR_INVALID
  * REQUEST_ID_REUSED when the request came with other arguments; MM_ERR_PRECONDITION BATCH_RELEASED,
- * REQUEST_COMPLETE, ORDER_EXPIRED, ORDER_NOT_YET_VALID; MM_ERR_EXHAUSTED BATCH_FULL,
- * QUOTA_EXHAUSTED; MM_ERR_EXISTS DUPLICATE_HW_SERIAL, DUPLICATE_DEVICE. */
+ * REQUEST_COMPLETE; the errors of mm_order_check; MM_ERR_EXHAUSTED BATCH_FULL, ORDER_BATCH_LIMIT;
+ * MM_ERR_EXISTS DUPLICATE_HW_SERIAL, DUPLICATE_DEVICE. */
 int mm_store_spend_and_record(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
                               Mintmark__Internal__Recorded **ret_recorded,
                               struct mm_errinfo *ei) MM_MUST_USE;
@@ -72,9 +106,10 @@ int mm_store_enroll_and_record(struct mm_store *s, const Mintmark__Internal__Enr
                                struct mm_errinfo *ei) MM_MUST_USE;
 
 /* MM_ERR_NOT_FOUND UNKNOWN_BATCH, UNKNOWN_DEVICE (also for another batch's); MM_ERR_PRECONDITION
- * BATCH_RELEASED, ALREADY_REPORTED. A repeated report of the same state changes nothing. */
+ * BATCH_RELEASED, ALREADY_REPORTED. A repeated report of the same state changes nothing. The order
+ * comes out when units were given back to it, NULL otherwise. */
 int mm_store_report_devices(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
-                            Mintmark__V1__BatchCounts **ret_counts,
+                            Mintmark__V1__BatchCounts **ret_counts, Mintmark__V1__Order **ret_order,
                             struct mm_errinfo *ei) MM_MUST_USE;
 
 /* MM_ERR_NOT_FOUND UNKNOWN_BATCH; MM_ERR_PRECONDITION BATCH_RELEASED. */
@@ -83,6 +118,11 @@ int mm_store_release_batch(struct mm_store *s, const Mintmark__Internal__Release
                            struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Reading verbs. */
+
+/* One order, and the document that it came in. MM_ERR_NOT_FOUND UNKNOWN_ORDER. */
+int mm_store_get_order(struct mm_store *s, const Mintmark__Internal__GetOrder *job,
+                       Mintmark__Internal__OrderFound **ret_order,
+                       struct mm_errinfo *ei) MM_MUST_USE;
 
 /* What the front begins with. */
 int mm_store_ready(struct mm_store *s, Mintmark__Internal__StoreReady **ret_ready,

@@ -4,6 +4,7 @@
 #include "daemon/token/enroll.h"
 #include "daemon/token/mint.h"
 #include "daemon/token/random.h"
+#include "daemon/token/request.h"
 #include "daemon/token/signing.h"
 
 enum { TOKEN_RETRY_MS = 1000 }; /* about how long a worker takes to start again */
@@ -254,6 +255,28 @@ static int draw(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, st
     return reply(w, &result, ei);
 }
 
+static int make_request(struct mm_worker *w, const Mintmark__Internal__TokenJob *job,
+                        struct mm_errinfo *ei)
+{
+    const struct state *s = w->state;
+    struct mm_request_made made = MM_REQUEST_MADE_INIT;
+    Mintmark__Internal__TokenResult result;
+    struct mm_errinfo why = {0};
+    int r = mm_request_make(s->minter->appliance, job->request, &made, &why);
+
+    mintmark__internal__token_result__init(&result);
+    if (r < 0) {
+        r = fail_job(w, job->id, &why, ei);
+    } else {
+        result.id = job->id;
+        result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_REQUEST;
+        result.request = &made.message;
+        r = reply(w, &result, ei);
+    }
+    mm_buf_done(&made.document);
+    return r;
+}
+
 static int ping(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, struct mm_errinfo *ei)
 {
     struct state *s = w->state;
@@ -281,6 +304,9 @@ static int handle(struct mm_worker *w, struct mm_bytes payload, struct mm_errinf
         break;
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ENROLL:
         r = enroll(w, job, ei);
+        break;
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_REQUEST:
+        r = make_request(w, job, ei);
         break;
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_PING:
         r = ping(w, job, ei);

@@ -108,8 +108,16 @@ int mm_minter_find_keys(struct mm_minter *m, struct mm_errinfo *ei)
      * signed or wrapped by what has taken its place. */
     for (size_t i = 0; i < m->n_profiles; i++)
         m->profiles[i].ca_key = m->profiles[i].transport_key = 0;
+    if (m->appliance)
+        memset(m->appliance->keys, 0, sizeof(m->appliance->keys));
     for (size_t i = 0; i < m->n_profiles; i++) {
         const int r = find_keys(m, &m->profiles[i], ei);
+
+        if (r < 0)
+            return r;
+    }
+    if (m->appliance) {
+        const int r = mm_appliance_find_keys(m->appliance, ei);
 
         if (r < 0)
             return r;
@@ -235,6 +243,8 @@ int mm_minter_open(const struct mm_conf *conf, const char *section, struct mm_mi
         r = prepare_all(m, ei);
     if (r == MM_OK)
         r = mm_signings_prepare(m, ei);
+    if (r == MM_OK && conf->appliance.given && strcmp(conf->appliance.token, section) == 0)
+        r = mm_appliance_open(&conf->appliance, m->token, &m->appliance, ei);
     if (r < 0)
         return mm_err_prefix(ei, "token \"%s\"", section);
     *ret_minter = MM_TAKE(m);
@@ -252,6 +262,7 @@ void mm_minter_free(struct mm_minter *m)
     }
     free(m->profiles);
     mm_signings_free(m);
+    mm_appliance_free(m->appliance);
     mm_token_free(m->token);
     free(m);
 }

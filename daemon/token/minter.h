@@ -7,6 +7,7 @@
 
 #include "daemon/conf/conf.h"
 #include "daemon/pki/profile.h"
+#include "daemon/token/appliance.h"
 #include "internal/token.pb-c.h"
 #include "pkcs11/token.h"
 
@@ -40,6 +41,7 @@ struct mm_minter {
     const struct mm_conf *conf; /* borrowed */
     const struct mm_conf_token *section;
     struct mm_token *token;
+    struct mm_appliance *appliance; /* NULL when it is another token's, or nobody's */
     struct mm_token_info info;
     struct mm_minting *profiles;
     size_t n_profiles;

@@ -317,6 +317,27 @@ static void answer(const struct fake *f, const Mintmark__Internal__TokenJob *job
     mint(f, id, &changed, changed.count - missing);
 }
 
+/* No document of anybody's: the word "request", and then the nonce. */
+static void make_request(uint64_t id)
+{
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__RequestResult made;
+    uint8_t document[7 + 16] = "request";
+    const int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || read(fd, document + 7, 16) != 16)
+        _exit(MM_EXIT_FAILED);
+    close(fd);
+    mintmark__internal__token_result__init(&result);
+    mintmark__internal__request_result__init(&made);
+    made.nonce = (ProtobufCBinaryData){16, document + 7};
+    made.document = (ProtobufCBinaryData){sizeof(document), document};
+    result.id = id;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_REQUEST;
+    result.request = &made;
+    reply(&result);
+}
+
 static void misbehave(const struct fake *f, const Mintmark__Internal__TokenJob *job)
 {
     const char *what = f->job;
@@ -392,7 +413,10 @@ int main(void)
         if (!job || job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB__NOT_SET ||
             job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB_PING)
             return MM_EXIT_CHANNEL;
-        work(&fake, job);
+        if (job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB_REQUEST)
+            make_request(job->id);
+        else
+            work(&fake, job);
         mintmark__internal__token_job__free_unpacked(job, NULL);
     }
     mm_buf_done(&payload);

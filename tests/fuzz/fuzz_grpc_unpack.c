@@ -23,7 +23,7 @@ static const ProtobufCMessageDescriptor *const messages[] = {
     &mintmark__v1__get_provisioning_data_request__descriptor,
     &mintmark__v1__report_devices_request__descriptor,
     &mintmark__v1__release_batch_request__descriptor,
-    &mintmark__v1__add_order_request__descriptor,
+    &mintmark__v1__change_order_request__descriptor,
     &mintmark__v1__list_orders_request__descriptor,
     &mintmark__v1__get_status_request__descriptor,
     &grpc__health__v1__health_check_request__descriptor,

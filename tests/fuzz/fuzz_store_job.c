@@ -33,8 +33,12 @@ static void look_at(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ENROLL_AND_RECORD:
         look_at_spend(job->enroll_and_record->spend);
         break;
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_ORDER:
-        assert(job->add_order->order->quantity >= 1);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ORDER:
+        assert(job->change_order->action != MINTMARK__V1__ORDER_ACTION__ORDER_ACTION_LOWER ||
+               job->change_order->limits);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_NONCE:
+        assert(job->add_nonce->nonce.len == 16);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH:
         assert(job->open_batch->batch->quantity >= 1);
@@ -48,7 +52,9 @@ static void look_at(const Mintmark__Internal__StoreJob *job)
         break;
     default:
         assert(mm_job_writes(job) ==
-               (job->job_case == MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH));
+               (job->job_case == MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH ||
+                job->job_case == MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_ORDER ||
+                job->job_case == MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_DOCUMENT));
         break;
     }
 }

@@ -31,10 +31,13 @@ GENERATED = tempfile.TemporaryDirectory(prefix='mintmark-proto.')
 subprocess.run(['protoc', f'--proto_path={ROOT}/proto', f'--python_out={GENERATED.name}',
                 f'--descriptor_set_out={GENERATED.name}/errors.fds', '--include_imports',
                 'mintmark/v1/types.proto', 'mintmark/v1/station.proto', 'mintmark/v1/officer.proto',
+                'mintmark/v1/document.proto',
                 'google/rpc/status.proto', 'google/rpc/error_details.proto',
                 'grpc/health/v1/health.proto'], check=True)
 sys.path.insert(0, GENERATED.name)
-from mintmark.v1 import officer_pb2, station_pb2, types_pb2  # noqa: E402
+sys.path.insert(0, str(ROOT / 'tests/support'))
+from mintmark.v1 import document_pb2, officer_pb2, station_pb2, types_pb2  # noqa: E402
+from oem import Oem, identity_hash  # noqa: E402
 
 
 def _messages():
@@ -124,6 +127,12 @@ token 'main' {{
     job_timeout_ms = 500
     environment = {{'SOFTHSM2_CONF=/nowhere'}}
 }}
+appliance {{
+    token = 'main'
+    identity_certificate = 'identity.pem'
+    audit_certificate = 'identity.pem'
+    oem_certificates = 'oem-certificates.pem'
+}}
 issuer 'pai' {{ token = 'main' key = 'pkcs11:object=pai' certificate = 'ca.pem' }}
 profile 'dac' {{ issuer = 'pai' delivery = 'retained' subject = 'CN=${{number:12}}' validity = '7d' }}
 {more}
@@ -177,6 +186,10 @@ class Service:
         make_certificate(self.dir, 'stranger', 'URI:urn:test:station', ca='stranger-ca')
         (self.dir / 'pin').write_text('1234\n')
         (self.dir / 'pin').chmod(0o600)
+        make_ca(self.dir, 'identity')
+        self.oem = Oem(self.dir)
+        (self.dir / 'oem-certificates.pem').write_bytes(self.oem.certificate.read_bytes())
+        self.identity = identity_hash(self.dir / 'identity.pem')
         self.conf = self.dir / 'mintmark.conf'
         self.log = self.dir / 'log'
 
@@ -248,11 +261,23 @@ class Service:
     def worker_pids(self, prefix):
         return [w.pid for w in self.status().workers if w.name.startswith(prefix) and w.pid]
 
-    def add_order(self, order_id='order', quantity=100000, seconds=3600):
+    def nonce(self, officer):
+        """Of a request; the fake workers' end with it."""
+        return officer.call('OfficerService', 'MakeOrderRequest').document[-16:]
+
+    def order(self, nonce, order_id='order', quantity=100000, seconds=3600, **terms):
+        """An order's terms, for this appliance."""
+        now_ms = int(time.time() * 1000)
+        fields = dict(order_id=order_id, oem='Example', product='sensor', profile='dac',
+                      quantity=quantity, not_before_time_ms=now_ms - 1000, nonce=nonce,
+                      not_after_time_ms=now_ms + int(seconds * 1000), appliance_sha256=self.identity)
+        fields.update(terms)
+        return document_pb2.SignedDocument(production_order=document_pb2.ProductionOrder(**fields))
+
+    def add_order(self, *args, **terms):
         with self.client('officer') as officer:
-            return officer.call('OfficerService', 'AddOrder', order_id=order_id, profile='dac',
-                                quantity=quantity,
-                                not_after_time_ms=int((time.time() + seconds) * 1000)).order
+            document = self.oem.sign(self.order(self.nonce(officer), *args, **terms))
+            return officer.call('OfficerService', 'ImportOrder', document=document).order
 
 
 class Client:

@@ -12,6 +12,7 @@
 #include "mintmark/v1/station.pb-c.h"
 #include "tests/unit/check_main.h"
 #include "tests/unit/memory.h"
+#include "tests/unit/store_fixture.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -154,6 +155,23 @@ static bool all_ready(void)
     return app.store_ready && mm_mints_ready(app.mints) == 2;
 }
 
+/* A database with a production order, before the store's process opens it. */
+static void add_order(const char *for_profile)
+{
+    struct fixture f = {.store = NULL};
+    struct order_job order;
+
+    snprintf(f.path, sizeof(f.path), "%s/m.db", folder);
+    fixture_open(&f);
+    make_order(&order, "order", 1000000);
+    order.order.profile = TEXT(for_profile);
+    order.order.not_after_time_ms = 1LL << 44;
+    sign_order(&order);
+    ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);
+    fixture_close(&f);
+    mm_group_done(&f.group);
+}
+
 static void setup_profile(const char *name)
 {
     const char *const paths[MM_PROGRAMS] = {
@@ -167,6 +185,7 @@ static void setup_profile(const char *name)
     mm_log_setup("test", MM_LOG_ERROR);
     snprintf(folder, sizeof(folder), "/tmp/mintmark-memory-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
+    add_order(name);
     snprintf(path, sizeof(path), "%s/m.conf", folder);
     snprintf(text, sizeof(text),
              "listen { certificate = 'c' key = 'k' client_ca = 'a' }\n"
@@ -228,22 +247,6 @@ static struct mm_call new_call(void)
 
     snprintf(call.peer.name, sizeof(call.peer.name), "line-1");
     return call;
-}
-
-static void add_order(uint64_t quantity)
-{
-    static char id[] = "order";
-    Mintmark__V1__AddOrderRequest r;
-    struct mm_call call = new_call();
-
-    mintmark__v1__add_order_request__init(&r);
-    r.order_id = id;
-    r.profile = profile;
-    r.quantity = quantity;
-    r.not_after_time_ms = mm_clock_wall_ms() + 3600000;
-    mm_rpc_add_order(&call, &r.base);
-    await(call.ended);
-    ck_assert_int_eq(call.ei.code, MM_OK);
 }
 
 static void open_batch(char batch_uid[MM_UID_LEN + 1], uint64_t quantity)
@@ -354,7 +357,6 @@ static void sweep(int (*make)(char *batch_uid, unsigned request, unsigned fail_a
     size_t bundles;
     bool failed;
 
-    add_order(1000000);
     open_batch(batch_uid, 1000000);
     for (n = 1; n < COUNT; n++) {
         const int r = make(batch_uid, n, n, &bundles, &failed);

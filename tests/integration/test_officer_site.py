@@ -3,6 +3,7 @@
 """mintmark-officer and what surrounds the token: the service that is not there, configurations, and
 the demo site."""
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -22,22 +23,20 @@ class Orders(Base):
                         "key = 'x.key'\n")
         return site
 
-    def add(self, site, *args, status):
-        return self.run_officer('order', 'add', '--site', site, '--operator', 'Alice', '--yes',
-                                '--profile', 'dac', *args, config=False, status=status)
+    def lower(self, site, *args, status):
+        return self.run_officer('order', 'lower', '--site', site, '--operator', 'Alice', '--yes',
+                                *args, config=False, status=status)
 
     def test_order_without_a_service_is_recorded_as_failed(self):
         site = self.site()
-        _, error = self.add(site, '--id', 'o1', '--quantity', '5', '--not-after', '2099-12-31',
-                            status=69)
+        self.lower(site, '--id', 'o1', '--quantity', '5', status=69)
         record = next((self.dir / 'ceremony').iterdir()).read_text()
-        self.assertIn("question: Add order 'o1': 5 devices of profile 'dac'", record)
-        self.assertIn('2099-12-31T23:59:59.999Z', record)
+        self.assertIn("question: Lower, and never raise again, production order 'o1'", record)
         self.assertIn('outcome: failed: ', record)
         self.run_officer('status', '--site', site, config=False, status=69)
         self.run_officer('order', 'list', '--site', site, config=False, status=69)
 
-    def test_bad_orders_are_refused_before_the_question(self):
+    def test_bad_limits_are_refused_before_the_question(self):
         site = self.site()
         good = {'--id': 'o1', '--quantity': '5', '--not-after': '2099-12-31'}
         for option, value, status in (('--id', 'a b', 64), ('--quantity', '0', 64),
@@ -45,7 +44,7 @@ class Orders(Base):
                                       ('--not-after', '31.12.2099', 65),
                                       ('--not-after', '2099-02-30', 65)):
             args = [part for pair in dict(good, **{option: value}).items() for part in pair]
-            self.add(site, *args, status=status)
+            self.lower(site, *args, status=status)
         for record in (self.dir / 'ceremony').iterdir():
             self.assertNotIn('question', record.read_text())
 
@@ -67,7 +66,7 @@ class DemoSite(unittest.TestCase):
         self.addCleanup(shutil.rmtree, folder)
         made = self.demo_site(folder, '--port', '7444', '--workers', '3')
         self.assertEqual(made.returncode, 0, made.stderr)
-        self.assertIn('3 profiles', made.stdout)
+        self.assertIn('4 profiles', made.stdout)
         conf = (folder / 'mintmark.conf').read_text()
         self.assertIn('port = 7444', conf)
         self.assertIn('workers = 3', conf)
@@ -115,6 +114,41 @@ class Configuration(Base):
             _, error = self.check(78)
             self.assertIn(says, error)
             self.assertIn('mintmark.conf', error)
+
+    def oem(self, *args, status=0):
+        ceremony = ['--operator', 'Alice', '--yes'] if args[0] == 'add' else []
+        return self.run_officer('oem', *args, *ceremony, status=status)
+
+    def test_oem_certificates_are_added_once_each_with_a_record(self):
+        for name in ('one', 'two'):
+            openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
+                    '-subj', f'/CN={name}', '-keyout', self.dir / f'{name}.key', '-out',
+                    self.dir / f'{name}.pem')
+        text = self.conf.read_text()
+        _, error = self.oem('add', self.dir / 'one.pem', status=78)
+        self.assertIn('oem_certificates', error)
+        token = re.search(r"token '(\w+)'", text)[1]
+        self.conf.write_text(text + f"""
+appliance {{
+    token = '{token}'
+    identity_certificate = 'identity.pem'
+    audit_certificate = 'audit.pem'
+    oem_certificates = 'oem.pem'
+}}
+""")
+        self.assertEqual(self.data('oem', 'list')['oem_certificates'], [])
+        self.oem('add', self.dir / 'one.pem')
+        _, error = self.oem('add', self.dir / 'one.pem', status=1)
+        self.assertIn('trusted already', error)
+        self.oem('add', self.dir / 'one.key', status=65)
+        self.oem('add', self.dir / 'two.pem')
+        listed = self.data('oem', 'list')['oem_certificates']
+        self.assertEqual([c['subject'] for c in listed], ['CN=one', 'CN=two'])
+        both = (self.dir / 'one.pem').read_text() + (self.dir / 'two.pem').read_text()
+        (self.dir / 'both.pem').write_text(both)
+        self.oem('add', self.dir / 'both.pem', status=65)
+        record = ''.join(p.read_text() for p in (self.dir / 'ceremony').iterdir())
+        self.assertIn('Trust CN=one', record)
 
     def test_bad_configurations_are_told_with_line_and_remedy(self):
         text = self.conf.read_text()

@@ -119,16 +119,14 @@ class Calls(Base):
         self.assertEqual(sorted(self.station.provision(batch, 5, 'e-1')), sorted(made))
 
     def test_every_line_about_a_call_names_it(self):
-        with self.client('officer') as officer:
-            officer.call('OfficerService', 'AddOrder', order_id='logged', profile='dac', quantity=2,
-                         not_after_time_ms=int(time.time() * 1000) + 3600000)
+        self.service.add_order('logged', 2)
         batch = self.station.open_batch(2, order_id='logged')
         self.station.provision(batch, 1, 'logged-1')
         self.refused('RESOURCE_EXHAUSTED', 'BATCH_FULL', self.station.provision, batch, 2, 'logged-2')
         self.station.station('ReleaseBatch', batch_uid=batch)
         lines = self.service.log_text().splitlines()
         named = set()
-        for event in ('order_added order=logged', f'batch_opened batch={batch}', 'provision_done',
+        for event in ('order_imported order=logged', f'batch_opened batch={batch}', 'provision_done',
                       'call_failed', 'provision_ended', f'batch_released batch={batch}'):
             event, _, about = event.partition(' ')
             line = next(line for line in reversed(lines) if f'event={event} ' in line)
@@ -160,27 +158,17 @@ class Calls(Base):
         self.refused('FAILED_PRECONDITION', 'ORDER_EXPIRED', self.station.open_batch, 1,
                      order_id='brief')
 
-    def test_add_order_refuses(self):
-        officer = self.client('officer')
-        later = int(time.time() * 1000) + 3600000
-
-        def add(**changes):
-            fields = dict(order_id='new', profile='dac', quantity=1, not_after_time_ms=later)
-            fields.update(changes)
-            return officer.call('OfficerService', 'AddOrder', **fields)
-        bad = [('order_id', ''), ('quantity', 0), ('quantity', 10**9 + 1), ('not_after_time_ms', 1),
-               ('not_after_time_ms', 0), ('not_before_time_ms', -1)]
-        for field, value in bad:
-            with self.subTest(field=field, value=value):
-                with self.assertRaises(Refused) as caught:
-                    add(**{field: value})
-                self.assertEqual(caught.exception.field, field)
-        self.refused('NOT_FOUND', 'UNKNOWN_PROFILE', add, profile='nothing')
-        self.refused('ALREADY_EXISTS', 'ORDER_EXISTS', add, order_id='big')
-        order = add(order_id='future', not_before_time_ms=later - 1000).order
+    def test_import_order_shows_the_terms(self):
+        order = self.service.add_order('future', 10, not_before_time_ms=int(time.time() * 1000) + 60000,
+                                       per_batch_max=5, stations=['line-1'])
         self.assertEqual((order.state, order.added_by), (types_pb2.ORDER_STATE_NOT_YET_VALID, 'security'))
+        self.assertEqual((order.oem, order.per_batch_max, list(order.stations)),
+                         ('Example', 5, ['line-1']))
         self.refused('FAILED_PRECONDITION', 'ORDER_NOT_YET_VALID', self.station.open_batch, 1,
                      order_id='future')
+        got = self.client('monitor').call('OfficerService', 'GetOrder', order_id='future')
+        self.assertEqual(got.order, order)
+        self.assertIn(b'future', got.document)
 
     def test_listings_have_pages(self):
         made = [self.station.open_batch(1) for _ in range(5)]

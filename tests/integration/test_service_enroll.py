@@ -64,9 +64,7 @@ class Enroll(Base):
 
     def started(self, *directives, **kwargs):
         self.service.start('profile=own', *directives, more=OWN, **kwargs)
-        with self.service.client('officer') as officer:
-            officer.call('OfficerService', 'AddOrder', order_id='own', profile='own', quantity=100000,
-                         not_after_time_ms=int((time.time() + 3600) * 1000))
+        self.service.add_order('own', profile='own')
         station = self.client()
         return station, self.batch(station)
 

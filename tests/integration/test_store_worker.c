@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mintmark-store as a process, on a channel as the front's. */
+#include "daemon/base/io.h"
 #include "daemon/base/limits.h"
 #include "daemon/ipc/worker.h"
 #include "tests/unit/check_main.h"
@@ -17,6 +18,8 @@ static const char config[] =
     "listen { certificate = 'tls.pem' key = 'tls.key' client_ca = 'tls.pem' }\n"
     "store { path = 'store.db' }\n"
     "token 'factory' { module = '/nowhere.so' uri = 'pkcs11:token=factory' pin_file = 'pin' }\n"
+    "appliance { token = 'factory' identity_certificate = 'oem.pem' audit_certificate = 'oem.pem'"
+    " oem_certificates = 'oem.pem' }\n"
     "profile 'matter' { issuer = 'none' delivery = 'retained' subject = 'CN=${number}' }\n"
     "client 'station' { uri = 'urn:station' roles = {'station'} }\n";
 
@@ -34,14 +37,27 @@ static void ok(int r)
     ck_assert_msg(r == MM_OK, "%s: %s", ei.reason, ei.text);
 }
 
+static void oem_path(char path[128])
+{
+    snprintf(path, 128, "%s/oem.pem", site.dir);
+}
+
 static void setup(void)
 {
+    char path[128];
+
     fixture_setup(&site);
     fixture_close(&site);
+    oem_path(path);
+    ok(mm_io_write_file(path, 0600, fixture_oem_pem(), strlen(fixture_oem_pem()), &ei));
 }
 
 static void teardown(void)
 {
+    char path[128];
+
+    oem_path(path);
+    ck_assert_int_eq(unlink(path), 0);
     fixture_open(&site);
     fixture_check_invariants(&site);
     fixture_teardown(&site);
@@ -132,6 +148,7 @@ static void populate(struct worker *w)
 
     make_order(&order, ORDER, 1000);
     order.order.not_after_time_ms = 1LL << 44;
+    sign_order(&order);
     make_batch(&batch, 1, 1000);
     send_job(w, 1, &order.job);
     send_job(w, 2, &batch.job);
@@ -224,13 +241,11 @@ END_TEST
 
 START_TEST(worker_that_is_sent_no_job_ends)
 {
-    Mintmark__Internal__WorkerStart stray;
     struct worker w = start();
 
     populate(&w);
-    mintmark__internal__worker_start__init(&stray);
-    stray.name = TEXT("not a job");
-    ok(mm_channel_write(w.fd, &stray.base, &ei));
+    /* A frame of three bytes that are no protobuf. */
+    ck_assert_int_eq(write(w.fd, "\0\0\0\0\3\xff\xff\xff", 8), 8);
     ck_assert_ptr_null(receive(&w));
     ck_assert_int_eq(ended(&w), MM_EXIT_CHANNEL);
 }

@@ -168,9 +168,29 @@ class Site:
         return run(OFFICER, *args, '--site', self.dir / 'officer.conf',
                    '--target', f'127.0.0.1:{self.port}', timeout=timeout)
 
-    def add_order(self, order_id, quantity, profile='dac'):
-        self.officer('order', 'add', '--id', order_id, '--profile', profile, '--quantity', quantity,
-                     '--not-after', '2099-12-31', '--operator', 'test', '--yes')
+    def add_order(self, order_id, quantity, profile='dac', **terms):
+        """The whole way of an order: request, terms, the OEM's signature, import. Terms are options
+        of `order create`, with _ for -. Its signed file is orders/ORDER_ID.cms."""
+        self.sign_order(order_id, quantity, profile, **terms)
+        self.import_document(self.dir / 'orders' / f'{order_id}.cms')
+
+    def sign_order(self, order_id, quantity, profile='dac', **terms):
+        orders = self.dir / 'orders'
+        orders.mkdir(exist_ok=True)
+        request, unsigned, signed = (orders / f'{order_id}.{kind}' for kind in ('request', 'order', 'cms'))
+        fields = {'oem': 'demo', 'product': 'sensor', 'not_after': '2099-12-31', **terms}
+        options = [x for k, v in fields.items() for x in (f'--{k.replace("_", "-")}', v)]
+        self.officer('order', 'request', '--out', request)
+        run(OFFICER, 'order', 'create', '--request', request, '--id', order_id, '--profile', profile,
+            '--quantity', quantity, '--out', unsigned, *options)
+        run(OFFICER, 'order', 'sign', '--in', unsigned, '--out', signed, *self.oem_key())
+        return signed
+
+    def oem_key(self):
+        return ['--key', self.dir / 'oem/oem.key', '--certificate', self.dir / 'oem/oem.pem']
+
+    def import_document(self, path):
+        self.officer('order', 'import', '--in', path, '--operator', 'test', '--yes')
 
     def open_batch(self, quantity, profile='dac', name='test', order=None):
         args = ['batch', 'open', '--name', name, '--profile', profile, '--device-type', 'sensor',

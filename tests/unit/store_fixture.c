@@ -14,6 +14,7 @@ void fixture_open(struct fixture *f)
     const int r = mm_store_open(f->path, &f->store, &ei);
 
     ck_assert_msg(r == MM_OK, "open: %s: %s", ei.reason, ei.text);
+    fixture_set_site(f);
 }
 
 void fixture_close(struct fixture *f)
@@ -93,8 +94,8 @@ static void dump_table(struct fixture *f, const char *table, FILE *out)
 
 char *fixture_dump(struct fixture *f)
 {
-    static const char *const tables[] = {"profiles", "orders",   "batches", "requests",
-                                         "devices",  "failures", "ledger",  "enrolled_keys"};
+    static const char *const tables[] = {"profiles", "orders", "batches", "requests",     "devices",
+                                         "failures", "ledger", "nonces",  "enrolled_keys"};
     char *text = NULL;
     size_t len;
     FILE *out = open_memstream(&text, &len);
@@ -134,8 +135,8 @@ void fixture_check_invariants(struct fixture *f)
         "SELECT count(*) FROM orders WHERE used > quantity",
         "SELECT count(*) FROM batches WHERE issued > quantity OR ok + ko > issued",
         "SELECT count(*) FROM requests WHERE recorded > count",
-        "SELECT (SELECT sum(used) FROM orders) <> (SELECT count(*) FROM devices)",
-        "SELECT count(*) FROM orders o WHERE used <>"
+        "SELECT (SELECT sum(used + refunded) FROM orders) <> (SELECT count(*) FROM devices)",
+        "SELECT count(*) FROM orders o WHERE used + refunded <>"
         " (SELECT coalesce(sum(issued), 0) FROM batches WHERE order_row = o.row)",
         "SELECT count(*) FROM batches b WHERE issued <> (SELECT count(*) FROM devices d"
         " JOIN requests r ON r.row = d.request WHERE r.batch = b.row)",
@@ -252,22 +253,6 @@ static void init_job(Mintmark__Internal__StoreJob *job,
 {
     mintmark__internal__store_job__init(job);
     job->job_case = job_case;
-}
-
-void make_order(struct order_job *j, const char *order_id, uint64_t quantity)
-{
-    init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_ORDER);
-    j->job.add_order = &j->add;
-    mintmark__internal__add_order__init(&j->add);
-    j->add.order = &j->order;
-    mintmark__v1__order__init(&j->order);
-    j->order.order_id = TEXT(order_id);
-    j->order.profile = TEXT(PROFILE);
-    j->order.quantity = quantity;
-    j->order.not_before_time_ms = T0;
-    j->order.not_after_time_ms = T_END;
-    j->order.added_time_ms = T0;
-    j->order.added_by = TEXT("officer-1");
 }
 
 void make_batch(struct batch_job *j, unsigned number, uint64_t quantity)

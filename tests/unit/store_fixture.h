@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "daemon/document/document.h"
 #include "daemon/store/group.h"
 #include "daemon/store/sqlite.h"
 
@@ -33,6 +34,8 @@ struct fixture {
 void fixture_setup(struct fixture *f);
 void fixture_teardown(struct fixture *f);
 void fixture_open(struct fixture *f);
+/* For a store that the test opened itself: whose signatures count, and nonces. */
+void fixture_set_site(struct fixture *f);
 void fixture_close(struct fixture *f);
 
 /* The whole content of the database as text, on the heap. */
@@ -57,8 +60,19 @@ void fixture_refused(struct fixture *f, const Mintmark__Internal__StoreJob *job,
 /* Jobs with all that they point to. Fill in, change what the test is about, send j.job. */
 struct order_job {
     Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__AddOrder add;
-    Mintmark__V1__Order order;
+    Mintmark__Internal__ImportOrder import;
+    Mintmark__V1__ProductionOrder order; /* sign_order again after a change */
+    uint8_t nonce[MM_NONCE_BYTES];
+    uint8_t document[16 * 1024];
+};
+struct document_job {
+    Mintmark__Internal__StoreJob job;
+    Mintmark__Internal__ImportDocument import;
+    union {
+        Mintmark__V1__OrderRevocation revocation;
+        Mintmark__V1__ReportReceipt receipt;
+    };
+    uint8_t document[4096];
 };
 struct batch_job {
     Mintmark__Internal__StoreJob job;
@@ -96,10 +110,28 @@ struct small_job {
         Mintmark__Internal__FindRequest find;
         Mintmark__Internal__FetchRequest fetch;
         Mintmark__Internal__GetDevice get_device;
+        Mintmark__Internal__ChangeOrder change;
+        Mintmark__Internal__GetOrder get_order;
+        Mintmark__Internal__AddNonce add_nonce;
     };
+    Mintmark__V1__OrderLimits limits;
 };
 
+/* Signed by the OEM's key of this program, for this appliance, with a nonce that was made here and
+ * is good for one order. */
 void make_order(struct order_job *j, const char *order_id, uint64_t quantity);
+void sign_order(struct order_job *j);
+/* Signed by a key that nobody trusts. */
+void sign_order_as_stranger(struct order_job *j);
+void make_revocation(struct document_job *j, const char *order_id);
+void make_receipt(struct document_job *j, const char *order_id, uint64_t devices, int64_t time_ms);
+void sign_document(struct document_job *j);
+void make_change(struct small_job *j, const char *order_id, Mintmark__V1__OrderAction action);
+void make_get_order(struct small_job *j, const char *order_id);
+/* The certificate of the OEM's key, in PEM. */
+const char *fixture_oem_pem(void);
+/* The identity hash of the appliance; all documents are for it. */
+extern uint8_t fixture_identity[MM_SHA256_BYTES];
 /* The uid ends in `number`. */
 void make_batch(struct batch_job *j, unsigned number, uint64_t quantity);
 /* n devices numbered from first; their uids, and the bundle's text, come from the number. */

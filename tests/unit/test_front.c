@@ -59,7 +59,7 @@ static void refused(const char *batch, uint64_t n, int64_t now, enum mm_err code
 {
     struct mm_reservation r;
 
-    ck_assert_int_eq(mm_view_reserve(view, batch, n, now, &r, &ei), code);
+    ck_assert_int_eq(mm_view_reserve(view, batch, "s1", n, now, &r, &ei), code);
     ck_assert_str_eq(ei.reason, reason);
 }
 
@@ -73,9 +73,9 @@ START_TEST(view_reserve_refuses_what_is_not_left)
     refused("another", 1, 5, MM_ERR_NOT_FOUND, "UNKNOWN_BATCH");
     refused(BATCH, 81, 5, MM_ERR_EXHAUSTED, "BATCH_FULL");
     refused(BATCH, 1, 1000, MM_ERR_PRECONDITION, "ORDER_EXPIRED");
-    ck_assert_int_eq(mm_view_reserve(view, BATCH, 50, 5, &r1, &ei), MM_OK);
+    ck_assert_int_eq(mm_view_reserve(view, BATCH, "s1", 50, 5, &r1, &ei), MM_OK);
     refused(BATCH, 31, 5, MM_ERR_EXHAUSTED, "BATCH_FULL");
-    ck_assert_int_eq(mm_view_reserve(view, BATCH, 30, 5, &r2, &ei), MM_OK);
+    ck_assert_int_eq(mm_view_reserve(view, BATCH, "s1", 30, 5, &r2, &ei), MM_OK);
     mm_view_release(view, &r2, 30);
     mintmark__internal__recorded__init(&recorded);
     recorded.order_used = 60;
@@ -83,7 +83,7 @@ START_TEST(view_reserve_refuses_what_is_not_left)
     mm_view_recorded(view, &r1, 50, &recorded);
     ck_assert_uint_eq(r1.n, 0);
     refused(BATCH, 31, 5, MM_ERR_EXHAUSTED, "BATCH_FULL");
-    ck_assert_int_eq(mm_view_reserve(view, BATCH, 30, 5, &r2, &ei), MM_OK);
+    ck_assert_int_eq(mm_view_reserve(view, BATCH, "s1", 30, 5, &r2, &ei), MM_OK);
 }
 END_TEST
 
@@ -95,13 +95,14 @@ START_TEST(view_reserve_counts_an_orders_batches_together)
     put_batch(BATCH, "o", 80);
     put_batch("0192f0c1-2b3c-7d4e-8f50-0123456789ac", "o", 80);
     refused(BATCH, 1, 9, MM_ERR_PRECONDITION, "ORDER_NOT_YET_VALID");
-    ck_assert_int_eq(mm_view_reserve(view, BATCH, 80, 10, &r, &ei), MM_OK);
+    ck_assert_int_eq(mm_view_reserve(view, BATCH, "s1", 80, 10, &r, &ei), MM_OK);
     refused("0192f0c1-2b3c-7d4e-8f50-0123456789ac", 21, 10, MM_ERR_EXHAUSTED, "QUOTA_EXHAUSTED");
     /* The batch goes; what was set aside of its order comes back all the same. */
     mm_view_drop_batch(view, BATCH);
     mm_view_release(view, &r, 80);
-    ck_assert_int_eq(mm_view_reserve(view, "0192f0c1-2b3c-7d4e-8f50-0123456789ac", 80, 10, &r, &ei),
-                     MM_OK);
+    ck_assert_int_eq(
+        mm_view_reserve(view, "0192f0c1-2b3c-7d4e-8f50-0123456789ac", "s1", 80, 10, &r, &ei),
+        MM_OK);
 }
 END_TEST
 
@@ -115,7 +116,7 @@ START_TEST(view_load_forgets_reservations)
 
     put_order("o", 100, 0, 0, 1000);
     put_batch(BATCH, "o", 100);
-    ck_assert_int_eq(mm_view_reserve(view, BATCH, 100, 5, &old, &ei), MM_OK);
+    ck_assert_int_eq(mm_view_reserve(view, BATCH, "s1", 100, 5, &old, &ei), MM_OK);
     mintmark__internal__store_ready__init(&ready);
     mintmark__internal__next_number__init(&number);
     number.profile = (char *)(uintptr_t) "dac";
@@ -126,7 +127,7 @@ START_TEST(view_load_forgets_reservations)
     ck_assert_ptr_null(mm_view_batch_profile(view, BATCH));
     put_order("o", 100, 0, 0, 1000);
     put_batch(BATCH, "o", 100);
-    ck_assert_int_eq(mm_view_reserve(view, BATCH, 100, 5, &new, &ei), MM_OK);
+    ck_assert_int_eq(mm_view_reserve(view, BATCH, "s1", 100, 5, &new, &ei), MM_OK);
     mm_view_release(view, &old, 100);
     refused(BATCH, 1, 5, MM_ERR_EXHAUSTED, "BATCH_FULL");
     ck_assert_int_eq(mm_view_take_numbers(view, "dac", 3, &first), MM_OK);
@@ -146,14 +147,14 @@ START_TEST(view_live_order_is_the_one_that_expires_first)
     put_order("soon", 100, 0, 0, 1000);
     put_order("future", 100, 0, 500, 900);
     put_order("used-up", 100, 100, 0, 800);
-    ck_assert(mm_view_live_order(view, "dac", 5, &o));
+    ck_assert_int_eq(mm_view_live_order(view, "dac", "s1", 5, &o, &ei), MM_OK);
     ck_assert_str_eq(o.order_id, "soon");
-    ck_assert(mm_view_live_order(view, "dac", 600, &o));
+    ck_assert_int_eq(mm_view_live_order(view, "dac", "s1", 600, &o, &ei), MM_OK);
     ck_assert_str_eq(o.order_id, "future");
-    ck_assert(mm_view_live_order(view, "dac", 1000, &o));
+    ck_assert_int_eq(mm_view_live_order(view, "dac", "s1", 1000, &o, &ei), MM_OK);
     ck_assert_str_eq(o.order_id, "late");
-    ck_assert(!mm_view_live_order(view, "dac", 2000, &o));
-    ck_assert(!mm_view_live_order(view, "other", 5, &o));
+    ck_assert_int_eq(mm_view_live_order(view, "dac", "s1", 2000, &o, &ei), MM_ERR_PRECONDITION);
+    ck_assert_int_eq(mm_view_live_order(view, "other", "s1", 5, &o, &ei), MM_ERR_PRECONDITION);
     ck_assert(!mm_view_find_order(view, "none", &o));
 }
 END_TEST

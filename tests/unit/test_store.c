@@ -26,6 +26,7 @@ START_TEST(add_order_twice_is_refused)
     make_order(&order, ORDER, 10);
     ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);
     order.order.quantity = 11;
+    sign_order(&order);
     fixture_refused(&f, &order.job, MM_ERR_EXISTS, "ORDER_EXISTS");
 }
 END_TEST

@@ -179,6 +179,8 @@ static void sweep_open(bool fresh, unsigned calls, int sqlite_code)
             ck_assert_ptr_null(f.store);
             ck_assert_msg(r == MM_ERR_UNAVAILABLE || r == MM_ERR_EXHAUSTED, "%s", ei.text);
             fixture_open(&f);
+        } else {
+            fixture_set_site(&f);
         }
         if (!fresh)
             fixture_check_invariants(&f);

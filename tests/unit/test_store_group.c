@@ -230,8 +230,11 @@ END_TEST
 
 START_TEST(order_with_a_bad_field_is_refused_by_name)
 {
-    static const char *const fields[] = {"order_id", "profile",           "quantity",
-                                         "quantity", "not_after_time_ms", "added_by"};
+    static const struct {
+        const char *reason, *field;
+    } wrong[] = {{"INVALID_FIELD", "order_id"}, {"INVALID_FIELD", "profile"},
+                 {"ORDER_QUANTITY", ""},        {"ORDER_QUANTITY", ""},
+                 {"ORDER_VALIDITY", ""},        {"INVALID_FIELD", "by"}};
     struct order_job j;
 
     make_order(&j, "new", 5);
@@ -252,14 +255,16 @@ START_TEST(order_with_a_bad_field_is_refused_by_name)
         j.order.not_after_time_ms = T0;
         break;
     default:
-        j.order.added_by = TEXT("CN=x");
+        j.import.by = TEXT("CN=x");
         break;
     }
+    sign_order(&j);
+    fixture_refused(&f, &j.job, MM_ERR_INVALID, wrong[_i].reason);
+    ck_assert_str_eq(f.results[0]->error->field, wrong[_i].field);
+    j.import.by = TEXT("officer-1");
+    j.import.document.len = 0;
     fixture_refused(&f, &j.job, MM_ERR_INVALID, "INVALID_FIELD");
-    ck_assert_str_eq(f.results[0]->error->field, fields[_i]);
-    j.add.order = NULL;
-    fixture_refused(&f, &j.job, MM_ERR_INVALID, "INVALID_FIELD");
-    ck_assert_str_eq(f.results[0]->error->field, "order");
+    ck_assert_str_eq(f.results[0]->error->field, "document");
 }
 END_TEST
 
@@ -398,7 +403,7 @@ START_TEST(writing_verb_outside_a_group_is_refused)
     Mintmark__V1__Order *made = NULL;
 
     make_order(&order, "stray", 1);
-    ck_assert_int_eq(mm_store_add_order(f.store, &order.add, &made, &ei), MM_ERR_INTERNAL);
+    ck_assert_int_eq(mm_store_import_order(f.store, &order.import, &made, &ei), MM_ERR_INTERNAL);
     ck_assert_int_eq(mm_store_commit(f.store, &ei), MM_ERR_INTERNAL);
     ck_assert_int_eq(fixture_int(&f, "SELECT count(*) FROM orders"), 1);
 }

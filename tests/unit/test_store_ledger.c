@@ -201,7 +201,15 @@ static const struct {
     {"DELETE FROM ledger WHERE sequence = 6", "LEDGER_GAP", "ends at record 5"},
     {"UPDATE orders SET used = used - 1", "LEDGER_EDITED", "production order " ORDER},
     {"UPDATE orders SET quantity = quantity + 1", "LEDGER_EDITED", "production order " ORDER},
-    {"INSERT INTO orders SELECT row + 1, order_id || 'x', profile, quantity, 0, not_before_ms,"
+    {"UPDATE orders SET not_after_ms = not_after_ms + 1", "LEDGER_EDITED", "production order"},
+    {"UPDATE orders SET hold = 2", "LEDGER_EDITED", "production order " ORDER},
+    {"UPDATE orders SET per_day_max = 1000", "LEDGER_EDITED", "production order " ORDER},
+    {"UPDATE orders SET stations = ',x,'", "LEDGER_EDITED", "production order " ORDER},
+    {"UPDATE orders SET replacements_max = 9", "LEDGER_EDITED", "production order " ORDER},
+    {"UPDATE orders SET reported_ms = 9", "LEDGER_EDITED", "production order " ORDER},
+    {"UPDATE orders SET added_ms = 9", "LEDGER_EDITED", "production order " ORDER},
+    {"INSERT INTO orders (row, order_id, profile, quantity, used, not_before_ms, not_after_ms,"
+     " added_ms, added_by) SELECT row + 1, order_id || 'x', profile, quantity, 0, not_before_ms,"
      " not_after_ms, added_ms, added_by FROM orders",
      "LEDGER_EDITED", "production order"},
     {"UPDATE devices SET spki_sha256 = CAST(zeroblob(31) || x'01' AS BLOB) WHERE row = 2",

@@ -64,6 +64,7 @@ START_TEST(list_orders_tells_their_state)
     fixture_spend(&f, 1, "r1", 3, 1, 3);
     make_order(&order, "expired", 10);
     order.order.not_after_time_ms = T0 + 100;
+    sign_order(&order);
     ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);
     list.job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS;
     list.job.list_orders = &list.list_orders;
@@ -154,9 +155,11 @@ START_TEST(ready_has_what_can_still_be_worked_on)
     fixture_spend(&f, 1, "r1", 5, 1, 5); /* used up, but its batch is open */
     make_order(&order, "expired", 10);
     order.order.not_after_time_ms = T0 + 50;
+    sign_order(&order);
     ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);
     make_order(&order, "later", 10);
     order.order.not_before_time_ms = T0 + 200;
+    sign_order(&order);
     ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);
     make_order(&order, "live", 10);
     ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);

@@ -322,6 +322,7 @@ START_TEST(random_groups_agree_with_the_model)
 
         make_order(&order, order_ids[o], order_quantity[o]);
         order.order.not_after_time_ms = order_end[o];
+        sign_order(&order);
         ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);
     }
     for (unsigned g = 0; g < GROUPS && model.next < DEVICES - 100; g++) {

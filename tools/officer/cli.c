@@ -60,12 +60,15 @@ const struct mm_command *mm_cli_find(int argc, char *const argv[], int *ret_used
     return best;
 }
 
+/* Above all characters: getopt_long says ':' and '?' of what it does not like. */
+enum { OPTION_BASE = 256 };
+
 static void add_option(struct option *list, size_t *n, enum mm_option id)
 {
     list[(*n)++] = (struct option){
         .name = specs[id].name,
         .has_arg = specs[id].flag ? no_argument : required_argument,
-        .val = (int)id,
+        .val = OPTION_BASE + (int)id,
     };
 }
 
@@ -110,7 +113,7 @@ static int check_operand(const struct mm_command *command, int argc, char **argv
 {
     const int left = argc - optind;
 
-    if (command->operand && left == 0)
+    if (command->operand && !command->operand_optional && left == 0)
         return mm_fail(ei, MM_ERR_INVALID, "USAGE", "%s needs %s; try %s --help", command->words,
                        command->operand, command->words);
     if (left > (command->operand ? 1 : 0))
@@ -138,7 +141,7 @@ int mm_cli_parse(const struct mm_command *command, int argc, char **argv, struct
         if (id == '?')
             return mm_fail(ei, MM_ERR_INVALID, "USAGE", "%s takes no %s; try %s --help",
                            command->words, argv[optind - 1], command->words);
-        r = store_option(&args, id, optarg, ei);
+        r = store_option(&args, id - OPTION_BASE, optarg, ei);
         if (r < 0)
             return r;
     }
@@ -180,8 +183,9 @@ void mm_cli_help_command(FILE *out, const struct mm_command *command)
             command->summary, command->words);
     for (const enum mm_option *o = command->required; *o; o++)
         fprintf(out, " --%s %s", specs[*o].name, specs[*o].placeholder);
-    fprintf(out, " [OPTIONS]%s%s\n\n", command->operand ? " " : "",
-            command->operand ? command->operand : "");
+    fprintf(out, " [OPTIONS]%s%s%s\n\n",
+            command->operand ? command->operand_optional ? " [" : " " : "",
+            command->operand ? command->operand : "", command->operand_optional ? "]" : "");
     for (const enum mm_option *o = command->required; *o; o++)
         help_option(out, *o);
     for (const enum mm_option *o = command->optional; *o; o++)

@@ -43,9 +43,9 @@ enum mm_exit {
     X(STR, name, "name", "NAME", "transport section of the configuration")                         \
     X(STR, recipient, "recipient", "FILE", "recipient's public key, PEM; RSA or EC")               \
     X(STR, out, "out", "FILE", "file to make; never overwritten")                                  \
-    X(STR, in, "in", "FILE", "signed certificate and its chain up to the root, PEM")               \
+    X(STR, in, "in", "FILE", "file to read")                                                       \
     X(STR, issuer, "issuer", "NAME", "issuer section of the configuration")                        \
-    X(STR, certificate, "certificate", "FILE", "certificates to show, PEM")                        \
+    X(STR, certificate, "certificate", "FILE", "certificates, PEM; a signer's own comes first")    \
     X(FLAG, create_key, "create-key", NULL, "make the key; without, it must be there")             \
     X(STR, preset, "preset", "PRESET", "matter-paa, matter-pai, or none of them: a free one")      \
     X(STR, profile, "profile", "NAME", "profile section of the configuration")                     \
@@ -64,6 +64,20 @@ enum mm_exit {
     X(STR, quantity, "quantity", "N", "devices that may be made")                                  \
     X(STR, not_before, "not-before", "DATE", "YYYY-MM-DD (its start, UTC) or RFC 3339; now")       \
     X(STR, not_after, "not-after", "DATE", "YYYY-MM-DD (its end, UTC) or RFC 3339")                \
+    X(STR, request, "request", "FILE", "the appliance's request, of order request")                \
+    X(STR, oem, "oem", "NAME", "who gives the order, for people")                                  \
+    X(STR, product, "product", "NAME", "what is made, for people")                                 \
+    X(STR, per_batch, "per-batch", "N", "most devices in a batch")                                 \
+    X(STR, per_day, "per-day", "N", "most devices in a day (UTC)")                                 \
+    X(STR, stations, "stations", "A,B", "the stations that may make them; without, every one")     \
+    X(STR, unreported, "unreported", "N", "most devices without a receipt for their report")       \
+    X(STR, report_hours, "report-hours", "H", "longest time without such a receipt")               \
+    X(STR, replacements, "replacements", "N", "KO devices whose units are given back")             \
+    X(STR, devices, "devices", "N", "devices of the order that there are reports of, in all")      \
+    X(STR, reason, "reason", "TEXT", "why, for people")                                            \
+    X(STR, key, "key", "KEY", "signing key: a PEM file, or a pkcs11: URI")                         \
+    X(STR, module, "module", "FILE", "PKCS#11 module of the URI's token")                          \
+    X(STR, trust, "trust", "FILE", "certificates whose signatures count, PEM")                     \
     X(STR, site, "site", "FILE", "how to reach the service: target, ca, certificate, key")         \
     X(STR, target, "target", "HOST:PORT", "where the service listens, in place of the site's")     \
     X(STR, operator_name, "operator", "NAME", "who holds the ceremony; asked if left out")         \
@@ -91,8 +105,9 @@ struct mm_officer;
 struct mm_command {
     const char *words; /* "token init", "key transport export" */
     const char *summary;
-    bool ceremony;                  /* changes the token or the orders: writes a transcript */
-    const char *operand;            /* placeholder of the one operand; NULL: takes none */
+    bool ceremony;       /* changes the token or the orders: writes a transcript */
+    const char *operand; /* placeholder of the one operand; NULL: takes none */
+    bool operand_optional;
     const enum mm_option *required; /* both lists end with MM_OPT_NONE */
     const enum mm_option *optional;
     int (*run)(struct mm_officer *o, struct mm_errinfo *ei);

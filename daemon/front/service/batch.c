@@ -34,21 +34,27 @@ static int check_open(const struct mm_app *app, const Mintmark__V1__OpenBatchReq
 /* The order to draw on, from the cached view. One that was named but is not in the view is left to
  * the store, which knows those that have expired or are used up. */
 static int choose_order(const struct mm_app *app, const Mintmark__V1__OpenBatchRequest *r,
-                        int64_t now_ms, const char **ret_order_id, struct mm_errinfo *ei)
+                        const char *station, int64_t now_ms, const char **ret_order_id,
+                        struct mm_errinfo *ei)
 {
     struct mm_view_order order;
     int rc;
 
     *ret_order_id = r->order_id;
-    if (r->order_id[0] && !mm_view_find_order(app->view, r->order_id, &order))
-        return MM_OK;
-    if (!r->order_id[0] && !mm_view_live_order(app->view, r->profile, now_ms, &order))
-        return mm_fail(ei, MM_ERR_PRECONDITION, "NO_LIVE_ORDER",
-                       "profile %s has no live production order", r->profile);
+    if (r->order_id[0]) {
+        if (!mm_view_find_order(app->view, r->order_id, &order))
+            return MM_OK;
+    } else {
+        rc = mm_view_live_order(app->view, r->profile, station, now_ms, &order, ei);
+        if (rc < 0)
+            return rc;
+    }
     if (strcmp(order.profile, r->profile) != 0)
         return mm_fail_field(ei, "order_id", "order %s is for profile %s", order.order_id,
                              order.profile);
-    rc = mm_view_check_time(&order, now_ms, ei);
+    rc = mm_view_check_order(&order, station, 0, now_ms, ei);
+    if (rc == MM_OK)
+        rc = mm_order_check_batch(&order.terms, r->quantity, ei);
     if (rc < 0)
         return rc;
     if (order.left < r->quantity) {
@@ -134,7 +140,7 @@ void mm_rpc_open_batch(struct mm_call *call, const ProtobufCMessage *request)
     if (rc == MM_OK)
         rc = mm_app_check_store(app, &ei);
     if (rc == MM_OK)
-        rc = choose_order(app, r, now_ms, &order_id, &ei);
+        rc = choose_order(app, r, mm_call_peer(call)->name, now_ms, &order_id, &ei);
     if (rc == MM_OK)
         rc = new_uid(now_ms, uid, &ei);
     if (rc < 0)

@@ -130,6 +130,14 @@ static int take_reports(const Mintmark__V1__ReportDevicesRequest *r, struct repo
     return MM_OK;
 }
 
+/* KO devices gave units back. */
+static void learn_refund(struct mm_app *app, const char *call_id,
+                         const Mintmark__Internal__StoreResult *result)
+{
+    if (result->refunded_order)
+        mm_learn_order(app, call_id, "units_given_back", result->refunded_order);
+}
+
 static void reply_counts(struct mm_call *call, const Mintmark__Internal__StoreResult *result)
 {
     Mintmark__V1__ReportDevicesResponse response;
@@ -148,7 +156,7 @@ static int check_reports(const Mintmark__V1__ReportDevicesRequest *r, struct mm_
 
 void mm_rpc_report_devices(struct mm_call *call, const ProtobufCMessage *request)
 {
-    static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_COUNTS, NULL,
+    static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_COUNTS, learn_refund,
                                       reply_counts};
     const Mintmark__V1__ReportDevicesRequest *r =
         (const Mintmark__V1__ReportDevicesRequest *)request;

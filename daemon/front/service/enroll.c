@@ -72,10 +72,12 @@ static int reserve(struct mm_chunk *c, struct mm_errinfo *ei)
 
     if (c->reservation.n > 0)
         return MM_OK;
-    r = mm_view_reserve(p->app->view, p->args.batch_uid, c->count, now_ms, &c->reservation, ei);
+    r = mm_view_reserve(p->app->view, p->args.batch_uid, p->station, c->count, now_ms,
+                        &c->reservation, ei);
     if (r == MM_OK || p->recorded == 0)
         return r;
-    (void)!mm_view_reserve(p->app->view, p->args.batch_uid, 0, now_ms, &c->reservation, &ignored);
+    (void)!mm_view_reserve(p->app->view, p->args.batch_uid, p->station, 0, now_ms, &c->reservation,
+                           &ignored);
     return MM_OK;
 }
 

@@ -114,8 +114,8 @@ static int reserve(struct mm_provision *p, const char *profile, struct mm_mint *
     const int r = mm_provision_choose_ready(p, profile, ret_mint, ei);
 
     return r < 0 ? r
-                 : mm_view_reserve(p->app->view, p->args.batch_uid, p->to_make, mm_clock_wall_ms(),
-                                   &p->reservation, ei);
+                 : mm_view_reserve(p->app->view, p->args.batch_uid, p->station, p->to_make,
+                                   mm_clock_wall_ms(), &p->reservation, ei);
 }
 
 /* All that is recorded has been streamed; is there room for the rest? */

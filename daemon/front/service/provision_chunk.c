@@ -370,7 +370,8 @@ static void name_quota(const struct mm_chunk *c, struct mm_errinfo *ei)
 
     if (strcmp(ei->reason, "BATCH_FULL") == 0)
         mm_err_subject(ei, "batch", c->p->args.batch_uid);
-    else if (strcmp(ei->reason, "QUOTA_EXHAUSTED") == 0)
+    else if (ei->code == MM_ERR_EXHAUSTED &&
+             (strcmp(ei->reason, "QUOTA_EXHAUSTED") == 0 || strncmp(ei->reason, "ORDER_", 6) == 0))
         mm_err_subject(ei, "order", reservation->order_id);
 }
 

@@ -17,9 +17,17 @@ void mm_rpc_release_batch(struct mm_call *call, const ProtobufCMessage *request)
 void mm_rpc_sign(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_random(struct mm_call *call, const ProtobufCMessage *request);
 
-void mm_rpc_add_order(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_make_order_request(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_import_order(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_import_document(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_change_order(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_get_order(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_list_orders(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_get_status(struct mm_call *call, const ProtobufCMessage *request);
+
+/* Logs what has become of an order, and tells the view. */
+void mm_learn_order(struct mm_app *app, const char *call_id, const char *event,
+                    const Mintmark__V1__Order *order);
 
 /* protobuf-c has no const strings, and packing only reads them. */
 static inline char *mm_for_packing(const char *s)

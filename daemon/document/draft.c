@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/document/draft.h"
+
+#include "daemon/document/internal.h"
+
+#include <openssl/ecdsa.h>
+#include <string.h>
+
+MM_DEFINE_CLEANUP(ECDSA_SIG *, ECDSA_SIG_free)
+
+static int fail(struct mm_errinfo *ei, const char *what)
+{
+    ERR_clear_error();
+    return mm_fail(ei, MM_ERR_INTERNAL, "DOCUMENT_MAKING", "libcrypto cannot %s", what);
+}
+
+void mm_document_draft_done(struct mm_document_draft *draft)
+{
+    CMS_ContentInfo_free(draft->cms);
+    *draft = (struct mm_document_draft){0};
+}
+
+static int attach(CMS_ContentInfo *cms, struct mm_bytes content, struct mm_errinfo *ei)
+{
+    ASN1_OCTET_STRING **attached = CMS_get0_content(cms);
+
+    if (attached && !*attached)
+        *attached = ASN1_OCTET_STRING_new();
+    if (!attached || !*attached || content.len > MM_DOCUMENT_MAX ||
+        ASN1_OCTET_STRING_set(*attached, content.data, (int)content.len) != 1)
+        return fail(ei, "attach the content");
+    return MM_OK;
+}
+
+/* RFC 5652 section 11: content type and message digest. */
+static int add_attributes(CMS_SignerInfo *info, struct mm_bytes content, struct mm_errinfo *ei)
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned len;
+
+    if (EVP_Digest(content.data, content.len, digest, &len, EVP_sha256(), NULL) != 1)
+        return fail(ei, "make a SHA-256");
+    if (CMS_signed_get_attr_by_NID(info, NID_pkcs9_contentType, -1) < 0 &&
+        CMS_signed_add1_attr_by_NID(info, NID_pkcs9_contentType, V_ASN1_OBJECT,
+                                    OBJ_nid2obj(NID_pkcs7_data), -1) != 1)
+        return fail(ei, "name the content's type");
+    if (CMS_signed_add1_attr_by_NID(info, NID_pkcs9_messageDigest, V_ASN1_OCTET_STRING, digest,
+                                    (int)len) != 1)
+        return fail(ei, "hold the content's digest");
+    return MM_OK;
+}
+
+struct encoded {
+    uint8_t *der;
+    size_t len;
+};
+
+/* X.690 section 11.6: a SET OF is in the order of its encodings. */
+static int by_encoding(const void *a, const void *b)
+{
+    const struct encoded *x = a, *y = b;
+    const int order = memcmp(x->der, y->der, x->len < y->len ? x->len : y->len);
+
+    return order != 0 ? order : x->len < y->len ? -1 : x->len > y->len;
+}
+
+enum { ATTRIBUTES_MAX = 4 };
+
+static int encode_attributes(CMS_SignerInfo *info, struct encoded *attributes, size_t *ret_n)
+{
+    const int n = CMS_signed_get_attr_count(info);
+
+    for (*ret_n = 0; n <= ATTRIBUTES_MAX && *ret_n < (size_t)n; ++*ret_n) {
+        struct encoded *e = &attributes[*ret_n];
+        const int len = i2d_X509_ATTRIBUTE(CMS_signed_get_attr(info, (int)*ret_n), &e->der);
+
+        if (len <= 0)
+            return MM_ERR_MEMORY;
+        e->len = (size_t)len;
+    }
+    return n > 0 && n <= ATTRIBUTES_MAX ? MM_OK : MM_ERR_INTERNAL;
+}
+
+/* RFC 5652 section 5.4: what is signed is the attributes as a SET OF, in DER. */
+static int digest_attributes(CMS_SignerInfo *info, uint8_t ret_digest[MM_DOCUMENT_HASH_BYTES],
+                             struct mm_errinfo *ei)
+{
+    struct encoded attributes[ATTRIBUTES_MAX] = {0};
+    uint8_t set[1024] = {0x31, 0x82};
+    size_t n = 0, len = 4;
+    int r = encode_attributes(info, attributes, &n);
+
+    if (r == MM_OK)
+        qsort(attributes, n, sizeof(attributes[0]), by_encoding);
+    for (size_t i = 0; i < ATTRIBUTES_MAX && attributes[i].der; i++) {
+        if (r == MM_OK && len + attributes[i].len <= sizeof(set)) {
+            memcpy(set + len, attributes[i].der, attributes[i].len);
+            len += attributes[i].len;
+        } else {
+            r = MM_ERR_INTERNAL;
+        }
+        OPENSSL_free(attributes[i].der);
+    }
+    if (r < 0)
+        return fail(ei, "encode the attributes");
+    /* The attributes have some hundred bytes: the shortest form of their length is one byte, or
+     * that after 0x81. */
+    len -= 4;
+    if (len < 0x80) {
+        memmove(set + 2, set + 4, len);
+        set[1] = (uint8_t)len;
+        len += 2;
+    } else if (len <= 0xff) {
+        memmove(set + 3, set + 4, len);
+        set[1] = 0x81;
+        set[2] = (uint8_t)len;
+        len += 3;
+    } else {
+        set[2] = (uint8_t)(len >> 8);
+        set[3] = (uint8_t)len;
+        len += 4;
+    }
+    if (EVP_Digest(set, len, ret_digest, NULL, EVP_sha256(), NULL) != 1)
+        return fail(ei, "make a SHA-256");
+    return MM_OK;
+}
+
+int mm_document_draft(X509 *certificate, struct mm_bytes content,
+                      struct mm_document_draft *ret_draft,
+                      uint8_t ret_digest[MM_DOCUMENT_HASH_BYTES], struct mm_errinfo *ei)
+{
+    const unsigned flags = CMS_BINARY | CMS_NOSMIMECAP | CMS_PARTIAL;
+    MM_DOCUMENT_DRAFT_CLEANUP struct mm_document_draft draft = {
+        .cms = CMS_sign(NULL, NULL, NULL, NULL, flags)};
+    X509_ALGOR *algorithm = NULL;
+    int r;
+
+    if (!draft.cms)
+        return fail(ei, "begin a document");
+    r = attach(draft.cms, content, ei);
+    if (r < 0)
+        return r;
+    /* Partial: libcrypto does not sign, so the public key will do. */
+    draft.info =
+        CMS_add1_signer(draft.cms, certificate, X509_get0_pubkey(certificate), EVP_sha256(), flags);
+    if (!draft.info)
+        return fail(ei, "add a signer");
+    CMS_SignerInfo_get0_algs(draft.info, NULL, NULL, NULL, &algorithm);
+    if (X509_ALGOR_set0(algorithm, OBJ_nid2obj(NID_ecdsa_with_SHA256), V_ASN1_UNDEF, NULL) != 1)
+        return fail(ei, "name the algorithm");
+    r = add_attributes(draft.info, content, ei);
+    if (r == MM_OK)
+        r = digest_attributes(draft.info, ret_digest, ei);
+    if (r < 0)
+        return r;
+    *ret_draft = draft;
+    draft = (struct mm_document_draft){0};
+    return MM_OK;
+}
+
+/* To the DER of RFC 3279 section 2.2.3. */
+static int set_signature(CMS_SignerInfo *info, const uint8_t *signature, size_t len,
+                         struct mm_errinfo *ei)
+{
+    MM_CLEANUP(ECDSA_SIG_free_p) ECDSA_SIG *pair = ECDSA_SIG_new();
+    BIGNUM *r = BN_bin2bn(signature, (int)(len / 2), NULL);
+    BIGNUM *s = BN_bin2bn(signature + len / 2, (int)(len / 2), NULL);
+    uint8_t *der = NULL;
+    int der_len, set;
+
+    if (!pair || !r || !s || ECDSA_SIG_set0(pair, r, s) != 1) {
+        BN_free(r);
+        BN_free(s);
+        return fail(ei, "hold a signature");
+    }
+    der_len = i2d_ECDSA_SIG(pair, &der);
+    if (der_len <= 0)
+        return fail(ei, "encode a signature");
+    set = ASN1_OCTET_STRING_set(CMS_SignerInfo_get0_signature(info), der, der_len);
+    OPENSSL_free(der);
+    return set == 1 ? MM_OK : fail(ei, "set a signature");
+}
+
+int mm_document_draft_finish(struct mm_document_draft *draft, const uint8_t *signature, size_t len,
+                             struct mm_buf *cms, struct mm_errinfo *ei)
+{
+    uint8_t *der = NULL;
+    int der_len;
+    int r = set_signature(draft->info, signature, len, ei);
+
+    if (r < 0)
+        return r;
+    der_len = i2d_CMS_ContentInfo(draft->cms, &der);
+    if (der_len <= 0)
+        return fail(ei, "encode a document");
+    mm_buf_append(cms, der, (size_t)der_len);
+    OPENSSL_free(der);
+    return mm_buf_err(cms) < 0 ? mm_fail_memory(ei) : MM_OK;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/store/site.h"
+
+#include "daemon/base/io.h"
+#include "daemon/document/document.h"
+
+static bool profile_known(const void *user, const char *name)
+{
+    return mm_conf_profile_get(user, name) != NULL;
+}
+
+static int read_certificates(const char *path, struct mm_trust **ret_trust, struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
+    int r = mm_io_read_file(path, MM_PEM_FILE_MAX, &pem, ei);
+
+    if (r == MM_OK)
+        r = mm_trust_new((struct mm_bytes){pem.data, pem.len}, ret_trust, ei);
+    return r < 0 ? mm_err_prefix(ei, "%.120s", path) : r;
+}
+
+static int read_identity(const char *path, uint8_t identity[MM_DOCUMENT_HASH_BYTES],
+                         struct mm_errinfo *ei)
+{
+    MM_TRUST_CLEANUP struct mm_trust *certificates = NULL;
+    int r = read_certificates(path, &certificates, ei);
+
+    if (r < 0)
+        return r;
+    return mm_document_key_hash(sk_X509_value(mm_trust_certificates(certificates), 0), identity,
+                                ei);
+}
+
+int mm_site_read(const struct mm_conf *conf, struct mm_store_site *site, struct mm_errinfo *ei)
+{
+    const struct mm_conf_appliance *a = &conf->appliance;
+    struct mm_trust *oem = NULL;
+    int r = MM_OK;
+
+    *site = (struct mm_store_site){.profile_known = profile_known, .user = conf};
+    if (!a->given)
+        return MM_OK;
+    r = read_identity(a->identity_certificate, site->identity, ei);
+    if (r < 0)
+        return r;
+    site->has_identity = true;
+    if (*a->oem_certificates)
+        r = read_certificates(a->oem_certificates, &oem, ei);
+    site->oem = oem;
+    return r;
+}
+
+void mm_site_done(struct mm_store_site *site)
+{
+    mm_trust_free((struct mm_trust *)(uintptr_t)site->oem);
+    site->oem = NULL;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/token/appliance.h"
+
+#include "daemon/base/io.h"
+#include "daemon/document/draft.h"
+#include "daemon/pki/profile.h"
+
+#include <openssl/pem.h>
+#include <stdio.h>
+#include <string.h>
+
+MM_DEFINE_CLEANUP(BIO *, BIO_free_all)
+
+static const char *label_of(const struct mm_appliance *a, unsigned key)
+{
+    return key == MM_APPLIANCE_AUDIT ? a->conf->audit_key : a->conf->identity_key;
+}
+
+static const char *file_of(const struct mm_appliance *a, unsigned key)
+{
+    return key == MM_APPLIANCE_AUDIT ? a->conf->audit_certificate : a->conf->identity_certificate;
+}
+
+static int read_certificate(const char *path, X509 **ret_certificate, struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
+    MM_CLEANUP(BIO_free_all_p) BIO *bio = NULL;
+    X509 *certificate;
+    int r = mm_io_read_file(path, MM_PEM_FILE_MAX, &pem, ei);
+
+    if (r < 0)
+        return r;
+    bio = BIO_new_mem_buf(pem.data, (int)pem.len);
+    certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    if (!certificate)
+        return mm_fail(ei, MM_ERR_INVALID, "APPLIANCE_CERTIFICATE", "%.160s: no PEM certificate",
+                       path);
+    *ret_certificate = certificate;
+    return MM_OK;
+}
+
+static int find_key(struct mm_appliance *a, unsigned key, struct mm_errinfo *ei)
+{
+    char uri[MM_NAME_MAX + 32];
+    int r;
+
+    snprintf(uri, sizeof(uri), "pkcs11:object=%s", label_of(a, key));
+    a->keys[key] = 0;
+    r = mm_token_find(a->token, uri, MM_KEY_PRIVATE, &a->keys[key], ei);
+    if (r == MM_ERR_NOT_FOUND)
+        return mm_fail(ei, r, "APPLIANCE_KEY_MISSING",
+                       "the token has no key '%s': mintmark-officer appliance init makes it",
+                       label_of(a, key));
+    return r;
+}
+
+int mm_appliance_find_keys(struct mm_appliance *a, struct mm_errinfo *ei)
+{
+    int r = MM_OK;
+
+    for (unsigned i = 0; r == MM_OK && i < MM_APPLIANCE_KEYS; i++)
+        r = find_key(a, i, ei);
+    return r;
+}
+
+static int check_key(struct mm_appliance *a, unsigned key, struct mm_errinfo *ei)
+{
+    uint8_t point[MM_POINT_MAX];
+    struct mm_bytes certified = {NULL, 0};
+    enum mm_curve curve = MM_CURVE_P384;
+    size_t len = 0;
+    int r = mm_token_check_policy(a->token, a->keys[key], MM_USE_CA, ei);
+
+    if (r == MM_OK)
+        r = mm_token_public_point(a->token, a->keys[key], &curve, point, &len, ei);
+    if (r == MM_OK)
+        r = mm_pki_certificate_point(a->certificates[key], &certified, ei);
+    if (r < 0)
+        return r;
+    if (curve != MM_CURVE_P256 || len != certified.len || memcmp(point, certified.data, len) != 0)
+        return mm_fail(ei, MM_ERR_INVALID, "APPLIANCE_CERTIFICATE",
+                       "%.120s is not the certificate of key '%s', on P-256", file_of(a, key),
+                       label_of(a, key));
+    return MM_OK;
+}
+
+int mm_appliance_open(const struct mm_conf_appliance *conf, struct mm_token *token,
+                      struct mm_appliance **ret_appliance, struct mm_errinfo *ei)
+{
+    struct mm_appliance *a = calloc(1, sizeof(*a));
+    int r;
+
+    if (!a)
+        return mm_fail_memory(ei);
+    a->conf = conf;
+    a->token = token;
+    r = mm_appliance_find_keys(a, ei);
+    for (unsigned i = 0; r == MM_OK && i < MM_APPLIANCE_KEYS; i++) {
+        r = read_certificate(file_of(a, i), &a->certificates[i], ei);
+        if (r == MM_OK)
+            r = check_key(a, i, ei);
+    }
+    if (r < 0) {
+        mm_appliance_free(a);
+        return mm_err_prefix(ei, "appliance");
+    }
+    *ret_appliance = a;
+    return MM_OK;
+}
+
+void mm_appliance_free(struct mm_appliance *a)
+{
+    if (!a)
+        return;
+    for (unsigned i = 0; i < MM_APPLIANCE_KEYS; i++)
+        X509_free(a->certificates[i]);
+    free(a);
+}
+
+/* A token that signs wrongly must not make a checkpoint that only the next start finds bad. */
+static int check_signature(const X509 *certificate, const uint8_t *digest, const uint8_t *signature,
+                           size_t len, struct mm_errinfo *ei)
+{
+    struct mm_bytes point = {NULL, 0};
+    struct mm_verifier *verifier = NULL;
+    int r = mm_pki_certificate_point(certificate, &point, ei);
+
+    if (r == MM_OK)
+        r = mm_verifier_new(point.data, point.len, &verifier, ei);
+    if (r == MM_OK)
+        r = mm_verifier_check(verifier, digest, MM_DOCUMENT_HASH_BYTES, signature, len, ei);
+    mm_verifier_free(verifier);
+    return r;
+}
+
+int mm_appliance_sign(struct mm_appliance *a, unsigned key, struct mm_bytes content,
+                      struct mm_buf *der, struct mm_errinfo *ei)
+{
+    MM_DOCUMENT_DRAFT_CLEANUP struct mm_document_draft draft = {0};
+    uint8_t digest[MM_DOCUMENT_HASH_BYTES], signature[MM_SIGNATURE_MAX];
+    size_t len = 0;
+    int r = mm_document_draft(a->certificates[key], content, &draft, digest, ei);
+
+    if (r == MM_OK)
+        r = mm_token_sign(a->token, a->keys[key], digest, sizeof(digest), signature, &len, ei);
+    if (r == MM_OK)
+        r = check_signature(a->certificates[key], digest, signature, len, ei);
+    if (r == MM_OK)
+        r = mm_document_draft_finish(&draft, signature, len, der, ei);
+    return r;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The appliance's own keys and the ledger's anchor, in the token worker of the token that section
+ * appliance of the configuration names. */
+#pragma once
+
+#include "daemon/conf/conf.h"
+#include "internal/token.pb-c.h"
+#include "pkcs11/token.h"
+
+#include <openssl/x509.h>
+
+enum { MM_APPLIANCE_IDENTITY, MM_APPLIANCE_AUDIT, MM_APPLIANCE_KEYS };
+
+struct mm_appliance {
+    const struct mm_conf_appliance *conf; /* borrowed */
+    struct mm_token *token;               /* borrowed */
+    X509 *certificates[MM_APPLIANCE_KEYS];
+    mm_handle keys[MM_APPLIANCE_KEYS];
+};
+
+/* Finds the keys, checks their policy, and that each certificate is its key's. */
+int mm_appliance_open(const struct mm_conf_appliance *conf, struct mm_token *token,
+                      struct mm_appliance **ret_appliance, struct mm_errinfo *ei) MM_MUST_USE;
+void mm_appliance_free(struct mm_appliance *a);
+/* Looks the handles up, again after a reopen. */
+int mm_appliance_find_keys(struct mm_appliance *a, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Signs the content with one of the keys: a document (daemon/document/draft.h), checked before it
+ * is given. */
+int mm_appliance_sign(struct mm_appliance *a, unsigned key, struct mm_bytes content,
+                      struct mm_buf *der, struct mm_errinfo *ei) MM_MUST_USE;

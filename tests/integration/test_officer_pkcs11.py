@@ -1,0 +1,104 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Orders signed with a key that stays in a token, through OpenSSL's pkcs11 provider and SoftHSM."""
+import glob
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get('MINTMARK_BUILD', ROOT / 'build')).resolve()
+OFFICER = BUILD / 'tools/officer/mintmark-officer'
+MODULES = glob.glob('/usr/lib/softhsm/libsofthsm2.so') + \
+    glob.glob('/usr/lib/*/softhsm/libsofthsm2.so')
+
+said = subprocess.run(['openssl', 'version', '-m'], capture_output=True, text=True).stdout
+folder = re.search(r'"(.*)"', said)
+if not folder or not pathlib.Path(folder[1], 'pkcs11.so').exists():
+    print('skipped: OpenSSL has no pkcs11 provider here')
+    sys.exit(77)
+if not MODULES:
+    print('skipped: SoftHSM is missing')
+    sys.exit(77)
+sys.path.insert(0, str(ROOT / 'tests/support'))
+GENERATED = tempfile.TemporaryDirectory(prefix='mintmark-proto.')
+subprocess.run(['protoc', f'--proto_path={ROOT}/proto', f'--python_out={GENERATED.name}',
+                'mintmark/v1/types.proto', 'mintmark/v1/document.proto'], check=True)
+sys.path.insert(0, GENERATED.name)
+from mintmark.v1 import document_pb2  # noqa: E402
+from oem import Oem, identity_hash, openssl  # noqa: E402
+
+URI = 'pkcs11:token=oem;object=orders;type=private'
+
+
+class Pkcs11(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory(prefix='mintmark-pkcs11.')
+        self.addCleanup(temporary.cleanup)
+        self.dir = pathlib.Path(temporary.name)
+        (self.dir / 'tokens').mkdir()
+        conf = self.dir / 'softhsm2.conf'
+        conf.write_text(f'directories.tokendir = {self.dir}/tokens\nlog.level = ERROR\n')
+        self.env = dict(os.environ, SOFTHSM2_CONF=str(conf))
+        self.oem, appliance = Oem(self.dir), Oem(self.dir, 'appliance')
+        self.softhsm('--init-token', '--free', '--label', 'oem', '--so-pin', '12345678', '--pin',
+                     '1234')
+        self.softhsm('--import', self.oem.key, '--token', 'oem', '--label', 'orders', '--id', '01',
+                     '--pin', '1234')
+        self.oem.key.unlink()
+        request = document_pb2.OrderRequest(
+            nonce=b'0123456789abcdef', site='plant', requested_by='alice', time_ms=1795000000000,
+            appliance_sha256=identity_hash(appliance.certificate))
+        (self.dir / 'request').write_bytes(appliance.sign(
+            document_pb2.SignedDocument(order_request=request)))
+        self.pin = self.dir / 'pin'
+        self.write_pin('1234')
+        self.order('create', '--request', self.dir / 'request', '--id', 'o1', '--oem', 'ACME',
+                   '--product', 'alarm', '--profile', 'dac', '--quantity', '5', '--not-after',
+                   '2099-12-31', '--out', self.dir / 'order')
+
+    def softhsm(self, *args):
+        subprocess.run(['softhsm2-util', *map(str, args)], env=self.env, check=True,
+                       capture_output=True)
+
+    def write_pin(self, pin):
+        self.pin.write_text(pin + '\n')
+        self.pin.chmod(0o600)
+
+    def order(self, *args, status=0):
+        done = subprocess.run([OFFICER, 'order', *map(str, args)], env=self.env, timeout=60,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stdout + done.stderr
+
+    def sign(self, uri=URI, status=0, module=MODULES[0]):
+        return self.order('sign', '--in', self.dir / 'order', '--out', self.dir / 'signed', '--key',
+                          uri, '--module', module, '--certificate', self.oem.certificate,
+                          '--pin-file', self.pin, status=status)
+
+    def test_order_is_signed_in_the_token(self):
+        self.assertNotIn('1234', self.sign())
+        content = openssl('cms', '-verify', '-binary', '-inform', 'DER', '-in', self.dir / 'signed',
+                          '-CAfile', self.oem.certificate, '-purpose', 'any')
+        self.assertEqual(content, (self.dir / 'order').read_bytes())
+        self.order('show', '--trust', self.oem.certificate, self.dir / 'signed')
+        self.order('revoke', '--in', self.dir / 'signed', '--reason', 'over', '--out',
+                   self.dir / 'revocation', '--key', URI, '--module', MODULES[0], '--certificate',
+                   self.oem.certificate, '--pin-file', self.pin)
+
+    def test_wrong_pin_key_or_module_is_told(self):
+        self.write_pin('9999')
+        self.assertIn('PIN', self.sign(status=65))
+        self.write_pin('1234')
+        self.sign('pkcs11:token=oem;object=nothing;type=private', status=65)
+        self.assertFalse((self.dir / 'signed').exists())
+        # A wrong PIN was tried once: the token still takes the right one.
+        self.sign()
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)

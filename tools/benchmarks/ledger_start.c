@@ -68,6 +68,7 @@ static void import_order(uint64_t quantity)
     event.profile = profile;
     event.quantity = quantity;
     event.by = station;
+    event.not_after_time_ms = 1;
     check(mm_store_begin(store, &ei));
     append(MM_LEDGER_RECORD(ORDER_IMPORTED, order_imported, &event));
     check(mm_store_commit(store, &ei));
@@ -100,11 +101,12 @@ static void spend(uint64_t records)
 /* What spending would have left in the orders' table. */
 static void count_in_orders(uint64_t quantity)
 {
-    char sql[256];
+    char sql[512];
 
     snprintf(sql, sizeof(sql),
              "INSERT OR IGNORE INTO profiles (row, name) VALUES (1, 'dac');"
-             "INSERT OR REPLACE INTO orders VALUES (1, '%s', 1, %llu, %llu, 0, 1, 0, 'o')",
+             "INSERT OR REPLACE INTO orders (row, order_id, profile, quantity, used, not_before_ms,"
+             " not_after_ms, added_ms, added_by) VALUES (1, '%s', 1, %llu, %llu, 0, 1, 0, 'o')",
              name, (unsigned long long)quantity, (unsigned long long)store->ledger.now.devices);
     check(mm_sql_exec(store, sql, &ei));
 }

@@ -151,9 +151,6 @@ class WithoutLedger(Site):
 
     def __init__(self):
         super().__init__()
-        conf = self.conf.read_text()
-        start = conf.index('appliance {')
-        self.conf.write_text(conf[:start] + conf[conf.index('}', start) + 1:])
         lib = self.base / 'lib'
         lib.mkdir()
         (lib / 'mintmark-token').symlink_to(BUILD / 'daemon/token/mintmark-token')

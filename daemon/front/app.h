@@ -5,7 +5,6 @@
  */
 #pragma once
 
-#include "daemon/front/anchoring.h"
 #include "daemon/front/mint.h"
 #include "daemon/front/server.h"
 #include "daemon/front/store_queue.h"
@@ -24,7 +23,6 @@ struct mm_app {
     struct mm_pool_stats store_stats;
     bool store_ready; /* the store has said what it holds, so the view stands */
     struct mm_view *view;
-    struct mm_anchoring anchoring; /* the ledger in the token */
     LIST_HEAD(, mm_provision) provisions;
     unsigned recording; /* chunks that await the store */
     int64_t started_ms, started_mono_us;

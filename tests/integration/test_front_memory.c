@@ -168,8 +168,7 @@ static void add_order(const char *for_profile)
     order.order.not_after_time_ms = 1LL << 44;
     sign_order(&order);
     ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);
-    fixture_close(&f);
-    mm_group_done(&f.group);
+    fixture_done(&f);
 }
 
 static void setup_profile(const char *name)

@@ -49,14 +49,19 @@ static void drop_results(struct fixture *f)
     f->n_results = 0;
 }
 
+void fixture_done(struct fixture *f)
+{
+    drop_results(f);
+    mm_group_done(&f->group);
+    fixture_close(f);
+}
+
 void fixture_teardown(struct fixture *f)
 {
     static const char *const suffixes[] = {"", "-wal", "-journal"};
     char path[128];
 
-    drop_results(f);
-    mm_group_done(&f->group);
-    fixture_close(f);
+    fixture_done(f);
     for (size_t i = 0; i < MM_ARRAY_SIZE(suffixes); i++) {
         snprintf(path, sizeof(path), "%s%s", f->path, suffixes[i]);
         unlink(path);

@@ -33,6 +33,8 @@ struct fixture {
 /* The clocks stand still: T0 + 100 ms, and 1,000 µs. */
 void fixture_setup(struct fixture *f);
 void fixture_teardown(struct fixture *f);
+/* Closes, and frees what the fixture holds; its files stay. */
+void fixture_done(struct fixture *f);
 void fixture_open(struct fixture *f);
 /* For a store that the test opened itself: whose signatures count, and nonces. */
 void fixture_set_site(struct fixture *f);

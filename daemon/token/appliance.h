@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The appliance's own keys and the ledger's anchor, in the token worker of the token that section
- * appliance of the configuration names. */
+/* The appliance's own keys, in the token worker of the token that section appliance of the
+ * configuration names. */
 #pragma once
 
 #include "daemon/conf/conf.h"

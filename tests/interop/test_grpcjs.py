@@ -16,9 +16,12 @@ from harness import ROOT, Pki, Server
 HERE = pathlib.Path(__file__).resolve().parent / 'grpcjs'
 BUILD = pathlib.Path(os.environ.get('MINTMARK_BUILD', ROOT / 'build'))
 INSTALL_S, RUN_S = 120, 120
-# npm's words for "the registry cannot be reached, or does not give the packages".
+# npm's words for "the registry cannot be reached, or does not give the packages, or shows a
+# certificate that is not to be trusted".
 NO_NETWORK = re.compile(r'\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|'
-                        r'EHOSTUNREACH|EIDLETIMEOUT|ERR_SOCKET_TIMEOUT|ENOTCACHED|E[45]\d\d)\b')
+                        r'EHOSTUNREACH|EIDLETIMEOUT|ERR_SOCKET_TIMEOUT|ENOTCACHED|E[45]\d\d|'
+                        r'SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|CERT_[A-Z_]+|'
+                        r'UNABLE_TO_[A-Z_]+|ERR_TLS_[A-Z_]+)\b')
 
 
 def skip(why):

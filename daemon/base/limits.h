@@ -76,6 +76,19 @@ enum {
     MM_JOBS_MAX = 4096,                   /* jobs that workers have, of one client or of all */
     MM_QUEUE_MAX = 65536,                 /* jobs that wait for a worker, likewise */
 
+    /* EJBCA, and what comes from it. */
+    MM_ISSUER_NODES_MAX = 8,             /* of one issuer section */
+    MM_ISSUER_REQUESTS_MAX = 256,        /* in flight to one node */
+    MM_ISSUER_JOBS_MAX = 4096,           /* that an issuer's worker has at one time */
+    MM_ISSUER_BODY_MAX = 256 * 1024,     /* bytes of an answer, but for a list's and a CRL's */
+    MM_ISSUER_CRL_MAX = 4 * 1024 * 1024, /* bytes of a CRL */
+    MM_ISSUER_LIST_BODY_MAX = 4 * 1024 * 1024, /* bytes of a page of certificates */
+    MM_ISSUER_PAGE_MAX = 200,                  /* certificates in such a page */
+    MM_ISSUER_TEXT_MAX = 512,                  /* bytes of EJBCA's text in an error */
+    MM_ISSUER_NAME_MAX = 250,                  /* a CA's or profile's name, a username; bytes */
+    MM_ISSUER_CHECKS_MAX = 1024,               /* lines in the answer to a check */
+    MM_WAITING_MAX = 10000000,                 /* devices of a profile that wait for certificates */
+
     /* Files. */
     MM_CONF_FILE_MAX = 1024 * 1024,
     MM_PEM_FILE_MAX = 256 * 1024,

@@ -107,6 +107,90 @@ static int check_transports(const struct mm_draft *draft)
     return r;
 }
 
+/* The settings of the other kind. Those that have a default say nothing here: --dump-config writes
+ * them for either. */
+static int refuse_settings(const struct subject *s, const char *const *keys, size_t n,
+                           const char *kind)
+{
+    for (size_t i = 0; i < n; i++)
+        if (mm_raw_count(s->section, keys[i]) > 0)
+            return bad(s, keys[i], "%s is for issuers of kind '%s'", keys[i], kind);
+    return MM_OK;
+}
+
+static int require_settings(const struct subject *s, const char *const *keys, size_t n,
+                            const char *what)
+{
+    for (size_t i = 0; i < n; i++)
+        if (mm_raw_count(s->section, keys[i]) == 0)
+            return bad(s, NULL, "set %s: %s needs it", keys[i], what);
+    return MM_OK;
+}
+
+static const char *const local_settings[] = {"token", "key"};
+
+static int check_local(const struct subject *s, const struct mm_conf_issuer *issuer)
+{
+    static const char *const others[] = {"nodes",
+                                         "server_ca",
+                                         "client_p12",
+                                         "client_password_file",
+                                         "client_password_credential",
+                                         "client_key",
+                                         "client_token",
+                                         "client_certificate"};
+    int r = require_settings(s, local_settings, MM_ARRAY_SIZE(local_settings),
+                             "an issuer of kind local");
+
+    if (r >= 0)
+        r = refuse_settings(s, others, MM_ARRAY_SIZE(others), "ejbca");
+    return r < 0 ? r : known_token(s, issuer->token);
+}
+
+/* Who the appliance is to EJBCA. */
+static int check_credential(const struct subject *s, const struct mm_conf_issuer *issuer)
+{
+    static const char *const of_token[] = {"client_token", "client_certificate"};
+    static const char *const of_file[] = {"client_password_file", "client_password_credential"};
+    int r = exactly_one(s, "client_p12", "client_key");
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < MM_ARRAY_SIZE(of_token); i++) {
+        const char *wrong = *issuer->client_p12 ? of_token[i] : of_file[i];
+
+        if (mm_raw_count(s->section, wrong) > 0)
+            return bad(s, wrong, "%s does not go with %s", wrong,
+                       *issuer->client_p12 ? "client_p12" : "client_key");
+    }
+    if (*issuer->client_p12)
+        return exactly_one(s, of_file[0], of_file[1]);
+    r = require_settings(s, of_token, MM_ARRAY_SIZE(of_token), "client_key");
+    if (r >= 0 && !mm_conf_token_get(s->draft->conf, issuer->client_token))
+        return bad(s, "client_token", "there is no section token '%s'", issuer->client_token);
+    return r;
+}
+
+static int check_ejbca(const struct subject *s, const struct mm_conf_issuer *issuer)
+{
+    static const char *const needed[] = {"nodes", "server_ca"};
+    int r = require_settings(s, needed, MM_ARRAY_SIZE(needed), "an issuer of kind ejbca");
+
+    if (r >= 0)
+        r = refuse_settings(s, local_settings, MM_ARRAY_SIZE(local_settings), "local");
+    if (r >= 0)
+        r = check_credential(s, issuer);
+    if (r < 0)
+        return r;
+    if (issuer->requests_start > issuer->requests_max)
+        return bad(s, "requests_start", "requests_start is more than requests_max (%u)",
+                   issuer->requests_max);
+    if (issuer->breaker_wait_ms > issuer->breaker_wait_max_ms)
+        return bad(s, "breaker_wait_ms", "breaker_wait_ms is more than breaker_wait_max_ms (%u)",
+                   issuer->breaker_wait_max_ms);
+    return MM_OK;
+}
+
 static int check_issuers(const struct mm_draft *draft)
 {
     int r = MM_OK;
@@ -116,7 +200,9 @@ static int check_issuers(const struct mm_draft *draft)
 
         if (!strcmp(s.name, "none"))
             return bad(&s, NULL, "'none' means that there is no issuer; choose another name");
-        r = known_token(&s, draft->conf->issuers[i].token);
+        r = mm_conf_issuer_is_ejbca(&draft->conf->issuers[i])
+                ? check_ejbca(&s, &draft->conf->issuers[i])
+                : check_local(&s, &draft->conf->issuers[i]);
     }
     return r;
 }
@@ -128,9 +214,12 @@ static int check_profile_token(const struct subject *s, struct mm_conf_profile *
     const struct mm_conf_issuer *issuer = mm_conf_issuer_get(conf, p->issuer);
     const char *token = NULL;
 
+    p->ejbca = mm_conf_issuer_is_ejbca(issuer);
     if (!issuer && strcmp(p->issuer, "none") != 0)
         return bad(s, "issuer", "there is no section issuer '%s'; write 'none' for requests (CSR)",
                    p->issuer);
+    if (p->ejbca)
+        issuer = NULL; /* the CA's key is elsewhere, so the devices' keys may be in any token */
     if (*p->token) {
         if (issuer && strcmp(issuer->token, p->token) != 0)
             return bad(s, "token", "its issuer's key is in token '%s': device keys are made there",
@@ -194,9 +283,37 @@ static int check_content(const struct subject *s, const struct mm_conf_profile *
 
     if (!preset && !*p->subject && !*p->san)
         return bad(s, NULL, "set subject or san: an identity needs a name");
-    if (!preset && !*p->validity && strcmp(p->issuer, "none") != 0)
+    if (!preset && !*p->validity && strcmp(p->issuer, "none") != 0 && !p->ejbca)
         return bad(s, NULL, "set validity, like '20y' or '99991231235959Z'");
     return MM_OK;
+}
+
+/* ${number} counts anew in each profile: with the same template two profiles would share their end
+ * entities. */
+static int check_username_unique(const struct subject *s, const struct mm_conf_profile *p)
+{
+    const struct mm_conf *conf = s->draft->conf;
+
+    if (strstr(p->username, "${device_uid}") || strstr(p->username, "${profile}"))
+        return MM_OK;
+    for (const struct mm_conf_profile *other = conf->profiles; other != p; other++)
+        if (other->ejbca && !strcmp(other->username, p->username))
+            return bad(s, "username",
+                       "profile '%s' has the same template, and so the same end entities; put "
+                       "'${profile}' into it",
+                       other->name);
+    return MM_OK;
+}
+
+static int check_issuance(const struct subject *s, const struct mm_conf_profile *p)
+{
+    static const char *const keys[] = {"ca", "certificate_profile", "end_entity_profile"};
+    int r;
+
+    if (!p->ejbca)
+        return refuse_settings(s, keys, MM_ARRAY_SIZE(keys), "ejbca");
+    r = require_settings(s, keys, MM_ARRAY_SIZE(keys), "an issuer of kind ejbca");
+    return r < 0 ? r : check_username_unique(s, p);
 }
 
 static int check_profiles(const struct mm_draft *draft)
@@ -212,6 +329,8 @@ static int check_profiles(const struct mm_draft *draft)
             r = check_delivery(&s, p);
         if (r >= 0)
             r = check_content(&s, p);
+        if (r >= 0)
+            r = check_issuance(&s, p);
         for (size_t j = 0; j < p->n_items && r >= 0; j++) {
             cfg_t *section = cfg_getnsec(s.section, "item", (unsigned)j);
             const struct subject item = {draft, "item", p->items[j].name, section};

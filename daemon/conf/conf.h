@@ -91,14 +91,41 @@ struct mm_conf_transport {
     char *key;   /* RFC 7512 URI of an AES-256 secret key: pkcs11:object=… */
 };
 
-/* An issuing CA. kind "local": the CA's key is in a token. */
+/* An issuing CA. kind "local": the CA's key is in a token. kind "ejbca": an EJBCA has it, and the
+ * appliance is its Registration Authority (daemon/issuer/). */
 struct mm_conf_issuer {
     char *name;
     int line;
-    char *token;
-    char *key;         /* RFC 7512 URI of the CA's private key */
+    char *kind;        /* "local" (default) or "ejbca" */
+    char *token;       /* local: the token section that has the key */
+    char *key;         /* local: RFC 7512 URI of the CA's private key */
     char *certificate; /* PEM file: the issuing CA's certificate, then its chain up to the root */
+
+    /* The rest is for ejbca. */
+    char **nodes; /* URLs of its REST API, tried in this order; at least one */
+    size_t n_nodes;
+    char *server_ca;                  /* PEM file: the CAs of the nodes' own certificates */
+    char *client_p12;                 /* PKCS#12 file of the appliance's key and certificate; or */
+    char *client_key;                 /* RFC 7512 URI of the key, and */
+    char *client_token;               /* the token section that has it, and */
+    char *client_certificate;         /* PEM file: its certificate, then its chain */
+    char *client_password_file;       /* of the PKCS#12 file; or */
+    char *client_password_credential; /* name of a systemd credential */
+    unsigned requests_start;          /* in flight to a node, at first; default 4 */
+    unsigned requests_max;            /* and at the most; default 24 */
+    unsigned jobs;                /* that the worker has; default 0: twice what may be in flight */
+    unsigned connect_timeout_ms;  /* default 5000 */
+    unsigned request_timeout_ms;  /* default 30000 */
+    unsigned breaker_failures;    /* in a row that take a node out of use; default 5 */
+    unsigned breaker_wait_ms;     /* until it is tried again; doubles; default 1000 */
+    unsigned breaker_wait_max_ms; /* but no more than this; default 60000 */
 };
+
+/* Is it one whose certificates come from an EJBCA? */
+static inline bool mm_conf_issuer_is_ejbca(const struct mm_conf_issuer *issuer)
+{
+    return issuer && issuer->kind[0] == 'e';
+}
 
 struct mm_conf_item {
     char *name;
@@ -133,6 +160,19 @@ struct mm_conf_profile {
     char *basic_constraints;
     bool subject_key_identifier;   /* default true */
     bool authority_key_identifier; /* default true */
+
+    /* For an issuer of kind ejbca. */
+    bool ejbca; /* its issuer is one: not a setting, found when the file is checked */
+    char *ca;   /* names in EJBCA: of the CA, */
+    char *certificate_profile; /* the certificate profile */
+    char *end_entity_profile;  /* and the end entity profile */
+    char *username;            /* template of the end entity's name; default '${device_uid}' */
+    bool include_chain;        /* ask for the chain with each certificate; default false */
+    char *when_away;           /* EJBCA is: "wait" (default) or "fail" */
+    unsigned waiting_max;      /* devices that wait for their certificate; default 100000 */
+    bool revoke_bad;           /* certificates that fail the check; default true */
+    bool revoke_ko;            /* those of devices reported KO; default false */
+
     struct mm_conf_item *items;
     size_t n_items;
 };

@@ -70,21 +70,18 @@ static int check_store(const struct mm_conf *conf, struct mm_errinfo *ei)
 
 /* Outside of its unit the service's credentials are not there to be looked at. Their folder is
  * private; their mode says nothing, since systemd grants by an ACL. */
-static int check_credential(const struct mm_conf *conf, const struct mm_conf_token *t,
-                            struct mm_errinfo *ei)
+static int check_credential(const struct demand *d, const char *name, struct mm_errinfo *ei)
 {
-    const struct demand d = {conf->path,       t->line,        "token", t->name,
-                             "pin_credential", MM_PIN_MAX + 1, false};
     const char *folder = getenv("CREDENTIALS_DIRECTORY");
     MM_FREE char *path = NULL;
 
-    if (!folder || !*t->pin_credential)
+    if (!folder || !*name)
         return MM_OK;
-    if (asprintf(&path, "%s/%s", folder, t->pin_credential) < 0) {
+    if (asprintf(&path, "%s/%s", folder, name) < 0) {
         path = NULL;
         return mm_fail_memory(ei);
     }
-    return check_file(&d, path, ei);
+    return check_file(d, path, ei);
 }
 
 static int check_listen(const struct mm_conf *conf, struct mm_errinfo *ei)
@@ -113,11 +110,41 @@ static int check_token(const struct mm_conf *conf, const struct mm_conf_token *t
                                   "module",   INT32_MAX, false};
     const struct demand pin = {conf->path, t->line,        "token", t->name,
                                "pin_file", MM_PIN_MAX + 1, true};
+    const struct demand credential = {conf->path,       t->line,        "token", t->name,
+                                      "pin_credential", MM_PIN_MAX + 1, false};
     int r = check_file(&module, t->module, ei);
 
     if (r >= 0)
         r = check_file(&pin, t->pin_file, ei);
-    return r < 0 ? r : check_credential(conf, t, ei);
+    return r < 0 ? r : check_credential(&credential, t->pin_credential, ei);
+}
+
+static int check_issuer(const struct mm_conf *conf, const struct mm_conf_issuer *issuer,
+                        struct mm_errinfo *ei)
+{
+    const struct {
+        const char *key, *path;
+        off_t max;
+        bool secret;
+    } files[] = {
+        {"certificate", issuer->certificate, MM_PEM_FILE_MAX, false},
+        {"server_ca", issuer->server_ca, MM_PEM_FILE_MAX, false},
+        {"client_p12", issuer->client_p12, MM_PEM_FILE_MAX, true},
+        {"client_certificate", issuer->client_certificate, MM_PEM_FILE_MAX, false},
+        {"client_password_file", issuer->client_password_file, MM_PIN_MAX + 1, true},
+    };
+    const struct demand credential = {
+        conf->path,     issuer->line, "issuer", issuer->name, "client_password_credential",
+        MM_PIN_MAX + 1, false};
+    int r = MM_OK;
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(files) && r >= 0; i++) {
+        const struct demand d = {conf->path,   issuer->line, "issuer",       issuer->name,
+                                 files[i].key, files[i].max, files[i].secret};
+
+        r = check_file(&d, files[i].path, ei);
+    }
+    return r < 0 ? r : check_credential(&credential, issuer->client_password_credential, ei);
 }
 
 static int check_items(const struct mm_conf *conf, const struct mm_conf_profile *p,
@@ -165,13 +192,8 @@ int mm_conf_check_files(const struct mm_conf *conf, struct mm_errinfo *ei)
         r = check_appliance(conf, ei);
     for (size_t i = 0; i < conf->n_tokens && r >= 0; i++)
         r = check_token(conf, &conf->tokens[i], ei);
-    for (size_t i = 0; i < conf->n_issuers && r >= 0; i++) {
-        const struct demand d = {
-            conf->path,    conf->issuers[i].line, "issuer", conf->issuers[i].name,
-            "certificate", MM_PEM_FILE_MAX,       false};
-
-        r = check_file(&d, conf->issuers[i].certificate, ei);
-    }
+    for (size_t i = 0; i < conf->n_issuers && r >= 0; i++)
+        r = check_issuer(conf, &conf->issuers[i], ei);
     for (size_t i = 0; i < conf->n_signings && r >= 0; i++) {
         const struct demand d = {
             conf->path,    conf->signings[i].line, "signing", conf->signings[i].name,

@@ -139,3 +139,65 @@ bool mm_format_validity(const char *s)
         return false;
     return strchr("ydh", s[digits]) != NULL;
 }
+
+/* A port, and nothing or a path behind it. */
+static bool port_and_path(const char *s)
+{
+    if (*s == ':') {
+        const size_t digits = strspn(++s, "0123456789");
+
+        if (digits < 1 || digits > 5 || number(s, digits) < 1 || number(s, digits) > 65535)
+            return false;
+        s += digits;
+    }
+    if (*s && *s != '/')
+        return false;
+    for (; *s; s++)
+        if (!isalnum((unsigned char)*s) && !strchr("/-._~%", *s))
+            return false;
+    return true;
+}
+
+bool mm_format_https(const char *s)
+{
+    static const char scheme[] = "https://";
+    size_t host;
+
+    if (strncmp(s, scheme, strlen(scheme)) != 0)
+        return false;
+    s += strlen(scheme);
+    if (*s == '[') {
+        host = strspn(s + 1, "0123456789abcdefABCDEF:.");
+        return host > 0 && s[1 + host] == ']' && port_and_path(s + host + 2);
+    }
+    host = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.");
+    return host > 0 && host <= 253 && port_and_path(s + host);
+}
+
+bool mm_format_printable(const char *s)
+{
+    if (!*s || *s == ' ' || s[strlen(s) - 1] == ' ' || !mm_utf8_valid(s, strlen(s)))
+        return false;
+    for (; *s; s++)
+        if (iscntrl((unsigned char)*s))
+            return false;
+    return true;
+}
+
+/* EJBCA puts '/' in place of what it does not like in a username, and so joins two. */
+bool mm_format_username(const char *s)
+{
+    const bool differs =
+        strstr(s, "${device_uid}") || strstr(s, "${hw_serial}") || strstr(s, "${number");
+
+    for (; *s; s++) {
+        if (*s == '$' && s[1] == '{') {
+            s = strchr(s, '}');
+            if (!s)
+                return false;
+        } else if (!isalnum((unsigned char)*s) && !strchr("._-@+", *s)) {
+            return false;
+        }
+    }
+    return differs;
+}

@@ -29,3 +29,9 @@ bool mm_format_sha256(const char *s);
 bool mm_format_not_before(const char *s);
 /* a number above 0 with y, d or h after it, or YYYYMMDDHHMMSSZ */
 bool mm_format_validity(const char *s);
+/* "https://HOST", ":PORT" and a path after it as may be; no user, query or fragment */
+bool mm_format_https(const char *s);
+/* UTF-8 without control characters, and no space at either end */
+bool mm_format_printable(const char *s);
+/* a template that differs between devices, of characters that EJBCA leaves in usernames */
+bool mm_format_username(const char *s);

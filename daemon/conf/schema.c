@@ -40,7 +40,7 @@ static const struct mm_section sections[MM_SECTIONS] = {
     [MM_SECTION_ISSUER] = {.name = "issuer",
                            ARRAY(mm_conf, issuers, mm_conf_issuer),
                            .max = MM_ISSUERS_MAX,
-                           .help = "An issuing CA whose key is in a token."},
+                           .help = "An issuing CA: its key is in a token, or an EJBCA has it."},
     [MM_SECTION_PROFILE] = {.name = "profile",
                             ARRAY(mm_conf, profiles, mm_conf_profile),
                             .max = MM_PROFILES_MAX,
@@ -64,6 +64,8 @@ static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const roles[] = {"station", "officer", "auditor", "monitor", NULL};
 static const char *const presets[] = {"matter-paa", "matter-pai", "matter-dac", "ieee8021ar-idevid",
                                       NULL};
+static const char *const kinds[] = {"local", "ejbca", NULL};
+static const char *const aways[] = {"wait", "fail", NULL};
 static const char *const curves[] = {"p256", "p384", NULL};
 static const char *const deliveries[] = {"wrapped", "retained", "plain", "on-device", NULL};
 static const char *const constraints[] = {"end-entity", "none", "ca", "ca:0", "ca:1", NULL};
@@ -78,6 +80,9 @@ static const char *const key_usages[] = {
 #define A_NAME                                                                                     \
     .min = 1, .max = MM_NAME_MAX, .format = mm_format_name,                                        \
     .expects = "a name: letters, digits, '.', '_' and '-', at most 64"
+#define AN_EJBCA_NAME                                                                              \
+    .min = 1, .max = MM_ISSUER_NAME_MAX, .format = mm_format_printable,                            \
+    .expects = "a name without control characters"
 #define A_PATH .type = MM_SETTING_PATH, .min = 1, .max = PATH_MAX - 1
 
 #define S(id, type_struct, field)                                                                  \
@@ -203,11 +208,45 @@ static const struct mm_setting settings[] = {
     {TRANSPORT(token), A_NAME, .required = true, .help = "The token section that holds the key."},
     {TRANSPORT(key), PKCS11_URI, .required = true, .help = "RFC 7512 URI of an AES-256 key."},
 
-    {ISSUER(token), A_NAME, .required = true,
-     .help = "The token section that holds the CA's private key."},
-    {ISSUER(key), PKCS11_URI, .required = true, .help = "RFC 7512 URI of the CA's private key."},
+    {ISSUER(kind), .type = MM_SETTING_CHOICE, .choices = kinds, .fallback = "local",
+     .help = "Who has the CA's key: a token here, or an EJBCA."},
+    {ISSUER(token), A_NAME, .help = "local: the token section that holds the CA's private key."},
+    {ISSUER(key), PKCS11_URI, .help = "local: RFC 7512 URI of the CA's private key."},
     {ISSUER(certificate), A_PATH, .required = true,
      .help = "PEM file of the CA's certificate, then its chain up to the root."},
+    {ISSUER(nodes), LIST_OF(mm_conf_issuer, nodes), .max = MM_ISSUER_NODES_MAX,
+     .format = mm_format_https, .expects = "a URL, like 'https://ejbca.example:8443'",
+     .help = "ejbca: URLs of its nodes, a list; the first that works is asked."},
+    {ISSUER(server_ca), A_PATH,
+     .help = "ejbca: PEM file of the CAs that the nodes' own certificates are from."},
+    {ISSUER(client_p12), A_PATH,
+     .help = "ejbca: PKCS#12 file of the appliance's key and certificate. This or client_key."},
+    {ISSUER(client_password_file), A_PATH,
+     .help = "ejbca: file that holds the PKCS#12 file's password; nobody else may read it."},
+    {ISSUER(client_password_credential), A_NAME,
+     .help = "ejbca: name of the systemd credential (LoadCredential=) that holds it."},
+    {ISSUER(client_key), PKCS11_URI,
+     .help = "ejbca: RFC 7512 URI of the appliance's private key for TLS, in a token."},
+    {ISSUER(client_token), A_NAME, .help = "ejbca: the token section that holds client_key."},
+    {ISSUER(client_certificate), A_PATH,
+     .help = "ejbca: PEM file of client_key's certificate, then its chain."},
+    {ISSUER(requests_start), .type = MM_SETTING_UINT, .min = 1, .max = MM_ISSUER_REQUESTS_MAX,
+     .fallback = "4", .help = "ejbca: requests in flight to a node, to begin with."},
+    {ISSUER(requests_max), .type = MM_SETTING_UINT, .min = 1, .max = MM_ISSUER_REQUESTS_MAX,
+     .fallback = "24", .help = "ejbca: the same, at the most."},
+    {ISSUER(jobs), .type = MM_SETTING_UINT, .max = MM_ISSUER_JOBS_MAX, .fallback = "0",
+     .help = "ejbca: jobs that the worker has; 0: twice what may be in flight."},
+    {ISSUER(connect_timeout_ms), .type = MM_SETTING_UINT, .min = 100, .max = 600000,
+     .fallback = "5000", .unit = "ms", .help = "ejbca: for a connection and its TLS handshake."},
+    {ISSUER(request_timeout_ms), .type = MM_SETTING_UINT, .min = 100, .max = 600000,
+     .fallback = "30000", .unit = "ms", .help = "ejbca: for a request, until its whole answer."},
+    {ISSUER(breaker_failures), .type = MM_SETTING_UINT, .min = 1, .max = 1000, .fallback = "5",
+     .help = "ejbca: failures in a row after which a node is left alone."},
+    {ISSUER(breaker_wait_ms), .type = MM_SETTING_UINT, .min = 10, .max = 3600000,
+     .fallback = "1000", .unit = "ms",
+     .help = "ejbca: until it is tried again; each failure doubles it."},
+    {ISSUER(breaker_wait_max_ms), .type = MM_SETTING_UINT, .min = 10, .max = 3600000,
+     .fallback = "60000", .unit = "ms", .help = "ejbca: the same, at the most."},
 
     {PROFILE(preset), .type = MM_SETTING_CHOICE, .choices = presets,
      .help = "What the settings that are not given come from."},
@@ -248,6 +287,26 @@ static const struct mm_setting settings[] = {
      .help = "Put the subject key identifier in."},
     {PROFILE(authority_key_identifier), .type = MM_SETTING_BOOL, .fallback = "true",
      .help = "Put the authority key identifier in."},
+    {PROFILE(ca), AN_EJBCA_NAME, .help = "Name of the CA in EJBCA; for issuers of kind ejbca."},
+    {PROFILE(certificate_profile), AN_EJBCA_NAME,
+     .help = "Name of the certificate profile in EJBCA; likewise."},
+    {PROFILE(end_entity_profile), AN_EJBCA_NAME,
+     .help = "Name of the end entity profile in EJBCA; likewise."},
+    {PROFILE(username), .min = 1, .max = MM_ISSUER_NAME_MAX, .fallback = "${device_uid}",
+     .format = mm_format_username,
+     .expects = "a template of letters, digits, '.', '_', '-', '@', '+' and variables that differ "
+                "for every device",
+     .help = "Template of the end entity's username in EJBCA; another one for each device."},
+    {PROFILE(include_chain), .type = MM_SETTING_BOOL, .fallback = "false",
+     .help = "Ask EJBCA for the chain with each certificate, and compare it."},
+    {PROFILE(when_away), .type = MM_SETTING_CHOICE, .choices = aways, .fallback = "wait",
+     .help = "What becomes of devices while EJBCA is away."},
+    {PROFILE(waiting_max), .type = MM_SETTING_UINT, .min = 1, .max = MM_WAITING_MAX,
+     .fallback = "100000", .help = "Devices that may wait for their certificates."},
+    {PROFILE(revoke_bad), .type = MM_SETTING_BOOL, .fallback = "true",
+     .help = "Revoke certificates that are not what the profile demands."},
+    {PROFILE(revoke_ko), .type = MM_SETTING_BOOL, .fallback = "false",
+     .help = "Revoke the certificates of devices that are reported KO."},
 
     {ITEM(file), A_PATH, .help = "File whose content is delivered. This or reference."},
     {ITEM(reference), .min = 1, .max = 1024, .help = "Where the station finds the content."},

@@ -40,7 +40,10 @@ struct mm_profile {
     struct mm_name subject;
     struct mm_san san;
     struct mm_validity validity;
-    X509 *issuer; /* MM_KIND_ISSUED */
+    bool validity_is_open;       /* whatever the issuer gives will do: kind ejbca */
+    bool has_username;           /* kind ejbca: */
+    struct mm_template username; /* of the end entity */
+    X509 *issuer;                /* MM_KIND_ISSUED */
     int64_t issuer_not_before_s, issuer_not_after_s;
     bool subject_key_identifier;
     bool authority_key_identifier;
@@ -69,6 +72,11 @@ struct mm_settings {
     char *const *extended_key_usage;
     size_t n_extended_key_usage;
 };
+
+/* Fills username and has_username. */
+int mm_profile_username_parse(struct mm_profile *p, const char *text,
+                              const struct mm_template_fixed *fixed,
+                              struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Fills fixed_extensions and aki_extension. */
 int mm_extensions_prepare(struct mm_profile *p, const struct mm_settings *settings,

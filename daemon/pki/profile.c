@@ -62,7 +62,9 @@ static int prepare_names(struct mm_profile *p, const struct mm_conf_profile *con
     const struct mm_template_fixed fixed = {conf->vid, conf->pid, conf->name};
     int r = mm_name_parse(settings->subject, &fixed, &p->subject, ei);
 
-    return r < 0 ? r : mm_san_parse(conf->san, &fixed, &p->san, ei);
+    if (r == MM_OK)
+        r = mm_san_parse(conf->san, &fixed, &p->san, ei);
+    return r < 0 || !conf->ejbca ? r : mm_profile_username_parse(p, conf->username, &fixed, ei);
 }
 
 static int prepare_validity(struct mm_profile *p, const struct mm_settings *settings,
@@ -72,6 +74,8 @@ static int prepare_validity(struct mm_profile *p, const struct mm_settings *sett
 
     if (p->kind == MM_KIND_CSR)
         return MM_OK;
+    if (p->validity_is_open)
+        return mm_validity_parse("now", "1h", &p->validity, ei);
     if (!*settings->validity)
         return mm_fail_field(ei, "validity",
                              "a profile without a preset needs a validity, e.g. \"20y\" or "
@@ -93,7 +97,7 @@ static int prepare_signer(struct mm_profile *p, const struct mm_conf_profile *co
     if (!p->key)
         return mm_fail_field(ei, "key", "key must be p256 or p384");
     p->signer = p->key;
-    if (strcmp(conf->issuer, "none") == 0) {
+    if (strcmp(conf->issuer, "none") == 0 || (conf->ejbca && !issuer)) {
         p->kind = MM_KIND_CSR;
         return MM_OK;
     }
@@ -159,6 +163,7 @@ static int compile(const struct mm_conf_profile *conf, X509 *issuer, struct mm_p
     p->matter = settings.preset->matter;
     p->subject_key_identifier = conf->subject_key_identifier;
     p->authority_key_identifier = conf->authority_key_identifier;
+    p->validity_is_open = conf->ejbca && !*settings.validity;
     r = parse_delivery(conf->delivery, &p->delivery, ei);
     if (r == MM_OK)
         r = prepare_signer(p, conf, issuer, ei);
@@ -216,7 +221,9 @@ void mm_profile_free(struct mm_profile *p)
 
 bool mm_profile_needs_hw_serial(const struct mm_profile *p)
 {
-    return mm_name_uses(&p->subject, MM_PART_HW_SERIAL) || mm_san_uses(&p->san, MM_PART_HW_SERIAL);
+    return mm_name_uses(&p->subject, MM_PART_HW_SERIAL) ||
+           mm_san_uses(&p->san, MM_PART_HW_SERIAL) ||
+           (p->has_username && mm_template_uses(&p->username, MM_PART_HW_SERIAL));
 }
 
 bool mm_profile_makes_requests(const struct mm_profile *p)

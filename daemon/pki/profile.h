@@ -36,6 +36,10 @@ int mm_profile_compile(const struct mm_conf_profile *conf, X509 *issuer,
 void mm_profile_free(struct mm_profile *p);
 MM_DEFINE_CLEANUP(struct mm_profile *, mm_profile_free)
 
+/* A profile of an issuer of kind ejbca is compiled in two ways: without issuer it makes the
+ * requests that EJBCA gets, with it the certificates that come back are checked (pki/issued.h).
+ * Then validity may be left open: EJBCA's own profile decides. */
+
 /* Does a template use ${hw_serial}, so that every device must come with one? */
 bool mm_profile_needs_hw_serial(const struct mm_profile *p);
 /* Issuer "none": mm_profile_csr_tbs is for it, else mm_profile_certificate_tbs. */
@@ -58,6 +62,13 @@ struct mm_subject {
 /* Makes 20 random bytes a serial number: clears the top bit, avoids zero (RFC 5280 section
  * 4.1.2.2). */
 void mm_pki_serial_fix(uint8_t serial[20]);
+
+/* The device's end entity in EJBCA, by the profile's template: 1 to MM_ISSUER_NAME_MAX bytes of
+ * what EJBCA leaves as it is (letters, digits, . _ - @ +); "" for profiles of other issuers.
+ * MM_ERR_INVALID with field "hw_serial" when the station's value has others. */
+int mm_profile_username(const struct mm_profile *p, const struct mm_subject *s,
+                        char ret_username[MM_ISSUER_NAME_MAX + 1],
+                        struct mm_errinfo *ei) MM_MUST_USE;
 
 /* What is to be signed: DER, and the digest that the token signs. */
 struct mm_tbs {

@@ -102,9 +102,10 @@ int mm_making_tbs(struct mm_making *m, size_t i, const uint8_t *point, size_t po
     s.point_len = point_len;
     r = mm_profile_makes_requests(profile) ? mm_profile_csr_tbs(profile, &s, tbs, ei)
                                            : mm_profile_certificate_tbs(profile, &s, tbs, ei);
-    if (r == MM_OK)
-        memcpy(m->chunk->devices[i].spki_sha256, tbs->spki_sha256, sizeof(tbs->spki_sha256));
-    return r;
+    if (r < 0)
+        return r;
+    memcpy(m->chunk->devices[i].spki_sha256, tbs->spki_sha256, sizeof(tbs->spki_sha256));
+    return mm_profile_username(profile, &s, m->chunk->devices[i].username, ei);
 }
 
 /* The CA's signature under the CA's key, or a request's under the device's own. A sample: the
@@ -186,6 +187,7 @@ Mintmark__Internal__DeviceRecord *mm_making_record(struct mm_making *m, size_t i
     record->number = m->first_number + i;
     record->hw_serial = (char *)(uintptr_t)m->hw_serials[i];
     record->spki_sha256 = (ProtobufCBinaryData){sizeof(d->spki_sha256), d->spki_sha256};
+    record->username = d->username;
     record->serial = (ProtobufCBinaryData){request ? 0 : MM_SERIAL_BYTES, d->serial};
     return record;
 }

@@ -15,6 +15,7 @@ enum { MM_UUID_BYTES = 16, MM_SERIAL_BYTES = 20 };
 struct mm_device {
     uint8_t uid[MM_UUID_BYTES], serial[MM_SERIAL_BYTES], spki_sha256[32];
     char uid_text[MM_UID_LEN + 1];
+    char username[MM_ISSUER_NAME_MAX + 1]; /* in EJBCA; "" with other issuers */
     struct mm_keypair pair; /* minted; retained keys: kept until the whole chunk is done */
     size_t bundle_start, bundle_len;
     struct mm_errinfo refusal; /* enrolled: code is not MM_OK when its request was refused */

@@ -89,7 +89,7 @@ static int find_keys(struct mm_minter *m, struct mm_minting *p, struct mm_errinf
     const struct mm_conf_transport *transport = mm_conf_transport_get(m->conf, p->conf->transport);
     int r = MM_OK;
 
-    if (issuer) {
+    if (issuer && !p->conf->ejbca) {
         r = mm_token_find(m->token, issuer->key, MM_KEY_PRIVATE, &p->ca_key, ei);
         if (r < 0)
             return mm_err_prefix(ei, "issuer \"%s\"", issuer->name);
@@ -189,7 +189,8 @@ static int prepare(struct mm_minter *m, struct mm_minting *p, struct mm_errinfo 
     uint8_t check_value[8];
     int r = issuer ? read_chain(issuer, &chain, ei) : MM_OK;
 
-    if (r == MM_OK && chain)
+    /* EJBCA gets requests; its chain is but delivered. */
+    if (r == MM_OK && chain && !p->conf->ejbca)
         certificate = sk_X509_value(chain, 0);
     if (r == MM_OK)
         r = compile(p, certificate, ei);

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct fixture f;
@@ -208,6 +209,40 @@ START_TEST(open_whose_nth_call_fails_can_be_tried_again)
 }
 END_TEST
 
+/* A child commits, and dies. Who comes after it cannot know whether that was synced. */
+static void commit_and_die(void)
+{
+    static struct three t;
+    const pid_t pid = fork();
+    int status;
+
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        fixture_open(&f);
+        make_three(&t, 0);
+        fixture_run(&f, t.jobs, 3);
+        _exit(fixture_code(&f, 0) == MM_OK ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+}
+
+START_TEST(commits_of_a_dead_predecessor_are_synced_before_anything_else)
+{
+    struct mm_errinfo ei = {0};
+
+    fixture_close(&f);
+    commit_and_die();
+    fault_arm(FAULT_SYNC, 1, SQLITE_IOERR_FSYNC);
+    ck_assert_int_eq(mm_store_open(f.path, &f.store, &ei), MM_ERR_UNAVAILABLE);
+    ck_assert(fault_fired());
+    fault_disarm();
+    ck_assert_ptr_null(f.store);
+    fixture_open(&f);
+    ck_assert_int_eq(fixture_int(&f, "SELECT count(*) FROM devices"), 20);
+}
+END_TEST
+
 enum { POWER_ROUNDS = 12, POWER_CUTS = 40 };
 
 static void open_image(struct fixture *image)
@@ -298,6 +333,7 @@ int main(void)
     tcase_add_test(faults, disk_that_stays_full_serves_readers_until_there_is_room);
     tcase_add_test(faults, reading_job_whose_nth_read_fails_says_so);
     tcase_add_test(faults, open_whose_nth_call_fails_can_be_tried_again);
+    tcase_add_test(faults, commits_of_a_dead_predecessor_are_synced_before_anything_else);
     tcase_add_test(faults, power_cut_at_any_call_loses_nothing_that_was_answered);
     suite_add_tcase(suite, faults);
     return run_suite(suite);

@@ -10,7 +10,7 @@
  *   # fake delay_ms=N      before each answer
  *   # fake bundle_bytes=N  of each device, at most 4000
  *   # fake shared=TEXT     one certificate of the chain that deliveries share
- *   # fake profile=NAME    the one profile that it has
+ *   # fake profile=NAME    the one profile that it has, or two: NAME,OTHER
  *
  * Of a request to enroll the first 32 bytes count as the key; one that begins with "bad" is
  * refused.
@@ -99,23 +99,27 @@ static void reply_ready(const struct fake *f)
 {
     Mintmark__Internal__TokenResult result;
     Mintmark__Internal__TokenReady ready;
-    Mintmark__Internal__ProfileShared shared;
-    Mintmark__Internal__ProfileShared *list = &shared;
+    Mintmark__Internal__ProfileShared shared[2];
+    Mintmark__Internal__ProfileShared *list[2] = {&shared[0], &shared[1]};
     Mintmark__Internal__RawDelivery delivery;
     ProtobufCBinaryData chain = {strlen(f->shared), (uint8_t *)(uintptr_t)f->shared};
     uint8_t packed[256];
+    char names[2][sizeof(f->profile)] = {"", ""};
 
+    (void)sscanf(f->profile, "%64[^,],%64s", names[0], names[1]); /* NOLINT: no numbers */
     mintmark__internal__token_result__init(&result);
     mintmark__internal__token_ready__init(&ready);
-    mintmark__internal__profile_shared__init(&shared);
     mintmark__internal__raw_delivery__init(&delivery);
     delivery.chain = &chain;
     delivery.n_chain = 1;
-    shared.profile = (char *)(uintptr_t)f->profile;
-    shared.delivery.data = packed;
-    shared.delivery.len = mintmark__internal__raw_delivery__pack(&delivery, packed);
-    ready.profiles = &list;
-    ready.n_profiles = 1;
+    for (size_t i = 0; i < 2; i++) {
+        mintmark__internal__profile_shared__init(&shared[i]);
+        shared[i].profile = names[i];
+        shared[i].delivery.data = packed;
+        shared[i].delivery.len = mintmark__internal__raw_delivery__pack(&delivery, packed);
+    }
+    ready.profiles = list;
+    ready.n_profiles = names[1][0] ? 2 : 1;
     result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_READY;
     result.ready = &ready;
     reply(&result);
@@ -153,9 +157,12 @@ static void make_device(uint64_t number, char *hw_serial, char *bundle, uint8_t 
     mintmark__internal__device_record__init(ret_device);
     ret_device->number = number;
     ret_device->hw_serial = hw_serial;
-    ret_device->bundle.len = (size_t)snprintf(bundle, 64, "bundle-%llu-%02x%02x%02x%02x",
-                                              (unsigned long long)ret_device->number, bytes[12],
-                                              bytes[13], bytes[14], bytes[15]);
+    /* The UID in it tells bundles apart, and tests which device they are of. */
+    ret_device->bundle.len =
+        (size_t)snprintf(bundle, 64, "bundle-%llu-", (unsigned long long)number);
+    for (size_t i = 0; i < 16; i++)
+        ret_device->bundle.len +=
+            (size_t)snprintf(bundle + ret_device->bundle.len, 3, "%02x", bytes[i]);
     ret_device->bundle.data = (uint8_t *)bundle;
     ret_device->uid = (ProtobufCBinaryData){16, bytes};
     ret_device->spki_sha256 = (ProtobufCBinaryData){32, bytes + 16};

@@ -77,23 +77,29 @@ class FakeEjbca:
         self._end(signal.SIGKILL)
 
     def stop(self):
-        self._end(signal.SIGTERM)
+        """Its exit status."""
+        return self._end(signal.SIGTERM)
 
     def _end(self, sig):
         if self._control:
             self._control.close()
             self._control = None
-        if self._process and self._process.poll() is None:
+        if not self._process:
+            return None
+        if self._process.poll() is None:
             self._process.send_signal(sig)
-        if self._process:
-            self._process.wait(START_S)
-            self._process.stdout.close()
+        status = self._process.wait(START_S)
+        self._process.stdout.close()
         self._process = None
+        return status
 
     def close(self):
-        self.stop()
+        """Ends it; a sanitizer's complaint, or a crash before, is an error."""
+        status = self.stop()
         if self._own:
             shutil.rmtree(self.dir, ignore_errors=True)
+        if status:
+            raise RuntimeError(f'the fake EJBCA ended with {status}')
 
     def cpu_seconds(self):
         """Processor time that it has used so far."""
@@ -131,12 +137,14 @@ class FakeEjbca:
         """Merges settings into those that it has (tests/fake/ejbca/README.md lists them). They hold
         over a restart by start()."""
         self._request('PUT', '/settings', settings)
-        _merge(self._settings, settings)
+        _merge(self._settings, json.loads(json.dumps(settings)))
 
     def fault(self, kind, **rule):
-        """Adds a rule for faults behind those that are there; kind: a name, or a list of them."""
-        rules = self.settings()['faults'] + [{'fault': kind, **rule}]
-        self.set(faults=rules)
+        """Adds a rule for faults behind those that are there, which go on counting; kind: a name, or
+        a list of them."""
+        rule = {'fault': kind, **rule}
+        self._request('POST', '/faults', rule)
+        self._settings.setdefault('faults', []).append(rule)
 
     def no_faults(self):
         self.set(faults=[])

@@ -201,13 +201,13 @@ bool crl_build(const struct crl_spec *spec, EVP_PKEY *signer, struct mm_buf *der
 /* The GeneralNames of a certificate's extensions; empty if there are none. */
 static struct mm_bytes find_sans(struct mm_bytes rest)
 {
-    struct mm_bytes list, extension, oid, value;
+    struct mm_bytes outer, list, extension, oid, value;
 
     while (rest.len && rest.data[0] != (DER_CONTEXT_CONSTRUCTED | 3))
         if (!der_next(&rest, NULL, NULL, NULL))
             return (struct mm_bytes){NULL, 0};
-    if (!der_take(&rest, DER_CONTEXT_CONSTRUCTED | 3, &rest, NULL) ||
-        !der_take(&rest, DER_SEQUENCE, &list, NULL))
+    if (!der_take(&rest, DER_CONTEXT_CONSTRUCTED | 3, &outer, NULL) ||
+        !der_take(&outer, DER_SEQUENCE, &list, NULL))
         return (struct mm_bytes){NULL, 0};
     while (der_take(&list, DER_SEQUENCE, &extension, NULL)) {
         if (!der_take(&extension, DER_OID, &oid, NULL))

@@ -139,6 +139,18 @@ static void put_settings(struct fake *fake, struct exchange *x)
     json_decref(changes);
 }
 
+static void post_fault(struct fake *fake, struct exchange *x)
+{
+    json_t *rule = json_loadb((const char *)x->request.body.data, x->request.body.len, 0, NULL);
+    char text[TEXT_SIZE];
+
+    if (scenario_add_fault(fake->scenario, rule, text, sizeof(text)))
+        reply_json(x, 200, NULL);
+    else
+        reply_json(x, 400, error(text));
+    json_decref(rule);
+}
+
 /* Back to the settings of the start; counts to nothing. What was issued stays. */
 static void post_reset(struct fake *fake, struct exchange *x)
 {
@@ -172,34 +184,37 @@ static void post_user(struct fake *fake, struct exchange *x)
     json_decref(body);
 }
 
-static json_t *log_json(struct fake *fake)
+static void get_state(struct fake *fake, struct exchange *x)
 {
-    json_t *log = json_incref(fake->log);
+    reply_json(x, 200, state_json(fake));
+}
 
-    return json_pack("{s:o}", "requests", log);
+static void get_requests(struct fake *fake, struct exchange *x)
+{
+    reply_json(x, 200, json_pack("{s:O}", "requests", fake->log));
+}
+
+static void get_settings(struct fake *fake, struct exchange *x)
+{
+    reply_json(x, 200, json_incref(scenario_settings(fake->scenario)));
 }
 
 void control_handle(void *arg, struct exchange *x)
 {
-    struct fake *fake = arg;
-    const char *method = x->request.method, *path = x->request.path;
-    const bool get = strcmp(method, "GET") == 0, put = strcmp(method, "PUT") == 0,
-               post = strcmp(method, "POST") == 0;
+    static const struct {
+        const char *method, *path;
+        void (*handle)(struct fake *fake, struct exchange *x);
+    } requests[] = {{"GET", "/state", get_state},       {"GET", "/certificates", get_certificates},
+                    {"GET", "/requests", get_requests}, {"GET", "/settings", get_settings},
+                    {"PUT", "/settings", put_settings}, {"POST", "/reset", post_reset},
+                    {"POST", "/faults", post_fault},    {"POST", "/users", post_user}};
 
-    if (get && strcmp(path, "/state") == 0)
-        reply_json(x, 200, state_json(fake));
-    else if (get && strcmp(path, "/certificates") == 0)
-        get_certificates(fake, x);
-    else if (get && strcmp(path, "/requests") == 0)
-        reply_json(x, 200, log_json(fake));
-    else if (get && strcmp(path, "/settings") == 0)
-        reply_json(x, 200, json_incref(scenario_settings(fake->scenario)));
-    else if (put && strcmp(path, "/settings") == 0)
-        put_settings(fake, x);
-    else if (post && strcmp(path, "/reset") == 0)
-        post_reset(fake, x);
-    else if (post && strcmp(path, "/users") == 0)
-        post_user(fake, x);
-    else
-        reply_json(x, 404, error("no such request"));
+    for (size_t i = 0; i < MM_ARRAY_SIZE(requests); i++) {
+        if (strcmp(x->request.method, requests[i].method) == 0 &&
+            strcmp(x->request.path, requests[i].path) == 0) {
+            requests[i].handle(arg, x);
+            return;
+        }
+    }
+    reply_json(x, 404, error("no such request"));
 }

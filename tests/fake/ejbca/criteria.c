@@ -248,6 +248,18 @@ static int by_number(const void *a, const void *b)
     return (*x)->number < (*y)->number ? -1 : (*x)->number > (*y)->number;
 }
 
+/* EJBCA leaves out what CAs have issued that the caller has no right on, and says nothing of it. */
+static void find_rights(const struct call *call, bool may[CA_MAX])
+{
+    const struct cas *cas = &call->fake->cas;
+    char rule[CA_NAME_MAX + 8];
+
+    for (size_t i = 0; i < cas->count; i++) {
+        snprintf(rule, sizeof(rule), "/ca/%s", cas->ca[i].name);
+        may[i] = call_may(call, rule);
+    }
+}
+
 static void add(struct hits *hits, size_t *room, struct issued *row, const json_t *criteria)
 {
     if (!fits_all(row, criteria))
@@ -279,17 +291,25 @@ static const struct user *exact_user(const struct call *call, const json_t *crit
 void criteria_find(struct call *call, const json_t *criteria, struct hits *ret_hits)
 {
     const struct user *user = exact_user(call, criteria);
+    const struct ca *first = call->fake->cas.ca;
     struct hits hits = {0};
+    bool may[CA_MAX] = {false};
     size_t room = 0;
 
+    find_rights(call, may);
     if (user) {
         for (struct issued *row = user->certificates; row; row = row->next_of_user)
-            add(&hits, &room, row, criteria);
+            if (may[row->ca - first])
+                add(&hits, &room, row, criteria);
         if (hits.count)
-            qsort(hits.rows, hits.count, sizeof(*hits.rows), by_number);
+            qsort(hits.rows, hits.count, sizeof(struct issued *), by_number);
     } else {
-        for (size_t i = 0; i < state_count(call->fake->state); i++)
-            add(&hits, &room, state_at(call->fake->state, i), criteria);
+        for (size_t i = 0; i < state_count(call->fake->state); i++) {
+            struct issued *row = state_at(call->fake->state, i);
+
+            if (may[row->ca - first])
+                add(&hits, &room, row, criteria);
+        }
     }
     *ret_hits = hits;
 }

@@ -41,20 +41,20 @@ static unsigned parse_line(const char *line, size_t len, struct http_request *r)
     return 0;
 }
 
+/* Lines, each with its CRLF. */
 static unsigned parse_headers(const char *at, const char *end, struct http_request *r)
 {
     size_t n = 0;
 
     while (at < end) {
         const char *eol = memmem(at, (size_t)(end - at), "\r\n", 2);
-        const size_t len = (size_t)((eol ? eol : end) - at);
 
         if (n == HTTP_HEADERS_MAX - 1)
             return 431;
-        if (!memchr(at, ':', len) || *at == ' ' || *at == ':')
+        if (!eol || *at == ' ' || *at == ':' || !memchr(at, ':', (size_t)(eol - at)))
             return 400;
-        r->headers[n++] = copy(at, len);
-        at += len + 2;
+        r->headers[n++] = copy(at, (size_t)(eol - at));
+        at = eol + 2;
     }
     return 0;
 }
@@ -81,23 +81,30 @@ static unsigned body_length(const struct http_request *r, uint64_t *ret_len)
     return *ret_len > HTTP_BODY_MAX ? 413 : 0;
 }
 
+/* The head of len bytes, with its empty line. */
+static unsigned parse_head(const char *text, size_t len, struct http_request *r)
+{
+    const char *eol = memmem(text, len, "\r\n", 2);
+    unsigned status;
+
+    if (len > HTTP_HEAD_MAX || !eol)
+        return 431;
+    status = parse_line(text, (size_t)(eol - text), r);
+    return status ? status : parse_headers(eol + 2, text + len - 2, r);
+}
+
 unsigned http_parse(struct mm_bytes in, struct http_request *ret_request, size_t *ret_used)
 {
-    const char *text = (const char *)in.data;
-    const char *end = in.len ? memmem(text, in.len, "\r\n\r\n", 4) : NULL, *eol;
+    const char *end = in.data ? memmem(in.data, in.len, "\r\n\r\n", 4) : NULL, *connection;
     struct http_request r = {.body = MM_BUF_INIT(HTTP_BODY_MAX)};
-    const char *connection;
     uint64_t length = 0;
     unsigned status;
     size_t head;
 
     if (!end)
         return in.len > HTTP_HEAD_MAX ? 431 : 0;
-    head = (size_t)(end - text) + 4;
-    eol = memmem(text, head, "\r\n", 2);
-    status = head > HTTP_HEAD_MAX ? 431 : parse_line(text, (size_t)(eol - text), &r);
-    if (!status && eol < end)
-        status = parse_headers(eol + 2, end, &r);
+    head = (size_t)(end - (const char *)in.data) + 4;
+    status = parse_head((const char *)in.data, head, &r);
     if (!status)
         status = body_length(&r, &length);
     if (status || in.len - head < length) {
@@ -115,7 +122,7 @@ unsigned http_parse(struct mm_bytes in, struct http_request *ret_request, size_t
 
 bool http_expects_continue(struct mm_bytes in)
 {
-    const char *end = in.len ? memmem(in.data, in.len, "\r\n\r\n", 4) : NULL;
+    const char *end = in.data ? memmem(in.data, in.len, "\r\n\r\n", 4) : NULL;
     const size_t head = end ? (size_t)(end - (const char *)in.data) + 4 : 0;
 
     return end && in.len == head && memmem(in.data, head, "\r\nExpect: 100-continue\r\n", 24);

@@ -29,6 +29,7 @@ struct conn {
     bool ready;            /* the handshake is done */
     bool want_write;       /* TLS cannot go on before the socket takes more */
     bool hung;             /* nothing more is answered here */
+    bool continued;        /* 100 Continue was said to the request that is coming */
     bool close_after, cut_after;
     bool closed;
 };
@@ -208,6 +209,13 @@ static void on_idle(uv_timer_t *timer)
     conn_close(timer->data, false);
 }
 
+/* Starts the idle time, if there is one and the connection is idle. */
+static void conn_idle(struct conn *c)
+{
+    if (c->listener->idle_ms && !c->busy && !c->out.len && !c->hung)
+        uv_timer_start(&c->timer, on_idle, c->listener->idle_ms, 0);
+}
+
 /* An answer that the parser gives itself. */
 static void conn_refuse(struct conn *c, unsigned status)
 {
@@ -231,6 +239,7 @@ static void conn_start(struct conn *c, struct http_request *request, size_t used
     x->timer.data = x;
     mm_buf_consume(&c->in, used);
     c->busy = x;
+    c->continued = false;
     c->served++;
     uv_timer_stop(&c->timer);
     c->listener->options.handle(c->listener->options.arg, x);
@@ -246,9 +255,10 @@ static bool conn_parse(struct conn *c)
 
     if (r == 1)
         conn_start(c, &request, used);
-    else if (r == 0 && http_expects_continue(in))
+    else if (r == 0 && !c->continued && http_expects_continue(in)) {
         mm_buf_append_str(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
-    else if (r > 1)
+        c->continued = true;
+    } else if (r > 1)
         conn_refuse(c, r);
     return r > 0;
 }
@@ -307,7 +317,6 @@ static bool conn_work(struct conn *c)
 /* Everything that can be done now; then waits for what it needs. */
 static void conn_turn(struct conn *c)
 {
-    const bool idle_ends = c->listener->idle_ms > 0;
     int events = UV_DISCONNECT;
 
     if (c->closed || (conn_handshake(c) && !conn_work(c)) || c->closed)
@@ -317,8 +326,7 @@ static void conn_turn(struct conn *c)
     if (c->want_write)
         events |= UV_WRITABLE;
     uv_poll_start(&c->poll, events, on_poll);
-    if (idle_ends && !c->busy && !c->out.len && !c->hung)
-        uv_timer_start(&c->timer, on_idle, c->listener->idle_ms, 0);
+    conn_idle(c);
 }
 
 static void conn_new(struct listener *l, int fd)
@@ -451,6 +459,8 @@ void listener_limits(struct listener *listener, unsigned requests, unsigned idle
 {
     listener->requests = requests;
     listener->idle_ms = idle_ms;
+    for (struct conn *c = listener->first; c; c = c->next)
+        conn_idle(c);
 }
 
 void listener_require(struct listener *listener, bool certificate)

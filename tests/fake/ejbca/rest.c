@@ -474,8 +474,8 @@ static bool over_limit(struct call *call)
             fake->tokens = room;
         over |= fake->tokens < 1;
         fake->tokens -= over ? 0 : 1;
+        fake->tokens_at = now;
     }
-    fake->tokens_at = now;
     if (!over)
         return false;
     call->x->reply.status =

@@ -45,7 +45,7 @@ static const char rule_example[] =
 static const char defaults[] =
     "{\"version\": \"8.2.0.1\", \"edition\": \"Community\","
     /* speed */
-    " \"latency_ms\": 0, \"jitter_ms\": 0, \"issue_first\": false, \"workers\": 0,"
+    " \"latency_ms\": 0, \"jitter_ms\": 0, \"issue_first\": false, \"workers\": 0, \"popo\": true,"
     " \"strain_percent\": 0,"
     " \"limit\": {\"rate_per_s\": 0, \"in_flight\": 0, \"status\": 503, \"retry_after_s\": 0},"
     /* connections */
@@ -294,6 +294,20 @@ bool scenario_change(struct scenario *s, json_t *changes, char *text, size_t siz
         memset(s->progress, 0, sizeof(s->progress));
     if (json_object_get(changes, "seed"))
         json_object_clear(s->attempts);
+    return true;
+}
+
+bool scenario_add_fault(struct scenario *s, json_t *rule, char *text, size_t size)
+{
+    json_t *rules = json_object_get(s->settings, "faults");
+
+    if (json_array_size(rules) == RULES_MAX) {
+        snprintf(text, size, "too many rules");
+        return false;
+    }
+    if (!check_rule(rule, text, size))
+        return false;
+    json_array_append(rules, rule);
     return true;
 }
 

@@ -59,6 +59,8 @@ void scenario_free(struct scenario *scenario);
 /* Merges changes into the settings. A name that does not exist, a value of the wrong type, or a
  * fault that is none is refused with a text, and nothing changes. */
 bool scenario_change(struct scenario *scenario, json_t *changes, char *text, size_t size);
+/* Adds a rule behind those that are there, which go on counting. */
+bool scenario_add_fault(struct scenario *scenario, json_t *rule, char *text, size_t size);
 void scenario_reset(struct scenario *scenario);
 
 /* The settings; a path's members are separated by dots: no name in a path may contain one. */

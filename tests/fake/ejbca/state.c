@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+/* The default falls through its cases. */
+#define HASH_FUNCTION HASH_FNV
 #include <uthash.h>
 
 enum { JOURNAL_MAX = 1 << 30, PATH_TEXT = 1024, TEXT_MAX = 8192 };

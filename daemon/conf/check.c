@@ -70,7 +70,7 @@ static int check_metrics(const struct mm_draft *draft)
                       m->address);
 }
 
-/* Its token is there. */
+/* Its token is there, so that the anchor has a place. */
 static int check_appliance(const struct mm_draft *draft)
 {
     const struct mm_conf_appliance *a = &draft->conf->appliance;

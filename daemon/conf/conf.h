@@ -62,16 +62,20 @@ struct mm_conf_store {
     char *path; /* SQLite database file, on a local file system */
 };
 
-/* Who the appliance is, and whose orders it takes: docs/orders.md. */
+/* Who the appliance is, and how its ledger is held fast: docs/ledger.md. */
 struct mm_conf_appliance {
     int line;
-    bool given;                 /* the section is in the file; otherwise no order is taken */
-    char *token;                /* name of a token section */
-    char *identity_key;         /* label of a P-256 key in it; default mintmark-identity */
-    char *audit_key;            /* the same; default mintmark-audit */
-    char *identity_certificate; /* PEM file */
-    char *audit_certificate;    /* PEM file */
-    char *oem_certificates;     /* PEM file: whose signatures on orders count; "" */
+    bool given;                  /* the section is in the file; otherwise nothing is anchored */
+    char *token;                 /* name of a token section */
+    char *identity_key;          /* label of a P-256 key in it; default mintmark-identity */
+    char *audit_key;             /* the same; default mintmark-audit */
+    char *identity_certificate;  /* PEM file */
+    char *audit_certificate;     /* PEM file */
+    char *oem_certificates;      /* PEM file: whose signatures on orders count; "" */
+    char *officer_certificates;  /* PEM file: whose signatures on an unlock count; "" */
+    unsigned anchor_devices;     /* spent at most beyond the last anchor; default 4096 */
+    unsigned anchor_seconds;     /* a new anchor after so long, if anything changed; default 60 */
+    unsigned unclean_starts_max; /* then the service locks; default 16 */
 };
 
 /* What plant operators read: daemon/front/monitor.h. */

@@ -170,6 +170,7 @@ static int check_appliance(const struct mm_conf *conf, struct mm_errinfo *ei)
         {"identity_certificate", a->identity_certificate},
         {"audit_certificate", a->audit_certificate},
         {"oem_certificates", a->oem_certificates},
+        {"officer_certificates", a->officer_certificates},
     };
     int r = MM_OK;
 

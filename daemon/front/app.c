@@ -25,6 +25,22 @@ static void explain_store(const struct mm_app *app, char detail[MM_DETAIL_MAX])
              why && why->text[0] ? why->text : "it is starting");
 }
 
+/* Without a token nothing can be checked: then that is what is said. */
+static void explain_ledger(const struct mm_app *app, char detail[MM_DETAIL_MAX])
+{
+    const struct mm_errinfo *why = NULL;
+    const char *text = NULL;
+    const char *reason = mm_anchoring_lock(&app->anchoring, &text);
+    const char *section = mm_mints_away(app->mints, &why);
+
+    if (reason)
+        snprintf(detail, MM_DETAIL_MAX, "the ledger is locked: %s: %s", reason, text);
+    else if (section)
+        snprintf(detail, MM_DETAIL_MAX, "token %s is away: %s", section, why->text);
+    else
+        snprintf(detail, MM_DETAIL_MAX, "the ledger is being held against the token's anchor");
+}
+
 static bool cannot_work(const struct mm_app *app, char detail[MM_DETAIL_MAX])
 {
     const struct mm_errinfo *why = NULL;
@@ -37,6 +53,10 @@ static bool cannot_work(const struct mm_app *app, char detail[MM_DETAIL_MAX])
     }
     if (!app->store_ready) {
         explain_store(app, detail);
+        return true;
+    }
+    if (!mm_anchoring_is_open(&app->anchoring)) {
+        explain_ledger(app, detail);
         return true;
     }
     section = mm_mints_away(app->mints, &why);
@@ -81,6 +101,7 @@ static void on_store_ready(void *arg, struct mm_pool *pool, const ProtobufCMessa
         return;
     }
     app->store_ready = true;
+    mm_anchoring_store_ready(&app->anchoring, r->ready->guard);
     mm_log(MM_LOG_INFO, "view_loaded", MM_UINT("orders", r->ready->n_orders),
            MM_UINT("batches", r->ready->n_batches));
 }
@@ -129,6 +150,7 @@ static void on_store_changed(void *arg, struct mm_pool *pool)
 
     if (app->store_ready && mm_pool_ready(pool) == 0) {
         app->store_ready = false;
+        mm_anchoring_store_lost(&app->anchoring);
         lose_store(app);
     }
     app->store_in_use = is_in_use(pool);
@@ -192,21 +214,40 @@ int mm_app_check_store(const struct mm_app *app, struct mm_errinfo *ei)
     return ei->code;
 }
 
+int mm_app_check_ledger(const struct mm_app *app, struct mm_errinfo *ei)
+{
+    const struct mm_errinfo *why = NULL;
+    const char *text = NULL, *section;
+
+    if (mm_anchoring_is_open(&app->anchoring) || mm_anchoring_lock(&app->anchoring, &text))
+        return MM_OK;
+    section = mm_mints_away(app->mints, &why);
+    if (!section || strcmp(section, app->conf->appliance.token) != 0)
+        return MM_OK;
+    mm_fail(ei, MM_ERR_UNAVAILABLE, "TOKEN_UNAVAILABLE", "token %s is away: %.180s", section,
+            why->text);
+    ei->retry_ms = 1000;
+    return ei->code;
+}
+
 /* ---- start, reload, stop ----------------------------------------------------------------- */
 
 static bool may_plan(void *arg)
 {
-    const struct mm_app *app = arg;
+    struct mm_app *app = arg;
 
-    return app->recording < RECORDING_MAX;
+    return app->recording < RECORDING_MAX &&
+           mm_anchoring_has_room(&app->anchoring, MM_CHUNK_DEVICES);
 }
 
-/* A client may have been kept from the store by what it had running with a token. */
+/* A client may have been kept from the store by what it had running with a token. The ledger's
+ * steps are few, and come before the devices: a worker that has room is theirs first. */
 static void on_mints_changed(void *arg)
 {
-    const struct mm_app *app = arg;
+    struct mm_app *app = arg;
 
-    mm_app_update(arg);
+    mm_app_update(app);
+    mm_anchoring_kick(&app->anchoring);
     mm_store_queue_kick(app->store_queue);
 }
 
@@ -222,7 +263,8 @@ int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launch
     app->started_mono_us = mm_clock_mono_us();
     LIST_INIT(&app->provisions);
     if (mm_view_new(&app->view) < 0 || mm_accounts_new(&app->accounts) < 0 ||
-        mm_store_queue_new(app->accounts, store_of, app, &app->store_queue) < 0)
+        mm_store_queue_new(app->accounts, store_of, app, &app->store_queue) < 0 ||
+        mm_anchoring_start(&app->anchoring, app) < 0)
         return mm_fail_memory(ei);
     r = mm_mints_new(loop, launcher, app->accounts, &ops, app, &app->mints, ei);
     if (r == MM_OK)
@@ -254,10 +296,19 @@ static void stop_store(void *arg)
     if (app->mints_stopped)
         return;
     app->mints_stopped = true;
+    mm_anchoring_stop(&app->anchoring);
     if (app->store)
         mm_pool_retire(app->store, UINT_MAX);
     else
         app->on_stopped(app->on_stopped_arg);
+}
+
+static void stop_mints(void *arg)
+{
+    struct mm_app *app = arg;
+
+    if (!app->mints_stopped)
+        mm_mints_stop(app->mints, false, stop_store, app);
 }
 
 void mm_app_drain(struct mm_app *app)
@@ -271,8 +322,10 @@ void mm_app_stop(struct mm_app *app, bool at_once, void (*stopped)(void *arg), v
     app->draining = true;
     app->on_stopped = stopped;
     app->on_stopped_arg = arg;
-    if (!app->mints_stopped)
-        mm_mints_stop(app->mints, at_once, stop_store, app);
+    if (!at_once)
+        mm_anchoring_close(&app->anchoring, stop_mints, app);
+    else if (!app->mints_stopped)
+        mm_mints_stop(app->mints, true, stop_store, app);
     if (at_once && app->store)
         mm_pool_kill(app->store);
 }
@@ -280,6 +333,7 @@ void mm_app_stop(struct mm_app *app, bool at_once, void (*stopped)(void *arg), v
 void mm_app_done(struct mm_app *app)
 {
     mm_mints_free(app->mints);
+    mm_anchoring_done(&app->anchoring);
     mm_view_free(app->view);
     mm_store_queue_free(app->store_queue);
     mm_accounts_free(app->accounts);

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "daemon/front/anchoring.h"
 #include "daemon/front/mint.h"
 #include "daemon/front/server.h"
 #include "daemon/front/store_queue.h"
@@ -23,6 +24,7 @@ struct mm_app {
     struct mm_pool_stats store_stats;
     bool store_ready; /* the store has said what it holds, so the view stands */
     struct mm_view *view;
+    struct mm_anchoring anchoring; /* the ledger in the token */
     LIST_HEAD(, mm_provision) provisions;
     unsigned recording; /* chunks that await the store */
     int64_t started_ms, started_mono_us;
@@ -71,6 +73,9 @@ void mm_app_done(struct mm_app *app);
 int mm_app_check_open(const struct mm_app *app, struct mm_errinfo *ei) MM_MUST_USE;
 /* MM_ERR_UNAVAILABLE STORE_UNAVAILABLE when the store is away. */
 int mm_app_check_store(const struct mm_app *app, struct mm_errinfo *ei) MM_MUST_USE;
+/* Is the ledger waiting for a token that is away? Then MM_ERR_UNAVAILABLE TOKEN_UNAVAILABLE: the
+ * store could only say that it waits. */
+int mm_app_check_ledger(const struct mm_app *app, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* May this client have one more job, while it is not about token time: is it, and are all stations,
  * within limits.jobs_per_client and limits.jobs? The latter binds stations only. MM_ERR_EXHAUSTED

@@ -125,6 +125,40 @@ static void devices_waiting(struct mm_exposition *e, const void *source)
     mm_sample(e, NULL, devices);
 }
 
+static const Mintmark__Internal__Guard *guard_of(const void *source)
+{
+    return ((const struct mm_app *)source)->anchoring.guard;
+}
+
+static void ledger_locked(struct mm_exposition *e, const void *source)
+{
+    const char *text = NULL;
+    const char *reason = mm_anchoring_lock(&((const struct mm_app *)source)->anchoring, &text);
+    const char *labels[] = {reason ? reason : ""};
+
+    mm_sample(e, labels, reason != NULL);
+}
+
+static void ledger_records(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, guard_of(source) ? guard_of(source)->sequence : 0);
+}
+
+static void ledger_unanchored(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, ((const struct mm_app *)source)->anchoring.unanchored);
+}
+
+static void ledger_unclean(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, guard_of(source) ? guard_of(source)->unclean_starts : 0);
+}
+
+static void ledger_anchors(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, ((const struct mm_app *)source)->anchoring.anchors);
+}
+
 static void chunks_recording(struct mm_exposition *e, const void *source)
 {
     mm_sample(e, NULL, ((const struct mm_app *)source)->recording);
@@ -294,6 +328,23 @@ const struct mm_metric mm_metrics[] = {
      "Chunks that the store is recording.",
      {NULL},
      chunks_recording},
+    {"mintmark_ledger_locked",
+     MM_GAUGE,
+     "1 while the ledger is locked, with the reason; docs/ledger.md.",
+     {"reason"},
+     ledger_locked},
+    {"mintmark_ledger_records", MM_GAUGE, "Records of the ledger.", {NULL}, ledger_records},
+    {"mintmark_ledger_unanchored_devices",
+     MM_GAUGE,
+     "Devices beyond the token's anchor.",
+     {NULL},
+     ledger_unanchored},
+    {"mintmark_ledger_unclean_starts",
+     MM_GAUGE,
+     "Unclean starts since the last unlock.",
+     {NULL},
+     ledger_unclean},
+    {"mintmark_ledger_anchors_total", MM_COUNTER, "Anchors written.", {NULL}, ledger_anchors},
     {"mintmark_devices_issued_total",
      MM_COUNTER,
      "Devices recorded since the start.",

@@ -230,7 +230,7 @@ void mm_mint_pause(struct mm_mint_flow *flow)
         mm_sched_remove(&flow->mint->sched, &flow->flow);
 }
 
-static struct mm_pool *pool_with_room(const struct mm_mint *mint)
+struct mm_pool *mm_mint_pool_with_room(const struct mm_mint *mint)
 {
     for (size_t i = 0; i < MM_MINT_POOLS; i++) {
         if (mint->pools[i] && mm_pool_room(mint->pools[i]))
@@ -248,7 +248,7 @@ void mm_mint_kick(struct mm_mint *mint)
     if (mint->pins > 0)
         return;
     mint->pins++;
-    while ((next = mm_sched_next(&mint->sched)) && (pool = pool_with_room(mint)) &&
+    while ((next = mm_sched_next(&mint->sched)) && (pool = mm_mint_pool_with_room(mint)) &&
            mint->mints->ops->may_plan(mint->mints->arg)) {
         struct mm_mint_flow *flow =
             (struct mm_mint_flow *)((char *)next - offsetof(struct mm_mint_flow, flow));

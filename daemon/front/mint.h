@@ -132,6 +132,9 @@ unsigned mm_mints_capacity(const struct mm_mints *m);
 int mm_mint_want(struct mm_mint_flow *flow, const char *station,
                  enum mm_sched_class class) MM_MUST_USE;
 void mm_mint_pause(struct mm_mint_flow *flow);
+/* Workers of the section that take a job now, for one that is no flow's; NULL when there are none.
+ */
+struct mm_pool *mm_mint_pool_with_room(const struct mm_mint *mint);
 /* In plan: as mm_pool_submit; the job, of so many units, is charged to the flow's station. */
 int mm_mint_submit(struct mm_mint_flow *flow, struct mm_pool *pool, struct mm_job *job,
                    uint32_t units, ProtobufCMessage *message, int64_t deadline_us,

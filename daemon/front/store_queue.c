@@ -104,6 +104,8 @@ int mm_store_submit_at_once(struct mm_store_queue *q, struct mm_job *job,
 
 void mm_store_queue_ended(struct mm_store_queue *q, struct mm_job *job, bool ok)
 {
+    if (!job->account) /* the ledger's own: nobody pays, and its time says nothing of others */
+        return;
     q->units -= job->units;
     if (ok)
         mm_cost_learn(&q->cost, job->units, job->took_us, MEMORY);

@@ -3,6 +3,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/ipc/channel.h"
+#include "daemon/store/guard.h"
 #include "daemon/store/message.h"
 
 int mm_group_add(struct mm_group *g, struct mm_bytes payload, struct mm_errinfo *ei)
@@ -45,6 +46,29 @@ static int do_order_verb(struct mm_store *s, const Mintmark__Internal__StoreJob 
     }
 }
 
+static int do_ledger_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
+                          Mintmark__Internal__StoreResult *to, struct mm_errinfo *ei)
+{
+    to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_GUARD;
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHECK_ANCHOR:
+        return mm_store_check_anchor(s, job->check_anchor, &to->guard, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_PREPARE_ANCHOR:
+        return mm_store_prepare_anchor(s, job->prepare_anchor, &to->guard, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ANCHORED:
+        return mm_store_anchored(s, job->anchored, &to->guard, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT:
+        return mm_store_add_checkpoint(s, job->add_checkpoint, &to->guard, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
+        return mm_store_unlock(s, job->unlock, &to->guard, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_VERIFY_LEDGER:
+        return mm_store_verify_ledger(s, &to->guard, ei);
+    default:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_RECORDS;
+        return mm_store_ledger_page(s, job->ledger_page, &to->records, ei);
+    }
+}
+
 /* Fills the result's oneof; on failure the case may be set without its message. */
 static int do_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
                    Mintmark__Internal__StoreResult *to, struct mm_errinfo *ei)
@@ -81,8 +105,15 @@ static int do_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
     case MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH:
         to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_REPORT;
         return mm_store_release_batch(s, job->release_batch, &to->report, ei);
-    default:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_NONCE:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_ORDER:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_DOCUMENT:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_ORDER:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ORDER:
         return do_order_verb(s, job, to, ei);
+    default: /* mm_job_check lets no other through */
+        return do_ledger_verb(s, job, to, ei);
     }
 }
 
@@ -99,6 +130,8 @@ static int do_job(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
         return mm_fail(ei, MM_ERR_TIMEOUT, "DEADLINE_EXCEEDED",
                        "the deadline passed before the store came to the job");
     r = mm_job_check(job, ei);
+    if (r == MM_OK)
+        r = mm_guard_check(s, job, ei);
     if (r == MM_OK)
         r = do_verb(s, job, result, ei);
     if (r < 0)

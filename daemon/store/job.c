@@ -265,6 +265,17 @@ int mm_job_check(const Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH:
         check_release(&c, job->release_batch);
         break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHECK_ANCHOR:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_PREPARE_ANCHOR:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ANCHORED:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_VERIFY_LEDGER:
+        break; /* by the guard */
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_LEDGER_PAGE:
+        range(&c, "after", job->ledger_page->after, 0, INT64_MAX - 1);
+        range(&c, "limit", job->ledger_page->limit, 1, MM_LEDGER_PAGE_MAX);
+        break;
     default:
         check_order_job(&c, job);
     }
@@ -283,6 +294,10 @@ bool mm_job_writes(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ENROLL_AND_RECORD:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_DEVICES:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHECK_ANCHOR:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_VERIFY_LEDGER:
         return true;
     default:
         return false;

@@ -83,6 +83,7 @@ int mm_ledger_append(struct mm_store *s, Mintmark__V1__LedgerRecord *record, str
         return r;
     now->sequence = record->sequence;
     now->time_ms = record->time_ms;
+    now->event = (int)record->event_case;
     if (record->event_case == MINTMARK__V1__LEDGER_RECORD__EVENT_SPENT)
         now->devices += record->spent->count;
     return MM_OK;
@@ -155,10 +156,29 @@ static int fail_edited(uint64_t sequence, struct mm_errinfo *ei)
                    (unsigned long long)sequence);
 }
 
-/* One record; its bytes are hashed into *ret_hash if that is not NULL. */
+int mm_ledger_hash_at(struct mm_store *s, uint64_t sequence, uint8_t ret_hash[MM_SHA256_BYTES],
+                      struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_LEDGER_PAGE);
+    struct mm_bytes data;
+    int r;
+
+    mm_sql_bind_uint(&q, sequence);
+    mm_sql_bind_int(&q, 1);
+    r = mm_sql_step(&q, ei);
+    if (r < 0)
+        return r;
+    if (r == 0 || mm_sql_uint(&q, 0) != sequence)
+        return mm_fail(ei, MM_ERR_CORRUPT, "LEDGER_GAP", "record %llu of the ledger is missing",
+                       (unsigned long long)sequence);
+    data = mm_sql_blob(&q, 1);
+    r = mm_sql_end(&q, ei);
+    return r < 0 ? r : hash_record(s, data.data, data.len, ret_hash, ei);
+}
+
+/* One record. */
 static int read_record(struct mm_store *s, uint64_t sequence, struct mm_arena *arena,
-                       Mintmark__V1__LedgerRecord **ret_record, uint8_t *ret_hash,
-                       struct mm_errinfo *ei)
+                       Mintmark__V1__LedgerRecord **ret_record, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_LEDGER_PAGE);
     struct mm_errinfo why = {0};
@@ -181,11 +201,8 @@ static int read_record(struct mm_store *s, uint64_t sequence, struct mm_arena *a
         return mm_fail_memory(ei);
     if (r < 0)
         return fail_edited(sequence, ei);
-    if (ret_hash)
-        r = hash_record(s, data.data, data.len, ret_hash, ei);
-    if (r == MM_OK)
-        *ret_record = (Mintmark__V1__LedgerRecord *)message;
-    return r;
+    *ret_record = (Mintmark__V1__LedgerRecord *)message;
+    return MM_OK;
 }
 
 /* The ledger's id out of its first record, and the head out of its last. */
@@ -194,7 +211,7 @@ static int resume(struct mm_store *s, uint64_t last, struct mm_errinfo *ei)
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     struct mm_ledger_head *now = &s->ledger.now;
     Mintmark__V1__LedgerRecord *record;
-    int r = read_record(s, 1, &arena, &record, NULL, ei);
+    int r = read_record(s, 1, &arena, &record, ei);
 
     if (r < 0)
         return r;
@@ -203,14 +220,17 @@ static int resume(struct mm_store *s, uint64_t last, struct mm_errinfo *ei)
         return fail_edited(1, ei);
     memcpy(s->ledger.id, record->genesis->ledger_id.data, sizeof(s->ledger.id));
     mm_arena_reset(&arena);
-    r = read_record(s, last, &arena, &record, now->hash, ei);
+    /* The hash alone first: the chain goes on from it also when the record is none. */
+    r = mm_ledger_hash_at(s, last, now->hash, ei);
+    if (r == MM_OK)
+        r = read_record(s, last, &arena, &record, ei);
     if (r < 0)
         return r;
     if (record->sequence != last)
         return fail_edited(last, ei);
     now->sequence = last;
     now->time_ms = record->time_ms;
-    s->ledger.committed = *now;
+    now->event = (int)record->event_case;
     return MM_OK;
 }
 
@@ -231,7 +251,16 @@ int mm_ledger_open(struct mm_store *s, struct mm_errinfo *ei)
         return r;
     ledger->now.devices = (uint64_t)devices;
     ledger->committed = ledger->now;
-    return last == 0 ? begin_and_commit(s, ei) : resume(s, (uint64_t)last, ei);
+    if (last == 0)
+        return begin_and_commit(s, ei);
+    r = resume(s, (uint64_t)last, &ledger->damage);
+    ledger->now.sequence = (uint64_t)last;
+    ledger->committed = ledger->now;
+    if (r < 0 && (r != MM_ERR_CORRUPT || strcmp(ledger->damage.reason, "STORE_CORRUPT") == 0)) {
+        *ei = ledger->damage;
+        return r;
+    }
+    return MM_OK;
 }
 
 void mm_ledger_close(struct mm_store *s)

@@ -23,6 +23,7 @@ struct mm_ledger_head {
     uint8_t hash[MM_SHA256_BYTES];
     int64_t time_ms;  /* the highest so far */
     uint64_t devices; /* recorded so far */
+    int event;        /* what the record says: its event_case */
 };
 
 /* The store's own, in struct mm_store. */
@@ -33,11 +34,14 @@ struct mm_ledger {
     struct mm_ledger_head committed; /* on disk */
     EVP_MD *sha256;
     EVP_MD_CTX *digest;
-    bool digest_failed; /* libcrypto did, since the digest under way began */
+    bool digest_failed;       /* libcrypto did, since the digest under way began */
+    struct mm_errinfo damage; /* the first or the last record is none; MM_OK: both are good */
 };
 
 /* Makes the digest, and finds the head in the database; begins the ledger when there is none, with
- * what the database holds already. mm_ledger_close is due also after a failure. */
+ * what the database holds already. A record that is none is no failure: it is in damage. Either
+ * the guard locks for it, or the caller refuses the database. mm_ledger_close is due also after a
+ * failure. */
 int mm_ledger_open(struct mm_store *s, struct mm_errinfo *ei) MM_MUST_USE;
 void mm_ledger_close(struct mm_store *s);
 
@@ -73,10 +77,20 @@ struct mm_ledger_order {
 };
 struct mm_ledger_walk {
     struct mm_ledger_head at; /* the last record that was found good */
+    uint64_t epoch;           /* of the last ServiceStarted; 0: the ledger was never anchored */
     bool devices; /* also compare the devices' rows with the records that spent for them */
     size_t n_orders;
     struct mm_ledger_order *orders; /* by order_id, as the records say */
 };
+
+/* Lets the walk know of an order; sequence is for the error. MM_ERR_CORRUPT LEDGER_EDITED when it
+ * knows it already, or used is over quantity. */
+int mm_ledger_walk_order(struct mm_ledger_walk *walk, uint64_t sequence, const char *order_id,
+                         const char *stations, const struct mm_order_terms *terms,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+/* The hash of a record as it is in the database. MM_ERR_CORRUPT LEDGER_GAP. */
+int mm_ledger_hash_at(struct mm_store *s, uint64_t sequence, uint8_t ret_hash[MM_SHA256_BYTES],
+                      struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Reads up to limit records on. 1: there are more; 0: the walk is at the head, and what the records
  * say agrees with the database's counters. MM_ERR_CORRUPT: LEDGER_GAP, a record is missing;

@@ -67,20 +67,18 @@ static struct mm_order_terms imported_terms(const Mintmark__V1__OrderImported *e
     return t;
 }
 
-static int order_imported(struct mm_ledger_walk *walk, uint64_t sequence,
-                          const Mintmark__V1__OrderImported *event, struct mm_errinfo *ei)
+int mm_ledger_walk_order(struct mm_ledger_walk *walk, uint64_t sequence, const char *id,
+                         const char *stations, const struct mm_order_terms *terms,
+                         struct mm_errinfo *ei)
 {
-    const Mintmark__V1__ProductionOrder *o = event->terms;
-    char stations[MM_ORDER_STATIONS_TEXT] = "";
     struct mm_ledger_order *room;
     bool found;
-    const size_t place = order_place(walk, event->order_id, &found);
+    const size_t place = order_place(walk, id, &found);
     MM_FREE char *order_id = NULL, *names = NULL;
 
-    if (found || event->used > event->quantity ||
-        (o && !mm_order_stations_join(o->stations, o->n_stations, stations)))
+    if (found || terms->used > terms->quantity)
         return mm_ledger_edited(ei, sequence, "it imports an order that cannot be");
-    order_id = strdup(event->order_id);
+    order_id = strdup(id);
     names = strdup(stations);
     room = reallocarray(walk->orders, walk->n_orders + 1, sizeof(*room));
     if (room)
@@ -88,10 +86,21 @@ static int order_imported(struct mm_ledger_walk *walk, uint64_t sequence,
     if (!room || !order_id || !names)
         return mm_fail_memory(ei);
     memmove(&room[place + 1], &room[place], (walk->n_orders - place) * sizeof(*room));
-    room[place] =
-        (struct mm_ledger_order){MM_TAKE(order_id), MM_TAKE(names), imported_terms(event)};
+    room[place] = (struct mm_ledger_order){MM_TAKE(order_id), MM_TAKE(names), *terms};
     walk->n_orders++;
     return MM_OK;
+}
+
+static int order_imported(struct mm_ledger_walk *walk, uint64_t sequence,
+                          const Mintmark__V1__OrderImported *event, struct mm_errinfo *ei)
+{
+    const Mintmark__V1__ProductionOrder *o = event->terms;
+    const struct mm_order_terms terms = imported_terms(event);
+    char stations[MM_ORDER_STATIONS_TEXT] = "";
+
+    if (o && !mm_order_stations_join(o->stations, o->n_stations, stations))
+        return mm_ledger_edited(ei, sequence, "it imports an order that cannot be");
+    return mm_ledger_walk_order(walk, sequence, event->order_id, stations, &terms, ei);
 }
 
 static void lower(struct mm_order_terms *t, const Mintmark__V1__OrderLimits *to)

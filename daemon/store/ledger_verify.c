@@ -75,6 +75,11 @@ static int take_event(struct mm_store *s, struct mm_ledger_walk *walk,
     switch (record->event_case) {
     case MINTMARK__V1__LEDGER_RECORD__EVENT_GENESIS:
         return genesis(s, walk, record->sequence, record->genesis, ei);
+    case MINTMARK__V1__LEDGER_RECORD__EVENT_SERVICE_STARTED:
+        if (record->service_started->epoch <= walk->epoch)
+            return mm_ledger_edited(ei, record->sequence, "its epoch is not new");
+        walk->epoch = record->service_started->epoch;
+        return MM_OK;
     case MINTMARK__V1__LEDGER_RECORD__EVENT_SPENT:
         return spent(s, walk, record->sequence, record->spent, ei);
     case MINTMARK__V1__LEDGER_RECORD__EVENT__NOT_SET:
@@ -120,7 +125,7 @@ static int take_record(struct mm_store *s, struct mm_ledger_walk *walk, uint64_t
 
 static int compare(struct mm_store *s, const struct mm_ledger_walk *walk, struct mm_errinfo *ei)
 {
-    const struct mm_ledger_head *head = &s->ledger.committed;
+    const struct mm_ledger_head *head = &s->ledger.now;
 
     if (walk->at.sequence != head->sequence)
         return mm_fail(ei, MM_ERR_CORRUPT, "LEDGER_GAP",

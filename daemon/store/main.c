@@ -2,6 +2,7 @@
 /* mintmark-store: the only process that opens the database. */
 #include "daemon/ipc/worker.h"
 #include "daemon/store/group.h"
+#include "daemon/store/guard.h"
 #include "daemon/store/message.h"
 #include "daemon/store/site.h"
 
@@ -26,6 +27,10 @@ static int start(struct mm_worker *w, struct mm_errinfo *ei)
         return r;
     mm_store_set_site(state.store, &state.site);
     w->state = &state;
+    r = w->conf->appliance.given ? mm_store_guard(state.store, &w->conf->appliance, ei)
+                                 : mm_store_unguarded(state.store, ei);
+    if (r < 0)
+        return r;
     r = mm_store_ready(state.store, &ready, ei);
     if (r < 0)
         return r;

@@ -78,6 +78,9 @@ int mm_store_ready(struct mm_store *s, Mintmark__Internal__StoreReady **ret_read
 
     if (!ready)
         return mm_fail_memory(ei);
+    ready->guard = mm_guard_message(s);
+    if (!ready->guard)
+        return mm_fail_memory(ei);
     r = add_orders(s, ready, ei);
     if (r == MM_OK)
         r = add_batches(s, ready, ei);

@@ -219,8 +219,10 @@ int mm_spend(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
 {
     struct mm_batch_row batch;
     struct mm_request_row request = {0};
-    int r = mm_batch_find(s, job->batch_uid, &batch, ei);
+    int r = mm_guard_check_spend(s, job->n_devices, ei);
 
+    if (r == MM_OK)
+        r = mm_batch_find(s, job->batch_uid, &batch, ei);
     if (r == MM_OK)
         r = enter_request(s, job, batch.row, &request, ei);
     if (r == MM_OK)
@@ -240,6 +242,7 @@ int mm_spend(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
     if (r < 0)
         return r;
     ret_recorded->batch_issued = batch.issued + job->n_devices;
+    ret_recorded->unanchored = mm_guard_unanchored(s);
     return MM_OK;
 }
 

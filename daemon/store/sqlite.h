@@ -4,6 +4,7 @@
 
 #include "daemon/base/buf.h"
 #include "daemon/base/limits.h"
+#include "daemon/store/guard.h"
 #include "daemon/store/ledger.h"
 #include "daemon/store/store.h"
 
@@ -66,6 +67,9 @@ enum mm_sql_id {
     MM_SQL_LEDGER_ADOPT,
     MM_SQL_LEDGER_ORDERS,
     MM_SQL_LEDGER_DEVICES,
+    MM_SQL_CHECKPOINT_ADD,
+    MM_SQL_CHECKPOINT_LAST,
+    MM_SQL_CHECKPOINT_BASELINE,
     MM_SQL_COUNT,
 };
 extern const char *const mm_sql_text[MM_SQL_COUNT];
@@ -77,6 +81,7 @@ struct mm_store {
     struct mm_errinfo lost; /* why SQLite undid the whole group under a verb; MM_OK if it did not */
     struct mm_ledger ledger;
     struct mm_store_site site;
+    struct mm_guard guard;
 };
 
 /* SQLite's result code as our error. */

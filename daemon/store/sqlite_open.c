@@ -185,6 +185,7 @@ void mm_store_free(struct mm_store *s)
 {
     if (!s)
         return;
+    mm_guard_done(s);
     mm_ledger_close(s);
     for (int i = 0; i < MM_SQL_COUNT; i++)
         sqlite3_finalize(s->statements[i]);

@@ -106,6 +106,13 @@ static const char version_2[] =
     " record BLOB NOT NULL"
     ") STRICT;"
 
+    /* document: a signed mintmark.v1.Checkpoint */
+    "CREATE TABLE checkpoints ("
+    " sequence INTEGER PRIMARY KEY CHECK (sequence >= 1),"
+    " baseline INTEGER NOT NULL CHECK (baseline BETWEEN 0 AND 1),"
+    " document BLOB NOT NULL"
+    ") STRICT;"
+
     /* Keys that devices made themselves: each is enrolled once, whatever the profile. */
     "CREATE TABLE enrolled_keys ("
     " spki_sha256 BLOB NOT NULL PRIMARY KEY CHECK (length(spki_sha256) = 32),"

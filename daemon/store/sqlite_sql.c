@@ -128,4 +128,11 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_LEDGER_ORDERS] = "SELECT " ORDER_ROW " FROM orders o ORDER BY o.order_id",
     [MM_SQL_LEDGER_DEVICES] = "SELECT uid, spki_sha256, number, serial, hw_serial FROM devices"
                               " WHERE row BETWEEN ?1 AND ?2 ORDER BY row",
+
+    [MM_SQL_CHECKPOINT_ADD] =
+        "INSERT OR REPLACE INTO checkpoints (sequence, baseline, document) VALUES (?1, ?2, ?3)",
+    [MM_SQL_CHECKPOINT_LAST] =
+        "SELECT sequence, document FROM checkpoints ORDER BY sequence DESC LIMIT 1",
+    [MM_SQL_CHECKPOINT_BASELINE] = "SELECT sequence, document FROM checkpoints WHERE baseline = 1"
+                                   " ORDER BY sequence DESC LIMIT 1",
 };

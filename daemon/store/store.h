@@ -117,12 +117,41 @@ int mm_store_release_batch(struct mm_store *s, const Mintmark__Internal__Release
                            Mintmark__V1__ProductionReport **ret_report,
                            struct mm_errinfo *ei) MM_MUST_USE;
 
+/* The ledger's guard (guard.h); what each has come to is in *ret_guard. Without a section appliance
+ * MM_ERR_PRECONDITION LEDGER_NOT_GUARDED. */
+
+/* Holds ledger and clock against each other and against the token's anchor: afterwards the store is
+ * to be anchored, or it is locked. */
+int mm_store_check_anchor(struct mm_store *s, const Mintmark__Internal__CheckAnchor *job,
+                          Mintmark__Internal__Guard **ret_guard, struct mm_errinfo *ei) MM_MUST_USE;
+/* MM_ERR_INVALID CHECKPOINT_BAD. */
+int mm_store_add_checkpoint(struct mm_store *s, const Mintmark__Internal__AddCheckpoint *job,
+                            Mintmark__Internal__Guard **ret_guard,
+                            struct mm_errinfo *ei) MM_MUST_USE;
+/* MM_ERR_PRECONDITION LEDGER_NOT_LOCKED, NO_OFFICERS, UNLOCK_STALE; errors of the document. */
+int mm_store_unlock(struct mm_store *s, const Mintmark__Internal__UnlockLedger *job,
+                    Mintmark__Internal__Guard **ret_guard, struct mm_errinfo *ei) MM_MUST_USE;
+/* One page of a walk over the whole ledger, which begins again after its end. */
+int mm_store_verify_ledger(struct mm_store *s, Mintmark__Internal__Guard **ret_guard,
+                           struct mm_errinfo *ei) MM_MUST_USE;
+
 /* Reading verbs. */
 
 /* One order, and the document that it came in. MM_ERR_NOT_FOUND UNKNOWN_ORDER. */
 int mm_store_get_order(struct mm_store *s, const Mintmark__Internal__GetOrder *job,
                        Mintmark__Internal__OrderFound **ret_order,
                        struct mm_errinfo *ei) MM_MUST_USE;
+/* Both change nothing in the database. MM_ERR_PRECONDITION LEDGER_NOT_OPEN. */
+int mm_store_prepare_anchor(struct mm_store *s, const Mintmark__Internal__PrepareAnchor *job,
+                            Mintmark__Internal__Guard **ret_guard,
+                            struct mm_errinfo *ei) MM_MUST_USE;
+int mm_store_anchored(struct mm_store *s, const Mintmark__Internal__Anchored *job,
+                      Mintmark__Internal__Guard **ret_guard, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Records of the ledger, in order, as many as fit an answer. */
+int mm_store_ledger_page(struct mm_store *s, const Mintmark__Internal__LedgerPage *job,
+                         Mintmark__Internal__LedgerRecords **ret_records,
+                         struct mm_errinfo *ei) MM_MUST_USE;
 
 /* What the front begins with. */
 int mm_store_ready(struct mm_store *s, Mintmark__Internal__StoreReady **ret_ready,

@@ -149,3 +149,59 @@ int mm_appliance_sign(struct mm_appliance *a, unsigned key, struct mm_bytes cont
         r = mm_document_draft_finish(&draft, signature, len, der, ei);
     return r;
 }
+
+/* An anchor that cannot stand is for the store to judge, as one that is missing. */
+static int read_anchor(struct mm_appliance *a, struct mm_appliance_room *room,
+                       struct mm_errinfo *ei)
+{
+    int r = mm_anchor_read(a->token, &room->anchor, &room->why);
+
+    mintmark__internal__anchor_found__init(&room->found);
+    if (r == MM_ERR_NOT_FOUND)
+        return MM_OK;
+    if (r == MM_ERR_CORRUPT && mm_token_failure_class(&room->why) == MM_TOKEN_OK) {
+        room->found.reason = room->why.reason;
+        room->found.text = room->why.text;
+        return MM_OK;
+    }
+    if (r < 0) {
+        *ei = room->why;
+        return r;
+    }
+    room->found.anchor = (ProtobufCBinaryData){room->anchor.len, room->anchor.value};
+    return MM_OK;
+}
+
+static int sign_document(struct mm_appliance *a, const Mintmark__Internal__SignDocument *job,
+                         struct mm_appliance_room *room, struct mm_errinfo *ei)
+{
+    const struct mm_bytes content = {job->content.data, job->content.len};
+    const unsigned key = job->audit ? MM_APPLIANCE_AUDIT : MM_APPLIANCE_IDENTITY;
+    int r = mm_appliance_sign(a, key, content, &room->document, ei);
+
+    mintmark__internal__signed_content__init(&room->content);
+    room->content.document = (ProtobufCBinaryData){room->document.len, room->document.data};
+    return r;
+}
+
+int mm_appliance_job(struct mm_appliance *a, const Mintmark__Internal__TokenJob *job,
+                     struct mm_appliance_room *room, Mintmark__Internal__TokenResult *result,
+                     struct mm_errinfo *ei)
+{
+    if (!a)
+        return mm_fail(ei, MM_ERR_PRECONDITION, "NO_APPLIANCE",
+                       "the appliance's keys are not in this token");
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_READ:
+        result->result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_ANCHOR_FOUND;
+        result->anchor_found = &room->found;
+        return read_anchor(a, room, ei);
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_WRITE:
+        return mm_anchor_write(a->token, job->anchor_write->anchor.data,
+                               job->anchor_write->anchor.len, ei);
+    default:
+        result->result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_SIGNED_CONTENT;
+        result->signed_content = &room->content;
+        return sign_document(a, job->sign_document, room, ei);
+    }
+}

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The appliance's own keys, in the token worker of the token that section appliance of the
- * configuration names. */
+/* The appliance's own keys and the ledger's anchor, in the token worker of the token that section
+ * appliance of the configuration names. */
 #pragma once
 
 #include "daemon/conf/conf.h"
 #include "internal/token.pb-c.h"
-#include "pkcs11/token.h"
+#include "pkcs11/anchor.h"
 
 #include <openssl/x509.h>
 
@@ -24,6 +24,21 @@ int mm_appliance_open(const struct mm_conf_appliance *conf, struct mm_token *tok
 void mm_appliance_free(struct mm_appliance *a);
 /* Looks the handles up, again after a reopen. */
 int mm_appliance_find_keys(struct mm_appliance *a, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Does an AnchorRead, AnchorWrite or SignDocument, and fills the result's oneof; what the result
+ * points to is in *room. */
+struct mm_appliance_room {
+    Mintmark__Internal__AnchorFound found;
+    Mintmark__Internal__SignedContent content;
+    struct mm_anchor anchor;
+    struct mm_errinfo why;
+    struct mm_buf document;
+};
+#define MM_APPLIANCE_ROOM_INIT                                                                     \
+    ((struct mm_appliance_room){.document = MM_BUF_INIT(MM_DOCUMENT_MAX)})
+int mm_appliance_job(struct mm_appliance *a, const Mintmark__Internal__TokenJob *job,
+                     struct mm_appliance_room *room, Mintmark__Internal__TokenResult *result,
+                     struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Signs the content with one of the keys: a document (daemon/document/draft.h), checked before it
  * is given. */

@@ -290,6 +290,27 @@ static int ping(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, st
     return reply(w, &result, ei);
 }
 
+/* For the ledger, and in the appliance's name. */
+static int appliance_job(struct mm_worker *w, const Mintmark__Internal__TokenJob *job,
+                         struct mm_errinfo *ei)
+{
+    struct state *s = w->state;
+    struct mm_appliance_room room = MM_APPLIANCE_ROOM_INIT;
+    Mintmark__Internal__TokenResult result;
+    struct mm_errinfo why = {0};
+    int r;
+
+    mintmark__internal__token_result__init(&result);
+    if (mm_appliance_job(s->minter->appliance, job, &room, &result, &why) < 0) {
+        r = fail_job(w, job->id, &why, ei);
+    } else {
+        result.id = job->id;
+        r = reply(w, &result, ei);
+    }
+    mm_buf_done(&room.document);
+    return r;
+}
+
 static int handle(struct mm_worker *w, struct mm_bytes payload, struct mm_errinfo *ei)
 {
     Mintmark__Internal__TokenJob *job =
@@ -316,6 +337,11 @@ static int handle(struct mm_worker *w, struct mm_bytes payload, struct mm_errinf
         break;
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_RANDOM:
         r = draw(w, job, ei);
+        break;
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_READ:
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_WRITE:
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DOCUMENT:
+        r = appliance_job(w, job, ei);
         break;
     default:
         r = mm_fail(ei, MM_ERR_CORRUPT, "CHANNEL_FRAME", "job %llu asks for nothing",

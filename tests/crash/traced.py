@@ -166,7 +166,7 @@ class Traced:
         """Before a start: what an operator would put right by hand."""
 
     def wait_up(self):
-        """Until it serves; False when it ended first."""
+        """Until it serves; False when it ended first. An AssertionError when its ledger is locked."""
         end = time.monotonic() + WAIT_S
         while time.monotonic() < end:
             with open(self.log, 'rb') as log:
@@ -176,6 +176,8 @@ class Traced:
             if port and 'event=ready ' in text:
                 self.port = int(port[1])
                 return True
+            locked = re.search(r'event=ledger_locked reason=(\S+)', text)
+            assert not locked, f'the ledger is locked: {locked[1]}'
             if self.tracer.gone():
                 return False
             time.sleep(0.005)
@@ -271,7 +273,7 @@ class SoftHsmSite(Traced):
 
     def make(self, quantities):
         from site_under_test import Site  # only here: it needs SoftHSM
-        demo = Site(workers=1, folder=self.base)
+        demo = Site(workers=1, folder=self.base, unclean_starts_max=1000)
         assert demo.dir == self.site
         self.token_object = next(p.relative_to(self.site) for p in self.site.rglob('token.object'))
         self.oem = Oem.__new__(Oem)

@@ -12,18 +12,24 @@
  *   # fake shared=TEXT     one certificate of the chain that deliveries share
  *   # fake profile=NAME    the one profile that it has, or two: NAME,OTHER
  *
+ * What the ledger asks of a token it always does well: the anchor is the file "anchor" beside the
+ * configuration, and documents are signed with identity.key and audit.key there.
+ *
  * Of a request to enroll the first 32 bytes count as the key; one that begins with "bad" is
  * refused.
  */
 #include "daemon/base/clock.h"
+#include "daemon/base/io.h"
 #include "daemon/base/limits.h"
 #include "daemon/base/text.h"
+#include "daemon/document/document.h"
 #include "daemon/ipc/channel.h"
 #include "daemon/ipc/worker.h"
 #include "internal/store.pb-c.h"
 #include "internal/token.pb-c.h"
 
 #include <fcntl.h>
+#include <openssl/pem.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -33,6 +39,7 @@ enum { BUNDLE_MAX = 4000 };
 
 struct fake {
     char start[32], job[32], until[256], delay_ms[16], bundle_bytes[16], shared[64], profile[65];
+    char folder[256]; /* of the configuration, with a slash behind it */
 };
 
 static void read_directive(const char *text, const char *key, char *to, size_t size)
@@ -345,6 +352,94 @@ static void make_request(uint64_t id)
     reply(&result);
 }
 
+/* ---- for the ledger ---------------------------------------------------------------------- */
+
+static void path_of(const struct fake *f, const char *name, char path[320])
+{
+    snprintf(path, 320, "%s%s", f->folder, name);
+}
+
+static FILE *open_beside(const struct fake *f, const char *name, const char *mode)
+{
+    char path[320];
+
+    path_of(f, name, path);
+    return fopen(path, mode);
+}
+
+static void read_anchor(const struct fake *f, uint64_t id)
+{
+    MM_BUF_CLEANUP struct mm_buf anchor = MM_BUF_INIT(4096);
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__AnchorFound found;
+    struct mm_errinfo ei;
+    char path[320];
+
+    mintmark__internal__token_result__init(&result);
+    mintmark__internal__anchor_found__init(&found);
+    path_of(f, "anchor", path);
+    if (access(path, F_OK) == 0 && mm_io_read_file(path, 4096, &anchor, &ei) < 0)
+        _exit(MM_EXIT_FAILED);
+    found.anchor = (ProtobufCBinaryData){anchor.len, anchor.data};
+    result.id = id;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_ANCHOR_FOUND;
+    result.anchor_found = &found;
+    reply(&result);
+}
+
+/* One worker at a time is told to, as with a token. */
+static void write_anchor(const struct fake *f, uint64_t id,
+                         const Mintmark__Internal__AnchorWrite *job)
+{
+    Mintmark__Internal__TokenResult result;
+    char path[320], fresh[320];
+    FILE *out = open_beside(f, "anchor.new", "w");
+
+    path_of(f, "anchor", path);
+    path_of(f, "anchor.new", fresh);
+    if (!out || fwrite(job->anchor.data, 1, job->anchor.len, out) != job->anchor.len ||
+        fclose(out) != 0 || rename(fresh, path) < 0)
+        _exit(MM_EXIT_FAILED);
+    mintmark__internal__token_result__init(&result);
+    result.id = id;
+    reply(&result);
+}
+
+static void sign_document(const struct fake *f, uint64_t id,
+                          const Mintmark__Internal__SignDocument *job)
+{
+    MM_BUF_CLEANUP struct mm_buf cms = MM_BUF_INIT(MM_DOCUMENT_MAX);
+    FILE *certificate = open_beside(f, job->audit ? "audit.pem" : "identity.pem", "r");
+    FILE *key = open_beside(f, job->audit ? "audit.key" : "identity.key", "r");
+    Mintmark__V1__SignedDocument *content =
+        mintmark__v1__signed_document__unpack(NULL, job->content.len, job->content.data);
+    struct mm_document_signer signer = {0};
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__SignedContent made;
+    struct mm_errinfo ei;
+
+    mintmark__internal__token_result__init(&result);
+    mintmark__internal__signed_content__init(&made);
+    if (!certificate || !key || !content)
+        _exit(MM_EXIT_FAILED);
+    signer.certificate = PEM_read_X509(certificate, NULL, NULL, NULL);
+    signer.key = PEM_read_PrivateKey(key, NULL, NULL, NULL);
+    if (mm_document_sign(&signer, content, &cms, &ei) < 0)
+        _exit(MM_EXIT_FAILED);
+    made.document = (ProtobufCBinaryData){cms.len, cms.data};
+    result.id = id;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_SIGNED_CONTENT;
+    result.signed_content = &made;
+    reply(&result);
+    mintmark__v1__signed_document__free_unpacked(content, NULL);
+    X509_free(signer.certificate);
+    EVP_PKEY_free(signer.key);
+    fclose(certificate);
+    fclose(key);
+}
+
+/* ---- for stations ------------------------------------------------------------------------ */
+
 static void misbehave(const struct fake *f, const Mintmark__Internal__TokenJob *job)
 {
     const char *what = f->job;
@@ -389,6 +484,49 @@ static void work(const struct fake *f, const Mintmark__Internal__TokenJob *job)
         answer(f, job, job->id, 0, 0, false);
 }
 
+static void take_start(struct fake *f, const Mintmark__Internal__WorkerStart *start)
+{
+    MM_BUF_CLEANUP struct mm_buf config = MM_BUF_INIT(MM_IPC_MESSAGE_MAX);
+    const char *slash = strrchr(start->config_path, '/');
+    const char *text;
+
+    mm_buf_append(&config, start->config.data, start->config.len);
+    text = mm_buf_cstr(&config);
+    read_directive(text, "start", f->start, sizeof(f->start));
+    read_directive(text, "job", f->job, sizeof(f->job));
+    read_directive(text, "until", f->until, sizeof(f->until));
+    read_directive(text, "delay_ms", f->delay_ms, sizeof(f->delay_ms));
+    read_directive(text, "bundle_bytes", f->bundle_bytes, sizeof(f->bundle_bytes));
+    read_directive(text, "shared", f->shared, sizeof(f->shared));
+    read_directive(text, "profile", f->profile, sizeof(f->profile));
+    if (slash)
+        snprintf(f->folder, sizeof(f->folder), "%.*s", (int)(slash - start->config_path + 1),
+                 start->config_path);
+}
+
+static void handle(const struct fake *f, const Mintmark__Internal__TokenJob *job)
+{
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB__NOT_SET:
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_PING:
+        _exit(MM_EXIT_CHANNEL);
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_REQUEST:
+        make_request(job->id);
+        return;
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_READ:
+        read_anchor(f, job->id);
+        return;
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_WRITE:
+        write_anchor(f, job->id, job->anchor_write);
+        return;
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DOCUMENT:
+        sign_document(f, job->id, job->sign_document);
+        return;
+    default:
+        work(f, job);
+    }
+}
+
 int main(void)
 {
     struct mm_buf payload = MM_BUF_INIT(MM_IPC_MESSAGE_MAX);
@@ -401,29 +539,16 @@ int main(void)
     start = mintmark__internal__worker_start__unpack(NULL, payload.len, payload.data);
     if (!start)
         return MM_EXIT_CHANNEL;
-    mm_buf_reset(&payload);
-    mm_buf_append(&payload, start->config.data, start->config.len);
-    read_directive(mm_buf_cstr(&payload), "start", fake.start, sizeof(fake.start));
-    read_directive(mm_buf_cstr(&payload), "job", fake.job, sizeof(fake.job));
-    read_directive(mm_buf_cstr(&payload), "until", fake.until, sizeof(fake.until));
-    read_directive(mm_buf_cstr(&payload), "delay_ms", fake.delay_ms, sizeof(fake.delay_ms));
-    read_directive(mm_buf_cstr(&payload), "bundle_bytes", fake.bundle_bytes,
-                   sizeof(fake.bundle_bytes));
-    read_directive(mm_buf_cstr(&payload), "shared", fake.shared, sizeof(fake.shared));
-    read_directive(mm_buf_cstr(&payload), "profile", fake.profile, sizeof(fake.profile));
+    take_start(&fake, start);
     mintmark__internal__worker_start__free_unpacked(start, NULL);
     begin(&fake);
     while (mm_channel_read(MM_WORKER_FD, &payload, &ei) == MM_OK) {
         Mintmark__Internal__TokenJob *job =
             mintmark__internal__token_job__unpack(NULL, payload.len, payload.data);
 
-        if (!job || job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB__NOT_SET ||
-            job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB_PING)
+        if (!job)
             return MM_EXIT_CHANNEL;
-        if (job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB_REQUEST)
-            make_request(job->id);
-        else
-            work(&fake, job);
+        handle(&fake, job);
         mintmark__internal__token_job__free_unpacked(job, NULL);
     }
     mm_buf_done(&payload);

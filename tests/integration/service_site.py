@@ -130,7 +130,10 @@ token 'main' {{
 appliance {{
     token = 'main'
     identity_certificate = 'identity.pem'
-    audit_certificate = 'identity.pem'
+    audit_certificate = 'audit.pem'
+    anchor_devices = {anchor_devices}
+    anchor_seconds = {anchor_seconds}
+    unclean_starts_max = 1000
     oem_certificates = 'oem-certificates.pem'
 }}
 issuer 'pai' {{ token = 'main' key = 'pkcs11:object=pai' certificate = 'ca.pem' }}
@@ -187,21 +190,29 @@ class Service:
         (self.dir / 'pin').write_text('1234\n')
         (self.dir / 'pin').chmod(0o600)
         make_ca(self.dir, 'identity')
+        make_ca(self.dir, 'audit')
         self.oem = Oem(self.dir)
         (self.dir / 'oem-certificates.pem').write_bytes(self.oem.certificate.read_bytes())
         self.identity = identity_hash(self.dir / 'identity.pem')
         self.conf = self.dir / 'mintmark.conf'
         self.log = self.dir / 'log'
 
-    def configure(self, *directives, more='', limits='', port=0):
-        """Writes the configuration; directives are for the fake workers."""
+    def configure(self, *directives, more='', limits='', port=0, anchor_devices=1000000,
+                  anchor_seconds=86400):
+        """Writes the configuration; directives are for the fake workers. The ledger is anchored so
+        rarely that none of its jobs falls into what a test counts: see settle()."""
         lines = '\n'.join(f'# fake {d}' for d in directives)
         self.conf.write_text(CONF.format(directives=lines, workers=self.workers, more=more, port=port,
-                                         limits=limits,
-                                         database=self.database))
+                                         limits=limits, anchor_devices=anchor_devices,
+                                         anchor_seconds=anchor_seconds, database=self.database))
 
     def until(self, name='until'):
         return f'until={self.dir / name}'
+
+    def forget(self):
+        """A new site: no database, and no anchor in the token."""
+        for name in 'until', self.database, 'anchor':
+            (self.dir / name).unlink(missing_ok=True)
 
     def spawn(self, *args):
         """mintmarkd with these arguments, its log in the log file."""
@@ -277,7 +288,22 @@ class Service:
     def add_order(self, *args, **terms):
         with self.client('officer') as officer:
             document = self.oem.sign(self.order(self.nonce(officer), *args, **terms))
-            return officer.call('OfficerService', 'ImportOrder', document=document).order
+            anchors = officer.call('OfficerService', 'GetStatus').ledger.anchors
+            order = officer.call('OfficerService', 'ImportOrder', document=document).order
+            self.settle(officer, anchors)
+        return order
+
+    @staticmethod
+    def settle(officer, anchors):
+        """Waits until nothing of the ledger is under way: an order's anchor is written, and the walk
+        that follows each start is at its end."""
+        end = time.monotonic() + WAIT_S
+        while time.monotonic() < end:
+            ledger = officer.call('OfficerService', 'GetStatus').ledger
+            if ledger.anchors > anchors and not ledger.verifying and ledger.verified_sequence > 0:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f'the ledger does not settle: {ledger}')
 
 
 class Client:

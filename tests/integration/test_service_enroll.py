@@ -95,8 +95,7 @@ class Enroll(Base):
     def test_a_chunk_of_a_failing_worker_is_made_by_another(self):
         for what in ('die', 'garbage', 'other-id', 'unavailable', 'short', 'wrong-number', 'both'):
             with self.subTest(what=what):
-                (self.service.dir / 'until').unlink(missing_ok=True)
-                (self.service.dir / 'mintmark.db').unlink(missing_ok=True)
+                self.service.forget()
                 station, batch = self.started(f'job={what}', self.service.until())
                 self.assertEqual(len(set(self.enroll(station, batch, 'r', csrs(200)))), 200)
                 self.assertEqual(station.issued(batch), 200)
@@ -107,7 +106,7 @@ class Enroll(Base):
     def test_workers_that_always_fail_or_lie_end_the_call(self):
         for what in ('unavailable', 'both'):
             with self.subTest(what=what):
-                (self.service.dir / 'mintmark.db').unlink(missing_ok=True)
+                self.service.forget()
                 station, batch = self.started(f'job={what}')
                 error = self.refused('UNAVAILABLE', 'TOKEN_UNAVAILABLE', self.enroll, station, batch,
                                      'r', csrs(100))

@@ -26,8 +26,7 @@ class Workers(Base):
         for what in ('die', 'hang', 'garbage', 'oversized', 'other-id', 'unavailable', 'short',
                      'wrong-number'):
             with self.subTest(what=what):
-                (self.service.dir / 'until').unlink(missing_ok=True)
-                (self.service.dir / 'mintmark.db').unlink(missing_ok=True)
+                self.service.forget()
                 station, batch = self.started(f'job={what}', self.service.until())
                 self.assertEqual(len(set(station.provision(batch, 300, 'r'))), 300)
                 self.assertEqual(station.issued(batch), 300)

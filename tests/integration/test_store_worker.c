@@ -141,6 +141,42 @@ static void send_job(struct worker *w, uint64_t id, Mintmark__Internal__StoreJob
     ok(mm_channel_write(w->fd, &job->base, &ei));
 }
 
+static Mintmark__Internal__StoreResult *ask(struct worker *w, Mintmark__Internal__StoreJob *job)
+{
+    Mintmark__Internal__StoreResult *result;
+
+    send_job(w, 1, job);
+    result = receive(w);
+    ck_assert_ptr_nonnull(result);
+    ck_assert_ptr_null(result->error);
+    return result;
+}
+
+/* What the front does before all else: a token without an anchor gets one. */
+static void anchor(struct worker *w)
+{
+    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
+    Mintmark__Internal__CheckAnchor check = MINTMARK__INTERNAL__CHECK_ANCHOR__INIT;
+    Mintmark__Internal__PrepareAnchor prepare = MINTMARK__INTERNAL__PREPARE_ANCHOR__INIT;
+    Mintmark__Internal__Anchored anchored = MINTMARK__INTERNAL__ANCHORED__INIT;
+    Mintmark__Internal__StoreResult *result;
+
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_CHECK_ANCHOR;
+    job.check_anchor = &check;
+    drop(ask(w, &job));
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_PREPARE_ANCHOR;
+    job.prepare_anchor = &prepare;
+    result = ask(w, &job);
+    ck_assert_uint_gt(result->guard->anchor.len, 0);
+    anchored.sequence = result->guard->sequence;
+    drop(result);
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_ANCHORED;
+    job.anchored = &anchored;
+    result = ask(w, &job);
+    ck_assert_int_eq(result->guard->state, MINTMARK__INTERNAL__GUARD_STATE__GUARD_STATE_OPEN);
+    drop(result);
+}
+
 static void populate(struct worker *w)
 {
     struct order_job order;
@@ -150,6 +186,7 @@ static void populate(struct worker *w)
     order.order.not_after_time_ms = 1LL << 44;
     sign_order(&order);
     make_batch(&batch, 1, 1000);
+    anchor(w);
     send_job(w, 1, &order.job);
     send_job(w, 2, &batch.job);
     for (uint64_t id = 1; id <= 2; id++) {

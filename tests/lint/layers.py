@@ -38,7 +38,7 @@ RULES = {
     'tools/': (['daemon/base/', 'daemon/conf/', 'daemon/document/', 'daemon/pki/', 'pkcs11/', 'proto/', 'client/'],
                ['protobuf-c/', 'openssl/', 'jansson.h']),
     # The yardstick is PKCS#11 without our token layer.
-    'tools/benchmarks/': (['daemon/base/', 'client/'], ['p11-kit/']),
+    'tools/benchmarks/': (['daemon/base/', 'daemon/store/', 'client/'], ['p11-kit/', 'openssl/']),
     # The verifier trusts, and shares, nothing.
     'tools/verify/': ([], ['openssl/', 'jansson.h']),
 }

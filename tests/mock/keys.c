@@ -174,6 +174,8 @@ CK_RV C_CreateObject(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attrs, CK_ULONG n,
         return rv;
     o = mock_object_at(handle);
     class = mock_get_ulong(o, CKA_CLASS);
+    if (class == CKO_DATA)
+        return finish_key(handle, true, object);
     good = class == CKO_PUBLIC_KEY || (class == CKO_SECRET_KEY && !mock_behaviour.no_import);
     if (good && class == CKO_SECRET_KEY && mock_get(o, CKA_VALUE))
         good = mock_set_ulong(o, CKA_VALUE_LEN, mock_get(o, CKA_VALUE)->len) &&

@@ -29,6 +29,7 @@
  *   oaep=sha1             no other hash
  *   import=no             C_CreateObject takes public keys only
  *   twin                  slot 3 has a token
+ *   counter=NUMBER        the token has a monotonic counter, and it stands there
  *   nomech:NUMBER         the mechanism is not there
  *   short=signature | wrap  the answer is cut by a byte
  *   bad=signature         signatures are of the right form, and wrong
@@ -103,6 +104,8 @@ extern struct mock_state mock;
 struct mock_behaviour {
     CK_MECHANISM_TYPE kwp, pkcs7;
     enum { POINT_WRAPPED, POINT_BARE, POINT_SHORT, POINT_OFF } point;
+    bool counter; /* to be made, or set, before the next search */
+    unsigned long counter_value;
     bool oaep_sha1_only, no_import, twin, short_signature, short_wrap;
     bool bad_signature, random_zero, random_same;
     enum { PIN_NORMAL, PIN_LOW, PIN_FINAL, PIN_LOCKED } pin;

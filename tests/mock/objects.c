@@ -266,6 +266,14 @@ static CK_RV read_point(CK_ATTRIBUTE *a, const struct mock_attr *stored)
     return read_value(a, value, len);
 }
 
+/* PKCS#11 v2.40 base 4.3.3: grows whenever it is read. */
+static CK_RV read_counter(const struct mock_attr *stored, CK_ATTRIBUTE *a)
+{
+    for (CK_ULONG i = stored->len; i > 0 && ++stored->value[i - 1] == 0; i--)
+        ;
+    return read_value(a, stored->value, stored->len);
+}
+
 static CK_RV read_attr(const struct mock_object *o, CK_ATTRIBUTE *a)
 {
     const struct mock_attr *stored = mock_get(o, a->type);
@@ -286,6 +294,8 @@ static CK_RV read_attr(const struct mock_object *o, CK_ATTRIBUTE *a)
     }
     if (a->type == CKA_EC_POINT)
         return read_point(a, stored);
+    if (a->type == CKA_VALUE && mock_get_ulong(o, CKA_CLASS) == CKO_HW_FEATURE)
+        return read_counter(stored, a);
     return read_value(a, stored->value, stored->len);
 }
 
@@ -325,6 +335,35 @@ static bool matches(const struct mock_object *o, const CK_ATTRIBUTE *attrs, CK_U
     return true;
 }
 
+static struct mock_object *find_counter(CK_SLOT_ID slot)
+{
+    for (CK_OBJECT_HANDLE i = 1; i <= MOCK_OBJECTS; i++) {
+        if (mock.objects[i].used && mock.objects[i].slot == slot &&
+            mock_get_ulong(&mock.objects[i], CKA_CLASS) == CKO_HW_FEATURE)
+            return &mock.objects[i];
+    }
+    return NULL;
+}
+
+static bool set_counter(CK_SESSION_HANDLE session)
+{
+    struct mock_object *o = find_counter(mock_session(session)->slot);
+    uint8_t value[8];
+    CK_OBJECT_HANDLE handle;
+
+    if (!o && mock_object_new(session, NULL, 0, &handle) == CKR_OK)
+        o = mock_object_at(handle);
+    for (int i = 0; i < 8; i++)
+        value[i] = (uint8_t)(mock_behaviour.counter_value >> (56 - 8 * i));
+    mock_behaviour.counter = false;
+    if (!o)
+        return false;
+    o->session = 0;
+    return mock_set_ulong(o, CKA_CLASS, CKO_HW_FEATURE) &&
+           mock_set_ulong(o, CKA_HW_FEATURE_TYPE, CKH_MONOTONIC_COUNTER) &&
+           mock_set(o, CKA_VALUE, value, sizeof(value));
+}
+
 CK_RV C_FindObjectsInit(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attrs, CK_ULONG n)
 {
     struct mock_session *s;
@@ -335,6 +374,8 @@ CK_RV C_FindObjectsInit(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attrs, CK_ULONG
         return CKR_SESSION_HANDLE_INVALID;
     if (s->searching)
         return CKR_OPERATION_ACTIVE;
+    if (mock_behaviour.counter && !set_counter(session))
+        return CKR_HOST_MEMORY;
     s->found = calloc(MOCK_OBJECTS, sizeof(*s->found));
     if (!s->found)
         return CKR_HOST_MEMORY;

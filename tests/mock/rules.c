@@ -164,6 +164,10 @@ static bool parse_item(char *item)
     *equals++ = 0;
     if (strcmp(item, "kwp") == 0)
         return number(equals, &mock_behaviour.kwp);
+    if (strcmp(item, "counter") == 0) {
+        mock_behaviour.counter = true;
+        return number(equals, &mock_behaviour.counter_value);
+    }
     if (strcmp(item, "pkcs7") == 0)
         return number(equals, &mock_behaviour.pkcs7);
     if (strncmp(item, "attr:", 5) == 0)

@@ -40,9 +40,10 @@ def run(*command, timeout=120, **kwargs):
 
 
 class Site:
-    """A demo site in a temporary folder, and the service on it."""
+    """A demo site in a temporary folder, and the service on it; with these settings of the section
+    appliance."""
 
-    def __init__(self, workers=0, folder=None):
+    def __init__(self, workers=0, folder=None, **appliance):
         self._own = folder is None
         base = pathlib.Path(folder or tempfile.mkdtemp(prefix='mintmark-site.'))
         self.dir = base / 'site'
@@ -53,6 +54,8 @@ class Site:
         run(ROOT / 'tools/demo-site', '--dir', self.dir, '--bin', BUILD, '--port', 0,
             '--workers', workers)
         self.conf = self.dir / 'mintmark.conf'
+        more = ''.join(f'\n    {name} = {value}' for name, value in appliance.items())
+        self.conf.write_text(self.conf.read_text().replace('appliance {', 'appliance {' + more))
 
     def __enter__(self):
         return self

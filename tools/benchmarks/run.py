@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT / 'tests/support'))
 from site_under_test import BUILD, OFFICER, Site, run  # noqa: E402
 
 TICK_US = 1e6 / os.sysconf('SC_CLK_TCK')
+LEDGER_START = BUILD / 'tools/benchmarks/ledger_start'
 BARE = BUILD / 'tools/benchmarks/bare_loop'
 STATION = BUILD / 'tools/benchmarks/station'
 RSS_DEVICES = 200_000  # what memory must stay flat over
@@ -145,6 +146,46 @@ def measure(args):
     }
 
 
+class WithoutLedger(Site):
+    """A site whose store has no ledger: another program, which is built for this alone."""
+
+    def __init__(self):
+        super().__init__()
+        lib = self.base / 'lib'
+        lib.mkdir()
+        (lib / 'mintmark-token').symlink_to(BUILD / 'daemon/token/mintmark-token')
+        (lib / 'mintmark-store').symlink_to(BUILD / 'tools/benchmarks/store_without_ledger')
+        self.lib = lib
+
+    def start(self, **kwargs):
+        os.environ['MINTMARK_LIBEXECDIR'] = str(self.lib)
+        try:
+            return super().start(**kwargs)
+        finally:
+            del os.environ['MINTMARK_LIBEXECDIR']
+
+
+def measure_ledger(args):
+    """Rounds with and without the ledger in turn; and how long a start verifies a million records."""
+    ratios = []
+    with Site() as site, WithoutLedger() as without:
+        benches = [Bench(s.start(), args.seconds) for s in (site, without)]
+        for bench in benches:
+            bench.station('bulk', 'dac')  # warm
+        for number in range(args.rounds):
+            order = benches if number % 2 == 0 else benches[::-1]
+            rates = {bench: bench.station('bulk', 'dac')['per_s'] for bench in order}
+            ratios.append(rates[benches[0]] / rates[benches[1]])
+    with tempfile.TemporaryDirectory(prefix='mintmark-bench-') as directory:
+        start = json.loads(run(LEDGER_START, directory, 1_000_000, timeout=600))
+    return {
+        'ledger_overhead': round(1 - statistics.median(ratios), 3),
+        'ledger_start_records': start['records'],
+        'ledger_start_whole_s': start['whole_s'],
+        'ledger_start_checkpoint_s': start['checkpoint_s'],
+    }
+
+
 def measure_grpc(args):
     why_not = grpc_load.why_not(BUILD)
     if why_not:
@@ -180,6 +221,12 @@ def show(r):
 {r['rss_devices']} devices: {r['rss_growth_kb']:+} kB""")
 
 
+def show_ledger(r):
+    print(f"""  ledger and anchors      {100 * r['ledger_overhead']:>10.1f} % of the throughput without
+  start, a ledger of {r['ledger_start_records']} records: {r['ledger_start_whole_s']} s for all, \
+{r['ledger_start_checkpoint_s']} s from the last checkpoint""")
+
+
 def main():
     parser = argparse.ArgumentParser(prog='tools/bench', description=__doc__.splitlines()[0])
     parser.add_argument('--seconds', type=float, default=5, help='of each measurement (default 5)')
@@ -190,12 +237,13 @@ def main():
     if args.seconds <= 0 or args.rounds < 1:
         parser.error('--seconds and --rounds must be positive')
     grpc = measure_grpc(args)
-    service = {} if args.grpc_only else measure(args)
+    service = {} if args.grpc_only else measure(args) | measure_ledger(args)
     if args.json:
         print(json.dumps(service | grpc))
         return
     if service:
         show(service)
+        show_ledger(service)
     if grpc:
         show_grpc(grpc)
 

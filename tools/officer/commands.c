@@ -225,6 +225,21 @@ const struct mm_command mm_commands[] = {
         .run = mm_cmd_order_list,
     },
     {
+        .words = "ledger unlock",
+        .summary = "sign that a locked ledger may go on as it is, and send it",
+        .ceremony = true,
+        .required = OPTIONS(MM_OPT_site, MM_OPT_key, MM_OPT_certificate, MM_OPT_reason),
+        .optional = OPTIONS(MM_OPT_target, CEREMONY),
+        .run = mm_cmd_ledger_unlock,
+    },
+    {
+        .words = "ledger verify",
+        .summary = "have the service walk over its whole ledger now",
+        .required = OPTIONS(MM_OPT_site),
+        .optional = OPTIONS(MM_OPT_target, MM_OPT_json),
+        .run = mm_cmd_ledger_verify,
+    },
+    {
         .words = "status",
         .summary = "the state of the running service and its workers",
         .required = OPTIONS(MM_OPT_site),

@@ -2,6 +2,7 @@
 /* status: what the running service says of itself. */
 #include "daemon/base/clock.h"
 #include "mintmark/v1/officer.pb-c.h"
+#include "tools/officer/ledger.h"
 #include "tools/officer/service.h"
 
 #include <string.h>
@@ -63,13 +64,15 @@ static json_t *describe_workers(const Mintmark__V1__GetStatusResponse *status)
 
 static json_t *describe_status(const Mintmark__V1__GetStatusResponse *status)
 {
-    return json_pack(
-        "{s:o, s:b, s:o, s:I, s:o, s:I, s:o, s:I, s:I, s:I, s:o}", "version", text(status->version),
-        "ready", status->ready, "detail", text(status->detail), "started_time_ms",
-        (json_int_t)status->started_time_ms, "started", time_text(status->started_time_ms),
-        "time_ms", (json_int_t)status->time_ms, "time", time_text(status->time_ms), "connections",
-        (json_int_t)status->connections, "calls_in_flight", (json_int_t)status->calls_in_flight,
-        "devices_issued", (json_int_t)status->devices_issued, "workers", describe_workers(status));
+    return json_pack("{s:o, s:b, s:o, s:I, s:o, s:I, s:o, s:I, s:I, s:I, s:o, s:o}", "version",
+                     text(status->version), "ready", status->ready, "detail", text(status->detail),
+                     "started_time_ms", (json_int_t)status->started_time_ms, "started",
+                     time_text(status->started_time_ms), "time_ms", (json_int_t)status->time_ms,
+                     "time", time_text(status->time_ms), "connections",
+                     (json_int_t)status->connections, "calls_in_flight",
+                     (json_int_t)status->calls_in_flight, "devices_issued",
+                     (json_int_t)status->devices_issued, "workers", describe_workers(status),
+                     "ledger", mm_ledger_describe(status->ledger));
 }
 
 static void print_service(const json_t *status)
@@ -88,6 +91,8 @@ static void print_service(const json_t *status)
         {"last_error", "last error"}};
 
     mm_out_fields(stdout, status, fields, MM_ARRAY_SIZE(fields));
+    putchar('\n');
+    mm_ledger_print(json_object_get(status, "ledger"));
     putchar('\n');
     mm_out_table(stdout, json_object_get(status, "workers"), workers, MM_ARRAY_SIZE(workers));
 }

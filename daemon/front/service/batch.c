@@ -89,6 +89,7 @@ static void learn_batch(struct mm_app *app, const char *call_id,
     if (mm_view_put_batch(app->view, b) < 0)
         mm_log(MM_LOG_ERROR, "view_behind", MM_STR("request", call_id),
                MM_STR("batch", b->batch_uid));
+    mm_anchoring_changed(&app->anchoring);
 }
 
 static void reply_open(struct mm_call *call, const Mintmark__Internal__StoreResult *result)
@@ -228,6 +229,7 @@ static void learn_release(struct mm_app *app, const char *call_id,
     mm_log(MM_LOG_INFO, "batch_released", MM_STR("request", call_id), MM_STR("batch", b->batch_uid),
            MM_UINT("issued", b->counts ? b->counts->issued : 0));
     mm_view_drop_batch(app->view, b->batch_uid);
+    mm_anchoring_want(&app->anchoring, true);
 }
 
 static void reply_release(struct mm_call *call, const Mintmark__Internal__StoreResult *result)

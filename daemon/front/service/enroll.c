@@ -198,8 +198,10 @@ static int take_recorded(struct mm_chunk *c, const Mintmark__Internal__StoreResu
         again += key->bundle.len > 0;
         fresh += key->bundle.len == 0 && !key->error;
     }
-    if (r->enrolled->recorded)
+    if (r->enrolled->recorded) {
         mm_view_recorded(app->view, &c->reservation, fresh, r->enrolled->recorded);
+        mm_anchoring_recorded(&app->anchoring, r->enrolled->recorded->unanchored);
+    }
     mm_view_release(app->view, &c->reservation, c->reservation.n);
     app->devices_issued += fresh;
     app->devices_replayed += again;

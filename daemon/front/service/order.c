@@ -17,6 +17,8 @@ void mm_learn_order(struct mm_app *app, const char *call_id, const char *event,
     if (mm_view_put_order(app->view, o) < 0)
         mm_log(MM_LOG_ERROR, "view_behind", MM_STR("request", call_id),
                MM_STR("order", o->order_id));
+    /* A database put back to before it could take the order in once more. */
+    mm_anchoring_want(&app->anchoring, false);
 }
 
 /* Looked at before the store has to carry it. */

@@ -252,6 +252,7 @@ static int take_recorded(struct mm_chunk *c, const Mintmark__Internal__StoreResu
         return mm_fail(ei, MM_ERR_INTERNAL, "STORE_ANSWER",
                        "the store gave another kind of answer");
     mm_view_recorded(app->view, &c->p->reservation, c->count, r->recorded);
+    mm_anchoring_recorded(&app->anchoring, r->recorded->unanchored);
     app->devices_issued += c->count;
     return MM_OK;
 }

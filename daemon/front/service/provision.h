@@ -76,9 +76,10 @@ struct mm_chunk {
     TAILQ_ENTRY(mm_chunk) link;
     struct mm_provision *p;
     struct mm_arena arena;
-    uint32_t count;  /* devices that a worker makes */
-    uint64_t number; /* running number of the first; 0: not taken yet */
-    bool tried;      /* one worker has failed with it already: */
+    uint32_t count;   /* devices that a worker makes */
+    uint64_t number;  /* running number of the first; 0: not taken yet */
+    bool outstanding; /* counted among those that may have to be recorded */
+    bool tried;       /* one worker has failed with it already: */
     const struct mm_pool_worker *avoid;
 
     /* Provision. */

@@ -397,6 +397,8 @@ static int check_now(struct mm_provision *p, struct mm_provision **ret_same, str
 
     if (r == MM_OK)
         r = mm_app_check_store(p->app, ei);
+    if (r == MM_OK)
+        r = mm_app_check_ledger(p->app, ei);
     if (r < 0)
         return r;
     *ret_same = find_same(p->app, p->station, p->args.request_id);

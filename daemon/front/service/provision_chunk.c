@@ -18,8 +18,17 @@ static void on_minted(struct mm_job *job, const ProtobufCMessage *result,
 static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
                         const struct mm_errinfo *ei);
 
+/* Recorded, or never to be: the ledger need not wait for it. */
+static void settle(struct mm_chunk *c)
+{
+    if (c->outstanding)
+        mm_anchoring_end_devices(&c->p->app->anchoring, c->count);
+    c->outstanding = false;
+}
+
 static void free_chunk(struct mm_chunk *c)
 {
+    settle(c);
     c->p->chunks--;
     mm_view_release(c->p->app->view, &c->reservation, c->reservation.n);
     mm_arena_done(&c->arena);
@@ -105,10 +114,13 @@ int mm_chunk_submit(struct mm_chunk *c, struct mm_pool *pool, Mintmark__Internal
     c->job = (struct mm_job){.arena = &c->arena, .done = on_minted};
     r = mm_mint_submit(&p->flow, pool, &c->job, c->count, &job->base, mm_call_deadline_us(p->call),
                        c->avoid, ei);
-    if (r == MM_OK)
+    if (r == MM_OK) {
         p->running++;
-    else if (r == MM_ERR_AGAIN)
+        c->outstanding = true;
+        mm_anchoring_begin_devices(&p->app->anchoring, c->count);
+    } else if (r == MM_ERR_AGAIN) {
         r = mm_fail(ei, MM_ERR_UNAVAILABLE, "TOKEN_UNAVAILABLE", "the workers read no more jobs");
+    }
     return r;
 }
 
@@ -283,6 +295,7 @@ static void mint_failed(struct mm_chunk *c, const struct mm_errinfo *ei)
     struct mm_provision *p = c->p;
     struct mm_errinfo told;
 
+    settle(c);
     if (p->stage != MM_PROVISION_OVER && !c->tried && worth_another_try(ei)) {
         mm_log(MM_LOG_WARNING, "chunk_tried_again", MM_STR("request", p->call_id),
                MM_UINT("devices", c->count), MM_STR("reason", ei->reason),
@@ -319,8 +332,10 @@ static void on_minted(struct mm_job *job, const ProtobufCMessage *result,
     if (ei.code != MM_OK) {
         mint_failed(c, &ei);
     } else if (p->discard) {
+        settle(c);
         free_chunk(c);
     } else if (p->kind->record(c, &ei) < 0) {
+        settle(c);
         free_chunk(c);
         mm_provision_end(p, &ei);
     }
@@ -354,6 +369,7 @@ void mm_chunk_finish(struct mm_chunk *c)
 {
     struct mm_provision *p = c->p;
 
+    settle(c);
     if (p->stage == MM_PROVISION_OVER) {
         free_chunk(c);
         return;
@@ -385,6 +401,7 @@ static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
     struct mm_errinfo ei = error ? *error : (struct mm_errinfo){0};
 
     app->recording--;
+    settle(c);
     if (r)
         p->kind->take_recorded(c, r, &ei);
     if (ei.code == MM_OK) {

@@ -4,6 +4,8 @@
 
 #include "daemon/front/app.h"
 
+#include "mintmark/v1/officer.pb-c.h"
+
 void mm_rpc_ping(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_open_batch(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_get_batch(struct mm_call *call, const ProtobufCMessage *request);
@@ -24,6 +26,11 @@ void mm_rpc_change_order(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_get_order(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_list_orders(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_get_status(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_unlock_ledger(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_verify_ledger(struct mm_call *call, const ProtobufCMessage *request);
+
+/* The ledger as the API shows it; borrows from the app's anchoring. */
+void mm_ledger_status(const struct mm_app *app, Mintmark__V1__LedgerStatus *ret_status);
 
 /* Logs what has become of an order, and tells the view. */
 void mm_learn_order(struct mm_app *app, const char *call_id, const char *event,

@@ -79,7 +79,9 @@ static void reply(struct mm_call *call, const struct mm_app *app, struct workers
     char detail[MM_DETAIL_MAX];
     struct mm_server_stats stats;
     Mintmark__V1__GetStatusResponse response;
+    Mintmark__V1__LedgerStatus ledger;
 
+    mm_ledger_status(app, &ledger);
     mintmark__v1__get_status_response__init(&response);
     for (size_t i = 0; i < workers->n; i++)
         pointers[i] = &workers->all[i];
@@ -94,6 +96,7 @@ static void reply(struct mm_call *call, const struct mm_app *app, struct workers
     response.connections = stats.connections;
     response.calls_in_flight = stats.calls_in_flight;
     response.devices_issued = app->devices_issued;
+    response.ledger = &ledger;
     mm_call_reply(call, &response.base);
 }
 

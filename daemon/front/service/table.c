@@ -52,5 +52,9 @@ const struct mm_rpc mm_rpcs[] = {
      &mintmark__v1__change_order_request__descriptor, .message = mm_rpc_change_order},
     {OFFICER("GetOrder"), MM_RPC_UNARY, NOT_STATION, &mintmark__v1__get_order_request__descriptor,
      .message = mm_rpc_get_order},
+    {OFFICER("UnlockLedger"), MM_RPC_UNARY, MM_ROLE_OFFICER,
+     &mintmark__v1__unlock_ledger_request__descriptor, .message = mm_rpc_unlock_ledger},
+    {OFFICER("VerifyLedger"), MM_RPC_UNARY, MM_ROLE_OFFICER | MM_ROLE_AUDITOR,
+     &mintmark__v1__verify_ledger_request__descriptor, .message = mm_rpc_verify_ledger},
 };
 const size_t mm_n_rpcs = MM_ARRAY_SIZE(mm_rpcs);

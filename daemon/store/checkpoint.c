@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/store/checkpoint.h"
+
+#include "daemon/base/clock.h"
+#include "daemon/document/document.h"
+#include "daemon/store/message.h"
+#include "daemon/store/rows.h"
+#include "daemon/store/sqlite.h"
+
+#include <string.h>
+
+static int bad(struct mm_errinfo *ei, uint64_t sequence, const char *why)
+{
+    return mm_fail(ei, MM_ERR_CORRUPT, "CHECKPOINT_BAD", "the checkpoint of record %llu: %.180s",
+                   (unsigned long long)sequence, why);
+}
+
+/* A checkpoint of this ledger, of a record that is as it was. */
+static int open_checkpoint(struct mm_store *s, uint64_t sequence, struct mm_bytes der,
+                           struct mm_arena *arena, Mintmark__V1__Checkpoint **ret_checkpoint,
+                           struct mm_errinfo *ei)
+{
+    struct mm_errinfo why = {0};
+    MM_DOCUMENT_CLEANUP struct mm_document document = MM_DOCUMENT_INIT;
+    int64_t now_ms = mm_clock_wall_ms();
+    uint8_t hash[MM_SHA256_BYTES];
+    Mintmark__V1__Checkpoint *c;
+    int r = mm_document_open(der, arena, &document, &why);
+
+    /* A clock that went back is not the signer's fault, and is found out by itself. */
+    if (now_ms < s->ledger.now.time_ms)
+        now_ms = s->ledger.now.time_ms;
+    if (r == MM_OK)
+        r = mm_document_check_signer(&document, s->guard.audit, now_ms, &why);
+
+    if (r == MM_ERR_MEMORY)
+        return mm_fail_memory(ei);
+    if (r < 0)
+        return bad(ei, sequence, why.text);
+    if (document.content->document_case != MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_CHECKPOINT)
+        return bad(ei, sequence, "it is another document");
+    c = document.content->checkpoint;
+    if ((sequence && c->sequence != sequence) || c->ledger_id.len != sizeof(s->ledger.id) ||
+        memcmp(c->ledger_id.data, s->ledger.id, sizeof(s->ledger.id)) != 0)
+        return bad(ei, sequence, "it is another ledger's, or of another record");
+    r = mm_ledger_hash_at(s, c->sequence, hash, ei);
+    if (r < 0)
+        return r;
+    if (c->head.len != sizeof(hash) || memcmp(c->head.data, hash, sizeof(hash)) != 0)
+        return mm_fail(ei, MM_ERR_CORRUPT, "LEDGER_EDITED",
+                       "record %llu is not the one that its checkpoint signs",
+                       (unsigned long long)c->sequence);
+    *ret_checkpoint = c;
+    return MM_OK;
+}
+
+static int take_total(struct mm_ledger_walk *walk, uint64_t sequence,
+                      const Mintmark__V1__OrderTotal *o, struct mm_errinfo *ei)
+{
+    const struct mm_order_terms terms = {
+        .hold = (enum mm_order_hold)o->hold,
+        .quantity = o->quantity,
+        .used = o->used,
+        .refunded = o->refunded,
+        .not_before_ms = o->not_before_time_ms,
+        .not_after_ms = o->not_after_time_ms,
+        .added_ms = o->added_time_ms,
+        .per_batch_max = o->per_batch_max,
+        .per_day_max = o->per_day_max,
+        .unreported_max = o->unreported_devices_max,
+        .reported = o->reported,
+        .reported_ms = o->reported_time_ms,
+        .report_hours = o->report_within_hours,
+        .replacements_max = o->replacements_max,
+    };
+
+    return mm_ledger_walk_order(walk, sequence, o->order_id, o->stations, &terms, ei);
+}
+
+int mm_checkpoint_begin_walk(struct mm_store *s, bool whole, struct mm_ledger_walk *walk,
+                             struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q =
+        mm_sql_start(s, whole ? MM_SQL_CHECKPOINT_BASELINE : MM_SQL_CHECKPOINT_LAST);
+    MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
+    Mintmark__V1__Checkpoint *c;
+    int r;
+
+    mm_ledger_walk_done(walk);
+    r = s->guard.audit ? mm_sql_step(&q, ei) : 0;
+    if (r <= 0)
+        return r;
+    r = open_checkpoint(s, mm_sql_uint(&q, 0), mm_sql_blob(&q, 1), &arena, &c, ei);
+    if (r < 0)
+        return r;
+    if (whole && !c->baseline)
+        return bad(ei, c->sequence, "it is no baseline");
+    walk->at.sequence = c->sequence;
+    walk->at.time_ms = c->highest_time_ms;
+    walk->at.devices = c->devices;
+    walk->epoch = c->epoch;
+    memcpy(walk->at.hash, c->head.data, sizeof(walk->at.hash));
+    for (size_t i = 0; r == MM_OK && i < c->n_orders; i++)
+        r = take_total(walk, c->sequence, c->orders[i], ei);
+    return r;
+}
+
+static int add_total(struct mm_sql *q, Mintmark__V1__Checkpoint *c, struct mm_errinfo *ei)
+{
+    Mintmark__V1__OrderTotal **room = mm_message_room(c->orders, c->n_orders, sizeof(*room));
+    Mintmark__V1__OrderTotal *total;
+    const struct mm_order_terms *t;
+    struct mm_order_row row;
+
+    if (!room)
+        return mm_fail_memory(ei);
+    c->orders = room;
+    total = mm_message_new(&mintmark__v1__order_total__descriptor);
+    if (!total)
+        return mm_fail_memory(ei);
+    room[c->n_orders++] = total;
+    row = mm_order_row_take(q, 0);
+    t = &row.terms;
+    total->order_id = strdup(row.order_id);
+    total->stations = strdup(row.stations);
+    if (!total->order_id || !total->stations)
+        return mm_fail_memory(ei);
+    total->quantity = t->quantity;
+    total->used = t->used;
+    total->refunded = t->refunded;
+    total->hold = (uint32_t)t->hold;
+    total->not_before_time_ms = t->not_before_ms;
+    total->not_after_time_ms = t->not_after_ms;
+    total->added_time_ms = t->added_ms;
+    total->per_batch_max = t->per_batch_max;
+    total->per_day_max = t->per_day_max;
+    total->unreported_devices_max = t->unreported_max;
+    total->reported = t->reported;
+    total->reported_time_ms = t->reported_ms;
+    total->report_within_hours = t->report_hours;
+    total->replacements_max = t->replacements_max;
+    return mm_sql_end(q, ei);
+}
+
+static int fill(struct mm_store *s, Mintmark__V1__Checkpoint *c, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_LEDGER_ORDERS);
+    const struct mm_ledger_head *head = &s->ledger.committed;
+    int r;
+
+    c->sequence = head->sequence;
+    c->highest_time_ms = head->time_ms;
+    c->devices = head->devices;
+    c->epoch = s->guard.epoch;
+    c->baseline = s->guard.baseline;
+    c->ledger_id.data = malloc(sizeof(s->ledger.id));
+    c->head.data = malloc(sizeof(head->hash));
+    if (!c->ledger_id.data || !c->head.data)
+        return mm_fail_memory(ei);
+    c->ledger_id.len = sizeof(s->ledger.id);
+    memcpy(c->ledger_id.data, s->ledger.id, sizeof(s->ledger.id));
+    c->head.len = sizeof(head->hash);
+    memcpy(c->head.data, head->hash, sizeof(head->hash));
+    while ((r = mm_sql_step(&q, ei)) > 0) {
+        r = add_total(&q, c, ei);
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
+int mm_checkpoint_pack(struct mm_store *s, ProtobufCBinaryData *ret_content, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__V1__Checkpoint *c =
+        mm_message_new(&mintmark__v1__checkpoint__descriptor);
+    Mintmark__V1__SignedDocument document = MINTMARK__V1__SIGNED_DOCUMENT__INIT;
+    uint8_t *packed;
+    size_t len;
+    int r;
+
+    if (!c)
+        return mm_fail_memory(ei);
+    r = fill(s, c, ei);
+    if (r < 0)
+        return r;
+    document.document_case = MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_CHECKPOINT;
+    document.checkpoint = c;
+    len = mintmark__v1__signed_document__get_packed_size(&document);
+    packed = malloc(len + 1);
+    if (!packed)
+        return mm_fail_memory(ei);
+    mintmark__v1__signed_document__pack(&document, packed);
+    *ret_content = (ProtobufCBinaryData){.len = len, .data = packed};
+    return MM_OK;
+}
+
+static int insert(struct mm_store *s, const Mintmark__V1__Checkpoint *c, struct mm_bytes document,
+                  struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_CHECKPOINT_ADD);
+
+    mm_sql_bind_uint(&q, c->sequence);
+    mm_sql_bind_int(&q, c->baseline);
+    mm_sql_bind_blob(&q, document.data, document.len);
+    return mm_sql_run(&q, ei);
+}
+
+int mm_checkpoint_add(struct mm_store *s, struct mm_bytes document, struct mm_errinfo *ei)
+{
+    MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
+    struct mm_errinfo why = {0};
+    Mintmark__V1__Checkpoint *c;
+    int r = open_checkpoint(s, 0, document, &arena, &c, &why);
+
+    /* What the front brought is wrong, not the ledger. */
+    if (r == MM_ERR_CORRUPT)
+        return mm_fail(ei, MM_ERR_INVALID, "CHECKPOINT_BAD", "%.200s", why.text);
+    if (r < 0) {
+        *ei = why;
+        return r;
+    }
+    r = insert(s, c, document, ei);
+    if (r < 0)
+        return r;
+    s->guard.checkpointed = c->sequence;
+    if (c->baseline)
+        s->guard.baseline = false;
+    return MM_OK;
+}

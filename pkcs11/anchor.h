@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The anchor: a few bytes that the token keeps for the ledger (docs/ledger.md), in a private data
+ * object. Writing makes a new object and then destroys the one before, so that there is always one.
+ *
+ * Where the token has a monotonic counter (PKCS#11 v2.40, 4.3.3: CKH_MONOTONIC_COUNTER, which grows
+ * whenever it is read and never goes back), its reading goes into the object, so that an older
+ * object put back, also together with the database, is noticed.
+ */
+#pragma once
+
+#include "pkcs11/token.h"
+
+enum {
+    MM_ANCHOR_MAX = 1024, /* bytes of an anchor */
+    /* Readings of the counter that may lie between an anchor's and the next: a start reads it once,
+     * and so does each write, whose object a crash may have kept from being made. */
+    MM_ANCHOR_COUNTER_SLACK = 8,
+};
+
+struct mm_anchor {
+    uint8_t value[MM_ANCHOR_MAX];
+    size_t len;
+    bool counted; /* a monotonic counter stands behind it */
+};
+
+/* The newest anchor in the token. MM_ERR_NOT_FOUND ANCHOR_MISSING when there is none;
+ * MM_ERR_CORRUPT ANCHOR_BAD when an object is none, ANCHOR_ROLLED_BACK when the counter has gone on
+ * without it, ANCHOR_FOREIGN when it is ahead of the counter: another token's. */
+int mm_anchor_read(struct mm_token *t, struct mm_anchor *ret_anchor,
+                   struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Puts a new anchor in place of all there are. On failure the one before may still be there, or
+ * both. One process at a time. */
+int mm_anchor_write(struct mm_token *t, const void *value, size_t len,
+                    struct mm_errinfo *ei) MM_MUST_USE;

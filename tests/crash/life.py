@@ -2,6 +2,7 @@
 """One life of a site: requests of every kind, one after the other, each of them possibly struck by a
 kill, and repeated as a station or an officer would until it is done; then the books."""
 import time
+from concurrent import futures
 
 import grpc
 
@@ -9,8 +10,11 @@ from books import Books
 from service_site import Refused, fields_of, station_pb2, types_pb2
 
 PATIENCE_S = 25  # a request is repeated for that long
-QUANTITIES = (68, 10)  # of the orders: devices made in the token, devices that make their own keys
-FIRST, DEVICES = 66, 3  # devices of the first request, which is two chunks; requests to enroll
+QUANTITIES = (76, 10)  # of the orders: devices made in the token, devices that make their own keys
+FIRST = 66       # devices of the first request, which is two chunks
+EACH = 4         # devices of each of two requests at once
+LAST = QUANTITIES[0] - FIRST - 2 * EACH  # devices of the one that takes the last unit
+DEVICES = 3      # requests to enroll
 
 
 class Life:
@@ -20,7 +24,7 @@ class Life:
     Afterwards: hits, the phases that were struck; missed, those whose point never came; points, those
     of phases that were to be left alone; failed, texts of what did not end as it should; books."""
 
-    steps = ('import', 'open', 'provision', 'replay', 'brim', 'over', 'enroll', 'report', 'release',
+    steps = ('import', 'open', 'provision', 'replay', 'both', 'brim', 'over', 'enroll', 'report', 'release',
              'suspend')
 
     def __init__(self, site, requests, kills=None):
@@ -167,11 +171,20 @@ class Life:
     def do_replay(self):
         assert self.provision(FIRST, 'first') == self.first, 'a repeated request gives other devices'
 
-    def do_brim(self):
+    def do_both(self):
+        """Two requests at once, which the store may commit together."""
         before = set(self.received) - set(self.first)
-        self.second = self.provision(QUANTITIES[0] - FIRST, 'second')
-        assert before <= set(self.second), 'a repeated request gives other devices'
-        assert not set(self.second) & set(self.first), 'a device for two requests'
+        with futures.ThreadPoolExecutor(2) as pool:
+            calls = [pool.submit(self.provision, EACH, name) for name in ('left', 'right')]
+        self.pair = [call.result() for call in calls]
+        assert before <= {*self.pair[0], *self.pair[1]}, 'a repeated request gives other devices'
+
+    def do_brim(self):
+        before = set(self.received) - {*self.first, *self.pair[0], *self.pair[1]}
+        self.last = self.provision(LAST, 'last')
+        assert before <= set(self.last), 'a repeated request gives other devices'
+        assert len({*self.first, *self.pair[0], *self.pair[1], *self.last}) == QUANTITIES[0], \
+            'a device for two requests'
 
     def do_enroll(self):
         message = station_pb2.EnrollRequest(
@@ -231,9 +244,9 @@ class Life:
 
     def do_everything(self):
         """What was delivered is delivered again."""
-        assert self.provision(FIRST, 'first') == self.first, 'other devices after the end'
-        assert self.provision(QUANTITIES[0] - FIRST, 'second') == self.second, \
-            'other devices after the end'
+        for count, name, bundles in ((FIRST, 'first', self.first), (EACH, 'left', self.pair[0]),
+                                     (EACH, 'right', self.pair[1]), (LAST, 'last', self.last)):
+            assert self.provision(count, name) == bundles, f'{name}: other devices after the end'
         self.do_enroll()
 
 

@@ -15,6 +15,7 @@ try:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
     from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
+    from cryptography.x509.oid import NameOID
     from ejbca_client import (BASE, ISSUING, Case, certificate, der_of, enrolment,
                               foreign_certificate, make_csr, query, quoted, signed_by)
 except ImportError as missing:
@@ -184,6 +185,20 @@ class Enrolment(Case):
         purposes = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         self.assertEqual([one.dotted_string for one in purposes], ['1.3.6.1.5.5.7.3.1'])
         self.assertEqual(leaf.not_valid_after.year, 9999)
+
+    def test_a_profile_says_how_the_subject_is_ordered(self):
+        pem = make_csr('order', more=[(NameOID.COUNTRY_NAME, 'SE'),
+                                      (NameOID.SERIAL_NUMBER, '7')])[0]
+        for order, expected in (
+                ('request', 'serialNumber=7,C=SE,O=Example,CN=order'),
+                ('ldap', 'C=SE,O=Example,serialNumber=7,CN=order'),
+                ('x500', 'CN=order,serialNumber=7,O=Example,C=SE')):
+            self.fake.set(certificate_profiles={'DevCert': {'subject_order': order}})
+            leaf = certificate(self.ra.enroll('order', csr=pem).json['certificate'])
+            self.assertEqual(leaf.subject.rfc4514_string({NameOID.SERIAL_NUMBER: 'serialNumber'}),
+                             expected)
+            self.assertEqual(self.fake.certificates('order')[-1]['subject'],
+                             'CN=order,SN=7,O=Example,C=SE')
 
     def test_a_registered_user_may_request_once(self):
         def request(name, password, **more):
@@ -621,8 +636,25 @@ class Revocation(Case):
                      f"Certificate with serial number '1234' and issuer DN '{ISSUING}' was not found")
         self.refused(self.ra.revocation(serial, 'CN=X'), 404, "CA 'CN=X' does not exist.")
         self.assertEqual(self.ra.revoke(serial, 'SUPERSEDED', 'CN=X').status, 404)
+        self.fake.set(certificate_profiles={'DevCert': {'back_dated_revocation': False}})
+        self.refused(self.ra.revoke(serial, 'SUPERSEDED', date='2026-01-02T03:04:05Z'), 422,
+                     "Back dated revocation not allowed for certificate profile 'DevCert'. "
+                     f"Certificate serialNumber '{serial}', issuerDN '{ISSUING}'.")
+        self.fake.set(certificate_profiles={'DevCert': {'back_dated_revocation': True}})
         answer = self.ra.revoke(serial, 'SUPERSEDED', date='2026-01-02T03:04:05+01:00')
         self.assertEqual(answer.json['revocation_date'], '2026-01-02T02:04:05Z')
+
+
+    def test_a_revocation_may_wait_for_approval(self):
+        serial = self.ra.enroll('approval').json['serial_number']
+        self.fake.set(cas={'IssuingCA': {'revocation_approval': True}})
+        answer = self.ra.revoke(serial, 'SUPERSEDED')
+        self.assertEqual((answer.status, answer.json), (202, {
+            'status_code': 202, 'info_message': 'Revocation has been sent for approval by authorized '
+                                                'administrators.'}))
+        self.assertFalse(self.ra.revocation(serial).json['revoked'])
+        self.fake.set(version='9.1.1')
+        self.assertIsInstance(self.ra.revoke(serial, 'SUPERSEDED').json['request_id'], int)
 
 
 class Authorities(Case):

@@ -263,6 +263,22 @@ class Load(Case):
         self.assertFalse(self.fake.certificates('left')[0]['answered'])
         self.assertEqual(self.fake.state()['unanswered'], 1)
 
+    def test_enrolments_of_one_username_at_once_are_counted_and_may_fail(self):
+        for locked in (False, True):
+            with self.subTest(locked):
+                self.fake.set(row_lock=locked, faults=[{'fault': 'slow', 'ms': 150, 'times': 1}])
+                found, pem = [], make_csr('twice')[0]
+                first = threading.Thread(
+                    target=lambda: found.append(self.client().enroll('twice', csr=pem).status))
+                first.start()
+                wait_for(lambda: self.fake.state()['in_flight'] == 1)
+                second = self.ra.enroll('twice', csr=pem)
+                first.join()
+                self.assertEqual((found.pop(), second.status), (201, 500 if locked else 201))
+        self.assertEqual(self.fake.state()['overlaps'], 2)
+        self.assertEqual(self.ra.enroll('twice').status, 201)
+        self.assertEqual(self.fake.state()['overlaps'], 2)
+
     def test_work_may_be_done_first(self):
         self.fake.set(issue_first=True, latency_ms=400)
         with self.assertRaises(GONE):

@@ -23,12 +23,14 @@ ISSUING = 'CN=IssuingCA,O=Example,C=SE'
 WAIT_S = 30  # far more than anything takes, so that only a hang fails
 
 
-def make_csr(name, key=None, sans=()):
-    """(PEM, key) of a request, with a key of its own if none is given."""
+def make_csr(name, key=None, sans=(), more=()):
+    """(PEM, key) of a request, with a key of its own if none is given; more: attributes of the
+    subject behind CN and O."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([
         x509.NameAttribute(NameOID.COMMON_NAME, name),
-        x509.NameAttribute(NameOID.ORGANIZATION_NAME, 'Example')]))
+        x509.NameAttribute(NameOID.ORGANIZATION_NAME, 'Example'),
+        *(x509.NameAttribute(oid, value) for oid, value in more)]))
     if sans:
         builder = builder.add_extension(
             x509.SubjectAlternativeName([x509.DNSName(san) for san in sans]), False)

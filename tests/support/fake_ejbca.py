@@ -166,8 +166,8 @@ class FakeEjbca:
         return self._request('GET', '/settings')
 
     def state(self):
-        """Counts: requests, certificates, doubles, users, unanswered, in_flight, most_in_flight,
-        calls, faults, statuses, connections."""
+        """Counts: requests, certificates, doubles, users, unanswered, overlaps, in_flight,
+        most_in_flight, calls, faults, statuses, connections."""
         return self._request('GET', '/state')
 
     def requests(self):

@@ -47,12 +47,13 @@ static json_t *state_json(const struct fake *fake)
         snprintf(name, sizeof(name), "%u", i);
         json_object_set_new(statuses, name, json_integer((json_int_t)fake->by_status[i]));
     }
-    state = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i}", "requests", (json_int_t)fake->requests,
-        "certificates", (json_int_t)state_count(fake->state), "issued", (json_int_t)fake->issued,
-        "users", (json_int_t)state_users(fake->state), "doubles",
-        (json_int_t)state_doubles(fake->state), "unanswered", (json_int_t)fake->unanswered,
-        "in_flight", (int)fake->in_flight, "most_in_flight", (int)fake->most_in_flight);
+    state =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i}", "requests",
+                  (json_int_t)fake->requests, "certificates", (json_int_t)state_count(fake->state),
+                  "issued", (json_int_t)fake->issued, "users", (json_int_t)state_users(fake->state),
+                  "doubles", (json_int_t)state_doubles(fake->state), "unanswered",
+                  (json_int_t)fake->unanswered, "overlaps", (json_int_t)fake->overlaps, "in_flight",
+                  (int)fake->in_flight, "most_in_flight", (int)fake->most_in_flight);
     json_object_update_new(state, json_pack("{s:O, s:O, s:o, s:o}", "calls", fake->by_call,
                                             "faults", fake->by_fault, "statuses", statuses,
                                             "connections", counts_of(fake->rest)));
@@ -157,7 +158,7 @@ static void post_reset(struct fake *fake, struct exchange *x)
     char text[TEXT_SIZE];
 
     scenario_reset(fake->scenario);
-    fake->requests = fake->issued = fake->unanswered = 0;
+    fake->requests = fake->issued = fake->unanswered = fake->overlaps = 0;
     fake->most_in_flight = fake->in_flight;
     memset(fake->by_status, 0, sizeof(fake->by_status));
     json_object_clear(fake->by_call);

@@ -19,10 +19,12 @@ struct fake {
     unsigned in_flight, working, most_in_flight;
     uint64_t requests, issued, unanswered; /* unanswered: certificates whose client had gone */
     uint64_t by_status[STATUS_MAX];
-    json_t *by_call;  /* requests by the call's name */
-    json_t *by_fault; /* faults by name */
-    json_t *log;      /* the latest requests, the oldest first */
-    double tokens;    /* of the rate limit */
+    uint64_t overlaps; /* enrolments while another one of the same username was under way */
+    json_t *enrolling; /* those under way, by username */
+    json_t *by_call;   /* requests by the call's name */
+    json_t *by_fault;  /* faults by name */
+    json_t *log;       /* the latest requests, the oldest first */
+    double tokens;     /* of the rate limit */
     uint64_t tokens_at;
     uint64_t numbers; /* of the generated usernames */
 };
@@ -52,6 +54,7 @@ struct call {
     uint64_t started;      /* uv_now */
     struct call *next;
     bool handled, working;
+    bool enrolling; /* counted in the fake's table of that name */
 };
 
 struct route {

@@ -26,6 +26,19 @@ static bool lists(const json_t *list, const char *name)
     return false;
 }
 
+/* The request's subject, in the order that the profile says. */
+static bool take_subject(struct order *order)
+{
+    const char *how = json_string_value(json_object_get(order->profile, "subject_order"));
+
+    if (order->subject.len)
+        return true;
+    if (how && strcmp(how, "request") != 0)
+        return name_rebuild(order->csr.subject, strcmp(how, "x500") == 0, &order->subject);
+    mm_buf_append(&order->subject, order->csr.subject.data, order->csr.subject.len);
+    return true;
+}
+
 bool order_csr(struct call *call, struct order *order)
 {
     const char *text = call_text(call, "certificate_request");
@@ -52,8 +65,10 @@ bool order_csr(struct call *call, struct order *order)
                    bits);
         return false;
     }
-    if (!order->subject.len)
-        mm_buf_append(&order->subject, order->csr.subject.data, order->csr.subject.len);
+    if (!take_subject(order)) {
+        call_error(call, 400, "Subject DN is illegal.");
+        return false;
+    }
     return true;
 }
 

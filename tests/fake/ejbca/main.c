@@ -111,6 +111,7 @@ static int open_fake(struct fake *fake, const struct options *o, SSL_CTX **ret_t
         if (fake->cas.ca[i].listed)
             names[count++] = fake->cas.ca[i].name;
     fake->scenario = scenario_new(names, count);
+    fake->enrolling = json_object();
     fake->by_call = json_object();
     fake->by_fault = json_object();
     fake->log = json_array();

@@ -72,6 +72,16 @@ static bool take_pair(const char **text, const struct attribute **ret_attribute,
     return true;
 }
 
+static void put_rdn(struct mm_buf *der, const struct attribute *a, struct mm_bytes value)
+{
+    const size_t set = der_begin(der, DER_SET), pair = der_begin(der, DER_SEQUENCE);
+
+    der_put_oid(der, a->dotted);
+    der_put(der, a->tag, value.data, value.len);
+    der_end(der, pair);
+    der_end(der, set);
+}
+
 bool name_from_text(const char *text, struct mm_buf *der)
 {
     const size_t name = der_begin(der, DER_SEQUENCE);
@@ -79,16 +89,10 @@ bool name_from_text(const char *text, struct mm_buf *der)
     while (*text) {
         struct mm_buf value MM_BUF_CLEANUP = MM_BUF_INIT(NAME_TEXT_MAX);
         const struct attribute *a;
-        size_t set, pair;
 
         if (!take_pair(&text, &a, &value) || mm_buf_err(&value) < 0)
             return false;
-        set = der_begin(der, DER_SET);
-        pair = der_begin(der, DER_SEQUENCE);
-        der_put_oid(der, a->dotted);
-        der_put(der, a->tag, value.data, value.len);
-        der_end(der, pair);
-        der_end(der, set);
+        put_rdn(der, a, (struct mm_bytes){value.data, value.len});
     }
     der_end(der, name);
     return mm_buf_err(der) >= 0;
@@ -156,6 +160,24 @@ bool name_to_text(struct mm_bytes der, struct mm_buf *text)
         }
     }
     return mm_buf_err(text) >= 0;
+}
+
+bool name_rebuild(struct mm_bytes der, bool backwards, struct mm_buf *to)
+{
+    struct rdn rdns[NAME_MAX_RDNS];
+    const size_t n = read_name(der, rdns), name = der_begin(to, DER_SEQUENCE);
+
+    if (n == SIZE_MAX)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const struct rdn *rdn = &rdns[backwards ? n - 1 - i : i];
+
+        if (rdn->rank == MM_ARRAY_SIZE(attributes))
+            return false;
+        put_rdn(to, &attributes[rdn->rank], rdn->value);
+    }
+    der_end(to, name);
+    return mm_buf_err(to) >= 0;
 }
 
 struct mm_bytes name_attribute(struct mm_bytes der, const char *short_name)

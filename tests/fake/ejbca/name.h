@@ -12,6 +12,11 @@ bool name_from_text(const char *text, struct mm_buf *der);
  * Name, or one with several attributes in one RDN. */
 bool name_to_text(struct mm_bytes der, struct mm_buf *text);
 
+/* Appends the Name anew as EJBCA writes it into a certificate: its attributes in EJBCA's order, or
+ * the other way round, each in the string type that EJBCA has for it. False: it has one that
+ * EJBCA's table here has not. */
+bool name_rebuild(struct mm_bytes der, bool backwards, struct mm_buf *to);
+
 /* The value of the first attribute with this short name, borrowed from der; empty if there is none.
  */
 struct mm_bytes name_attribute(struct mm_bytes der, const char *short_name);

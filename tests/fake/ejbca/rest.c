@@ -264,12 +264,48 @@ static void log_call(const struct call *call, unsigned status)
                                     fault_name(call->plan.fault), "client", call->who.name));
 }
 
+/* Two enrolments of one username at once edit one row of EJBCA's: with `row_lock` the later one
+ * fails, as it may there. True: the answer is filled in. */
+static bool collides(struct call *call)
+{
+    struct fake *fake = call->fake;
+    bool other;
+
+    if (!call->route || !call->username[0] ||
+        (call->route->handle != enroll_pkcs10 && call->route->handle != enroll_request))
+        return false;
+    other = json_integer_value(json_object_get(fake->enrolling, call->username)) > 0;
+    call->enrolling = true;
+    tally(fake->enrolling, call->username);
+    if (!other)
+        return false;
+    fake->overlaps++;
+    if (!setting_bool(fake->scenario, "row_lock"))
+        return false;
+    call_error(call, 500, "General failure.");
+    return true;
+}
+
+static void end_enrolling(const struct call *call)
+{
+    json_t *table = call->fake->enrolling;
+    const json_int_t count = json_integer_value(json_object_get(table, call->username));
+
+    if (!call->enrolling)
+        return;
+    if (count > 1)
+        json_object_set_new(table, call->username, json_integer(count - 1));
+    else
+        json_object_del(table, call->username);
+}
+
 /* Counts the end of a call; status 0: it got no answer. */
 static void count_end(struct call *call, unsigned status)
 {
     struct fake *fake = call->fake;
 
     fake->in_flight--;
+    end_enrolling(call);
     if (call->working)
         fake->working--;
     fake->by_status[status < STATUS_MAX ? status : 0]++;
@@ -422,10 +458,12 @@ static void start(struct call *call)
         ms += call->plan.ms;
     if (!fault_is_before(call->plan.fault) && setting_bool(call->fake->scenario, "issue_first"))
         run_handler(call);
-    if (ms)
-        uv_timer_start(&call->x->timer, on_timer, ms, 0);
-    else
+    if (ms == 0) {
         finish(call);
+        return;
+    }
+    uv_update_time(&call->fake->loop); /* the loop's is from before the other events of this turn */
+    uv_timer_start(&call->x->timer, on_timer, ms, 0);
 }
 
 /* Gives waiting calls to workers that are free. */
@@ -515,7 +553,7 @@ void rest_handle(void *arg, struct exchange *x)
         call->handled = true;
         call->plan.latency_ms = 0;
     } else {
-        call->handled = !found || !may_call(call);
+        call->handled = !found || !may_call(call) || collides(call);
     }
     enqueue(call);
 }

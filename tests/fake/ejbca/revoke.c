@@ -142,6 +142,39 @@ static bool read_reason(struct call *call, const struct issued *row, int *ret_re
     return false;
 }
 
+/* A date before now, which the certificate's profile may not allow. */
+static bool may_back_date(struct call *call, const struct issued *row)
+{
+    const json_t *profile =
+        setting_in(call->fake->scenario, "certificate_profiles", row->certificate_profile);
+    char text[64];
+
+    if (!http_parameter(&call->x->request, "date", text, sizeof(text)) ||
+        !json_is_false(json_object_get(profile, "back_dated_revocation")))
+        return true;
+    call_error(call, 422,
+               "Back dated revocation not allowed for certificate profile '%s'. Certificate "
+               "serialNumber '%s', issuerDN '%s'.",
+               row->certificate_profile, row->serial, row->ca->subject_text);
+    return false;
+}
+
+/* Somebody else has to agree first; nothing is revoked until then, which here is never. */
+static bool waits_for_approval(struct call *call, const struct ca *ca)
+{
+    const json_t *settings = setting_in(call->fake->scenario, "cas", ca->name);
+    json_t *body;
+
+    if (!json_is_true(json_object_get(settings, "revocation_approval")))
+        return false;
+    body = json_pack("{s:i, s:s}", "status_code", 202, "info_message",
+                     "Revocation has been sent for approval by authorized administrators.");
+    if (is_version_9(call->fake))
+        json_object_set_new(body, "request_id", json_integer((json_int_t)++call->fake->numbers));
+    call_json(call, 202, body);
+    return true;
+}
+
 static void answer_revoked(struct call *call, const struct issued *row, int reason)
 {
     const bool revoked = row->reason != NOT_REVOKED;
@@ -172,7 +205,7 @@ void revoke_certificate(struct call *call)
                    ca->subject_text, call->segments[1]);
         return;
     }
-    if (!may_change(call, row, reason))
+    if (!may_change(call, row, reason) || !may_back_date(call, row) || waits_for_approval(call, ca))
         return;
     if (!state_revoke(call->fake->state, row,
                       reason == REASON_REMOVE_FROM_CRL ? NOT_REVOKED : reason, when)) {

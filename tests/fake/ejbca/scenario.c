@@ -46,7 +46,7 @@ static const char defaults[] =
     "{\"version\": \"8.2.0.1\", \"edition\": \"Community\","
     /* speed */
     " \"latency_ms\": 0, \"jitter_ms\": 0, \"issue_first\": false, \"workers\": 0, \"popo\": true,"
-    " \"strain_percent\": 0,"
+    " \"strain_percent\": 0, \"row_lock\": false,"
     " \"limit\": {\"rate_per_s\": 0, \"in_flight\": 0, \"status\": 503, \"retry_after_s\": 0},"
     /* connections */
     " \"listen\": true, \"client_certificate_required\": false, \"requests_per_connection\": 0,"
@@ -64,7 +64,8 @@ static const char defaults[] =
     " \"certificate_profiles\": {\"DevCert\": {\"cas\": [\"*\"], \"key_algorithms\": [\"EC\", "
     "\"RSA\"],"
     "  \"min_bits\": 224, \"validity_days\": 3650, \"key_usage\": [\"digitalSignature\"],"
-    "  \"extended_key_usage\": [], \"back_dating\": true}},"
+    "  \"extended_key_usage\": [], \"back_dating\": true,"
+    "  \"back_dated_revocation\": true, \"subject_order\": \"request\"}},"
     " \"end_entity_profiles\": {\"DevEE\": {\"cas\": [\"*\"], \"certificate_profiles\": [\"*\"],"
     "  \"generated_password\": false, \"generated_username\": false, \"subject\": [\"CN\"]}},"
     /* faults */
@@ -72,7 +73,8 @@ static const char defaults[] =
 
 static const char ca_defaults[] =
     "{\"status\": \"active\", \"enforce_unique_public_keys\": true,"
-    " \"enforce_key_renewal\": false, \"enforce_unique_dn\": true, \"approval\": false}";
+    " \"enforce_key_renewal\": false, \"enforce_unique_dn\": true, \"approval\": false,"
+    " \"revocation_approval\": false}";
 
 enum { RULES_MAX = 64 };
 

@@ -150,6 +150,7 @@ static int pause_before_retry(struct call *call, const struct mm_stream_end *end
     return mm_client_sleep(call->client, ms, error);
 }
 
+/* model: RETRY */
 static int run_attempts(struct call *call, struct mintmark_error *error)
 {
     for (;;) {

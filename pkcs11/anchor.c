@@ -104,6 +104,7 @@ static int find_anchors(struct mm_token *t, struct found *found, struct mm_errin
     return r;
 }
 
+/* model: READ */
 int mm_anchor_read(struct mm_token *t, struct mm_anchor *ret_anchor, struct mm_errinfo *ei)
 {
     struct found found;
@@ -159,7 +160,7 @@ static int create(struct mm_token *t, uint64_t serial, uint64_t counter, const v
 }
 
 /* An object that is no anchor is replaced with the others: the officer has decided so by an unlock,
- * or the ledger would not have come to write. */
+ * or the ledger would not have come to write. model: WRITE */
 int mm_anchor_write(struct mm_token *t, const void *value, size_t len, struct mm_errinfo *ei)
 {
     struct mm_errinfo bad = {0};

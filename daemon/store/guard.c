@@ -203,6 +203,7 @@ static int enter_lock(struct mm_store *s, struct mm_errinfo *ei)
     return mm_ledger_append(s, &record, ei);
 }
 
+/* model: LOCK */
 static int lock(struct mm_store *s, const struct mm_errinfo *why, struct mm_errinfo *ei)
 {
     struct mm_guard *g = &s->guard;
@@ -401,6 +402,7 @@ static int check(struct mm_store *s, const Mintmark__Internal__CheckAnchor *job,
     return enter_start(s, a && !a->clean, ei);
 }
 
+/* model: CHECK */
 int mm_store_check_anchor(struct mm_store *s, const Mintmark__Internal__CheckAnchor *job,
                           Mintmark__Internal__Guard **ret_guard, struct mm_errinfo *ei)
 {
@@ -443,6 +445,7 @@ static int pack_anchor(const struct mm_store *s, Mintmark__Internal__Guard *m,
     return MM_OK;
 }
 
+/* model: PREPARE, CLOSE */
 int mm_store_prepare_anchor(struct mm_store *s, const Mintmark__Internal__PrepareAnchor *job,
                             Mintmark__Internal__Guard **ret_guard, struct mm_errinfo *ei)
 {
@@ -472,6 +475,7 @@ int mm_store_prepare_anchor(struct mm_store *s, const Mintmark__Internal__Prepar
     return MM_OK;
 }
 
+/* model: CONFIRM */
 int mm_store_anchored(struct mm_store *s, const Mintmark__Internal__Anchored *job,
                       Mintmark__Internal__Guard **ret_guard, struct mm_errinfo *ei)
 {

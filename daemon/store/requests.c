@@ -97,6 +97,7 @@ static int check_serials(struct mm_store *s, const Mintmark__Internal__FindReque
     return r < 0 ? r : MM_OK;
 }
 
+/* model: FIND */
 int mm_store_find_request(struct mm_store *s, const Mintmark__Internal__FindRequest *job,
                           Mintmark__Internal__RequestFound **ret_found, struct mm_errinfo *ei)
 {
@@ -143,6 +144,7 @@ static int fetch(struct mm_store *s, int64_t row, const Mintmark__Internal__Fetc
     return r < 0 ? r : mm_sql_end(&q, ei);
 }
 
+/* model: FETCH */
 int mm_store_fetch_request(struct mm_store *s, const Mintmark__Internal__FetchRequest *job,
                            Mintmark__Internal__Fetched **ret_fetched, struct mm_errinfo *ei)
 {

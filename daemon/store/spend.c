@@ -213,6 +213,7 @@ static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__SpendAn
     return mm_ledger_append(s, &record, ei);
 }
 
+/* model: SPEND */
 int mm_spend(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
              Mintmark__V1__SpendKind kind, Mintmark__Internal__Recorded *ret_recorded,
              struct mm_errinfo *ei)

@@ -34,6 +34,7 @@ static int no_group(struct mm_store *s, struct mm_errinfo *ei)
     return s->lost.code;
 }
 
+/* model: COMMIT, SYNC */
 int mm_store_commit(struct mm_store *s, struct mm_errinfo *ei)
 {
     int r;

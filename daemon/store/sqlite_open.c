@@ -105,7 +105,7 @@ static int verify_settings(struct mm_store *s, struct mm_errinfo *ei)
  * A predecessor that was killed between writing a commit and syncing it leaves one that stands, and
  * that a power cut would still undo. Devices in it were never answered for; a retry would find them
  * and deliver them, without anything being written that would be synced. So what was found is made
- * durable before anybody hears of it.
+ * durable before anybody hears of it. model: SYNC
  */
 static int sync_found(struct mm_store *s, struct mm_errinfo *ei)
 {

@@ -84,6 +84,7 @@ static int unlock(struct mm_store *s, const Mintmark__Internal__UnlockLedger *jo
     return MM_OK;
 }
 
+/* model: UNLOCK */
 int mm_store_unlock(struct mm_store *s, const Mintmark__Internal__UnlockLedger *job,
                     Mintmark__Internal__Guard **ret_guard, struct mm_errinfo *ei)
 {

@@ -196,6 +196,7 @@ static struct mm_making making_of(struct mm_minter *minter, const Mintmark__Inte
     return m;
 }
 
+/* model: MINT */
 int mm_mint(struct mm_minter *minter, const Mintmark__Internal__MintJob *job,
             int64_t deadline_mono_us, struct mm_chunk *chunk, struct mm_errinfo *ei)
 {

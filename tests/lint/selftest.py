@@ -14,12 +14,14 @@ HEAD = '/* SPDX-License-Identifier: Apache-2.0 */\n'
 GOOD = {
     'daemon/base/good.h': HEAD + '#pragma once\n\nint good(void);\n',
     'daemon/base/good.c': HEAD + '#include "daemon/base/good.h"\n\n'
-                                 'int good(void)\n{\n    return 1; /* strcpy( */\n}\n',
+                                 '/* model: GO */\nint good(void)\n{\n    return 1; /* strcpy( */\n}\n',
     'daemon/front/main.c': HEAD + '#include "daemon/base/good.h"\n\n#include <uv.h>\n',
     'proto/mintmark/v1/a.proto': '// SPDX-License-Identifier: Apache-2.0\n// An A.\nmessage A {\n'
                                  '  repeated x.Y b = 1;  // its b\n}\n',
     'docs/integration.md': '| NOT_FOUND | UNKNOWN_BATCH | none |\n',
     'docs/operations.md': '',
+    'docs/model.md': '## Steps and code\n\n| `GO` | goes | `daemon/base/good.c` `good` |\n',
+    'tests/model/a.pml': 'printf("GO: %d\\n", r)\nprintf("kill\\n")\n',
     'docs/architecture.md': 'see [that](operations.md)\n',
     'docs/grpc.md': '| To be good | `daemon/base/good.c` | a `good_is_one` |\n',
     'tests/unit/test_a.c': HEAD + 'START_TEST(good_is_one)\n',
@@ -58,6 +60,11 @@ CASES = [
     ('evidence', 'docs/grpc.md', '| A | nghttp2 | a `good_is_two` |\n', 'good_is_two is not in a'),
     ('evidence', 'docs/grpc.md', '| A | nghttp2 | everybody |\n', 'no test'),
     ('reasons', 'docs/operations.md', '`UNKNOWN_BOTCH` is\n', 'UNKNOWN_BOTCH'),
+    ('steps', 'tests/model/b.pml', 'printf("STOP\\n")\n', 'no function says that it takes the step STOP'),
+    ('steps', 'daemon/base/a.c', HEAD + '/* model: HALT */\nint f(void)\n{\n}\n', 'no step HALT'),
+    ('steps', 'daemon/base/a.c', HEAD + '/* An f. model: GO */\nint f(void)\n{\n}\n', "'f'"),
+    ('steps', 'daemon/base/a.c', HEAD + '/* model: GO */\nint a;\n', 'before no function'),
+    ('steps', 'docs/model.md', '', 'GO is in []'),
     ('paths', 'docs/a.md', 'see /home/' 'me/notes\n', '/home/'),
     ('paths', 'tools/a.sh', 'pip install -i https://regist' 'ry.example.com/simple\n', 'registry'),
 ]
@@ -133,7 +140,7 @@ def commands():
 def main(compiler):
     good = {c: one(c, GOOD, compiler, None)
             for c in ('documents', 'evidence', 'layers', 'style', 'functions', 'format', 'headers', 'messages',
-                      'paths', 'reasons')}
+                      'paths', 'reasons', 'steps')}
     bad = [one(check, dict(GOOD, **{name: text}), compiler, expect)
            for check, name, text, expect in CASES]
     results = list(good.values()) + bad + [links(compiler), commands()]

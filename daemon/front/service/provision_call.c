@@ -42,6 +42,7 @@ static void stop_waiting(struct mm_provision *p)
     mm_provision_destroy(p);
 }
 
+/* model: COLLECT */
 void mm_provision_collect(struct mm_provision *p)
 {
     struct mm_provision *successor = p->successor;
@@ -72,6 +73,7 @@ static void over(struct mm_provision *p, const struct mm_errinfo *ei)
     mm_provision_collect(p);
 }
 
+/* model: END */
 void mm_provision_end(struct mm_provision *p, const struct mm_errinfo *ei)
 {
     struct mm_call *call = p->call;
@@ -82,6 +84,7 @@ void mm_provision_end(struct mm_provision *p, const struct mm_errinfo *ei)
     over(p, ei);
 }
 
+/* model: CANCEL */
 static void on_cancel(struct mm_call *call, void *user)
 {
     struct mm_provision *p = user;
@@ -98,6 +101,7 @@ static void on_cancel(struct mm_call *call, void *user)
 
 /* ---- sending ----------------------------------------------------------------------------- */
 
+/* model: DELIVER */
 bool mm_provision_send(struct mm_provision *p, const ProtobufCMessage *message, size_t devices)
 {
     const int r = mm_call_send(p->call, message);
@@ -348,7 +352,7 @@ static int check_limit(const struct mm_app *app, const char *station,
 }
 
 /* The older call gives way; this one begins when nothing of it runs any more, since what it is
- * recording now must be found. */
+ * recording now must be found. model: TAKE_OVER */
 static void take_over(struct mm_provision *p, struct mm_provision *old)
 {
     struct mm_provision *waiting = old->successor;
@@ -408,6 +412,7 @@ static int check_now(struct mm_provision *p, struct mm_provision **ret_same, str
     return r == MM_OK ? mm_app_admit(p->app, mm_call_peer(p->call), &p->account, ei) : r;
 }
 
+/* model: RECEIVE */
 int mm_provision_begin(struct mm_provision *p, struct mm_errinfo *ei)
 {
     struct mm_provision *same = NULL;
@@ -425,6 +430,7 @@ int mm_provision_begin(struct mm_provision *p, struct mm_errinfo *ei)
     return MM_OK;
 }
 
+/* model: LOSE_STORE */
 void mm_provisions_store_lost(struct mm_app *app)
 {
     struct mm_provision *p, *next;

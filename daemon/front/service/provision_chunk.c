@@ -155,7 +155,7 @@ static int take_numbers(struct mm_chunk *c, struct mm_errinfo *ei)
     return MM_OK;
 }
 
-/* Gives the next chunk to a worker; *ret_devices says how many devices it has. */
+/* Gives the next chunk to a worker; *ret_devices says how many devices it has. model: PLAN */
 static int give_out(struct mm_provision *p, struct mm_pool *pool, unsigned *ret_devices,
                     struct mm_errinfo *ei)
 {
@@ -243,6 +243,7 @@ void mm_chunk_spend(const struct mm_chunk *c, Mintmark__Internal__SpendAndRecord
     ret_spend->now_ms = mm_clock_wall_ms();
 }
 
+/* model: RECORD */
 int mm_chunk_record(struct mm_chunk *c, Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
 {
     struct mm_app *app = c->p->app;
@@ -391,6 +392,7 @@ static void name_quota(const struct mm_chunk *c, struct mm_errinfo *ei)
         mm_err_subject(ei, "order", reservation->order_id);
 }
 
+/* model: REFUSE */
 static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
                         const struct mm_errinfo *error)
 {

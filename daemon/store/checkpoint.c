@@ -9,21 +9,36 @@
 
 #include <string.h>
 
+enum { TOTALS_KEPT = 64 * 1024 }; /* longer ones are dropped with the next checkpoint */
+
+static int hash(struct mm_store *s, const void *data, size_t len, uint8_t ret_hash[MM_SHA256_BYTES],
+                struct mm_errinfo *ei)
+{
+    mm_ledger_digest_begin(s);
+    mm_ledger_digest_add(s, data, len);
+    return mm_ledger_digest_end(s, ret_hash, ei);
+}
+
+static bool is_hash(const ProtobufCBinaryData *a, const uint8_t b[MM_SHA256_BYTES])
+{
+    return a->len == MM_SHA256_BYTES && memcmp(a->data, b, MM_SHA256_BYTES) == 0;
+}
+
 static int bad(struct mm_errinfo *ei, uint64_t sequence, const char *why)
 {
     return mm_fail(ei, MM_ERR_CORRUPT, "CHECKPOINT_BAD", "the checkpoint of record %llu: %.180s",
                    (unsigned long long)sequence, why);
 }
 
-/* A checkpoint of this ledger, of a record that is as it was. */
+/* A checkpoint of this ledger, of a record that is as it was, with these totals beside it. */
 static int open_checkpoint(struct mm_store *s, uint64_t sequence, struct mm_bytes der,
-                           struct mm_arena *arena, Mintmark__V1__Checkpoint **ret_checkpoint,
-                           struct mm_errinfo *ei)
+                           struct mm_bytes totals, struct mm_arena *arena,
+                           Mintmark__V1__Checkpoint **ret_checkpoint, struct mm_errinfo *ei)
 {
     struct mm_errinfo why = {0};
     MM_DOCUMENT_CLEANUP struct mm_document document = MM_DOCUMENT_INIT;
     int64_t now_ms = mm_clock_wall_ms();
-    uint8_t hash[MM_SHA256_BYTES];
+    uint8_t head[MM_SHA256_BYTES], sums[MM_SHA256_BYTES];
     Mintmark__V1__Checkpoint *c;
     int r = mm_document_open(der, arena, &document, &why);
 
@@ -43,10 +58,14 @@ static int open_checkpoint(struct mm_store *s, uint64_t sequence, struct mm_byte
     if ((sequence && c->sequence != sequence) || c->ledger_id.len != sizeof(s->ledger.id) ||
         memcmp(c->ledger_id.data, s->ledger.id, sizeof(s->ledger.id)) != 0)
         return bad(ei, sequence, "it is another ledger's, or of another record");
-    r = mm_ledger_hash_at(s, c->sequence, hash, ei);
+    r = hash(s, totals.data, totals.len, sums, ei);
+    if (r == MM_OK)
+        r = mm_ledger_hash_at(s, c->sequence, head, ei);
     if (r < 0)
         return r;
-    if (c->head.len != sizeof(hash) || memcmp(c->head.data, hash, sizeof(hash)) != 0)
+    if (!is_hash(&c->orders_sha256, sums))
+        return bad(ei, c->sequence, "the orders' totals beside it are not those that it signs");
+    if (!is_hash(&c->head, head))
         return mm_fail(ei, MM_ERR_CORRUPT, "LEDGER_EDITED",
                        "record %llu is not the one that its checkpoint signs",
                        (unsigned long long)c->sequence);
@@ -77,6 +96,21 @@ static int take_total(struct mm_ledger_walk *walk, uint64_t sequence,
     return mm_ledger_walk_order(walk, sequence, o->order_id, o->stations, &terms, ei);
 }
 
+/* Their hash is signed, so they are what a store once made. */
+static int take_totals(struct mm_ledger_walk *walk, uint64_t sequence, struct mm_bytes data,
+                       struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__V1__OrderTotals *totals =
+        mintmark__v1__order_totals__unpack(NULL, data.len, data.data);
+    int r = MM_OK;
+
+    if (!totals)
+        return mm_fail_memory(ei);
+    for (size_t i = 0; r == MM_OK && i < totals->n_orders; i++)
+        r = take_total(walk, sequence, totals->orders[i], ei);
+    return r;
+}
+
 int mm_checkpoint_begin_walk(struct mm_store *s, bool whole, struct mm_ledger_walk *walk,
                              struct mm_errinfo *ei)
 {
@@ -84,13 +118,18 @@ int mm_checkpoint_begin_walk(struct mm_store *s, bool whole, struct mm_ledger_wa
         mm_sql_start(s, whole ? MM_SQL_CHECKPOINT_BASELINE : MM_SQL_CHECKPOINT_LAST);
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     Mintmark__V1__Checkpoint *c;
+    struct mm_bytes document, totals;
     int r;
 
     mm_ledger_walk_done(walk);
     r = s->guard.audit ? mm_sql_step(&q, ei) : 0;
     if (r <= 0)
         return r;
-    r = open_checkpoint(s, mm_sql_uint(&q, 0), mm_sql_blob(&q, 1), &arena, &c, ei);
+    document = mm_sql_blob(&q, 1);
+    totals = mm_sql_blob(&q, 2);
+    r = mm_sql_end(&q, ei);
+    if (r == MM_OK)
+        r = open_checkpoint(s, mm_sql_uint(&q, 0), document, totals, &arena, &c, ei);
     if (r < 0)
         return r;
     if (whole && !c->baseline)
@@ -100,12 +139,10 @@ int mm_checkpoint_begin_walk(struct mm_store *s, bool whole, struct mm_ledger_wa
     walk->at.devices = c->devices;
     walk->epoch = c->epoch;
     memcpy(walk->at.hash, c->head.data, sizeof(walk->at.hash));
-    for (size_t i = 0; r == MM_OK && i < c->n_orders; i++)
-        r = take_total(walk, c->sequence, c->orders[i], ei);
-    return r;
+    return take_totals(walk, c->sequence, totals, ei);
 }
 
-static int add_total(struct mm_sql *q, Mintmark__V1__Checkpoint *c, struct mm_errinfo *ei)
+static int add_total(struct mm_sql *q, Mintmark__V1__OrderTotals *c, struct mm_errinfo *ei)
 {
     Mintmark__V1__OrderTotal **room = mm_message_room(c->orders, c->n_orders, sizeof(*room));
     Mintmark__V1__OrderTotal *total;
@@ -142,55 +179,79 @@ static int add_total(struct mm_sql *q, Mintmark__V1__Checkpoint *c, struct mm_er
     return mm_sql_end(q, ei);
 }
 
-static int fill(struct mm_store *s, Mintmark__V1__Checkpoint *c, struct mm_errinfo *ei)
+/* Every order as it is committed. */
+static int pack_totals(struct mm_store *s, ProtobufCBinaryData *ret_totals, uint64_t *ret_n,
+                       struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_LEDGER_ORDERS);
-    const struct mm_ledger_head *head = &s->ledger.committed;
+    MM_MESSAGE_CLEANUP Mintmark__V1__OrderTotals *totals =
+        mm_message_new(&mintmark__v1__order_totals__descriptor);
+    size_t len;
     int r;
 
-    c->sequence = head->sequence;
-    c->highest_time_ms = head->time_ms;
-    c->devices = head->devices;
-    c->epoch = s->guard.epoch;
-    c->baseline = s->guard.baseline;
-    c->ledger_id.data = malloc(sizeof(s->ledger.id));
-    c->head.data = malloc(sizeof(head->hash));
-    if (!c->ledger_id.data || !c->head.data)
+    if (!totals)
         return mm_fail_memory(ei);
-    c->ledger_id.len = sizeof(s->ledger.id);
-    memcpy(c->ledger_id.data, s->ledger.id, sizeof(s->ledger.id));
-    c->head.len = sizeof(head->hash);
-    memcpy(c->head.data, head->hash, sizeof(head->hash));
     while ((r = mm_sql_step(&q, ei)) > 0) {
-        r = add_total(&q, c, ei);
+        r = add_total(&q, totals, ei);
         if (r < 0)
             return r;
     }
-    return r;
+    if (r < 0)
+        return r;
+    len = mintmark__v1__order_totals__get_packed_size(totals);
+    ret_totals->data = malloc(len + 1);
+    if (!ret_totals->data)
+        return mm_fail_memory(ei);
+    ret_totals->len = mintmark__v1__order_totals__pack(totals, ret_totals->data);
+    *ret_n = totals->n_orders;
+    return MM_OK;
+}
+
+static int pack(struct mm_store *s, const ProtobufCBinaryData *totals, uint64_t n_orders,
+                ProtobufCBinaryData *ret_content, struct mm_errinfo *ei)
+{
+    const struct mm_ledger_head *head = &s->ledger.committed;
+    Mintmark__V1__Checkpoint c = MINTMARK__V1__CHECKPOINT__INIT;
+    Mintmark__V1__SignedDocument document = MINTMARK__V1__SIGNED_DOCUMENT__INIT;
+    uint8_t sums[MM_SHA256_BYTES], at[MM_SHA256_BYTES];
+    int r = hash(s, totals->data, totals->len, sums, ei);
+
+    if (r < 0)
+        return r;
+    memcpy(at, head->hash, sizeof(at));
+    c.ledger_id = (ProtobufCBinaryData){sizeof(s->ledger.id), s->ledger.id};
+    c.sequence = head->sequence;
+    c.head = (ProtobufCBinaryData){sizeof(at), at};
+    c.highest_time_ms = head->time_ms;
+    c.devices = head->devices;
+    c.epoch = s->guard.epoch;
+    c.orders_sha256 = (ProtobufCBinaryData){sizeof(sums), sums};
+    c.orders = n_orders;
+    c.baseline = s->guard.baseline;
+    document.document_case = MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_CHECKPOINT;
+    document.checkpoint = &c;
+    ret_content->len = mintmark__v1__signed_document__get_packed_size(&document);
+    ret_content->data = malloc(ret_content->len + 1);
+    if (!ret_content->data)
+        return mm_fail_memory(ei);
+    mintmark__v1__signed_document__pack(&document, ret_content->data);
+    return MM_OK;
 }
 
 int mm_checkpoint_pack(struct mm_store *s, ProtobufCBinaryData *ret_content, struct mm_errinfo *ei)
 {
-    MM_MESSAGE_CLEANUP Mintmark__V1__Checkpoint *c =
-        mm_message_new(&mintmark__v1__checkpoint__descriptor);
-    Mintmark__V1__SignedDocument document = MINTMARK__V1__SIGNED_DOCUMENT__INIT;
-    uint8_t *packed;
-    size_t len;
-    int r;
+    ProtobufCBinaryData totals = {0, NULL};
+    uint64_t n_orders = 0;
+    int r = pack_totals(s, &totals, &n_orders, ei);
 
-    if (!c)
-        return mm_fail_memory(ei);
-    r = fill(s, c, ei);
-    if (r < 0)
+    if (r == MM_OK)
+        r = pack(s, &totals, n_orders, ret_content, ei);
+    if (r < 0) {
+        free(totals.data);
         return r;
-    document.document_case = MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_CHECKPOINT;
-    document.checkpoint = c;
-    len = mintmark__v1__signed_document__get_packed_size(&document);
-    packed = malloc(len + 1);
-    if (!packed)
-        return mm_fail_memory(ei);
-    mintmark__v1__signed_document__pack(&document, packed);
-    *ret_content = (ProtobufCBinaryData){.len = len, .data = packed};
+    }
+    free(s->guard.totals.data);
+    s->guard.totals = totals;
     return MM_OK;
 }
 
@@ -202,6 +263,16 @@ static int insert(struct mm_store *s, const Mintmark__V1__Checkpoint *c, struct 
     mm_sql_bind_uint(&q, c->sequence);
     mm_sql_bind_int(&q, c->baseline);
     mm_sql_bind_blob(&q, document.data, document.len);
+    mm_sql_bind_blob(&q, s->guard.totals.data, s->guard.totals.len);
+    return mm_sql_run(&q, ei);
+}
+
+static int shorten(struct mm_store *s, uint64_t before, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_CHECKPOINT_SHORTEN);
+
+    mm_sql_bind_uint(&q, before);
+    mm_sql_bind_int(&q, TOTALS_KEPT);
     return mm_sql_run(&q, ei);
 }
 
@@ -210,7 +281,8 @@ int mm_checkpoint_add(struct mm_store *s, struct mm_bytes document, struct mm_er
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     struct mm_errinfo why = {0};
     Mintmark__V1__Checkpoint *c;
-    int r = open_checkpoint(s, 0, document, &arena, &c, &why);
+    const struct mm_bytes totals = {s->guard.totals.data, s->guard.totals.len};
+    int r = open_checkpoint(s, 0, document, totals, &arena, &c, &why);
 
     /* What the front brought is wrong, not the ledger. */
     if (r == MM_ERR_CORRUPT)
@@ -220,6 +292,8 @@ int mm_checkpoint_add(struct mm_store *s, struct mm_bytes document, struct mm_er
         return r;
     }
     r = insert(s, c, document, ei);
+    if (r == MM_OK)
+        r = shorten(s, c->sequence, ei);
     if (r < 0)
         return r;
     s->guard.checkpointed = c->sequence;

@@ -10,7 +10,8 @@
 int mm_checkpoint_begin_walk(struct mm_store *s, bool whole, struct mm_ledger_walk *walk,
                              struct mm_errinfo *ei) MM_MUST_USE;
 
-/* A SignedDocument over the committed head, to be signed; on the heap. */
+/* A SignedDocument over the committed head, to be signed; on the heap. The order totals that it
+ * binds wait in the guard for the signed one. */
 int mm_checkpoint_pack(struct mm_store *s, ProtobufCBinaryData *ret_content,
                        struct mm_errinfo *ei) MM_MUST_USE;
 

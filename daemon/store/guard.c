@@ -68,6 +68,7 @@ void mm_guard_done(struct mm_store *s)
     mm_trust_free(s->guard.audit);
     mm_trust_free(s->guard.officers);
     mm_ledger_walk_done(&s->guard.walk);
+    free(s->guard.totals.data);
 }
 
 /* ---- what is let through ----------------------------------------------------------------- */

@@ -33,6 +33,7 @@ struct mm_guard {
     bool closing;                   /* the pending one is the last */
     bool baseline;                  /* an unlock has made the next checkpoint one */
     uint64_t checkpointed;          /* sequence of the last checkpoint */
+    ProtobufCBinaryData totals;     /* what the checkpoint binds that was given out last */
     struct mm_ledger_walk walk;     /* over the whole ledger, in pages, while there is time */
     bool walking;
     char reason[MM_GUARD_REASON]; /* of the lock */

@@ -106,11 +106,13 @@ static const char version_2[] =
     " record BLOB NOT NULL"
     ") STRICT;"
 
-    /* document: a signed mintmark.v1.Checkpoint */
+    /* document: a signed mintmark.v1.Checkpoint. orders: the mintmark.v1.OrderTotals that it binds;
+     * long ones are kept for the last one and the baselines only, others are left empty. */
     "CREATE TABLE checkpoints ("
     " sequence INTEGER PRIMARY KEY CHECK (sequence >= 1),"
     " baseline INTEGER NOT NULL CHECK (baseline BETWEEN 0 AND 1),"
-    " document BLOB NOT NULL"
+    " document BLOB NOT NULL,"
+    " orders BLOB NOT NULL"
     ") STRICT;"
 
     /* Keys that devices made themselves: each is enrolled once, whatever the profile. */

@@ -130,9 +130,12 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
                               " WHERE row BETWEEN ?1 AND ?2 ORDER BY row",
 
     [MM_SQL_CHECKPOINT_ADD] =
-        "INSERT OR REPLACE INTO checkpoints (sequence, baseline, document) VALUES (?1, ?2, ?3)",
+        "INSERT OR REPLACE INTO checkpoints (sequence, baseline, document, orders)"
+        " VALUES (?1, ?2, ?3, ?4)",
+    [MM_SQL_CHECKPOINT_SHORTEN] = "UPDATE checkpoints SET orders = x''"
+                                  " WHERE sequence < ?1 AND baseline = 0 AND length(orders) > ?2",
     [MM_SQL_CHECKPOINT_LAST] =
-        "SELECT sequence, document FROM checkpoints ORDER BY sequence DESC LIMIT 1",
-    [MM_SQL_CHECKPOINT_BASELINE] = "SELECT sequence, document FROM checkpoints WHERE baseline = 1"
-                                   " ORDER BY sequence DESC LIMIT 1",
+        "SELECT sequence, document, orders FROM checkpoints ORDER BY sequence DESC LIMIT 1",
+    [MM_SQL_CHECKPOINT_BASELINE] = "SELECT sequence, document, orders FROM checkpoints"
+                                   " WHERE baseline = 1 ORDER BY sequence DESC LIMIT 1",
 };

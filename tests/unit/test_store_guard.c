@@ -245,6 +245,53 @@ START_TEST(a_checkpoint_by_another_key_is_refused)
 }
 END_TEST
 
+/* As a database of the times before the ledger had them. */
+static void many_orders(void)
+{
+    struct mm_errinfo ei = {0};
+
+    ck_assert_int_eq(mm_sql_exec(f.store,
+                                 "INSERT INTO profiles (name, next_number) VALUES ('many', 1);"
+                                 "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+                                 " WHERE i < 5000) INSERT INTO orders (order_id, profile, quantity,"
+                                 " used, not_before_ms, not_after_ms, added_ms, added_by)"
+                                 " SELECT 'an-order-of-the-old-times-' || i, (SELECT max(row) FROM"
+                                 " profiles), 1000, 0, 1, 2, 1, 'somebody' FROM n;"
+                                 "DELETE FROM ledger",
+                                 &ei),
+                     MM_OK);
+    fixture_close(&f);
+}
+
+START_TEST(a_checkpoint_is_small_with_thousands_of_orders)
+{
+    struct mm_errinfo ei = {0};
+
+    many_orders();
+    start();
+    fixture_populate(&f, 1000);
+    ck_assert_int_eq(spend("r1", 1, 5), MM_OK);
+    stop();
+    fixture_open(&f);
+    ck_assert_int_eq(fixture_int(&f, "SELECT count(*) FROM checkpoints"), 2);
+    ck_assert_int_lt(fixture_int(&f, "SELECT max(length(document)) FROM checkpoints"), 2000);
+    ck_assert_int_gt(fixture_int(&f, "SELECT length(orders) FROM checkpoints WHERE sequence ="
+                                     " (SELECT max(sequence) FROM checkpoints)"),
+                     5000 * 40);
+    /* The one before is of no more use. */
+    ck_assert_int_eq(fixture_int(&f, "SELECT length(orders) FROM checkpoints"), 0);
+    start();
+    ck_assert_int_eq(spend("r2", 10, 5), MM_OK);
+    stop();
+    fixture_open(&f);
+    ck_assert_int_eq(mm_sql_exec(f.store,
+                                 "UPDATE checkpoints SET orders = CAST(orders || x'0a00' AS BLOB)",
+                                 &ei),
+                     MM_OK);
+    starts_locked("CHECKPOINT_BAD");
+}
+END_TEST
+
 /* ---- unlocking --------------------------------------------------------------------------- */
 
 START_TEST(an_officers_unlock_lets_it_go_on)
@@ -366,6 +413,7 @@ int main(void)
     tcase_add_test(working, nothing_is_done_after_the_last_anchor);
     tcase_add_test(working, no_more_than_k_devices_beyond_the_anchor);
     tcase_add_test(working, a_checkpoint_by_another_key_is_refused);
+    tcase_add_test(working, a_checkpoint_is_small_with_thousands_of_orders);
     suite_add_tcase(suite, working);
     tcase_add_checked_fixture(locking, setup, teardown);
     tcase_add_test(locking, an_older_database_locks);

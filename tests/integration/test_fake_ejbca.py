@@ -221,6 +221,41 @@ class Enrolment(Case):
         self.refused(request('second', 'secret'), 500, 'General failure.')
         self.assertEqual(request('second', 'secret', certificate_request_type='PKCS10').status, 201)
 
+    def test_a_request_of_a_registered_user_is_refused_in_other_words(self):
+        def request(**more):
+            return self.ra.call('POST', '/v1/certificate/certificaterequest', {
+                'certificate_request': make_csr('words')[0], 'username': 'words', 'password': 'x',
+                'certificate_authority_name': 'IssuingCA', 'certificate_request_type': 'PKCS10',
+                **more})
+        self.fake.add_user('words', 'CN=words', 'x')
+        self.refused(request(certificate_authority_name='X'), 503, "CA with name X doesn't exist.")
+        self.refused(request(certificate_request='x'), 400,
+                     'Failed to generate certificate due to malformed CSR.')
+        der = bytearray(der_of(make_csr('words')[0]))
+        der[-3] ^= 1
+        self.refused(request(certificate_request=base64.b64encode(der).decode()), 400,
+                     'An incorrect certificate request has been passed.')
+        self.refused(self.unsuitable(request), 400,
+                     'An incorrect certificate key has been passed contain rather too large key or '
+                     'having any other issue.')
+        for status, text in (('offline', 'Device was unavailable.'),
+                             ('inactive', f'signsession.canotactive, {ISSUING}')):
+            self.fake.set(cas={'IssuingCA': {'status': status}})
+            self.refused(request(), 503, text)
+        self.fake.set(version='9.1.1')
+        self.refused(request(certificate_authority_name='X'), 400, "CA with name X doesn't exist.")
+        self.refused(request(certificate_request='x'), 400,
+                     'Failed to generate certificate due to malformed certificate requet for type '
+                     'PKCS10.')
+        self.assertEqual(self.fake.certificates('words'), [])
+
+    def unsuitable(self, request):
+        """The answer to a key that is too short for the profile."""
+        self.fake.set(certificate_profiles={'DevCert': {'min_bits': 2048}})
+        answer = request(certificate_request=make_csr('words', RSA_1024)[0])
+        self.fake.set(certificate_profiles={'DevCert': {'min_bits': 224}})
+        return answer
+
     def test_a_key_of_another_user_is_a_conflict_for_a_registered_user(self):
         pem = make_csr('first-key')[0]
         self.ra.enroll('first-key', csr=pem)
@@ -643,6 +678,9 @@ class Revocation(Case):
         self.fake.set(certificate_profiles={'DevCert': {'back_dated_revocation': True}})
         answer = self.ra.revoke(serial, 'SUPERSEDED', date='2026-01-02T03:04:05+01:00')
         self.assertEqual(answer.json['revocation_date'], '2026-01-02T02:04:05Z')
+        serial = self.ra.enroll('rev-invalid').json['serial_number']
+        answer = self.ra.revoke(serial, 'SUPERSEDED', invalidity_date='2026-01-02T03:04:05Z')
+        self.assertEqual(answer.json['invalidity_date'], '2026-01-02T03:04:05Z')
 
 
     def test_a_revocation_may_wait_for_approval(self):

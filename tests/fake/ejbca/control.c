@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PAGE = 1000, PAGE_TOP = 100000 };
+enum { PAGE = 1000, PAGE_TOP = 10000 };
 
 static void reply_json(struct exchange *x, unsigned status, json_t *body)
 {

@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Enrolment: whether EJBCA would issue, and with which words it refuses. */
+/* pkcs10enroll: whether EJBCA would issue, and with which words it refuses. */
 #include "tests/fake/ejbca/issue.h"
 #include "tests/fake/ejbca/name.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-static void order_done(struct order *order)
-{
-    mm_buf_done(&order->der);
-    mm_buf_done(&order->subject);
-}
-#define ORDER_CLEANUP MM_CLEANUP(order_done)
 
 static bool lists(const json_t *list, const char *name)
 {
@@ -202,72 +195,10 @@ void enroll_pkcs10(struct call *call)
     }
     if (!find_ca(call, &order) || !find_profiles(call, &order) ||
         !find_username(call, &order, generated) || !has_rights(call, &order) ||
-        !read_version_9(call, &order) || !order_csr(call, &order) ||
+        !read_version_9(call, &order) || !order_parse(call, &order) ||
+        !order_verify(call, &order) || !order_key(call, &order) ||
         !fits_end_entity_profile(call, &order) || !fits_certificate_profile(call, &order) ||
         !order_ca_works(call, &order) || !order_is_unique(call, &order))
-        return;
-    order_issue(call, &order);
-}
-
-/* The end entity of a certificaterequest, which must wait for its certificate. */
-static bool find_user(struct call *call, struct order *order)
-{
-    const struct user *user =
-        order->username ? state_user(call->fake->state, order->username) : NULL;
-    const char *password = call_text(call, "password");
-
-    if (!user) {
-        call_error(call, 400, "Wrong username or password");
-        return false;
-    }
-    if (user->password && (!password || strcmp(user->password, password) != 0)) {
-        call_error(call, 400, "Got request for user with invalid password: %s.", order->username);
-        return false;
-    }
-    if (user->status != 10) {
-        call_error(call, 400,
-                   "Got request with status GENERATED (40). Status NEW, FAILED or INPROCESS "
-                   "required: %s.",
-                   order->username);
-        return false;
-    }
-    if (user->subject[0] && !name_from_text(user->subject, &order->subject)) {
-        call_error(call, 400, "Certificate could not be generated.");
-        return false;
-    }
-    return true;
-}
-
-static bool request_is_unique(struct call *call, const struct order *order)
-{
-    if (order_is_unique(call, order))
-        return true;
-    call_error(call, 409,
-               "Failed to generate certificate due to the new certificate conflicting with an "
-               "existing one.");
-    return false;
-}
-
-void enroll_request(struct call *call)
-{
-    const json_t *profiles =
-        json_object_get(scenario_settings(call->fake->scenario), "certificate_profiles");
-    struct order order ORDER_CLEANUP = {
-        .username = call_text(call, "username"),
-        .ca_name = call_text(call, "certificate_authority_name"),
-        .certificate_profile = "DevCert",
-        .end_entity_profile = "DevEE",
-        .profile = json_object_get(profiles, "DevCert"),
-        .der = MM_BUF_INIT(2 * CSR_DER_MAX),
-        .subject = MM_BUF_INIT(CSR_DER_MAX),
-    };
-
-    if (!call->body || (is_version_9(call->fake) && !call_text(call, "certificate_request_type"))) {
-        call_error(call, 500, "General failure.");
-        return;
-    }
-    if (!find_ca(call, &order) || !find_user(call, &order) || !order_csr(call, &order) ||
-        !order_ca_works(call, &order) || !request_is_unique(call, &order))
         return;
     order_issue(call, &order);
 }

@@ -13,6 +13,12 @@
 
 enum { DAY = 86400, BACK_DATING = 600, PURPOSES_MAX = 8 };
 
+void order_done(struct order *order)
+{
+    mm_buf_done(&order->der);
+    mm_buf_done(&order->subject);
+}
+
 static bool lists(const json_t *list, const char *name)
 {
     json_t *entry;
@@ -39,52 +45,65 @@ static bool take_subject(struct order *order)
     return true;
 }
 
-bool order_csr(struct call *call, struct order *order)
+bool order_parse(struct call *call, struct order *order)
 {
     const char *text = call_text(call, "certificate_request");
+
+    if (text && csr_decode(text, &order->der) &&
+        csr_parse((struct mm_bytes){order->der.data, order->der.len}, &order->csr))
+        return true;
+    call_error(call, 400, "Invalid certificate request");
+    return false;
+}
+
+bool order_verify(struct call *call, const struct order *order)
+{
+    if (!setting_bool(call->fake->scenario, "popo") || csr_verifies(&order->csr))
+        return true;
+    call_error(call, 400, "POPO verification failed.");
+    return false;
+}
+
+bool order_key(struct call *call, struct order *order)
+{
     char kind[32];
     int bits;
 
-    if (!text || !csr_decode(text, &order->der) ||
-        !csr_parse((struct mm_bytes){order->der.data, order->der.len}, &order->csr)) {
-        call_error(call, 400, "Invalid certificate request");
-        return false;
-    }
-    if (setting_bool(call->fake->scenario, "popo") && !csr_verifies(&order->csr)) {
-        call_error(call, 400, "POPO verification failed.");
-        return false;
-    }
     csr_key_kind(&order->csr, kind, &bits);
-    if (!lists(json_object_get(order->profile, "key_algorithms"), kind)) {
+    if (!lists(json_object_get(order->profile, "key_algorithms"), kind))
         call_error(call, 400, "Illegal key algorithm, not authorized by certificate profile: %s",
                    kind);
-        return false;
-    }
-    if (bits < json_integer_value(json_object_get(order->profile, "min_bits"))) {
+    else if (bits < json_integer_value(json_object_get(order->profile, "min_bits")))
         call_error(call, 400, "Illegal key length, not authorized by certificate profile: %d.",
                    bits);
-        return false;
-    }
-    if (!take_subject(order)) {
+    else if (!take_subject(order))
         call_error(call, 400, "Subject DN is illegal.");
-        return false;
-    }
-    return true;
+    else
+        return true;
+    return false;
+}
+
+const char *order_ca_status(const struct call *call, const struct order *order)
+{
+    const json_t *settings = setting_in(call->fake->scenario, "cas", order->ca->name);
+    const char *status = json_string_value(json_object_get(settings, "status"));
+
+    return status ? status : "active";
 }
 
 bool order_ca_works(struct call *call, const struct order *order)
 {
     const json_t *settings = setting_in(call->fake->scenario, "cas", order->ca->name);
-    const char *status = json_string_value(json_object_get(settings, "status"));
+    const char *status = order_ca_status(call, order);
 
     if (json_is_true(json_object_get(settings, "approval")))
         call_error(call, 400,
                    "Single transaction enrollment request rejected since approvals are enabled for "
                    "this CA (%d) or Certificate Profile (%d).",
                    order->ca->id, profile_id(order->certificate_profile));
-    else if (status && strcmp(status, "offline") == 0)
+    else if (strcmp(status, "offline") == 0)
         call_error(call, 400, "CA token is offline for CA '%s'.", order->ca->subject_text);
-    else if (status && strcmp(status, "active") != 0)
+    else if (strcmp(status, "active") != 0)
         call_error(call, 400, "signsession.canotactive, %s", order->ca->subject_text);
     else
         return true;

@@ -175,7 +175,8 @@ static bool waits_for_approval(struct call *call, const struct ca *ca)
     return true;
 }
 
-static void answer_revoked(struct call *call, const struct issued *row, int reason)
+static void answer_revoked(struct call *call, const struct issued *row, int reason,
+                           int64_t invalid_ms)
 {
     const bool revoked = row->reason != NOT_REVOKED;
     char when[32];
@@ -186,6 +187,8 @@ static void answer_revoked(struct call *call, const struct issued *row, int reas
 
     if (revoked)
         json_object_set_new(body, "revocation_date", json_string(time_text(row->revoked_ms, when)));
+    if (invalid_ms)
+        json_object_set_new(body, "invalidity_date", json_string(time_text(invalid_ms, when)));
     call_json(call, 200, body);
 }
 
@@ -212,7 +215,7 @@ void revoke_certificate(struct call *call)
         call_error(call, 500, "General failure.");
         return;
     }
-    answer_revoked(call, row, reason);
+    answer_revoked(call, row, reason, invalid);
 }
 
 void revoke_status(struct call *call)

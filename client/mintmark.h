@@ -208,6 +208,8 @@ int mintmark_report_devices(struct mintmark *client, const char *batch_uid,
 struct mintmark_production_report {
     struct mintmark_batch batch;
     uint64_t order_quantity, order_used;
+    uint64_t refunded;  /* units given back to the order for KO devices of the batch */
+    int report_pending; /* released, but the report could not be signed yet: get it later */
     int64_t first_issued_time_ms, last_issued_time_ms;
     size_t n_failures;
     struct {
@@ -218,6 +220,21 @@ struct mintmark_production_report {
 int mintmark_release_batch(struct mintmark *client, const char *batch_uid,
                            struct mintmark_production_report *ret_report,
                            struct mintmark_error *error);
+
+/* The signed report on a released batch (docs/report.md). */
+struct mintmark_report_info {
+    uint64_t size;                  /* bytes */
+    const uint8_t *sha256;          /* over them, 32 bytes */
+    struct mintmark_data signature; /* CMS, detached, DER */
+};
+/* Streams a report: begin says what it is, then data gets its bytes, in order. When the connection
+ * is lost and the call repeated, begin comes again, and what came before is void. Succeeds only
+ * when the bytes are those that were signed for. A non-zero return cancels the call and is handed
+ * on. */
+int mintmark_get_report(struct mintmark *client, const char *batch_uid,
+                        int (*begin)(void *arg, const struct mintmark_report_info *info),
+                        int (*data)(void *arg, const struct mintmark_data *data), void *arg,
+                        struct mintmark_error *error);
 
 /* By the numbers of the API's SignMechanism. */
 enum mintmark_mechanism {

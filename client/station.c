@@ -229,6 +229,7 @@ static int production_report_of(const Mintmark__V1__ProductionReport *report,
         return r;
     ret_report->order_quantity = report->order_quantity;
     ret_report->order_used = report->order_used;
+    ret_report->refunded = report->refunded;
     ret_report->first_issued_time_ms = report->first_issued_time_ms;
     ret_report->last_issued_time_ms = report->last_issued_time_ms;
     for (size_t i = 0; i < report->n_failures && i < MM_ARRAY_SIZE(ret_report->failures); i++) {
@@ -253,6 +254,10 @@ int mintmark_release_batch(struct mintmark *client, const char *batch_uid,
     r = mm_rpc_unary(client, &method_release_batch, &request.base, &arena, &message, error);
     if (r < 0)
         return r;
-    return production_report_of(((const Mintmark__V1__ReleaseBatchResponse *)message)->report,
-                                ret_report, error);
+    r = production_report_of(((const Mintmark__V1__ReleaseBatchResponse *)message)->report,
+                             ret_report, error);
+    if (r == 0)
+        ret_report->report_pending =
+            ((const Mintmark__V1__ReleaseBatchResponse *)message)->report_pending;
+    return r;
 }

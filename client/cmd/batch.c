@@ -116,27 +116,41 @@ static json_t *report_json(const struct mintmark_production_report *report)
         json_array_append_new(failures,
                               json_pack("{s:s, s:I}", "reason", report->failures[i].reason,
                                         "devices", (json_int_t)report->failures[i].devices));
-    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I}", "batch", mm_cmd_batch_json(&report->batch),
-                     "failures", failures, "order_quantity", (json_int_t)report->order_quantity,
-                     "order_used", (json_int_t)report->order_used, "first_issued_time_ms",
-                     (json_int_t)report->first_issued_time_ms, "last_issued_time_ms",
-                     (json_int_t)report->last_issued_time_ms);
+    return json_pack(
+        "{s:o, s:o, s:I, s:I, s:I, s:b, s:I, s:I}", "batch", mm_cmd_batch_json(&report->batch),
+        "failures", failures, "order_quantity", (json_int_t)report->order_quantity, "order_used",
+        (json_int_t)report->order_used, "refunded", (json_int_t)report->refunded, "report_pending",
+        report->report_pending, "first_issued_time_ms", (json_int_t)report->first_issued_time_ms,
+        "last_issued_time_ms", (json_int_t)report->last_issued_time_ms);
+}
+
+static void print_account(const struct mintmark_production_report *report)
+{
+    mm_cmd_batch_text(&report->batch);
+    printf("order used   %llu of %llu\n", (unsigned long long)report->order_used,
+           (unsigned long long)report->order_quantity);
+    if (report->refunded > 0)
+        printf("given back   %llu units for KO devices\n", (unsigned long long)report->refunded);
+    for (size_t i = 0; i < report->n_failures; i++)
+        printf("failed       %llu: %s\n", (unsigned long long)report->failures[i].devices,
+               report->failures[i].reason);
+    if (report->report_pending)
+        puts("report       not signed yet: mintmark report fetches it");
 }
 
 int mm_cmd_batch_release(struct mm_cmd *cmd)
 {
     struct mintmark_production_report report;
     struct mintmark_error error;
+    int r;
 
     if (mintmark_release_batch(cmd->client, cmd->args[0], &report, &error) < 0)
         return mm_cmd_fail(cmd, &error);
+    r = cmd->value[MM_OPT_OUT] ? mm_cmd_fetch_report(cmd, cmd->args[0]) : MM_CMD_DONE;
+    if (r)
+        return r;
     if (mm_cmd_wants_json(cmd))
         return mm_cmd_print_json(cmd, report_json(&report));
-    mm_cmd_batch_text(&report.batch);
-    printf("order used   %llu of %llu\n", (unsigned long long)report.order_used,
-           (unsigned long long)report.order_quantity);
-    for (size_t i = 0; i < report.n_failures; i++)
-        printf("failed       %llu: %s\n", (unsigned long long)report.failures[i].devices,
-               report.failures[i].reason);
+    print_account(&report);
     return MM_CMD_DONE;
 }

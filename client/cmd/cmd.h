@@ -110,11 +110,16 @@ json_t *mm_cmd_batch_json(const struct mintmark_batch *batch);
 void mm_cmd_batch_text(const struct mintmark_batch *batch);
 json_t *mm_cmd_counts_json(const struct mintmark_counts *counts);
 
+/* report.c: fetches the signed report on a batch into the folder of --out: report.json,
+ * report.json.p7s, report.html. An exit code. */
+int mm_cmd_fetch_report(struct mm_cmd *cmd, const char *batch_uid);
+
 int mm_cmd_ping(struct mm_cmd *cmd);
 int mm_cmd_batch_open(struct mm_cmd *cmd);
 int mm_cmd_batch_show(struct mm_cmd *cmd);
 int mm_cmd_batch_list(struct mm_cmd *cmd);
 int mm_cmd_batch_release(struct mm_cmd *cmd);
+int mm_cmd_report(struct mm_cmd *cmd);
 int mm_cmd_provision(struct mm_cmd *cmd);
 int mm_cmd_enroll(struct mm_cmd *cmd);
 int mm_cmd_device_get(struct mm_cmd *cmd);

@@ -175,6 +175,66 @@ int mm_folder_put(struct mm_folder *folder, const char *name, mode_t mode, const
     return put(folder, folder->fd, name, mode, data, len, true, ei);
 }
 
+int mm_folder_begin(struct mm_folder *folder, const char *name, mode_t mode, int *ret_fd,
+                    struct mm_errinfo *ei)
+{
+    char temporary[NAME_BYTES + 8];
+    int fd;
+
+    snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
+    if (unlinkat(folder->fd, temporary, 0) < 0 && errno != ENOENT)
+        return fail_name(folder, temporary, ei);
+    fd = openat(folder->fd, temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    if (fd < 0)
+        return fail_name(folder, temporary, ei);
+    *ret_fd = fd;
+    return MM_OK;
+}
+
+/* Are the two files, read from their beginnings, the same? -1: one cannot be read. */
+static int is_same(int a, int b)
+{
+    uint8_t x[READ_BYTES], y[READ_BYTES];
+    off_t at = 0;
+
+    for (;;) {
+        const ssize_t n = pread(a, x, sizeof(x), at), m = pread(b, y, sizeof(y), at);
+
+        if (n < 0 || m < 0)
+            return -1;
+        if (n != m || memcmp(x, y, (size_t)n) != 0)
+            return 0;
+        if (n == 0)
+            return 1;
+        at += n;
+    }
+}
+
+int mm_folder_commit(struct mm_folder *folder, const char *name, int fd, bool replace,
+                     struct mm_errinfo *ei)
+{
+    char temporary[NAME_BYTES + 8];
+    MM_CLOSE int there = openat(folder->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int same;
+
+    snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
+    if (there < 0 && errno != ENOENT)
+        return fail_name(folder, name, ei);
+    if (there >= 0 && !replace) {
+        same = is_same(there, fd);
+        if (same < 0 || unlinkat(folder->fd, temporary, 0) < 0)
+            return fail_name(folder, name, ei);
+        return same ? MM_OK
+                    : mm_fail(ei, MM_ERR_EXISTS, "FILE_EXISTS",
+                              "%s/%s: exists already with other content, not overwritten",
+                              folder->path, name);
+    }
+    if (fsync(fd) < 0 || renameat(folder->fd, temporary, folder->fd, name) < 0 ||
+        fsync(folder->fd) < 0)
+        return fail_name(folder, name, ei);
+    return MM_OK;
+}
+
 int mm_folder_read(struct mm_folder *folder, const char *name, struct mm_buf *buf,
                    struct mm_errinfo *ei)
 {

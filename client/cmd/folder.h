@@ -10,6 +10,7 @@
 #include "client/mintmark.h"
 #include "daemon/base/buf.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct mm_folder;
@@ -24,6 +25,14 @@ MM_DEFINE_CLEANUP(struct mm_folder *, mm_folder_free)
 /* One file, on disk when this returns. MM_ERR_EXISTS when there is one with other content. */
 int mm_folder_put(struct mm_folder *folder, const char *name, mode_t mode, const void *data,
                   size_t len, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* The same for one that is written bit by bit: first to a file without its name, which is open for
+ * reading too and the caller's to close; commit gives it its name. One that is there already stays
+ * when it has the same content, and is replaced or (MM_ERR_EXISTS) not when it has another. */
+int mm_folder_begin(struct mm_folder *folder, const char *name, mode_t mode, int *ret_fd,
+                    struct mm_errinfo *ei) MM_MUST_USE;
+int mm_folder_commit(struct mm_folder *folder, const char *name, int fd, bool replace,
+                     struct mm_errinfo *ei) MM_MUST_USE;
 
 /* A file's content; MM_ERR_NOT_FOUND. */
 int mm_folder_read(struct mm_folder *folder, const char *name, struct mm_buf *buf,

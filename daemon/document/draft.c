@@ -33,19 +33,16 @@ static int attach(CMS_ContentInfo *cms, struct mm_bytes content, struct mm_errin
 }
 
 /* RFC 5652 section 11: content type and message digest. */
-static int add_attributes(CMS_SignerInfo *info, struct mm_bytes content, struct mm_errinfo *ei)
+static int add_attributes(CMS_SignerInfo *info,
+                          const uint8_t content_sha256[MM_DOCUMENT_HASH_BYTES],
+                          struct mm_errinfo *ei)
 {
-    uint8_t digest[EVP_MAX_MD_SIZE];
-    unsigned len;
-
-    if (EVP_Digest(content.data, content.len, digest, &len, EVP_sha256(), NULL) != 1)
-        return fail(ei, "make a SHA-256");
     if (CMS_signed_get_attr_by_NID(info, NID_pkcs9_contentType, -1) < 0 &&
         CMS_signed_add1_attr_by_NID(info, NID_pkcs9_contentType, V_ASN1_OBJECT,
                                     OBJ_nid2obj(NID_pkcs7_data), -1) != 1)
         return fail(ei, "name the content's type");
-    if (CMS_signed_add1_attr_by_NID(info, NID_pkcs9_messageDigest, V_ASN1_OCTET_STRING, digest,
-                                    (int)len) != 1)
+    if (CMS_signed_add1_attr_by_NID(info, NID_pkcs9_messageDigest, V_ASN1_OCTET_STRING,
+                                    content_sha256, MM_DOCUMENT_HASH_BYTES) != 1)
         return fail(ei, "hold the content's digest");
     return MM_OK;
 }
@@ -125,11 +122,14 @@ static int digest_attributes(CMS_SignerInfo *info, uint8_t ret_digest[MM_DOCUMEN
     return MM_OK;
 }
 
-int mm_document_draft(X509 *certificate, struct mm_bytes content,
-                      struct mm_document_draft *ret_draft,
-                      uint8_t ret_digest[MM_DOCUMENT_HASH_BYTES], struct mm_errinfo *ei)
+/* content is NULL for a detached signature. */
+static int draft(X509 *certificate, const struct mm_bytes *content,
+                 const uint8_t content_sha256[MM_DOCUMENT_HASH_BYTES],
+                 struct mm_document_draft *ret_draft, uint8_t ret_digest[MM_DOCUMENT_HASH_BYTES],
+                 struct mm_errinfo *ei)
 {
-    const unsigned flags = CMS_BINARY | CMS_NOSMIMECAP | CMS_PARTIAL;
+    const unsigned flags =
+        CMS_BINARY | CMS_NOSMIMECAP | CMS_PARTIAL | (content ? 0 : (unsigned)CMS_DETACHED);
     MM_DOCUMENT_DRAFT_CLEANUP struct mm_document_draft draft = {
         .cms = CMS_sign(NULL, NULL, NULL, NULL, flags)};
     X509_ALGOR *algorithm = NULL;
@@ -137,7 +137,7 @@ int mm_document_draft(X509 *certificate, struct mm_bytes content,
 
     if (!draft.cms)
         return fail(ei, "begin a document");
-    r = attach(draft.cms, content, ei);
+    r = content ? attach(draft.cms, *content, ei) : MM_OK;
     if (r < 0)
         return r;
     /* Partial: libcrypto does not sign, so the public key will do. */
@@ -148,7 +148,7 @@ int mm_document_draft(X509 *certificate, struct mm_bytes content,
     CMS_SignerInfo_get0_algs(draft.info, NULL, NULL, NULL, &algorithm);
     if (X509_ALGOR_set0(algorithm, OBJ_nid2obj(NID_ecdsa_with_SHA256), V_ASN1_UNDEF, NULL) != 1)
         return fail(ei, "name the algorithm");
-    r = add_attributes(draft.info, content, ei);
+    r = add_attributes(draft.info, content_sha256, ei);
     if (r == MM_OK)
         r = digest_attributes(draft.info, ret_digest, ei);
     if (r < 0)
@@ -156,6 +156,24 @@ int mm_document_draft(X509 *certificate, struct mm_bytes content,
     *ret_draft = draft;
     draft = (struct mm_document_draft){0};
     return MM_OK;
+}
+
+int mm_document_draft(X509 *certificate, struct mm_bytes content,
+                      struct mm_document_draft *ret_draft,
+                      uint8_t ret_digest[MM_DOCUMENT_HASH_BYTES], struct mm_errinfo *ei)
+{
+    uint8_t sha256[MM_DOCUMENT_HASH_BYTES];
+
+    if (EVP_Digest(content.data, content.len, sha256, NULL, EVP_sha256(), NULL) != 1)
+        return fail(ei, "make a SHA-256");
+    return draft(certificate, &content, sha256, ret_draft, ret_digest, ei);
+}
+
+int mm_document_draft_detached(X509 *certificate, const uint8_t sha256[MM_DOCUMENT_HASH_BYTES],
+                               struct mm_document_draft *ret_draft,
+                               uint8_t ret_digest[MM_DOCUMENT_HASH_BYTES], struct mm_errinfo *ei)
+{
+    return draft(certificate, NULL, sha256, ret_draft, ret_digest, ei);
 }
 
 /* To the DER of RFC 3279 section 2.2.3. */

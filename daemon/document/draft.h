@@ -22,6 +22,12 @@ int mm_document_draft(X509 *certificate, struct mm_bytes content,
                       uint8_t ret_digest[MM_DOCUMENT_HASH_BYTES],
                       struct mm_errinfo *ei) MM_MUST_USE;
 
+/* The same without content, for a file whose SHA-256 is given. */
+int mm_document_draft_detached(X509 *certificate, const uint8_t sha256[MM_DOCUMENT_HASH_BYTES],
+                               struct mm_document_draft *ret_draft,
+                               uint8_t ret_digest[MM_DOCUMENT_HASH_BYTES],
+                               struct mm_errinfo *ei) MM_MUST_USE;
+
 /* signature is r || s, as PKCS#11 gives it; the document is appended to cms. The signature is not
  * checked here. */
 int mm_document_draft_finish(struct mm_document_draft *draft, const uint8_t *signature, size_t len,

@@ -175,7 +175,7 @@ static int check_room(struct mm_store *s, struct mm_errinfo *ei)
 }
 
 static int insert(struct mm_store *s, const Mintmark__V1__Batch *batch, int64_t order_row,
-                  struct mm_errinfo *ei)
+                  int64_t *ret_row, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCH_ADD);
     uint8_t uid[16];
@@ -197,7 +197,18 @@ static int insert(struct mm_store *s, const Mintmark__V1__Batch *batch, int64_t 
     if (sqlite3_changes(s->db) == 0)
         return mm_fail(ei, MM_ERR_EXISTS, "BATCH_EXISTS", "batch %s is there already",
                        batch->batch_uid);
+    *ret_row = sqlite3_last_insert_rowid(s->db);
     return MM_OK;
+}
+
+/* The record that the batch's report begins at. */
+static int note_sequence(struct mm_store *s, int64_t row, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCH_OPENED);
+
+    mm_sql_bind_int(&q, row);
+    mm_sql_bind_uint(&q, s->ledger.now.sequence);
+    return mm_sql_run(&q, ei);
 }
 
 static int enter_in_ledger(struct mm_store *s, const Mintmark__V1__Batch *batch,
@@ -219,6 +230,7 @@ static int open_batch(struct mm_store *s, const Mintmark__V1__Batch *batch,
                       Mintmark__V1__Batch **ret_batch, struct mm_errinfo *ei)
 {
     struct mm_order_row order;
+    int64_t row = 0;
     int r = find_order(s, batch, &order, ei);
 
     if (r == MM_OK)
@@ -226,9 +238,11 @@ static int open_batch(struct mm_store *s, const Mintmark__V1__Batch *batch,
     if (r == MM_OK)
         r = check_room(s, ei);
     if (r == MM_OK)
-        r = insert(s, batch, order.row, ei);
+        r = insert(s, batch, order.row, &row, ei);
     if (r == MM_OK)
         r = enter_in_ledger(s, batch, ei);
+    if (r == MM_OK)
+        r = note_sequence(s, row, ei);
     if (r == MM_OK)
         r = mm_batch_get(s, batch->batch_uid, ret_batch, ei);
     return r;

@@ -228,6 +228,17 @@ static int accept(struct mm_store *s, const Mintmark__Internal__ImportDocument *
     }
 }
 
+/* As it came, for whoever verifies an export. */
+static int keep_document(struct mm_store *s, const ProtobufCBinaryData *document,
+                         struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_DOCUMENT_ADD);
+
+    mm_sql_bind_uint(&q, s->ledger.now.sequence);
+    mm_sql_bind_blob(&q, document->data, document->len);
+    return mm_sql_run(&q, ei);
+}
+
 static int import(struct mm_store *s, const Mintmark__Internal__ImportDocument *job,
                   Mintmark__V1__Order **ret_order, struct mm_errinfo *ei)
 {
@@ -254,6 +265,8 @@ static int import(struct mm_store *s, const Mintmark__Internal__ImportDocument *
     event.document_sha256 = (ProtobufCBinaryData){sizeof(hash), hash};
     if (r == MM_OK)
         r = mm_ledger_append(s, &record, ei);
+    if (r == MM_OK)
+        r = keep_document(s, &job->document, ei);
     return r < 0 ? r : mm_order_get(s, event.order_id, job->now_ms, ret_order, ei);
 }
 

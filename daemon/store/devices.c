@@ -174,7 +174,8 @@ static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__ReportD
 }
 
 static int add_tally(struct mm_store *s, int64_t batch, const struct tally *tally,
-                     Mintmark__V1__BatchCounts **ret_counts, struct mm_errinfo *ei)
+                     uint64_t refunded, Mintmark__V1__BatchCounts **ret_counts,
+                     struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCH_REPORT);
     int r;
@@ -182,6 +183,7 @@ static int add_tally(struct mm_store *s, int64_t batch, const struct tally *tall
     mm_sql_bind_int(&q, batch);
     mm_sql_bind_int(&q, tally->ok);
     mm_sql_bind_int(&q, tally->ko);
+    mm_sql_bind_uint(&q, refunded);
     r = mm_sql_step(&q, ei);
     if (r >= 0)
         r = mm_counts_take(&q, 0, ret_counts, ei);
@@ -193,12 +195,12 @@ static int add_tally(struct mm_store *s, int64_t batch, const struct tally *tall
 /* What the order allows to be made again. */
 static int refund(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
                   const struct mm_batch_row *batch, const struct tally *tally,
-                  Mintmark__V1__Order **ret_order, struct mm_errinfo *ei)
+                  uint64_t *ret_refunded, Mintmark__V1__Order **ret_order, struct mm_errinfo *ei)
 {
-    uint64_t refunded = 0;
-    int r = mm_order_refund(s, &batch->order, job->batch_uid, (uint64_t)tally->ko, &refunded, ei);
+    int r =
+        mm_order_refund(s, &batch->order, job->batch_uid, (uint64_t)tally->ko, ret_refunded, ei);
 
-    if (r < 0 || refunded == 0)
+    if (r < 0 || *ret_refunded == 0)
         return r;
     return mm_order_get(s, batch->order.order_id, job->now_ms, ret_order, ei);
 }
@@ -209,6 +211,7 @@ static int report(struct mm_store *s, const Mintmark__Internal__ReportDevices *j
 {
     struct tally tally = {0};
     struct mm_batch_row batch;
+    uint64_t refunded = 0;
     int r = mm_batch_find(s, job->batch_uid, &batch, ei);
 
     if (r == MM_OK)
@@ -219,8 +222,8 @@ static int report(struct mm_store *s, const Mintmark__Internal__ReportDevices *j
     if (r == MM_OK)
         r = enter_in_ledger(s, job, &tally, ei);
     if (r == MM_OK)
-        r = refund(s, job, &batch, &tally, ret_order, ei);
-    return r < 0 ? r : add_tally(s, batch.row, &tally, ret_counts, ei);
+        r = refund(s, job, &batch, &tally, &refunded, ret_order, ei);
+    return r < 0 ? r : add_tally(s, batch.row, &tally, refunded, ret_counts, ei);
 }
 
 int mm_store_report_devices(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,

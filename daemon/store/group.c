@@ -69,6 +69,27 @@ static int do_ledger_verb(struct mm_store *s, const Mintmark__Internal__StoreJob
     }
 }
 
+static int do_report_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
+                          Mintmark__Internal__StoreResult *to, struct mm_errinfo *ei)
+{
+    to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_REPORT_FOUND;
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_REPORT:
+        return mm_store_get_report(s, job->get_report, &to->report_found, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT:
+        return mm_store_add_report(s, job->add_report, &to->report_found, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_EXPORT_BEGUN;
+        return mm_store_begin_export(s, job->begin_export, &to->export_begun, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_EXPORT_PIECE;
+        return mm_store_export_page(s, job->export_page, &to->export_piece, ei);
+    default:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_REPORT_PIECE;
+        return mm_store_report_page(s, job->report_page, &to->report_piece, ei);
+    }
+}
+
 /* Fills the result's oneof; on failure the case may be set without its message. */
 static int do_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
                    Mintmark__Internal__StoreResult *to, struct mm_errinfo *ei)
@@ -112,6 +133,12 @@ static int do_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ORDER:
         return do_order_verb(s, job, to, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_REPORT:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_PAGE:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE:
+        return do_report_verb(s, job, to, ei);
     default: /* mm_job_check lets no other through */
         return do_ledger_verb(s, job, to, ei);
     }

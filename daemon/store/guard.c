@@ -86,6 +86,10 @@ static bool always(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_BATCHES:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_REPORT:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_PAGE:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE:
         return true;
     default:
         return false;

@@ -201,6 +201,48 @@ static void check_release(struct check *c, const Mintmark__Internal__ReleaseBatc
     time_ms(c, "now_ms", r->now_ms);
 }
 
+static void check_report_page(struct check *c, const Mintmark__Internal__ReportPage *r)
+{
+    uuid_text(c, "batch_uid", r->batch_uid);
+    if (!r->place)
+        return;
+    range(c, "place.request", r->place->request, 0, INT64_MAX);
+    range(c, "place.row", r->place->row, 0, INT64_MAX);
+}
+
+static void check_add_report(struct check *c, const Mintmark__Internal__AddReport *r)
+{
+    uuid_text(c, "batch_uid", r->batch_uid);
+    bytes(c, "sha256", &r->sha256, DIGEST_BYTES, DIGEST_BYTES);
+    range(c, "size", r->size, 1, INT64_MAX);
+    bytes(c, "document", &r->document, 1, MM_DOCUMENT_MAX);
+}
+
+static void check_report_job(struct check *c, const Mintmark__Internal__StoreJob *job)
+{
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_REPORT:
+        uuid_text(c, "batch_uid", job->get_report->batch_uid);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_PAGE:
+        check_report_page(c, job->report_page);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT:
+        check_add_report(c, job->add_report);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
+        time_ms(c, "now_ms", job->begin_export->now_ms);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE:
+        range(c, "last", job->export_page->last, 1, INT64_MAX);
+        range(c, "after", job->export_page->after, 0, job->export_page->last - 1);
+        break;
+    default:
+        c->r = mm_fail(c->ei, MM_ERR_UNSUPPORTED, "UNKNOWN_JOB", "the store does not know job %d",
+                       (int)job->job_case);
+    }
+}
+
 static void check_order_job(struct check *c, const Mintmark__Internal__StoreJob *job)
 {
     switch (job->job_case) {
@@ -224,8 +266,7 @@ static void check_order_job(struct check *c, const Mintmark__Internal__StoreJob 
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS:
         break; /* by page.c */
     default:
-        c->r = mm_fail(c->ei, MM_ERR_UNSUPPORTED, "UNKNOWN_JOB", "the store does not know job %d",
-                       (int)job->job_case);
+        check_report_job(c, job);
     }
 }
 
@@ -294,6 +335,7 @@ bool mm_job_writes(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ENROLL_AND_RECORD:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_DEVICES:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_CHECK_ANCHOR:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:

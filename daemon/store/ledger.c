@@ -176,9 +176,8 @@ int mm_ledger_hash_at(struct mm_store *s, uint64_t sequence, uint8_t ret_hash[MM
     return r < 0 ? r : hash_record(s, data.data, data.len, ret_hash, ei);
 }
 
-/* One record. */
-static int read_record(struct mm_store *s, uint64_t sequence, struct mm_arena *arena,
-                       Mintmark__V1__LedgerRecord **ret_record, struct mm_errinfo *ei)
+int mm_ledger_record_at(struct mm_store *s, uint64_t sequence, struct mm_arena *arena,
+                        Mintmark__V1__LedgerRecord **ret_record, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_LEDGER_PAGE);
     struct mm_errinfo why = {0};
@@ -211,7 +210,7 @@ static int resume(struct mm_store *s, uint64_t last, struct mm_errinfo *ei)
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     struct mm_ledger_head *now = &s->ledger.now;
     Mintmark__V1__LedgerRecord *record;
-    int r = read_record(s, 1, &arena, &record, ei);
+    int r = mm_ledger_record_at(s, 1, &arena, &record, ei);
 
     if (r < 0)
         return r;
@@ -223,7 +222,7 @@ static int resume(struct mm_store *s, uint64_t last, struct mm_errinfo *ei)
     /* The hash alone first: the chain goes on from it also when the record is none. */
     r = mm_ledger_hash_at(s, last, now->hash, ei);
     if (r == MM_OK)
-        r = read_record(s, last, &arena, &record, ei);
+        r = mm_ledger_record_at(s, last, &arena, &record, ei);
     if (r < 0)
         return r;
     if (record->sequence != last)

@@ -13,6 +13,7 @@
 #include <openssl/evp.h>
 #include <stdbool.h>
 
+struct mm_arena;
 struct mm_store;
 
 enum { MM_SHA256_BYTES = 32, MM_LEDGER_ID_BYTES = 16 };
@@ -91,6 +92,9 @@ int mm_ledger_walk_order(struct mm_ledger_walk *walk, uint64_t sequence, const c
 /* The hash of a record as it is in the database. MM_ERR_CORRUPT LEDGER_GAP. */
 int mm_ledger_hash_at(struct mm_store *s, uint64_t sequence, uint8_t ret_hash[MM_SHA256_BYTES],
                       struct mm_errinfo *ei) MM_MUST_USE;
+/* The record itself, in the arena. MM_ERR_CORRUPT LEDGER_GAP, LEDGER_EDITED (it is none). */
+int mm_ledger_record_at(struct mm_store *s, uint64_t sequence, struct mm_arena *arena,
+                        Mintmark__V1__LedgerRecord **ret_record, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Reads up to limit records on. 1: there are more; 0: the walk is at the head, and what the records
  * say agrees with the database's counters. MM_ERR_CORRUPT: LEDGER_GAP, a record is missing;

@@ -61,21 +61,43 @@ static int report_account(struct mm_store *s, int64_t row, Mintmark__V1__Product
     report->order_used = mm_sql_uint(&q, 1);
     report->first_issued_time_ms = mm_sql_int(&q, 2);
     report->last_issued_time_ms = mm_sql_int(&q, 3);
+    report->refunded = mm_sql_uint(&q, 4);
     return mm_sql_end(&q, ei);
 }
 
+/* What the rest of the database may later say otherwise, and the signed report repeats. */
 static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__ReleaseBatch *job,
-                           const Mintmark__V1__BatchCounts *counts, struct mm_errinfo *ei)
+                           const struct mm_batch_row *batch,
+                           const Mintmark__V1__ProductionReport *report, struct mm_errinfo *ei)
 {
+    static char version[] = MM_VERSION;
     Mintmark__V1__BatchReleased event = MINTMARK__V1__BATCH_RELEASED__INIT;
     Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(BATCH_RELEASED, batch_released, &event);
+    const Mintmark__V1__BatchCounts *counts = report->batch->counts;
 
     event.batch_uid = job->batch_uid;
     event.station = job->station;
     event.issued = counts->issued;
     event.ok = counts->ok;
     event.ko = counts->ko;
+    event.version = version;
+    if (s->site.has_identity)
+        event.appliance_sha256 =
+            (ProtobufCBinaryData){sizeof(s->site.identity), (uint8_t *)s->site.identity};
+    event.order_quantity = report->order_quantity;
+    event.order_used = report->order_used;
+    event.order_refunded = batch->order.terms.refunded;
+    event.refunded = report->refunded;
     return mm_ledger_append(s, &record, ei);
+}
+
+static int note_sequence(struct mm_store *s, int64_t row, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCH_RELEASED);
+
+    mm_sql_bind_int(&q, row);
+    mm_sql_bind_uint(&q, s->ledger.now.sequence);
+    return mm_sql_run(&q, ei);
 }
 
 static int release(struct mm_store *s, const Mintmark__Internal__ReleaseBatch *job,
@@ -95,11 +117,13 @@ static int release(struct mm_store *s, const Mintmark__Internal__ReleaseBatch *j
     if (r == MM_OK)
         r = mm_batch_get(s, job->batch_uid, &report->batch, ei);
     if (r == MM_OK)
-        r = enter_in_ledger(s, job, report->batch->counts, ei);
-    if (r == MM_OK)
         r = report_failures(s, batch.row, report, ei);
     if (r == MM_OK)
         r = report_account(s, batch.row, report, ei);
+    if (r == MM_OK)
+        r = enter_in_ledger(s, job, &batch, report, ei);
+    if (r == MM_OK)
+        r = note_sequence(s, batch.row, ei);
     if (r == MM_OK)
         *ret_report = MM_TAKE(report);
     return r;

@@ -19,16 +19,21 @@ static int read_certificates(const char *path, struct mm_trust **ret_trust, stru
     return r < 0 ? mm_err_prefix(ei, "%.120s", path) : r;
 }
 
-static int read_identity(const char *path, uint8_t identity[MM_DOCUMENT_HASH_BYTES],
-                         struct mm_errinfo *ei)
+static int read_identity(const char *path, struct mm_store_site *site, struct mm_errinfo *ei)
 {
     MM_TRUST_CLEANUP struct mm_trust *certificates = NULL;
-    int r = read_certificates(path, &certificates, ei);
+    uint8_t *der = NULL;
+    const X509 *certificate;
+    int len, r = read_certificates(path, &certificates, ei);
 
     if (r < 0)
         return r;
-    return mm_document_key_hash(sk_X509_value(mm_trust_certificates(certificates), 0), identity,
-                                ei);
+    certificate = sk_X509_value(mm_trust_certificates(certificates), 0);
+    len = i2d_X509(certificate, &der);
+    if (len < 0)
+        return mm_fail_memory(ei);
+    site->identity_certificate = (struct mm_bytes){der, (size_t)len};
+    return mm_document_key_hash(certificate, site->identity, ei);
 }
 
 int mm_site_read(const struct mm_conf *conf, struct mm_store_site *site, struct mm_errinfo *ei)
@@ -37,10 +42,11 @@ int mm_site_read(const struct mm_conf *conf, struct mm_store_site *site, struct 
     struct mm_trust *oem = NULL;
     int r = MM_OK;
 
-    *site = (struct mm_store_site){.profile_known = profile_known, .user = conf};
+    *site =
+        (struct mm_store_site){.profile_known = profile_known, .user = conf, .name = conf->site};
     if (!a->given)
         return MM_OK;
-    r = read_identity(a->identity_certificate, site->identity, ei);
+    r = read_identity(a->identity_certificate, site, ei);
     if (r < 0)
         return r;
     site->has_identity = true;
@@ -54,4 +60,6 @@ void mm_site_done(struct mm_store_site *site)
 {
     mm_trust_free((struct mm_trust *)(uintptr_t)site->oem);
     site->oem = NULL;
+    OPENSSL_free((void *)(uintptr_t)site->identity_certificate.data);
+    site->identity_certificate = (struct mm_bytes){NULL, 0};
 }

@@ -152,7 +152,29 @@ static const char version_2[] =
     " document BLOB NOT NULL,"
     " order_row INTEGER REFERENCES orders (row)"
     ") STRICT, WITHOUT ROWID;"
-    "CREATE INDEX nonces_outstanding ON nonces (made_ms) WHERE order_row IS NULL;";
+    "CREATE INDEX nonces_outstanding ON nonces (made_ms) WHERE order_row IS NULL;"
+
+    /* A batch's place in the ledger, 0 when it is older than that; and its units given back. */
+    "ALTER TABLE batches ADD COLUMN opened_sequence INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE batches ADD COLUMN released_sequence INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE batches ADD COLUMN refunded INTEGER NOT NULL DEFAULT 0"
+    " CHECK (refunded BETWEEN 0 AND ko);"
+    "CREATE INDEX requests_batch ON requests (batch);"
+
+    /* Revocations and receipts as they came, by the record that says so. */
+    "CREATE TABLE documents ("
+    " sequence INTEGER PRIMARY KEY CHECK (sequence >= 1),"
+    " document BLOB NOT NULL"
+    ") STRICT;"
+
+    /* Signed reports on released batches. document: detached CMS over the report, which the other
+     * tables say. */
+    "CREATE TABLE reports ("
+    " batch INTEGER PRIMARY KEY REFERENCES batches (row),"
+    " sha256 BLOB NOT NULL CHECK (length(sha256) = 32),"
+    " size INTEGER NOT NULL CHECK (size >= 1),"
+    " document BLOB NOT NULL"
+    ") STRICT;";
 
 /* migrations[v] brings a database of version v to v + 1. */
 static const char *const migrations[] = {version_1, version_2};

@@ -69,10 +69,13 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
         " first_issued_ms = CASE issued WHEN 0 THEN ?3 ELSE first_issued_ms END"
         " WHERE row = ?1 AND issued + ?2 <= quantity",
     [MM_SQL_BATCH_REPORT] =
-        "UPDATE batches SET ok = ok + ?2, ko = ko + ?3 WHERE row = ?1 RETURNING issued, ok, ko",
+        "UPDATE batches SET ok = ok + ?2, ko = ko + ?3, refunded = refunded + ?4 WHERE row = ?1"
+        " RETURNING issued, ok, ko",
     [MM_SQL_BATCH_RELEASE] = "UPDATE batches SET state = 2, released_ms = ?2 WHERE row = ?1",
+    [MM_SQL_BATCH_OPENED] = "UPDATE batches SET opened_sequence = ?2 WHERE row = ?1",
+    [MM_SQL_BATCH_RELEASED] = "UPDATE batches SET released_sequence = ?2 WHERE row = ?1",
     [MM_SQL_BATCH_ACCOUNT] =
-        "SELECT o.quantity, o.used, b.first_issued_ms, b.last_issued_ms"
+        "SELECT o.quantity, o.used, b.first_issued_ms, b.last_issued_ms, b.refunded"
         " FROM batches b JOIN orders o ON o.row = b.order_row WHERE b.row = ?1",
     [MM_SQL_BATCHES_COUNT_OPEN] = "SELECT count(*) FROM batches WHERE state = 1",
     [MM_SQL_BATCHES_PAGE] = BATCH_COLUMNS "WHERE b.row < ?1 ORDER BY b.row DESC LIMIT ?2",
@@ -109,6 +112,36 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
                              " ON CONFLICT (batch, reason) DO UPDATE SET devices = devices + 1",
     [MM_SQL_FAILURES] = "SELECT reason, devices FROM failures WHERE batch = ?1"
                         " ORDER BY devices DESC, reason LIMIT ?2",
+
+    [MM_SQL_REPORT_HEAD] =
+        "SELECT b.name, p.name, b.device_type, b.quantity, b.heads, b.station, b.opened_ms,"
+        " b.released_ms, o.order_id, o.oem, o.product, b.opened_sequence, b.released_sequence,"
+        " b.first_issued_ms, b.last_issued_ms"
+        " FROM batches b JOIN orders o ON o.row = b.order_row JOIN profiles p ON p.row = o.profile"
+        " WHERE b.row = ?1",
+    [MM_SQL_REPORT_REQUEST] =
+        "SELECT row FROM requests WHERE batch = ?1 AND row > ?2 ORDER BY row LIMIT 1",
+    [MM_SQL_REPORT_DEVICES] =
+        "SELECT row, uid, number, hw_serial, serial, spki_sha256, state, reason, reported_ms,"
+        " bundle FROM devices WHERE request = ?1 AND row > ?2 ORDER BY row LIMIT ?3",
+    [MM_SQL_REPORT_FAILURES] = "SELECT reason, devices FROM failures"
+                               " WHERE batch = ?1 AND reason > ?2 ORDER BY reason LIMIT ?3",
+    [MM_SQL_REPORT_FIND] = "SELECT sha256, size, document FROM reports WHERE batch = ?1",
+    [MM_SQL_REPORT_ADD] =
+        "INSERT INTO reports (batch, sha256, size, document) VALUES (?1, ?2, ?3, ?4)",
+
+    [MM_SQL_DOCUMENT_ADD] = "INSERT INTO documents (sequence, document) VALUES (?1, ?2)",
+    [MM_SQL_EXPORT_DEVICES] = "SELECT uid, spki_sha256, number, serial, hw_serial, state, reason,"
+                              " reported_ms FROM devices WHERE row BETWEEN ?1 AND ?2 ORDER BY row",
+    [MM_SQL_EXPORT_ORDER] =
+        "SELECT document FROM orders WHERE order_id = ?1 AND document IS NOT NULL",
+    [MM_SQL_EXPORT_REQUEST] = "SELECT document FROM nonces WHERE nonce = ?1",
+    [MM_SQL_EXPORT_REPORT] = "SELECT r.document FROM reports r JOIN batches b ON b.row = r.batch"
+                             " WHERE b.uid = ?1",
+    [MM_SQL_EXPORT_DOCUMENT] = "SELECT document FROM documents WHERE sequence = ?1",
+    [MM_SQL_EXPORT_CHECKPOINT] = "SELECT sequence, document FROM checkpoints WHERE sequence = ?1",
+    [MM_SQL_EXPORT_CHECKPOINT_BEFORE] = "SELECT sequence, document FROM checkpoints"
+                                        " WHERE sequence < ?1 ORDER BY sequence DESC LIMIT 1",
 
     [MM_SQL_NONCE_ADD] = "INSERT INTO nonces (nonce, made_ms, made_by, document)"
                          " VALUES (?1, ?2, ?3, ?4)"

@@ -21,7 +21,7 @@
  */
 #pragma once
 
-#include "daemon/base/err.h"
+#include "daemon/base/buf.h"
 
 #include "internal/store.pb-c.h"
 
@@ -46,7 +46,9 @@ MM_DEFINE_CLEANUP(struct mm_store *, mm_store_free)
 struct mm_store_site {
     const struct mm_trust *oem; /* whose signatures count; NULL: nobody's */
     bool has_identity;
-    uint8_t identity[32]; /* of the appliance: mm_document_key_hash */
+    uint8_t identity[32];                 /* of the appliance: mm_document_key_hash */
+    const char *name;                     /* of the site; NULL: none */
+    struct mm_bytes identity_certificate; /* DER */
     bool (*profile_known)(const void *user, const char *name); /* NULL: all are */
     const void *user;
 };
@@ -117,6 +119,13 @@ int mm_store_release_batch(struct mm_store *s, const Mintmark__Internal__Release
                            Mintmark__V1__ProductionReport **ret_report,
                            struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Keeps the audit key's signature of a report, and enters it in the ledger; the second time it
+ * changes nothing. The errors of mm_store_get_report; MM_ERR_INVALID SIGNATURE_BAD;
+ * MM_ERR_PRECONDITION NO_IDENTITY. */
+int mm_store_add_report(struct mm_store *s, const Mintmark__Internal__AddReport *job,
+                        Mintmark__Internal__ReportFound **ret_found,
+                        struct mm_errinfo *ei) MM_MUST_USE;
+
 /* The ledger's guard (guard.h); what each has come to is in *ret_guard. Without a section appliance
  * MM_ERR_PRECONDITION LEDGER_NOT_GUARDED. */
 
@@ -151,6 +160,24 @@ int mm_store_anchored(struct mm_store *s, const Mintmark__Internal__Anchored *jo
 /* Records of the ledger, in order, as many as fit an answer. */
 int mm_store_ledger_page(struct mm_store *s, const Mintmark__Internal__LedgerPage *job,
                          Mintmark__Internal__LedgerRecords **ret_records,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+
+/* MM_ERR_NOT_FOUND UNKNOWN_BATCH; MM_ERR_PRECONDITION BATCH_OPEN, REPORT_TOO_OLD. */
+int mm_store_get_report(struct mm_store *s, const Mintmark__Internal__GetReport *job,
+                        Mintmark__Internal__ReportFound **ret_found,
+                        struct mm_errinfo *ei) MM_MUST_USE;
+/* The same errors. */
+int mm_store_report_page(struct mm_store *s, const Mintmark__Internal__ReportPage *job,
+                         Mintmark__Internal__ReportPiece **ret_piece,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+
+/* MM_ERR_INVALID for a first record that is not there. */
+int mm_store_begin_export(struct mm_store *s, const Mintmark__Internal__BeginExport *job,
+                          Mintmark__Internal__ExportBegun **ret_begun,
+                          struct mm_errinfo *ei) MM_MUST_USE;
+/* MM_ERR_CORRUPT LEDGER_GAP. */
+int mm_store_export_page(struct mm_store *s, const Mintmark__Internal__ExportPage *job,
+                         Mintmark__Internal__ExportPiece **ret_piece,
                          struct mm_errinfo *ei) MM_MUST_USE;
 
 /* What the front begins with. */

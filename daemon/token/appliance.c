@@ -133,21 +133,43 @@ static int check_signature(const X509 *certificate, const uint8_t *digest, const
     return r;
 }
 
+static int finish(struct mm_appliance *a, unsigned key, struct mm_document_draft *draft,
+                  const uint8_t digest[MM_DOCUMENT_HASH_BYTES], struct mm_buf *der,
+                  struct mm_errinfo *ei)
+{
+    uint8_t signature[MM_SIGNATURE_MAX];
+    size_t len = 0;
+    int r =
+        mm_token_sign(a->token, a->keys[key], digest, MM_DOCUMENT_HASH_BYTES, signature, &len, ei);
+
+    if (r == MM_OK)
+        r = check_signature(a->certificates[key], digest, signature, len, ei);
+    if (r == MM_OK)
+        r = mm_document_draft_finish(draft, signature, len, der, ei);
+    return r;
+}
+
 int mm_appliance_sign(struct mm_appliance *a, unsigned key, struct mm_bytes content,
                       struct mm_buf *der, struct mm_errinfo *ei)
 {
     MM_DOCUMENT_DRAFT_CLEANUP struct mm_document_draft draft = {0};
-    uint8_t digest[MM_DOCUMENT_HASH_BYTES], signature[MM_SIGNATURE_MAX];
-    size_t len = 0;
+    uint8_t digest[MM_DOCUMENT_HASH_BYTES];
     int r = mm_document_draft(a->certificates[key], content, &draft, digest, ei);
 
-    if (r == MM_OK)
-        r = mm_token_sign(a->token, a->keys[key], digest, sizeof(digest), signature, &len, ei);
-    if (r == MM_OK)
-        r = check_signature(a->certificates[key], digest, signature, len, ei);
-    if (r == MM_OK)
-        r = mm_document_draft_finish(&draft, signature, len, der, ei);
-    return r;
+    return r < 0 ? r : finish(a, key, &draft, digest, der, ei);
+}
+
+static int sign_detached(struct mm_appliance *a, unsigned key, const ProtobufCBinaryData *sha256,
+                         struct mm_buf *der, struct mm_errinfo *ei)
+{
+    MM_DOCUMENT_DRAFT_CLEANUP struct mm_document_draft draft = {0};
+    uint8_t digest[MM_DOCUMENT_HASH_BYTES];
+    int r;
+
+    if (sha256->len != MM_DOCUMENT_HASH_BYTES)
+        return mm_fail_field(ei, "digest", "a SHA-256 has %d bytes", MM_DOCUMENT_HASH_BYTES);
+    r = mm_document_draft_detached(a->certificates[key], sha256->data, &draft, digest, ei);
+    return r < 0 ? r : finish(a, key, &draft, digest, der, ei);
 }
 
 /* An anchor that cannot stand is for the store to judge, as one that is missing. */
@@ -177,7 +199,8 @@ static int sign_document(struct mm_appliance *a, const Mintmark__Internal__SignD
 {
     const struct mm_bytes content = {job->content.data, job->content.len};
     const unsigned key = job->audit ? MM_APPLIANCE_AUDIT : MM_APPLIANCE_IDENTITY;
-    int r = mm_appliance_sign(a, key, content, &room->document, ei);
+    int r = job->digest.len > 0 ? sign_detached(a, key, &job->digest, &room->document, ei)
+                                : mm_appliance_sign(a, key, content, &room->document, ei);
 
     mintmark__internal__signed_content__init(&room->content);
     room->content.document = (ProtobufCBinaryData){room->document.len, room->document.data};

@@ -22,13 +22,14 @@
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
 #include "daemon/base/text.h"
-#include "daemon/document/document.h"
+#include "daemon/document/draft.h"
 #include "daemon/ipc/channel.h"
 #include "daemon/ipc/worker.h"
 #include "internal/store.pb-c.h"
 #include "internal/token.pb-c.h"
 
 #include <fcntl.h>
+#include <openssl/ecdsa.h>
 #include <openssl/pem.h>
 #include <stdio.h>
 #include <string.h>
@@ -405,6 +406,39 @@ static void write_anchor(const struct fake *f, uint64_t id,
     reply(&result);
 }
 
+/* ECDSA on P-256, as a token gives it: r || s. */
+static bool sign_digest(EVP_PKEY *key, const uint8_t digest[MM_DOCUMENT_HASH_BYTES],
+                        uint8_t signature[64])
+{
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(key, NULL);
+    uint8_t der[80];
+    const uint8_t *at = der;
+    size_t len = sizeof(der);
+    ECDSA_SIG *pair = NULL;
+    bool good = ctx && EVP_PKEY_sign_init(ctx) == 1 &&
+                EVP_PKEY_sign(ctx, der, &len, digest, MM_DOCUMENT_HASH_BYTES) == 1;
+
+    if (good)
+        pair = d2i_ECDSA_SIG(NULL, &at, (long)len);
+    good = pair && BN_bn2binpad(ECDSA_SIG_get0_r(pair), signature, 32) == 32 &&
+           BN_bn2binpad(ECDSA_SIG_get0_s(pair), signature + 32, 32) == 32;
+    ECDSA_SIG_free(pair);
+    EVP_PKEY_CTX_free(ctx);
+    return good;
+}
+
+static int sign_detached(const struct mm_document_signer *signer, const ProtobufCBinaryData *sha256,
+                         struct mm_buf *cms, struct mm_errinfo *ei)
+{
+    MM_DOCUMENT_DRAFT_CLEANUP struct mm_document_draft draft = {0};
+    uint8_t digest[MM_DOCUMENT_HASH_BYTES], signature[64];
+
+    if (mm_document_draft_detached(signer->certificate, sha256->data, &draft, digest, ei) < 0 ||
+        !sign_digest(signer->key, digest, signature))
+        return MM_ERR_INTERNAL;
+    return mm_document_draft_finish(&draft, signature, sizeof(signature), cms, ei);
+}
+
 static void sign_document(const struct fake *f, uint64_t id,
                           const Mintmark__Internal__SignDocument *job)
 {
@@ -424,7 +458,8 @@ static void sign_document(const struct fake *f, uint64_t id,
         _exit(MM_EXIT_FAILED);
     signer.certificate = PEM_read_X509(certificate, NULL, NULL, NULL);
     signer.key = PEM_read_PrivateKey(key, NULL, NULL, NULL);
-    if (mm_document_sign(&signer, content, &cms, &ei) < 0)
+    if ((job->digest.len > 0 ? sign_detached(&signer, &job->digest, &cms, &ei)
+                             : mm_document_sign(&signer, content, &cms, &ei)) < 0)
         _exit(MM_EXIT_FAILED);
     made.document = (ProtobufCBinaryData){cms.len, cms.data};
     result.id = id;

@@ -31,7 +31,7 @@ GENERATED = tempfile.TemporaryDirectory(prefix='mintmark-proto.')
 subprocess.run(['protoc', f'--proto_path={ROOT}/proto', f'--python_out={GENERATED.name}',
                 f'--descriptor_set_out={GENERATED.name}/errors.fds', '--include_imports',
                 'mintmark/v1/types.proto', 'mintmark/v1/station.proto', 'mintmark/v1/officer.proto',
-                'mintmark/v1/document.proto', 'mintmark/v1/ledger.proto',
+                'mintmark/v1/document.proto', 'mintmark/v1/ledger.proto', 'mintmark/v1/account.proto',
                 'google/rpc/status.proto', 'google/rpc/error_details.proto',
                 'grpc/health/v1/health.proto'], check=True)
 sys.path.insert(0, GENERATED.name)

@@ -2,6 +2,7 @@
 #include "daemon/base/buf.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/io.h"
+#include "daemon/base/json.h"
 #include "daemon/base/log.h"
 #include "daemon/base/text.h"
 #include "tests/unit/check_main.h"
@@ -139,6 +140,32 @@ START_TEST(hex_decode_wants_the_exact_length)
     ck_assert_int_eq(mm_hex_decode("a1b", out, 2), MM_ERR_INVALID);
     ck_assert_int_eq(mm_hex_decode("a1b2c", out, 2), MM_ERR_INVALID);
     ck_assert_int_eq(mm_hex_decode("", out, 1), MM_ERR_INVALID);
+}
+END_TEST
+
+START_TEST(json_has_one_form_for_each_value)
+{
+    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(256);
+
+    mm_json_string(&b, "a\"b\\c\x01\n\x1f/\x7f\xc3\xa9");
+    mm_json_string(&b, "");
+    mm_json_string(&b, NULL);
+    mm_json_hex(&b, (struct mm_bytes){(const uint8_t *)"\x00\xff", 2});
+    mm_json_hex(&b, (struct mm_bytes){NULL, 0});
+    mm_json_time(&b, 1);
+    mm_json_time(&b, 0);
+    ck_assert_str_eq(mm_buf_cstr(&b),
+                     "\"a\\\"b\\\\c\\u0001\\u000a\\u001f/\x7f\xc3\xa9\"\"\"null\"00ff\"null"
+                     "\"1970-01-01T00:00:00.001Z\"null");
+}
+END_TEST
+
+START_TEST(json_that_does_not_fit_says_so)
+{
+    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(8);
+
+    mm_json_hex(&b, (struct mm_bytes){(const uint8_t *)"12345678", 8});
+    ck_assert_int_eq(mm_buf_err(&b), MM_ERR_TOO_BIG);
 }
 END_TEST
 
@@ -330,6 +357,8 @@ int main(void)
     tcase_add_test(plain, hex_decode_wants_the_exact_length);
     tcase_add_test(plain, read_secret_takes_one_line_within_bounds);
     tcase_add_test(plain, fail_cuts_long_texts_and_prefixes);
+    tcase_add_test(plain, json_has_one_form_for_each_value);
+    tcase_add_test(plain, json_that_does_not_fit_says_so);
     tcase_add_test(plain, log_escapes_values_into_one_line);
     tcase_add_checked_fixture(files, make_folder, remove_folder);
     tcase_add_test(files, create_file_never_overwrites);

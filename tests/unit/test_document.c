@@ -3,7 +3,8 @@
  * own. */
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
-#include "daemon/document/document.h"
+#include "daemon/document/detached.h"
+#include "daemon/document/draft.h"
 #include "tests/unit/check_main.h"
 
 #include <openssl/pem.h>
@@ -389,6 +390,83 @@ START_TEST(key_hash_is_that_of_the_public_key)
 }
 END_TEST
 
+/* ---- detached signatures ----------------------------------------------------------------- */
+
+/* SHA-256 of what order-p256, and bad-detached without holding it, sign. */
+static void content_hash(uint8_t sha256[MM_DOCUMENT_HASH_BYTES])
+{
+    const struct mm_bytes der = read_file("tests/fuzz/corpus/document", "order-p256");
+    const unsigned char *at = der.data;
+    CMS_ContentInfo *cms = d2i_CMS_ContentInfo(NULL, &at, (long)der.len);
+    ASN1_OCTET_STRING **content = CMS_get0_content(cms);
+
+    ck_assert_int_eq(EVP_Digest(ASN1_STRING_get0_data(*content),
+                                (size_t)ASN1_STRING_length(*content), sha256, NULL, EVP_sha256(),
+                                NULL),
+                     1);
+    CMS_ContentInfo_free(cms);
+}
+
+static int check_detached(const char *name, const char *trusted, const uint8_t *sha256)
+{
+    struct mm_trust *trust = trust_file(trusted);
+    const int r =
+        mm_detached_check(read_file("tests/fuzz/corpus/document", name), trust, sha256, &ei);
+
+    mm_trust_free(trust);
+    return r;
+}
+
+START_TEST(detached_check_takes_the_signers_own_and_nothing_else)
+{
+    uint8_t sha256[MM_DOCUMENT_HASH_BYTES];
+
+    content_hash(sha256);
+    ck_assert_msg(check_detached("bad-detached", "oem-p256.pem", sha256) == MM_OK, "%s", ei.text);
+    ck_assert_int_eq(check_detached("bad-detached", "stranger.pem", sha256), MM_ERR_INVALID);
+    ck_assert_str_eq(ei.reason, "SIGNATURE_BAD");
+    ck_assert_int_eq(check_detached("order-p256", "oem-p256.pem", sha256), MM_ERR_INVALID);
+    ck_assert_int_eq(check_detached("bad-two-signers", "oem-p256.pem", sha256), MM_ERR_INVALID);
+    ck_assert_int_eq(check_detached("bad-enveloped", "oem-p256.pem", sha256), MM_ERR_INVALID);
+    ck_assert_int_eq(check_detached("bad-indefinite", "oem-p256.pem", sha256), MM_ERR_INVALID);
+    sha256[31] ^= 1;
+    ck_assert_int_eq(check_detached("bad-detached", "oem-p256.pem", sha256), MM_ERR_INVALID);
+    ck_assert_str_eq(ei.reason, "SIGNATURE_BAD");
+}
+END_TEST
+
+START_TEST(detached_check_every_prefix_is_refused)
+{
+    struct mm_trust *trust = trust_file("oem-p256.pem");
+    uint8_t sha256[MM_DOCUMENT_HASH_BYTES];
+    struct mm_bytes whole;
+
+    content_hash(sha256);
+    whole = read_file("tests/fuzz/corpus/document", "bad-detached");
+    for (size_t len = 0; len < whole.len; len++)
+        ck_assert_int_eq(mm_detached_check((struct mm_bytes){whole.data, len}, trust, sha256, &ei),
+                         MM_ERR_INVALID);
+    whole.len = MM_DOCUMENT_MAX + 1;
+    ck_assert_int_eq(mm_detached_check(whole, trust, sha256, &ei), MM_ERR_TOO_BIG);
+    mm_trust_free(trust);
+}
+END_TEST
+
+START_TEST(draft_detached_is_detached)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *cert = self_signed(key);
+    uint8_t sha256[MM_DOCUMENT_HASH_BYTES] = {1}, digest[MM_DOCUMENT_HASH_BYTES];
+    struct mm_document_draft draft = {0};
+
+    ck_assert_int_eq(mm_document_draft_detached(cert, sha256, &draft, digest, &ei), MM_OK);
+    ck_assert_int_eq(CMS_is_detached(draft.cms), 1);
+    mm_document_draft_done(&draft);
+    X509_free(cert);
+    EVP_PKEY_free(key);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("document");
@@ -409,6 +487,9 @@ int main(void)
     tcase_add_test(tc, sign_then_open_gives_the_same_terms);
     tcase_add_test(tc, sign_with_wrong_key_is_refused);
     tcase_add_test(tc, key_hash_is_that_of_the_public_key);
+    tcase_add_test(tc, detached_check_takes_the_signers_own_and_nothing_else);
+    tcase_add_test(tc, detached_check_every_prefix_is_refused);
+    tcase_add_test(tc, draft_detached_is_detached);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

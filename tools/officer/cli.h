@@ -74,6 +74,7 @@ enum mm_exit {
     X(STR, report_hours, "report-hours", "H", "longest time without such a receipt")               \
     X(STR, replacements, "replacements", "N", "KO devices whose units are given back")             \
     X(STR, devices, "devices", "N", "devices of the order that there are reports of, in all")      \
+    X(STR, from, "from", "SEQ", "first record; 1 if left out")                                     \
     X(STR, reason, "reason", "TEXT", "why, for people")                                            \
     X(STR, key, "key", "KEY", "signing key: a PEM file, or a pkcs11: URI")                         \
     X(STR, module, "module", "FILE", "PKCS#11 module of the URI's token")                          \

@@ -240,6 +240,13 @@ const struct mm_command mm_commands[] = {
         .run = mm_cmd_ledger_verify,
     },
     {
+        .words = "ledger export",
+        .summary = "write the ledger and all that it refers to into a file, for an auditor",
+        .required = OPTIONS(MM_OPT_site, MM_OPT_out),
+        .optional = OPTIONS(MM_OPT_from, MM_OPT_target, MM_OPT_json),
+        .run = mm_cmd_ledger_export,
+    },
+    {
         .words = "status",
         .summary = "the state of the running service and its workers",
         .required = OPTIONS(MM_OPT_site),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* OpenBatch, GetBatch, ListBatches, ReleaseBatch. */
+/* OpenBatch, GetBatch, ListBatches. */
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
 #include "daemon/front/service/service.h"
@@ -214,52 +214,5 @@ void mm_rpc_list_batches(struct mm_call *call, const ProtobufCMessage *request)
     job.list_batches = &body;
     body.page_token = r->page_token;
     body.open_only = r->open_only;
-    mm_app_ask(call, &job, &ask);
-}
-
-/* ---- ReleaseBatch ------------------------------------------------------------------------ */
-
-static void learn_release(struct mm_app *app, const char *call_id,
-                          const Mintmark__Internal__StoreResult *result)
-{
-    const Mintmark__V1__Batch *b = result->report->batch;
-
-    if (!b)
-        return;
-    mm_log(MM_LOG_INFO, "batch_released", MM_STR("request", call_id), MM_STR("batch", b->batch_uid),
-           MM_UINT("issued", b->counts ? b->counts->issued : 0));
-    mm_view_drop_batch(app->view, b->batch_uid);
-    mm_anchoring_want(&app->anchoring, true);
-}
-
-static void reply_release(struct mm_call *call, const Mintmark__Internal__StoreResult *result)
-{
-    Mintmark__V1__ReleaseBatchResponse response;
-
-    mintmark__v1__release_batch_response__init(&response);
-    response.report = result->report;
-    mm_call_reply(call, &response.base);
-}
-
-void mm_rpc_release_batch(struct mm_call *call, const ProtobufCMessage *request)
-{
-    static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_REPORT,
-                                      learn_release, reply_release};
-    const Mintmark__V1__ReleaseBatchRequest *r = (const Mintmark__V1__ReleaseBatchRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__ReleaseBatch body;
-    struct mm_errinfo ei;
-
-    if (mm_check_uid("batch_uid", r->batch_uid, NULL, &ei) < 0) {
-        mm_call_finish(call, &ei);
-        return;
-    }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__release_batch__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH;
-    job.release_batch = &body;
-    body.batch_uid = r->batch_uid;
-    body.station = mm_for_packing(mm_call_peer(call)->name);
-    body.now_ms = mm_clock_wall_ms();
     mm_app_ask(call, &job, &ask);
 }

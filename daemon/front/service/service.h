@@ -16,6 +16,7 @@ void mm_rpc_enroll_half_closed(struct mm_call *call);
 void mm_rpc_get_provisioning_data(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_report_devices(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_release_batch(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_get_report(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_sign(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_random(struct mm_call *call, const ProtobufCMessage *request);
 
@@ -28,6 +29,7 @@ void mm_rpc_list_orders(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_get_status(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_unlock_ledger(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_verify_ledger(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_export_ledger(struct mm_call *call, const ProtobufCMessage *request);
 
 /* The ledger as the API shows it; borrows from the app's anchoring. */
 void mm_ledger_status(const struct mm_app *app, Mintmark__V1__LedgerStatus *ret_status);
@@ -35,6 +37,9 @@ void mm_ledger_status(const struct mm_app *app, Mintmark__V1__LedgerStatus *ret_
 /* Logs what has become of an order, and tells the view. */
 void mm_learn_order(struct mm_app *app, const char *call_id, const char *event,
                     const Mintmark__V1__Order *order);
+
+/* A copy on the heap, for protobuf-c's free_unpacked; NULL without memory. */
+void *mm_message_dup(const ProtobufCMessage *message);
 
 /* protobuf-c has no const strings, and packing only reads them. */
 static inline char *mm_for_packing(const char *s)

@@ -56,5 +56,9 @@ const struct mm_rpc mm_rpcs[] = {
      &mintmark__v1__unlock_ledger_request__descriptor, .message = mm_rpc_unlock_ledger},
     {OFFICER("VerifyLedger"), MM_RPC_UNARY, MM_ROLE_OFFICER | MM_ROLE_AUDITOR,
      &mintmark__v1__verify_ledger_request__descriptor, .message = mm_rpc_verify_ledger},
+    {STATION("GetReport"), MM_RPC_SERVER_STREAM, NOT_MONITOR,
+     &mintmark__v1__get_report_request__descriptor, .message = mm_rpc_get_report},
+    {OFFICER("ExportLedger"), MM_RPC_SERVER_STREAM, MM_ROLE_OFFICER | MM_ROLE_AUDITOR,
+     &mintmark__v1__export_ledger_request__descriptor, .message = mm_rpc_export_ledger},
 };
 const size_t mm_n_rpcs = MM_ARRAY_SIZE(mm_rpcs);

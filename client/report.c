@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* GetReport: a signed report, held against its hash as it comes. */
+#include "client/error.h"
+#include "client/rpc.h"
+#include "client/station.h"
+
+#include <openssl/evp.h>
+#include <string.h>
+
+enum { HASH_BYTES = 32 };
+
+static const struct mm_method method_get_report = {"/mintmark.v1.StationService/GetReport",
+                                                   &mintmark__v1__get_report_response__descriptor,
+                                                   MM_REPEAT_SAFE, true};
+
+struct fetch {
+    int (*begin)(void *arg, const struct mintmark_report_info *info);
+    int (*data)(void *arg, const struct mintmark_data *data);
+    void *arg;
+    EVP_MD_CTX *digest;
+    bool begun; /* the info has come */
+    uint8_t sha256[HASH_BYTES];
+    uint64_t size, came;
+};
+
+static int fail_response(struct mintmark_error *error, const char *what)
+{
+    return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE", "%s", what);
+}
+
+static void begin_stream(void *arg)
+{
+    struct fetch *f = arg;
+
+    f->begun = false;
+}
+
+static int take_info(struct fetch *f, const Mintmark__V1__ReportInfo *info,
+                     struct mintmark_error *error)
+{
+    const struct mintmark_report_info given = {
+        .size = info->size,
+        .sha256 = f->sha256,
+        .signature = {.data = info->signature.data, .len = info->signature.len},
+    };
+
+    if (info->sha256.len != HASH_BYTES || info->signature.len == 0)
+        return fail_response(error, "the server's answer lacks the report's hash or signature");
+    if (EVP_DigestInit_ex2(f->digest, EVP_sha256(), NULL) != 1)
+        return mm_client_fail_memory(error);
+    memcpy(f->sha256, info->sha256.data, HASH_BYTES);
+    f->size = info->size;
+    f->came = 0;
+    f->begun = true;
+    return f->begin(f->arg, &given);
+}
+
+static int take_data(struct fetch *f, const ProtobufCBinaryData *data, struct mintmark_error *error)
+{
+    const struct mintmark_data piece = {.data = data->data, .len = data->len};
+
+    if (data->len > f->size - f->came)
+        return fail_response(error, "the server sent more of the report than it said");
+    if (EVP_DigestUpdate(f->digest, data->data, data->len) != 1)
+        return mm_client_fail_memory(error);
+    f->came += data->len;
+    return f->data(f->arg, &piece);
+}
+
+static int take_message(void *arg, const struct mm_bytes *bytes, int *ret_progress,
+                        struct mintmark_error *error)
+{
+    MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
+    const Mintmark__V1__GetReportResponse *response;
+    ProtobufCMessage *message;
+    struct fetch *f = arg;
+    int r = mm_rpc_unpack(&mintmark__v1__get_report_response__descriptor, bytes, &arena, &message,
+                          error);
+
+    (void)ret_progress;
+    if (r < 0)
+        return r;
+    response = (const Mintmark__V1__GetReportResponse *)message;
+    if (f->begun == (response->info != NULL))
+        return fail_response(error, "the server's answer does not begin with what the report is");
+    return response->info ? take_info(f, response->info, error)
+                          : take_data(f, &response->data, error);
+}
+
+static int check(struct fetch *f, struct mintmark_error *error)
+{
+    uint8_t sha256[HASH_BYTES];
+
+    if (!f->begun)
+        return fail_response(error, "the server's answer lacks the report");
+    if (EVP_DigestFinal_ex(f->digest, sha256, NULL) != 1)
+        return mm_client_fail_memory(error);
+    if (f->came != f->size || memcmp(sha256, f->sha256, HASH_BYTES) != 0)
+        return fail_response(error, "the report that came is not the one that was signed");
+    return 0;
+}
+
+int mintmark_get_report(struct mintmark *client, const char *batch_uid,
+                        int (*begin)(void *arg, const struct mintmark_report_info *info),
+                        int (*data)(void *arg, const struct mintmark_data *data), void *arg,
+                        struct mintmark_error *error)
+{
+    Mintmark__V1__GetReportRequest request = MINTMARK__V1__GET_REPORT_REQUEST__INIT;
+    struct fetch f = {.begin = begin, .data = data, .arg = arg, .digest = EVP_MD_CTX_new()};
+    const struct mm_rpc_sink sink = {begin_stream, take_message, &f};
+    int r;
+
+    if (!f.digest)
+        return mm_client_fail_memory(error);
+    request.batch_uid = mm_station_text(batch_uid);
+    r = mm_rpc_call(client, &method_get_report, &request.base, &sink, error);
+    if (r == 0)
+        r = check(&f, error);
+    EVP_MD_CTX_free(f.digest);
+    return r;
+}

@@ -24,3 +24,7 @@
  */
 int mm_profile_check_csr(const struct mm_profile *p, struct mm_bytes der,
                          struct mm_bytes *ret_point, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* The same without the signature, for a request that has been checked before. */
+int mm_profile_csr_point(const struct mm_profile *p, struct mm_bytes der,
+                         struct mm_bytes *ret_point, struct mm_errinfo *ei) MM_MUST_USE;

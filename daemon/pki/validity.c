@@ -18,8 +18,7 @@ int mm_validity_time(const ASN1_TIME *time, int64_t *ret_s)
     return MM_OK;
 }
 
-/* YYYYMMDDHHMMSSZ, a time that the calendar has. */
-static int parse_time(const char *text, int64_t *ret_s)
+int mm_validity_parse_time(const char *text, int64_t *ret_s)
 {
     ASN1_GENERALIZEDTIME *time = ASN1_GENERALIZEDTIME_new();
     int r = MM_ERR_INVALID;
@@ -63,12 +62,12 @@ int mm_validity_parse(const char *not_before, const char *validity,
 {
     struct mm_validity v = {.from_now = strcmp(not_before, "now") == 0};
 
-    if (!v.from_now && parse_time(not_before, &v.not_before_s) < 0)
+    if (!v.from_now && mm_validity_parse_time(not_before, &v.not_before_s) < 0)
         return mm_fail_field(ei, "not_before",
                              "not_before \"%.40s\" must be \"now\" or a time YYYYMMDDHHMMSSZ",
                              not_before);
     v.end = MM_UNTIL_TIME;
-    if (parse_time(validity, &v.amount) < 0 && parse_duration(validity, &v) < 0)
+    if (mm_validity_parse_time(validity, &v.amount) < 0 && parse_duration(validity, &v) < 0)
         return mm_fail_field(ei, "validity",
                              "validity \"%.40s\" must be like \"20y\", \"365d\" or \"12h\", or a "
                              "time YYYYMMDDHHMMSSZ",

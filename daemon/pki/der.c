@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/pki/der.h"
+
+#include "daemon/base/limits.h"
+
+#include <openssl/asn1.h>
+#include <openssl/err.h>
+#include <string.h>
+
+enum { CONSTRUCTED = 0x20, CLASS = 0xc0 };
+
+bool mm_der_take(struct mm_bytes *in, struct mm_der *ret)
+{
+    const uint8_t *at = in->data;
+    long len = 0;
+    int tag = 0, class = 0, found, header;
+
+    if (in->len == 0)
+        return false;
+    found = ASN1_get_object(&at, &len, &tag, &class, (long)in->len);
+    if (found & 0x80) {
+        ERR_clear_error();
+        return false;
+    }
+    header = (int)(at - in->data);
+    /* 1: of indefinite length. ASN1_object_size is that of the shortest encoding. */
+    if ((found & 1) || ASN1_object_size(0, (int)len, tag) != header + (int)len)
+        return false;
+    *ret = (struct mm_der){
+        .id = in->data[0],
+        .whole = {in->data, (size_t)header + (size_t)len},
+        .content = {at, (size_t)len},
+    };
+    in->data += ret->whole.len;
+    in->len -= ret->whole.len;
+    return true;
+}
+
+bool mm_der_part(struct mm_bytes *in, uint8_t id, struct mm_der *ret)
+{
+    return mm_der_take(in, ret) && ret->id == id;
+}
+
+/* X.690 sections 8.9 to 8.12, 10.2: of the universal types SEQUENCE and SET are constructed, and
+ * no other. Tag 0 ends what is of indefinite length. */
+static bool shape_is_der(uint8_t id)
+{
+    if ((id & CLASS) != 0)
+        return true;
+    if (id == 0)
+        return false;
+    return (id & CONSTRUCTED)
+               ? id == MM_DER_SEQUENCE || id == MM_DER_SET
+               : id != (MM_DER_SEQUENCE & ~CONSTRUCTED) && id != (MM_DER_SET & ~CONSTRUCTED);
+}
+
+static bool well_formed(struct mm_bytes in, unsigned depth)
+{
+    struct mm_der e;
+
+    while (in.len > 0) {
+        if (!mm_der_take(&in, &e) || !shape_is_der(e.id))
+            return false;
+        if (!(e.id & CONSTRUCTED))
+            continue;
+        if (depth == MM_CSR_DEPTH_MAX || !well_formed(e.content, depth + 1))
+            return false;
+    }
+    return true;
+}
+
+bool mm_der_well_formed(struct mm_bytes in)
+{
+    return well_formed(in, 0);
+}
+
+bool mm_bytes_equal(struct mm_bytes a, struct mm_bytes b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+const EVP_MD *mm_der_ecdsa_hash(struct mm_bytes algorithm)
+{
+    static const uint8_t prefix[] = {0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86,
+                                     0x48, 0xce, 0x3d, 0x04, 0x03};
+
+    if (algorithm.len != sizeof(prefix) + 1 || memcmp(algorithm.data, prefix, sizeof(prefix)) != 0)
+        return NULL;
+    switch (algorithm.data[sizeof(prefix)]) {
+    case 2:
+        return EVP_sha256();
+    case 3:
+        return EVP_sha384();
+    case 4:
+        return EVP_sha512();
+    default:
+        return NULL;
+    }
+}

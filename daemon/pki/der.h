@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * DER taken apart by its tags and lengths, without decoding what is inside (X.690). For what comes
+ * from strangers: OpenSSL's own readers take BER, and decode keys and names that nobody here wants.
+ */
+#pragma once
+
+#include "daemon/base/buf.h"
+
+#include <openssl/evp.h>
+
+/* Identifier octets. */
+enum {
+    MM_DER_BOOLEAN = 0x01,
+    MM_DER_INTEGER = 0x02,
+    MM_DER_BIT_STRING = 0x03,
+    MM_DER_OCTET_STRING = 0x04,
+    MM_DER_OID = 0x06,
+    MM_DER_SEQUENCE = 0x30,
+    MM_DER_SET = 0x31,
+    MM_DER_CONTEXT_0 = 0xa0, /* constructed; the next are [1], [2], … */
+};
+
+struct mm_der {
+    uint8_t id;
+    struct mm_bytes whole, content; /* borrowed */
+};
+
+/* The element that *in begins with; *in goes on behind it. False when there is none in DER: a
+ * length that is indefinite or not the shortest, bytes missing. */
+bool mm_der_take(struct mm_bytes *in, struct mm_der *ret);
+/* As above, and it must be of that kind. */
+bool mm_der_part(struct mm_bytes *in, uint8_t id, struct mm_der *ret);
+/* Is all of it DER, elements within elements, down to MM_CSR_DEPTH_MAX? Universal types other than
+ * SEQUENCE and SET must be primitive. */
+bool mm_der_well_formed(struct mm_bytes in);
+
+bool mm_bytes_equal(struct mm_bytes a, struct mm_bytes b);
+
+/* The hash of an AlgorithmIdentifier that is ecdsa-with-SHA256, -SHA384 or -SHA512, without
+ * parameters (RFC 5758 section 3.2); NULL for all others. */
+const EVP_MD *mm_der_ecdsa_hash(struct mm_bytes algorithm);

@@ -73,11 +73,11 @@ enum {
     MM_HEAP_BLOCK = 128 * 1024, /* from here on a block goes back to the kernel when it is freed */
 
     /* Between front and workers. */
-    MM_PROCESSES_MAX = 4 * 8 * 128 + 1,   /* workers, old and new while they are replaced */
-    MM_LINK_QUEUE_MAX = 16 * 1024 * 1024, /* bytes waiting for one worker to read them */
-    MM_STORE_JOBS_MAX = 1024,             /* jobs waiting for the store's answer */
-    MM_JOBS_MAX = 4096,                   /* jobs that workers have, of one client or of all */
-    MM_QUEUE_MAX = 65536,                 /* jobs that wait for a worker, likewise */
+    MM_PROCESSES_MAX = 4 * 8 * 128 + 4 * 64 + 1, /* workers, old and new while they are replaced */
+    MM_LINK_QUEUE_MAX = 16 * 1024 * 1024,        /* bytes waiting for one worker to read them */
+    MM_STORE_JOBS_MAX = 1024,                    /* jobs waiting for the store's answer */
+    MM_JOBS_MAX = 4096,   /* jobs that workers have, of one client or of all */
+    MM_QUEUE_MAX = 65536, /* jobs that wait for a worker, likewise */
 
     /* EJBCA, and what comes from it. */
     MM_ISSUER_NODES_MAX = 8,             /* of one issuer section */

@@ -251,10 +251,17 @@ static void on_mints_changed(void *arg)
     mm_store_queue_kick(app->store_queue);
 }
 
+static void on_issuer_changed(void *arg, const char *section)
+{
+    (void)section;
+    mm_app_update(arg);
+}
+
 int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launcher,
                  const struct mm_conf *conf, struct mm_bytes conf_text, struct mm_errinfo *ei)
 {
     static const struct mm_mints_ops ops = {.may_plan = may_plan, .changed = on_mints_changed};
+    static const struct mm_issuers_ops issuers_ops = {.changed = on_issuer_changed};
     int r;
 
     app->loop = loop;
@@ -268,9 +275,13 @@ int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launch
         return mm_fail_memory(ei);
     r = mm_mints_new(loop, launcher, app->accounts, &ops, app, &app->mints, ei);
     if (r == MM_OK)
+        r = mm_issuers_new(loop, launcher, &issuers_ops, app, &app->issuers, ei);
+    if (r == MM_OK)
         r = start_store(app, launcher, conf_text, ei);
     if (r == MM_OK)
         r = mm_mints_configure(app->mints, conf, conf_text, ei);
+    if (r == MM_OK)
+        r = mm_issuers_configure(app->issuers, conf, conf_text, ei);
     if (r == MM_OK)
         mm_app_limit_jobs(app);
     return r;
@@ -281,6 +292,8 @@ int mm_app_reconfigure(struct mm_app *app, const struct mm_conf *conf, struct mm
 {
     int r = mm_mints_configure(app->mints, conf, conf_text, ei);
 
+    if (r == MM_OK)
+        r = mm_issuers_configure(app->issuers, conf, conf_text, ei);
     if (r < 0)
         return r;
     app->conf = conf;
@@ -289,13 +302,10 @@ int mm_app_reconfigure(struct mm_app *app, const struct mm_conf *conf, struct mm
     return MM_OK;
 }
 
-static void stop_store(void *arg)
+static void stop_store(struct mm_app *app)
 {
-    struct mm_app *app = arg;
-
-    if (app->mints_stopped)
+    if (!app->mints_stopped || !app->issuers_stopped)
         return;
-    app->mints_stopped = true;
     mm_anchoring_stop(&app->anchoring);
     if (app->store)
         mm_pool_retire(app->store, UINT_MAX);
@@ -303,12 +313,32 @@ static void stop_store(void *arg)
         app->on_stopped(app->on_stopped_arg);
 }
 
+static void on_mints_stopped(void *arg)
+{
+    struct mm_app *app = arg;
+    const bool was = app->mints_stopped;
+
+    app->mints_stopped = true;
+    if (!was)
+        stop_store(app);
+}
+
+static void on_issuers_stopped(void *arg)
+{
+    struct mm_app *app = arg;
+    const bool was = app->issuers_stopped;
+
+    app->issuers_stopped = true;
+    if (!was)
+        stop_store(app);
+}
+
 static void stop_mints(void *arg)
 {
     struct mm_app *app = arg;
 
     if (!app->mints_stopped)
-        mm_mints_stop(app->mints, false, stop_store, app);
+        mm_mints_stop(app->mints, false, on_mints_stopped, app);
 }
 
 void mm_app_drain(struct mm_app *app)
@@ -322,10 +352,12 @@ void mm_app_stop(struct mm_app *app, bool at_once, void (*stopped)(void *arg), v
     app->draining = true;
     app->on_stopped = stopped;
     app->on_stopped_arg = arg;
+    if (!app->issuers_stopped)
+        mm_issuers_stop(app->issuers, at_once, on_issuers_stopped, app);
     if (!at_once)
         mm_anchoring_close(&app->anchoring, stop_mints, app);
     else if (!app->mints_stopped)
-        mm_mints_stop(app->mints, true, stop_store, app);
+        mm_mints_stop(app->mints, true, on_mints_stopped, app);
     if (at_once && app->store)
         mm_pool_kill(app->store);
 }
@@ -333,6 +365,7 @@ void mm_app_stop(struct mm_app *app, bool at_once, void (*stopped)(void *arg), v
 void mm_app_done(struct mm_app *app)
 {
     mm_mints_free(app->mints);
+    mm_issuers_free(app->issuers);
     mm_anchoring_done(&app->anchoring);
     mm_view_free(app->view);
     mm_store_queue_free(app->store_queue);

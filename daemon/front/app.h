@@ -6,6 +6,7 @@
 #pragma once
 
 #include "daemon/front/anchoring.h"
+#include "daemon/front/issuers.h"
 #include "daemon/front/mint.h"
 #include "daemon/front/server.h"
 #include "daemon/front/store_queue.h"
@@ -19,6 +20,7 @@ struct mm_app {
     struct mm_server *server;     /* NULL until it listens */
     struct mm_accounts *accounts; /* what each client has running */
     struct mm_mints *mints;
+    struct mm_issuers *issuers; /* the EJBCAs */
     struct mm_pool *store;
     struct mm_store_queue *store_queue;
     struct mm_pool_stats store_stats;
@@ -40,7 +42,7 @@ struct mm_app {
     void (*on_stopped)(void *arg);
     void *on_stopped_arg;
     bool ready; /* as told last */
-    bool mints_stopped;
+    bool mints_stopped, issuers_stopped;
 };
 
 /* Starts the workers of the configuration. app is zeroed memory; conf and conf_text (the file's
@@ -63,8 +65,8 @@ void mm_app_update(struct mm_app *app);
 /* From now on not ready, and no new calls that take a while. */
 void mm_app_drain(struct mm_app *app);
 
-/* Ends the workers: the token's first, then the store, when their jobs are done or at once.
- * stopped follows. */
+/* Ends the workers: tokens' and issuers' first, then the store, when their jobs are done or at
+ * once. stopped follows. */
 void mm_app_stop(struct mm_app *app, bool at_once, void (*stopped)(void *arg), void *arg);
 /* Only after stopped. */
 void mm_app_done(struct mm_app *app);

@@ -17,7 +17,7 @@
 #include <sys/types.h>
 #include <uv.h>
 
-enum mm_program { MM_PROGRAM_TOKEN, MM_PROGRAM_STORE, MM_PROGRAMS };
+enum mm_program { MM_PROGRAM_TOKEN, MM_PROGRAM_STORE, MM_PROGRAM_ISSUER, MM_PROGRAMS };
 
 /* Forks the launcher; *ret_fd is the front's end of its socket. paths are absolute. With files it
  * also opens those for the front, on the socket *ret_files_fd; NULL and NULL: none. Only while the

@@ -2,6 +2,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/limits.h"
 #include "daemon/front/pool_internal.h"
+#include "internal/issuer.pb-c.h"
 #include "internal/store.pb-c.h"
 #include "internal/token.pb-c.h"
 #include "proto/grpc/unpack.h"
@@ -44,6 +45,23 @@ static uint64_t read_store(const ProtobufCMessage *result,
     return r->id;
 }
 
+static void stamp_issuer(ProtobufCMessage *job, uint64_t id, int64_t deadline_us)
+{
+    Mintmark__Internal__IssuerJob *j = (Mintmark__Internal__IssuerJob *)job;
+
+    j->id = id;
+    j->deadline_mono_us = deadline_us;
+}
+
+static uint64_t read_issuer(const ProtobufCMessage *result,
+                            const Mintmark__Internal__Error **ret_error)
+{
+    const Mintmark__Internal__IssuerResult *r = (const Mintmark__Internal__IssuerResult *)result;
+
+    *ret_error = r->error;
+    return r->id;
+}
+
 const struct mm_pool_kind mm_pool_token = {
     .program = MM_PROGRAM_TOKEN,
     .result = &mintmark__internal__token_result__descriptor,
@@ -60,7 +78,16 @@ const struct mm_pool_kind mm_pool_store = {
     .read = read_store,
 };
 
-/* A worker does one job after the other: this one's time began when the last one's ended. */
+const struct mm_pool_kind mm_pool_issuer = {
+    .program = MM_PROGRAM_ISSUER,
+    .result = &mintmark__internal__issuer_result__descriptor,
+    .away = "ISSUER_UNAVAILABLE",
+    .stamp = stamp_issuer,
+    .read = read_issuer,
+};
+
+/* A worker does one job after the other (an issuer does not, and nobody asks for the times of its
+ * jobs): this one's time began when the last one's ended. */
 static void take_job(struct mm_pool_worker *w, struct mm_job *job, bool ok)
 {
     const struct mm_pool *p = w->pool;

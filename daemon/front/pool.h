@@ -26,7 +26,7 @@ struct mm_job;
 struct mm_pool;
 struct mm_pool_worker;
 
-/* What differs between token and store workers. */
+/* What differs between token, store and issuer workers. */
 struct mm_pool_kind {
     enum mm_program program;
     const ProtobufCMessageDescriptor *result;
@@ -37,6 +37,7 @@ struct mm_pool_kind {
 };
 extern const struct mm_pool_kind mm_pool_token;
 extern const struct mm_pool_kind mm_pool_store;
+extern const struct mm_pool_kind mm_pool_issuer;
 
 /* What the workers of a kind have done, whatever has become of their pools since. */
 struct mm_pool_stats {

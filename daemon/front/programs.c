@@ -10,11 +10,13 @@
 static const char *const names[MM_PROGRAMS] = {
     [MM_PROGRAM_TOKEN] = "mintmark-token",
     [MM_PROGRAM_STORE] = "mintmark-store",
+    [MM_PROGRAM_ISSUER] = "mintmark-issuer",
 };
 /* Their folders in a build tree, seen from this program's. */
 static const char *const build_folders[MM_PROGRAMS] = {
     [MM_PROGRAM_TOKEN] = "../token",
     [MM_PROGRAM_STORE] = "../store",
+    [MM_PROGRAM_ISSUER] = "../issuer",
 };
 
 static bool take(struct mm_programs *p, size_t i, const char *folder, const char *below)
@@ -52,6 +54,11 @@ int mm_programs_find(struct mm_programs *ret_programs, struct mm_errinfo *ei)
                      : (has_own && take(ret_programs, i, own, build_folders[i])) ||
                            take(ret_programs, i, MM_LIBEXECDIR, ""))
             continue;
+        /* Only who has an EJBCA needs it; a pool without its program says so. */
+        if (i == MM_PROGRAM_ISSUER) {
+            ret_programs->paths[i][0] = 0;
+            continue;
+        }
         return mm_fail(ei, MM_ERR_NOT_FOUND, "NO_WORKER", "cannot find %s in %s", names[i],
                        override ? override : MM_LIBEXECDIR);
     }

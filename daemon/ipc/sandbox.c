@@ -9,6 +9,7 @@
 #include "daemon/ipc/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdbool.h>
@@ -87,6 +88,11 @@ static const char *const module_calls[] = {"ioctl",
 static const char *const front_calls[] = {
     "accept",     "accept4",    "bind",       "listen", "connect", "getsockname", "getpeername",
     "getsockopt", "setsockopt", "socketpair", "ioctl",  "pread64", NULL};
+
+/* The issuer: connections to the outside, and looking up where to. */
+static const char *const issuer_calls[] = {"connect",    "bind",       "getsockname", "getpeername",
+                                           "getsockopt", "setsockopt", "socketpair",  "sendmmsg",
+                                           "recvmmsg",   "ioctl",      NULL};
 
 static int allow_all(scmp_filter_ctx ctx, const char *const *names)
 {
@@ -167,6 +173,32 @@ static int add_front(scmp_filter_ctx ctx)
     return r == 0 ? add_sockets(ctx, 3) : r;
 }
 
+/* Opening files to read them: where names are looked up, and nothing is ever written. */
+static int add_read_only(scmp_filter_ctx ctx)
+{
+    const uint64_t writing = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY);
+    int r = allow_when(ctx, SCMP_SYS(openat), 2, writing, 0);
+
+    if (r == 0 && seccomp_syscall_resolve_name("open") >= 0)
+        r = allow_when(ctx, SCMP_SYS(open), 1, writing, 0);
+    return r;
+}
+
+static int add_issuer(scmp_filter_ctx ctx, bool module)
+{
+    int r = allow_all(ctx, read_calls);
+
+    if (r == 0)
+        r = allow_all(ctx, issuer_calls);
+    if (r == 0)
+        r = module ? allow_all(ctx, write_calls) : add_read_only(ctx);
+    if (r == 0 && module)
+        r = allow_all(ctx, module_calls);
+    if (r == 0)
+        r = add_threads(ctx); /* names are looked up in one */
+    return r == 0 ? add_sockets(ctx, 4) : r;
+}
+
 /* Reading its own limits, as the C library does for threads, but nobody else's and no setting. */
 static int add_limits(scmp_filter_ctx ctx)
 {
@@ -202,6 +234,10 @@ static int add_duty(scmp_filter_ctx ctx, enum mm_duty duty)
         return add_store(ctx);
     case MM_DUTY_FRONT:
         return add_front(ctx);
+    case MM_DUTY_ISSUER:
+        return add_issuer(ctx, false);
+    case MM_DUTY_ISSUER_TOKEN:
+        return add_issuer(ctx, true);
     }
     return -EINVAL;
 }

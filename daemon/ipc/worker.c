@@ -151,13 +151,17 @@ static int read_more(struct life *l, struct mm_errinfo *ei)
 static int serve(const struct mm_worker_ops *ops, struct life *l, struct mm_errinfo *ei)
 {
     for (;;) {
-        int r;
+        bool can_read = true;
+        int r = MM_OK;
 
-        if (!readable()) {
+        if (ops->wait)
+            r = ops->wait(&l->worker, MM_WORKER_FD, &can_read, ei);
+        if (r == MM_OK && (ops->wait || !readable()))
             r = flush(ops, &l->worker, ei);
-            if (r < 0)
-                return r;
-        }
+        if (r < 0)
+            return r;
+        if (!can_read)
+            continue;
         r = read_more(l, ei);
         if (r == MM_ERR_EOF)
             return flush(ops, &l->worker, ei);
@@ -169,11 +173,15 @@ static int serve(const struct mm_worker_ops *ops, struct life *l, struct mm_erri
     }
 }
 
-/* Network sockets only where the token section says that its module needs them. */
+/* Network sockets only where the token section says that its module needs them; a module's calls
+ * only where an issuer's key is in a token. */
 static enum mm_duty duty_of(const struct mm_worker_ops *ops, const struct mm_worker *w)
 {
     const struct mm_conf_token *token = mm_conf_token_get(w->conf, w->section);
+    const struct mm_conf_issuer *issuer = mm_conf_issuer_get(w->conf, w->section);
 
+    if (ops->duty == MM_DUTY_ISSUER && issuer && *issuer->client_key)
+        return MM_DUTY_ISSUER_TOKEN;
     if (ops->duty == MM_DUTY_TOKEN && token && token->network)
         return MM_DUTY_TOKEN_NETWORK;
     return ops->duty;

@@ -24,7 +24,14 @@ enum mm_worker_exit { MM_EXIT_OK = 0, MM_EXIT_FAILED = 1, MM_EXIT_PIN = 3, MM_EX
 /* What a worker's process may do once it serves; ipc/sandbox.c has the system calls. A token worker
  * may open sockets of the Unix family (local daemons of modules), and network sockets only when its
  * token section says that the module needs them. */
-enum mm_duty { MM_DUTY_TOKEN, MM_DUTY_TOKEN_NETWORK, MM_DUTY_STORE, MM_DUTY_FRONT };
+enum mm_duty {
+    MM_DUTY_TOKEN,
+    MM_DUTY_TOKEN_NETWORK,
+    MM_DUTY_STORE,
+    MM_DUTY_FRONT,
+    MM_DUTY_ISSUER,       /* connects to the outside, and reads files */
+    MM_DUTY_ISSUER_TOKEN, /* the same, with a module in it that has its TLS key */
+};
 
 struct mm_worker {
     const struct mm_conf *conf; /* owned by mm_worker_main */
@@ -45,6 +52,10 @@ struct mm_worker_ops {
     int (*handle)(struct mm_worker *w, struct mm_bytes payload, struct mm_errinfo *ei);
     /* Nothing more is waiting (or MM_IPC_MESSAGE_MAX of answers are): finish. May be NULL. */
     int (*flush)(struct mm_worker *w, struct mm_errinfo *ei);
+    /* For workers with work of their own between jobs: sleeps until fd, the channel, is readable or
+     * something was done, doing what there is to do and packing its answers. NULL: the worker
+     * sleeps in read. */
+    int (*wait)(struct mm_worker *w, int fd, bool *ret_readable, struct mm_errinfo *ei);
     void (*stop)(struct mm_worker *w);
 };
 
@@ -58,8 +69,8 @@ int mm_worker_main(const struct mm_worker_ops *ops);
 
 /* Lets the process do its duty's system calls and no others: unknown ones fail with EPERM and are
  * logged by the kernel; execve, new processes and ptrace are refused to all, network sockets to all
- * but the front and MM_DUTY_TOKEN_NETWORK, and files, by any path, to the front. Cannot be undone.
- * Called by mm_worker_main, and by the front after it has started its workers' launcher. */
+ * but the front, issuers and MM_DUTY_TOKEN_NETWORK, and files, by any path, to the front. Cannot be
+ * undone. Called by mm_worker_main, and by the front after it has started its workers' launcher. */
 int mm_sandbox_enter(enum mm_duty duty, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Lets the process open files of this folder and below and no others (daemon/ipc/landlock.h), as

@@ -74,13 +74,12 @@ static int prepare_validity(struct mm_profile *p, const struct mm_settings *sett
 
     if (p->kind == MM_KIND_CSR)
         return MM_OK;
-    if (p->validity_is_open)
-        return mm_validity_parse("now", "1h", &p->validity, ei);
-    if (!*settings->validity)
+    if (!*settings->validity && !p->validity_is_open)
         return mm_fail_field(ei, "validity",
                              "a profile without a preset needs a validity, e.g. \"20y\" or "
                              "99991231235959Z");
-    r = mm_validity_parse(settings->not_before, settings->validity, &p->validity, ei);
+    r = mm_validity_parse(p->validity_is_open ? "now" : settings->not_before,
+                          p->validity_is_open ? "1h" : settings->validity, &p->validity, ei);
     if (r < 0 || p->kind == MM_KIND_SELF_SIGNED)
         return r;
     if (mm_validity_time(X509_get0_notBefore(p->issuer), &p->issuer_not_before_s) < 0 ||

@@ -20,6 +20,8 @@ ALLOWED = {
     'mintmark-token': {'libp11-kit', 'libcrypto', 'libprotobuf-c', 'libconfuse', 'libseccomp',
                        'libjansson'},
     'mintmark-store': {'libsqlite3', 'libcrypto', 'libprotobuf-c', 'libconfuse', 'libseccomp'},
+    'mintmark-issuer': {'libcurl', 'libssl', 'libcrypto', 'libprotobuf-c', 'libconfuse',
+                        'libseccomp', 'libjansson'},
     'mintmark': {'libmintmark', 'libssl', 'libcrypto', 'libnghttp2', 'libprotobuf-c',
                  'libjansson', 'libconfuse', 'libz'},
     'libmintmark': {'libssl', 'libcrypto', 'libnghttp2', 'libprotobuf-c', 'libjansson', 'libz'},

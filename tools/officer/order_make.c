@@ -172,7 +172,7 @@ int mm_cmd_order_create(struct mm_officer *o, struct mm_errinfo *ei)
 int mm_cmd_order_sign(struct mm_officer *o, struct mm_errinfo *ei)
 {
     MM_PAPER_CLEANUP struct mm_paper paper = MM_PAPER_INIT;
-    MM_CLEANUP(mm_signer_done) struct mm_signer signer = {.ctx = NULL};
+    MM_CLEANUP(mm_signer_done) struct mm_signer signer = {.certificates = NULL};
     int r = mm_officer_absent(o->args.out, ei);
 
     if (r == MM_OK)
@@ -237,7 +237,7 @@ static int take_order(struct mm_officer *o, struct mm_paper *paper,
 static int sign_and_show(struct mm_officer *o, const Mintmark__V1__SignedDocument *content,
                          struct mm_errinfo *ei)
 {
-    MM_CLEANUP(mm_signer_done) struct mm_signer signer = {.ctx = NULL};
+    MM_CLEANUP(mm_signer_done) struct mm_signer signer = {.certificates = NULL};
     int r = mm_signer_open(o, &signer, ei);
 
     if (r == MM_OK)

@@ -7,25 +7,16 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/provider.h>
-#include <openssl/store.h>
-#include <openssl/ui.h>
+#include <stdio.h>
 #include <string.h>
 
 MM_DEFINE_CLEANUP(BIO *, BIO_free_all)
-MM_DEFINE_CLEANUP(OSSL_STORE_CTX *, OSSL_STORE_close)
-MM_DEFINE_CLEANUP(UI_METHOD *, UI_destroy_method)
 
 void mm_signer_done(struct mm_signer *s)
 {
-    EVP_PKEY_free(s->key);
     sk_X509_pop_free(s->certificates, X509_free);
-    if (s->pkcs11)
-        OSSL_PROVIDER_unload(s->pkcs11);
-    if (s->base)
-        OSSL_PROVIDER_unload(s->base);
-    OSSL_LIB_CTX_free(s->ctx);
-    *s = (struct mm_signer){.ctx = NULL};
+    mm_provider_key_done(&s->key);
+    *s = (struct mm_signer){.certificates = NULL};
 }
 
 /* ---- PIN or passphrase ------------------------------------------------------------------- */
@@ -89,47 +80,24 @@ static int key_from_file(struct mm_officer *o, struct mm_signer *s, struct mm_er
         ERR_clear_error();
         return mm_fail(ei, MM_ERR_NOT_FOUND, "SIGNER_KEY", "%.200s: cannot be read", o->args.key);
     }
-    s->key = PEM_read_bio_PrivateKey(bio, NULL, give_pin, &asking);
-    return s->key ? MM_OK : fail_key(&asking, o->args.key, ei);
-}
-
-/* The provider in a library context of its own, with the module if one was named. */
-static int load_provider(struct mm_officer *o, struct mm_signer *s, struct mm_errinfo *ei)
-{
-    if (o->args.module && setenv("PKCS11_PROVIDER_MODULE", o->args.module, 1) < 0)
-        return mm_fail_memory(ei);
-    s->ctx = OSSL_LIB_CTX_new();
-    if (!s->ctx)
-        return mm_fail_memory(ei);
-    s->base = OSSL_PROVIDER_load(s->ctx, "default");
-    s->pkcs11 = OSSL_PROVIDER_load(s->ctx, "pkcs11");
-    if (s->base && s->pkcs11)
-        return MM_OK;
-    ERR_clear_error();
-    return mm_fail(ei, MM_ERR_UNSUPPORTED, "NO_PKCS11_PROVIDER",
-                   "OpenSSL has no pkcs11 provider here (Debian's package pkcs11-provider), or it "
-                   "cannot load the module; --module FILE names one");
+    s->key.key = PEM_read_bio_PrivateKey(bio, NULL, give_pin, &asking);
+    return s->key.key ? MM_OK : fail_key(&asking, o->args.key, ei);
 }
 
 static int key_from_token(struct mm_officer *o, struct mm_signer *s, struct mm_errinfo *ei)
 {
     struct asking asking = {.officer = o, .ei = ei};
-    MM_CLEANUP(UI_destroy_method_p) UI_METHOD *ui = UI_UTIL_wrap_read_pem_callback(give_pin, 0);
-    MM_CLEANUP(OSSL_STORE_close_p) OSSL_STORE_CTX *store = NULL;
-    int r = load_provider(o, s, ei);
+    struct mm_errinfo why = {0};
+    int r = mm_provider_key_open(&s->key, o->args.module, o->args.key, give_pin, &asking, &why);
 
-    if (r < 0)
-        return r;
-    store =
-        OSSL_STORE_open_ex(o->args.key, s->ctx, "provider=pkcs11", ui, &asking, NULL, NULL, NULL);
-    while (store && !s->key && !OSSL_STORE_eof(store)) {
-        OSSL_STORE_INFO *info = OSSL_STORE_load(store);
-
-        if (info && OSSL_STORE_INFO_get_type(info) == OSSL_STORE_INFO_PKEY)
-            s->key = OSSL_STORE_INFO_get1_PKEY(info);
-        OSSL_STORE_INFO_free(info);
+    if (r == MM_OK)
+        return MM_OK;
+    if (r == MM_ERR_UNSUPPORTED) {
+        *ei = why;
+        snprintf(ei->text + strlen(ei->text), sizeof(ei->text) - strlen(ei->text),
+                 "; --module FILE names one");
     }
-    return s->key ? MM_OK : fail_key(&asking, o->args.key, ei);
+    return fail_key(&asking, o->args.key, ei);
 }
 
 /* ---- the certificate --------------------------------------------------------------------- */
@@ -141,7 +109,7 @@ static int read_certificates(struct mm_officer *o, struct mm_signer *s, struct m
 
     s->certificates = sk_X509_new_null();
     while (bio && s->certificates && sk_X509_num(s->certificates) <= MM_CHAIN_MAX) {
-        X509 *cert = X509_new_ex(s->ctx, NULL);
+        X509 *cert = X509_new_ex(s->key.ctx, NULL);
 
         if (!cert || !PEM_read_bio_X509(bio, &cert, NULL, NULL) ||
             !sk_X509_push(s->certificates, cert)) {
@@ -153,7 +121,7 @@ static int read_certificates(struct mm_officer *o, struct mm_signer *s, struct m
     if (!s->certificates || sk_X509_num(s->certificates) == 0)
         return mm_fail(ei, MM_ERR_INVALID, "SIGNER_CERTIFICATE", "%.200s: no PEM certificate",
                        o->args.certificate);
-    if (X509_check_private_key(sk_X509_value(s->certificates, 0), s->key) == 1)
+    if (X509_check_private_key(sk_X509_value(s->certificates, 0), s->key.key) == 1)
         return MM_OK;
     ERR_clear_error();
     return mm_fail(ei, MM_ERR_INVALID, "SIGNER_KEY",
@@ -192,7 +160,7 @@ int mm_signer_write(struct mm_officer *o, const struct mm_signer *s,
     MM_BUF_CLEANUP struct mm_buf cms = MM_BUF_INIT(MM_DOCUMENT_MAX);
     STACK_OF(X509) *chain = sk_X509_new_null();
     struct mm_document_signer signer = {
-        .ctx = s->ctx, .key = s->key, .certificate = sk_X509_value(s->certificates, 0)};
+        .ctx = s->key.ctx, .key = s->key.key, .certificate = sk_X509_value(s->certificates, 0)};
     int r = chain ? MM_OK : mm_fail_memory(ei);
 
     for (int i = 1; r == MM_OK && i < sk_X509_num(s->certificates); i++)

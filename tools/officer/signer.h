@@ -4,13 +4,12 @@
 #pragma once
 
 #include "daemon/document/document.h"
+#include "daemon/provider/provider.h"
 #include "tools/officer/officer.h"
 
 /* Zeroed it is empty. */
 struct mm_signer {
-    OSSL_LIB_CTX *ctx; /* of its own for a token's key: other keys of the tool stay in software */
-    OSSL_PROVIDER *base, *pkcs11;
-    EVP_PKEY *key;
+    struct mm_provider_key key;    /* a file's has no context of its own */
     STACK_OF(X509) * certificates; /* the signer's, then CAs above it */
 };
 void mm_signer_done(struct mm_signer *s);

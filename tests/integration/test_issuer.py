@@ -1,0 +1,425 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""mintmark-issuer against the stand-in for EJBCA: what it enrols, how it takes every kind of failure,
+and that nothing is ever asked for twice without a look first."""
+import tempfile
+import unittest
+
+from issuer_site import Device, FakeEjbca, Worker, issuer_pb2
+
+FAILURE = issuer_pb2.IssuerFailure
+QUICK = 'request_timeout_ms = 1000 breaker_wait_ms = 50 breaker_wait_max_ms = 200'
+
+
+class IssuerTest(unittest.TestCase):
+    ejbca_settings = {}
+
+    def setUp(self):
+        self.dir = tempfile.TemporaryDirectory(prefix='mintmark-issuer.')
+        self.addCleanup(self.dir.cleanup)
+        self.ejbca = FakeEjbca(**self.ejbca_settings)
+        self.addCleanup(self.ejbca.close)
+
+    def worker(self, **options):
+        options.setdefault('settings', QUICK)
+        worker = Worker(self.dir.name, self.ejbca, **options)
+        self.addCleanup(worker.close)
+        self.assertEqual(worker.ready.error.code, 0, worker.ready)
+        return worker
+
+    def failed(self, result, kind, reason, uncertain=False):
+        self.assertEqual(result.WhichOneof('result'), 'failure', result)
+        f = result.failure
+        self.assertEqual((f.reason, getattr(f, 'class'), f.uncertain), (reason, kind, uncertain), f)
+        self.assertTrue(f.text)
+        self.assertEqual(f.retry_ms > 0, kind != FAILURE.PERMANENT, f)
+        return f
+
+    def issued(self, result, device, found=False):
+        self.assertEqual(result.WhichOneof('result'), 'issued', result)
+        self.assertTrue(device.owns(result.issued.certificate))
+        self.assertEqual(result.issued.found, found)
+        return result.issued
+
+    def count(self, device):
+        return len(self.ejbca.certificates(device.username))
+
+
+class Enrol(IssuerTest):
+    def test_a_device_gets_a_certificate_that_was_checked(self):
+        w, d = self.worker(), Device()
+        issued = self.issued(w.issue(d), d)
+        self.assertEqual(self.ejbca.certificates(d.username)[0]['serial'].lstrip('0').upper(),
+                         issued.serial.hex().lstrip('0').upper())
+        self.assertEqual(list(w.ready.ready.profiles), ['widget'])
+
+    def test_many_are_in_flight_at_a_time_and_share_connections(self):
+        self.ejbca.set(latency_ms=20)
+        w, devices = self.worker(), [Device() for _ in range(100)]
+        for d, n in [(d, w.submit(d.job())) for d in devices]:
+            self.issued(w.wait(n), d)
+        state = self.ejbca.state()
+        self.assertGreater(state['most_in_flight'], 4)
+        self.assertLessEqual(state['most_in_flight'], 25)
+        self.assertLess(state['connections']['accepted'], 40)
+        self.assertEqual((state['certificates'], state['doubles']), (100, 0))
+
+    def test_the_chain_is_compared_when_it_was_asked_for(self):
+        w, d = self.worker(profile='include_chain = true'), Device()
+        self.issued(w.issue(d), d)
+        self.ejbca.fault('wrong_chain')
+        d = Device()
+        f = self.failed(w.issue(d), FAILURE.PERMANENT, 'BAD_CERTIFICATE')
+        self.assertIn('another chain', f.text)
+        self.assertTrue(f.serial)
+
+    def test_version_9_is_understood(self):
+        self.ejbca.set(version='9.1.0')
+        w, d = self.worker(), Device()
+        self.issued(w.issue(d), d)
+        self.issued(w.issue(d, lookup_first=True), d, found=True)
+
+    def test_a_job_that_makes_no_sense_is_an_error(self):
+        w, d = self.worker(), Device()
+        for change, reason in (({'profile': 'nope'}, 'UNKNOWN_PROFILE'),
+                               ({'uid': b'short'}, 'INVALID_FIELD'),
+                               ({'username': ''}, 'INVALID_FIELD'),
+                               ({'csr': b'\x30\x03\x02\x01'}, 'CSR_MALFORMED')):
+            job = d.job()
+            for key, value in change.items():
+                setattr(job.issue, key, value)
+            result = w.do(job)
+            self.assertEqual(result.error.reason, reason, result)
+        self.assertEqual(self.ejbca.state()['certificates'], 0)
+
+
+class Doubt(IssuerTest):
+    """An enrolment that was cut off: uncertain, and the next try looks first."""
+
+    def uncertain(self, fault, reason='NO_ANSWER', made=1, **rule):
+        w, d = self.worker(), Device()
+        # Connections are kept: a dead one must not have libcurl send an enrolment twice.
+        self.issued(w.issue(Device()), _Any())
+        self.ejbca.fault(fault, times=1, **rule)
+        self.failed(w.issue(d), FAILURE.RETRY, reason, uncertain=True)
+        self.assertEqual(self.count(d), made)
+        self.issued(w.issue(d, lookup_first=True), d, found=bool(made))
+        self.assertEqual(self.count(d), 1)
+        self.assertEqual(self.ejbca.state()['doubles'], 0)
+
+    def test_cut_after_issuing(self):
+        self.uncertain('cut_after')
+
+    def test_cut_before_issuing(self):
+        self.uncertain('cut_before', made=0)
+
+    def test_cut_in_the_answer(self):
+        self.uncertain('cut_during')
+
+    def test_hang_after_issuing(self):
+        self.uncertain('hang_after')
+
+    def test_hang_before_issuing(self):
+        self.uncertain('hang_before', made=0)
+
+    def test_truncated_json(self):
+        self.uncertain('truncated_json', 'BAD_ANSWER')
+
+    def test_wrong_json(self):
+        self.uncertain('wrong_json', 'BAD_ANSWER')
+
+    def test_html_after_issuing(self):
+        self.uncertain('html_after', 'EJBCA_BUSY')
+
+    def test_too_long_an_answer(self):
+        self.uncertain('huge', bytes=1 << 20)
+
+    def test_a_general_failure(self):
+        self.uncertain('answer', 'EJBCA_FAILED', made=0, status=500, message='General failure.')
+
+    def test_a_look_that_finds_nothing_asks_for_nothing_if_told_so(self):
+        w, d = self.worker(), Device()
+        self.failed(w.issue(d, lookup_only=True), FAILURE.PERMANENT, 'NOT_ENROLLED')
+        self.assertEqual(self.count(d), 0)
+
+    def test_a_look_that_fails_stays_uncertain(self):
+        w, d = self.worker(), Device()
+        self.ejbca.fault('html', calls='search', status=502)
+        self.failed(w.issue(d, lookup_first=True), FAILURE.RETRY, 'BAD_ANSWER', uncertain=True)
+        self.assertEqual(self.count(d), 0)
+
+    def test_a_certificate_of_another_key_under_the_username_is_not_taken(self):
+        w, d, other = self.worker(), Device(), Device()
+        other.username = d.username
+        self.issued(w.issue(other), other)
+        self.issued(w.issue(d, lookup_first=True), d)
+
+    def test_one_that_was_revoked_is_the_end(self):
+        w, d = self.worker(), Device()
+        issued = self.issued(w.issue(d), d)
+        w.do(issuer_pb2.IssuerJob(revoke=issuer_pb2.RevokeJob(profile='widget',
+                                                              serial=issued.serial)))
+        self.failed(w.issue(d, lookup_first=True), FAILURE.PERMANENT, 'CERTIFICATE_REVOKED')
+        self.assertEqual(self.count(d), 1)
+
+    def test_doubles_are_told(self):
+        w, d = self.worker(), Device()
+        first = self.issued(w.issue(d), d)
+        second = self.issued(w.issue(d), d)  # a careless caller, and EJBCA makes another
+        issued = self.issued(w.issue(d, lookup_first=True), d, found=True)
+        self.assertEqual({issued.serial, *issued.others}, {first.serial, second.serial})
+
+
+class _Any:
+    def owns(self, certificate):
+        return True
+
+
+class Refusals(IssuerTest):
+    def test_a_key_of_another_device_is_permanent(self):
+        w, d, again = self.worker(), Device(), Device()
+        self.issued(w.issue(d), d)
+        again.key, again.csr, again.number = d.key, d.csr, d.number
+        f = self.failed(w.issue(again), FAILURE.PERMANENT, 'EJBCA_REFUSED')
+        self.assertIn('not allowed to use same key', f.text)
+        self.assertEqual(f.http_status, 400)
+
+    def test_an_offline_token_is_tried_again_and_opens_the_breaker(self):
+        w, d = self.worker(), Device()
+        self.ejbca.fault('offline')
+        for _ in range(5):
+            f = self.failed(w.issue(d), FAILURE.RETRY, 'EJBCA_OFFLINE')
+            self.assertEqual(f.http_status, 400)
+        f = self.failed(w.issue(d), FAILURE.UNAVAILABLE, 'EJBCA_AWAY')
+        self.assertIn('offline', f.text)
+        self.ejbca.no_faults()
+        self.back(w, d)
+
+    def back(self, w, d):
+        """Tries as the service would, until the breaker has let one through."""
+        for _ in range(1000):
+            result = w.issue(d, lookup_first=True)
+            if result.WhichOneof('result') == 'issued':
+                break
+            self.assertEqual(getattr(result.failure, 'class'), FAILURE.UNAVAILABLE, result)
+        self.assertEqual(result.WhichOneof('result'), 'issued')
+        self.assertEqual(w.state().nodes[0].breaker, issuer_pb2.IssuerState.CLOSED)
+
+    def test_names_that_ejbca_does_not_know_wait_for_an_operator(self):
+        w, d = self.worker(profile="username = 'w-${number}'"), Device()
+        self.ejbca.fault('answer', status=400, times=1,
+                         message='Certificate profile with name "X" doesn\'t exist')
+        self.failed(w.issue(d), FAILURE.RETRY, 'EJBCA_CONFIGURATION')
+        self.issued(w.issue(d), d)
+
+    def test_control_characters_in_a_text_are_escaped(self):
+        w, d = self.worker(), Device()
+        self.ejbca.fault('answer', status=400, times=1, message='a\n\x1b[31m' + 'b' * 2000)
+        f = self.failed(w.issue(d), FAILURE.RETRY, 'EJBCA_UNKNOWN')
+        self.assertTrue(f.text.startswith('a\\x0a\\x1b[31mb'), f.text)
+        self.assertLess(len(f.text), 512)
+
+    def test_no_rights(self):
+        reader = self.ejbca.client('reader')
+        w, d = self.worker(credential=f"client_p12 = '{reader.p12}' client_password_file = "
+                           f"'{reader.password_file}'"), Device()
+        f = self.failed(w.issue(d), FAILURE.RETRY, 'EJBCA_FORBIDDEN')
+        self.assertEqual(f.http_status, 403)
+
+    def test_a_service_that_is_switched_off(self):
+        w, d = self.worker(), Device()
+        self.ejbca.fault('html', status=403)
+        self.failed(w.issue(d), FAILURE.RETRY, 'EJBCA_FORBIDDEN')
+
+    def test_too_much_to_do(self):
+        w, d = self.worker(), Device()
+        self.ejbca.fault('empty', status=429, times=1)
+        before = w.state().nodes[0].limit
+        self.failed(w.issue(d), FAILURE.RETRY, 'EJBCA_BUSY')
+        self.assertLess(w.state().nodes[0].limit, before)
+
+
+class BadCertificates(IssuerTest):
+    def bad(self, fault, text, revocable):
+        w, d = self.worker(), Device()
+        self.issued(w.issue(Device()), _Any())
+        self.ejbca.fault(fault, times=1)
+        f = self.failed(w.issue(d), FAILURE.PERMANENT, 'BAD_CERTIFICATE')
+        self.assertIn(text, f.text)
+        self.assertTrue(f.certificate)
+        self.assertEqual(bool(f.serial), revocable)
+        return w, d, f
+
+    def test_of_another_key(self):
+        self.bad('wrong_key', 'for another key', False)
+
+    def test_of_another_subject(self):
+        w, d, f = self.bad('wrong_subject', 'another subject', True)
+        result = w.do(issuer_pb2.IssuerJob(revoke=issuer_pb2.RevokeJob(
+            profile='widget', serial=f.serial, reason='SUPERSEDED')))
+        self.assertTrue(result.revocation.revoked)
+        # Once it is revoked, the device may have a proper one.
+        self.issued(w.issue(d, lookup_first=True), d)
+
+    def test_of_another_issuer(self):
+        _, _, f = self.bad('wrong_issuer', 'another issuer', True)
+        self.assertTrue(f.issuer_dn)
+
+    def test_of_a_forged_issuer(self):
+        self.bad('forged_issuer', '', True)
+
+    def test_with_a_bad_signature(self):
+        self.bad('bad_signature', 'signature', True)
+
+    def test_expired(self):
+        self.bad('expired_certificate', 'expired', True)
+
+
+class Nodes(IssuerTest):
+    def test_another_node_stands_in_and_the_first_comes_back(self):
+        with FakeEjbca() as away:
+            url, port = away.url, away.port
+            ca = away.server_ca.read_text()
+        self.assertTrue(port and ca)
+        w = self.worker(nodes=[url, self.ejbca.url])
+        for _ in range(8):
+            d = Device()
+            self.issued(w.issue(d), d)  # not one of them fails
+        first, second = w.state().nodes
+        self.assertEqual(first.breaker, issuer_pb2.IssuerState.OPEN)
+        self.assertEqual(second.breaker, issuer_pb2.IssuerState.CLOSED)
+        self.assertTrue(first.last_error)
+        self.assertGreaterEqual(second.requests, 8)
+
+    def test_all_away_is_unavailable_and_nothing_is_uncertain(self):
+        self.ejbca.set(listen=False)
+        w, d = self.worker(), Device()
+        reasons = set()
+        for _ in range(8):
+            result = w.issue(d)
+            self.assertFalse(result.failure.uncertain)
+            reasons.add(result.failure.reason)
+        self.assertIn('EJBCA_AWAY', reasons)
+        self.ejbca.set(listen=True)
+        Refusals.back(self, w, d)
+
+    def test_a_server_of_another_ca_is_not_believed(self):
+        with FakeEjbca() as other:
+            w, d = self.worker(nodes=[other.url]), Device()
+            f = self.failed(w.issue(d), FAILURE.RETRY, 'NODE_UNREACHABLE')
+            self.assertIn('certificate', f.text)
+            self.assertEqual(other.state()['certificates'], 0)
+
+
+class Queries(IssuerTest):
+    def test_revocation_and_its_status(self):
+        w, d = self.worker(), Device()
+        serial = self.issued(w.issue(d), d).serial
+        status = issuer_pb2.IssuerJob(revocation=issuer_pb2.RevocationJob(profile='widget',
+                                                                          serial=serial))
+        self.assertFalse(w.do(status).revocation.revoked)
+        revoke = issuer_pb2.IssuerJob(revoke=issuer_pb2.RevokeJob(
+            profile='widget', serial=serial, reason='KEY_COMPROMISE'))
+        r = w.do(revoke).revocation
+        self.assertEqual((r.revoked, r.was_revoked), (True, False))
+        self.assertTrue(w.do(revoke).revocation.was_revoked)
+        r = w.do(status).revocation
+        self.assertEqual((r.revoked, r.reason), (True, 'KEY_COMPROMISE'))
+        self.assertGreater(r.time_ms, 0)
+
+    def test_revoking_what_is_not_there_is_permanent(self):
+        self.failed(self.worker().do(issuer_pb2.IssuerJob(revoke=issuer_pb2.RevokeJob(
+            profile='widget', serial=b'\x12\x34'))), FAILURE.PERMANENT, 'EJBCA_NOT_FOUND')
+
+    def test_chain_and_crl(self):
+        w = self.worker()
+        chain = w.do(issuer_pb2.IssuerJob(ca_chain=issuer_pb2.CaChainJob(profile='widget')))
+        self.assertTrue(chain.ca_chain.pinned, chain)
+        self.assertEqual(len(chain.ca_chain.certificates), 2)
+        crl = w.do(issuer_pb2.IssuerJob(crl=issuer_pb2.CrlJob(profile='widget')))
+        self.assertTrue(crl.crl.crl.startswith(b'\x30'), crl)
+        self.assertRegex(w.log.read_text(), r'event=ca_chain .*ca=IssuingCA')
+
+    def test_lists_are_paged_and_complete(self):
+        w, devices = self.worker(), [Device() for _ in range(25)]
+        for n in [w.submit(d.job()) for d in devices]:
+            w.wait(n)
+        seen, page, more = {}, 0, True
+        while more:
+            page += 1
+            listed = w.do(issuer_pb2.IssuerJob(list=issuer_pb2.ListJob(
+                profile='widget', page=page, page_size=10))).listed
+            seen.update({e.username: e for e in listed.entries})
+            more = listed.more
+        self.assertEqual(page, 3)
+        self.assertEqual(set(seen), {d.username for d in devices})
+        issued = {c['username']: c for c in self.ejbca.certificates()}
+        for username, e in seen.items():
+            self.assertEqual(e.spki_sha256.hex(), issued[username]['key_sha256'].lower())
+            self.assertEqual(e.serial.hex().lstrip('0'), issued[username]['serial'].lower().lstrip('0'))
+
+
+class Check(IssuerTest):
+    def check(self, w):
+        result = w.do(issuer_pb2.IssuerJob(check=issuer_pb2.CheckJob()))
+        self.assertEqual(result.WhichOneof('result'), 'checked', result)
+        return {c.what: c for c in result.checked.checks}
+
+    def test_all_is_well_and_nothing_is_issued(self):
+        checks = self.check(self.worker())
+        self.assertEqual([(w, c.good) for w, c in checks.items()],
+                         [(w, True) for w in ('connection', 'ca', 'chain', 'profiles', 'rights')],
+                         checks)
+        self.assertEqual(self.ejbca.state()['certificates'], 0)
+
+    def test_what_is_wrong_is_named(self):
+        checks = self.check(self.worker(ca='NoCA'))
+        self.assertIn('NoCA', checks['ca'].text)
+        self.assertNotIn('rights', checks)
+
+    def test_another_chain(self):
+        w = self.worker(chain=('RootCA',))
+        self.assertFalse(self.check(w)['chain'].good)
+        self.assertRegex(w.log.read_text(), 'event=ca_chain_differs')
+
+    def test_an_unknown_profile(self):
+        checks = self.check(self.worker(certificate_profile='NoProfile'))
+        self.assertFalse(checks['profiles'].good)
+        self.assertFalse(checks['rights'].good)
+        self.assertIn('NoProfile', checks['rights'].text)
+
+    def test_no_rights(self):
+        reader = self.ejbca.client('reader')
+        checks = self.check(self.worker(credential=f"client_p12 = '{reader.p12}' "
+                                        f"client_password_file = '{reader.password_file}'"))
+        self.assertFalse(all(c.good for c in checks.values()))
+
+    def test_a_node_that_is_away(self):
+        self.ejbca.set(listen=False)
+        checks = self.check(self.worker())
+        self.assertEqual(list(checks), ['connection'])
+        self.assertFalse(checks['connection'].good)
+
+
+class Credentials(IssuerTest):
+    def refused(self, reason, **options):
+        worker = Worker(self.dir.name, self.ejbca, **options)
+        self.addCleanup(worker.close)
+        self.assertEqual(worker.ready.error.reason, reason, worker.ready)
+
+    def test_a_wrong_password(self):
+        wrong = f'{self.dir.name}/wrong'
+        with open(wrong, 'w', encoding='ascii') as f:
+            f.write('wrong\n')
+        import os
+        os.chmod(wrong, 0o600)
+        self.refused('CLIENT_CREDENTIAL', credential=f"client_p12 = '{self.ejbca.ra.p12}' "
+                     f"client_password_file = '{wrong}'")
+
+    def test_no_pkcs12(self):
+        self.refused('CLIENT_CREDENTIAL', credential=f"client_p12 = '{self.ejbca.ra.key}' "
+                     f"client_password_file = '{self.ejbca.ra.password_file}'")
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)

@@ -214,11 +214,26 @@ static int lock(struct mm_store *s, const struct mm_errinfo *why, struct mm_erri
     struct mm_guard *g = &s->guard;
 
     g->state = STATE(LOCKED);
+    g->pending = (struct mm_ledger_head){0};
     snprintf(g->reason, sizeof(g->reason), "%s", why->reason);
     snprintf(g->text, sizeof(g->text), "%s", why->text);
     mm_ledger_walk_done(&g->walk);
     g->walking = false;
     return enter_lock(s, ei);
+}
+
+void mm_guard_undo(struct mm_store *s)
+{
+    struct mm_guard *g = &s->guard;
+    const struct mm_ledger_walk walk = g->walk;
+    const bool walking = g->walking;
+
+    if (g->state == STATE(LOCKED))
+        return;
+    *g = s->guard_before;
+    s->ledger.damage = s->damage_before;
+    g->walk = walk;
+    g->walking = walking;
 }
 
 /* ---- the check at a start ---------------------------------------------------------------- */

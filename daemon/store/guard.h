@@ -56,6 +56,10 @@ int mm_guard_check(const struct mm_store *s, const Mintmark__Internal__StoreJob 
  * is too far behind, CLOCK_WENT_BACK while the clock is. */
 int mm_guard_check_spend(const struct mm_store *s, size_t n, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Nothing of the group stands that was begun last: nor does what it changed in the guard, but for a
+ * lock. */
+void mm_guard_undo(struct mm_store *s);
+
 /* Devices beyond the anchor, with those of the open group; 0 when the guard is off. */
 uint64_t mm_guard_unanchored(const struct mm_store *s);
 

@@ -99,6 +99,9 @@ struct mm_store {
     struct mm_ledger ledger;
     struct mm_store_site site;
     struct mm_guard guard;
+    /* As they were before the group that was begun last; the walk in it is not to be used. */
+    struct mm_guard guard_before;
+    struct mm_errinfo damage_before;
 };
 
 /* SQLite's result code as our error. */

@@ -22,6 +22,8 @@ int mm_store_begin(struct mm_store *s, struct mm_errinfo *ei)
                        "the database is damaged; nothing more is written to it");
     s->lost = (struct mm_errinfo){0};
     s->ledger.now = s->ledger.committed;
+    s->guard_before = s->guard;
+    s->damage_before = s->ledger.damage;
     return run(s, MM_SQL_BEGIN, ei);
 }
 
@@ -37,17 +39,19 @@ static int no_group(struct mm_store *s, struct mm_errinfo *ei)
 /* model: COMMIT, SYNC */
 int mm_store_commit(struct mm_store *s, struct mm_errinfo *ei)
 {
-    int r;
+    int r = in_transaction(s) ? run(s, MM_SQL_COMMIT, ei) : no_group(s, ei);
 
-    if (!in_transaction(s))
-        return no_group(s, ei);
-    r = run(s, MM_SQL_COMMIT, ei);
     /* A COMMIT that failed may leave the transaction open. Nothing of it is durable: the WAL has no
      * commit frame that SQLite counts, and the next group writes over it. */
     if (r < 0 && in_transaction(s))
         (void)run(s, MM_SQL_ROLLBACK, NULL);
-    if (r == MM_OK)
+    if (r == MM_OK) {
         s->ledger.committed = s->ledger.now;
+    } else {
+        /* Jobs that only read may ask before the next group begins. */
+        s->ledger.now = s->ledger.committed;
+        mm_guard_undo(s);
+    }
     return r;
 }
 

@@ -97,6 +97,14 @@ uint64_t mm_order_day_used(const struct mm_order_terms *t, int64_t day)
     return day > t->day ? 0 : t->day_used;
 }
 
+void mm_order_count_day(struct mm_order_terms *t, uint64_t n, int64_t now_ms)
+{
+    const int64_t day = mm_order_day(t, now_ms);
+
+    t->day_used = mm_order_day_used(t, day) + n;
+    t->day = day;
+}
+
 static int check_day(const struct mm_order_terms *t, uint64_t n, int64_t now_ms,
                      struct mm_errinfo *ei)
 {

@@ -69,6 +69,9 @@ int64_t mm_order_day(const struct mm_order_terms *t, int64_t now_ms);
 /* Devices made on that day. */
 uint64_t mm_order_day_used(const struct mm_order_terms *t, int64_t day);
 
+/* n devices more are made at now_ms. */
+void mm_order_count_day(struct mm_order_terms *t, uint64_t n, int64_t now_ms);
+
 /* As the API shows it. */
 Mintmark__V1__OrderState mm_order_state(const struct mm_order_terms *t, int64_t now_ms);
 

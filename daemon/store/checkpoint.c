@@ -90,6 +90,8 @@ static int take_total(struct mm_ledger_walk *walk, uint64_t sequence,
         .reported = o->reported,
         .reported_ms = o->reported_time_ms,
         .report_hours = o->report_within_hours,
+        .day = o->day,
+        .day_used = o->day_used,
         .replacements_max = o->replacements_max,
     };
 
@@ -176,6 +178,8 @@ static int add_total(struct mm_sql *q, Mintmark__V1__OrderTotals *c, struct mm_e
     total->reported_time_ms = t->reported_ms;
     total->report_within_hours = t->report_hours;
     total->replacements_max = t->replacements_max;
+    total->day = t->day;
+    total->day_used = t->day_used;
     return mm_sql_end(q, ei);
 }
 

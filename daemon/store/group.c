@@ -160,6 +160,8 @@ static int do_job(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
     if (r == MM_OK)
         r = mm_guard_check(s, job, ei);
     if (r == MM_OK)
+        mm_job_stamp(job, mm_ledger_tick(s));
+    if (r == MM_OK)
         r = do_verb(s, job, result, ei);
     if (r < 0)
         return r;

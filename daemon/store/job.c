@@ -345,3 +345,41 @@ bool mm_job_writes(const Mintmark__Internal__StoreJob *job)
         return false;
     }
 }
+
+void mm_job_stamp(const Mintmark__Internal__StoreJob *job, int64_t now_ms)
+{
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_NONCE:
+        job->add_nonce->now_ms = now_ms;
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_ORDER:
+        job->import_order->now_ms = now_ms;
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_DOCUMENT:
+        job->import_document->now_ms = now_ms;
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ORDER:
+        job->change_order->now_ms = now_ms;
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_ORDER:
+        job->get_order->now_ms = now_ms;
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH:
+        job->open_batch->batch->opened_time_ms = now_ms;
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD:
+        job->spend_and_record->now_ms = now_ms;
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ENROLL_AND_RECORD:
+        job->enroll_and_record->spend->now_ms = now_ms;
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_DEVICES:
+        job->report_devices->now_ms = now_ms;
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH:
+        job->release_batch->now_ms = now_ms;
+        break;
+    default: /* no time in it */
+        break;
+    }
+}

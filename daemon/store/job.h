@@ -19,5 +19,10 @@ int mm_job_unpack(struct mm_bytes payload, struct mm_arena *arena,
  * MM_ERR_UNSUPPORTED UNKNOWN_JOB for a job of a newer front. */
 int mm_job_check(const Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Puts the store's time into the job, whatever the front sent: validity, days and deadlines must
+ * not hang on the clock of the process that strangers can reach. The job has passed mm_job_check.
+ */
+void mm_job_stamp(const Mintmark__Internal__StoreJob *job, int64_t now_ms);
+
 /* Does the job write? */
 bool mm_job_writes(const Mintmark__Internal__StoreJob *job);

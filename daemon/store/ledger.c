@@ -60,16 +60,23 @@ static int insert(struct mm_store *s, uint64_t sequence, const void *data, size_
     return mm_sql_run(&q, ei);
 }
 
+int64_t mm_ledger_tick(struct mm_store *s)
+{
+    const int64_t clock_ms = mm_clock_wall_ms(), last_ms = s->ledger.now.time_ms;
+
+    s->ledger.clock_ms = clock_ms > last_ms ? clock_ms : last_ms;
+    return s->ledger.clock_ms;
+}
+
 int mm_ledger_append(struct mm_store *s, Mintmark__V1__LedgerRecord *record, struct mm_errinfo *ei)
 {
     struct mm_ledger_head *now = &s->ledger.now;
-    const int64_t clock_ms = mm_clock_wall_ms();
     uint8_t data[MM_LEDGER_RECORD_MAX];
     size_t len;
     int r;
 
     record->sequence = now->sequence + 1;
-    record->time_ms = clock_ms > now->time_ms ? clock_ms : now->time_ms;
+    record->time_ms = s->ledger.clock_ms > now->time_ms ? s->ledger.clock_ms : now->time_ms;
     record->previous = (ProtobufCBinaryData){sizeof(now->hash), now->hash};
     len = mintmark__v1__ledger_record__get_packed_size(record);
     if (len > sizeof(data))
@@ -144,6 +151,7 @@ static int begin_and_commit(struct mm_store *s, struct mm_errinfo *ei)
 
     if (r < 0)
         return r;
+    (void)mm_ledger_tick(s);
     r = mm_sql_verb_begin(s, ei);
     if (r == MM_OK)
         r = mm_sql_verb_finish(s, begin(s, ei), ei);

@@ -33,6 +33,7 @@ struct mm_ledger {
     struct mm_ledger_head now;       /* with what the verbs of the open group have appended */
     struct mm_ledger_head verb;      /* as it was when the verb under way began */
     struct mm_ledger_head committed; /* on disk */
+    int64_t clock_ms;                /* as the job under way saw it; records go by it */
     EVP_MD *sha256;
     EVP_MD_CTX *digest;
     bool digest_failed;       /* libcrypto did, since the digest under way began */
@@ -45,6 +46,10 @@ struct mm_ledger {
  * failure. */
 int mm_ledger_open(struct mm_store *s, struct mm_errinfo *ei) MM_MUST_USE;
 void mm_ledger_close(struct mm_store *s);
+
+/* The time for the job that begins: the store's own clock, and never less than the last record's.
+ * All of one job goes by it, so that a walk over the records counts days as spending did. */
+int64_t mm_ledger_tick(struct mm_store *s);
 
 /* Appends one record within the verb under way. The caller has set the event, and nothing else;
  * what the event points to is only read. */
@@ -74,7 +79,7 @@ int mm_ledger_digest_end(struct mm_store *s, uint8_t ret_hash[MM_SHA256_BYTES],
 struct mm_ledger_order {
     char *order_id;
     char *stations;
-    struct mm_order_terms terms; /* but for the day */
+    struct mm_order_terms terms;
 };
 struct mm_ledger_walk {
     struct mm_ledger_head at; /* the last record that was found good */

@@ -190,18 +190,29 @@ int mm_ledger_order_event(struct mm_ledger_walk *walk, const Mintmark__V1__Ledge
 
 /* ---- at the head ------------------------------------------------------------------------- */
 
-/* All that spending goes by, but for the day: that is by the front's clock. */
-static bool same(const struct mm_ledger_order *said, const struct mm_order_row *row)
+/* What has become of the order. */
+static bool same_counters(const struct mm_order_terms *a, const struct mm_order_terms *b)
 {
-    const struct mm_order_terms *a = &said->terms, *b = &row->terms;
+    return a->hold == b->hold && a->used == b->used && a->refunded == b->refunded &&
+           a->day == b->day && a->day_used == b->day_used && a->reported == b->reported &&
+           a->reported_ms == b->reported_ms;
+}
 
-    return a->hold == b->hold && a->quantity == b->quantity && a->used == b->used &&
-           a->refunded == b->refunded && a->not_before_ms == b->not_before_ms &&
+/* What was signed, or lowered since. */
+static bool same_terms(const struct mm_order_terms *a, const struct mm_order_terms *b)
+{
+    return a->quantity == b->quantity && a->not_before_ms == b->not_before_ms &&
            a->not_after_ms == b->not_after_ms && a->added_ms == b->added_ms &&
            a->per_batch_max == b->per_batch_max && a->per_day_max == b->per_day_max &&
-           a->unreported_max == b->unreported_max && a->reported == b->reported &&
-           a->reported_ms == b->reported_ms && a->report_hours == b->report_hours &&
-           a->replacements_max == b->replacements_max && strcmp(said->stations, row->stations) == 0;
+           a->unreported_max == b->unreported_max && a->report_hours == b->report_hours &&
+           a->replacements_max == b->replacements_max;
+}
+
+/* All that spending goes by. */
+static bool same(const struct mm_ledger_order *said, const struct mm_order_row *row)
+{
+    return same_counters(&said->terms, &row->terms) && same_terms(&said->terms, &row->terms) &&
+           strcmp(said->stations, row->stations) == 0;
 }
 
 int mm_ledger_compare_orders(struct mm_store *s, const struct mm_ledger_walk *walk,

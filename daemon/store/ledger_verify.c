@@ -41,9 +41,11 @@ static int check_devices(struct mm_store *s, uint64_t sequence, const Mintmark__
     return MM_OK;
 }
 
-static int spent(struct mm_store *s, struct mm_ledger_walk *walk, uint64_t sequence,
-                 const Mintmark__V1__Spent *event, struct mm_errinfo *ei)
+static int spent(struct mm_store *s, struct mm_ledger_walk *walk,
+                 const Mintmark__V1__LedgerRecord *record, struct mm_errinfo *ei)
 {
+    const Mintmark__V1__Spent *event = record->spent;
+    const uint64_t sequence = record->sequence;
     struct mm_ledger_order *order = mm_ledger_order_find(walk, event->order_id);
 
     if (!order)
@@ -52,6 +54,7 @@ static int spent(struct mm_store *s, struct mm_ledger_walk *walk, uint64_t seque
         return mm_ledger_edited(ei, sequence, "its devices do not follow those before");
     if (event->count > order->terms.quantity - order->terms.used)
         return mm_ledger_edited(ei, sequence, "it spends more than the order has");
+    mm_order_count_day(&order->terms, event->count, record->time_ms);
     order->terms.used += event->count;
     walk->at.devices += event->count;
     if (event->order_used_after != order->terms.used)
@@ -81,7 +84,7 @@ static int take_event(struct mm_store *s, struct mm_ledger_walk *walk,
         walk->epoch = record->service_started->epoch;
         return MM_OK;
     case MINTMARK__V1__LEDGER_RECORD__EVENT_SPENT:
-        return spent(s, walk, record->sequence, record->spent, ei);
+        return spent(s, walk, record, ei);
     case MINTMARK__V1__LEDGER_RECORD__EVENT__NOT_SET:
         return mm_ledger_edited(ei, record->sequence, "it says nothing that this program knows");
     default:

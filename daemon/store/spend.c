@@ -67,11 +67,13 @@ static int spend_order(struct mm_store *s, const struct mm_order_row *order, siz
                        struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ORDER_SPEND);
+    struct mm_order_terms terms = order->terms;
     int r;
 
     recorded->order_used = order->terms.used + n;
-    recorded->order_day = mm_order_day(&order->terms, now_ms);
-    recorded->order_day_used = mm_order_day_used(&order->terms, recorded->order_day) + n;
+    mm_order_count_day(&terms, n, now_ms);
+    recorded->order_day = terms.day;
+    recorded->order_day_used = terms.day_used;
     mm_sql_bind_int(&q, order->row);
     mm_sql_bind_uint(&q, n);
     mm_sql_bind_int(&q, recorded->order_day);

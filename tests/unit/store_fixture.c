@@ -23,9 +23,11 @@ void fixture_close(struct fixture *f)
     f->store = NULL;
 }
 
+int64_t fixture_clock_ms;
+
 static int64_t wall_ms(void)
 {
-    return T0 + 100;
+    return fixture_clock_ms;
 }
 
 static int64_t mono_us(void)
@@ -35,6 +37,7 @@ static int64_t mono_us(void)
 
 void fixture_setup(struct fixture *f)
 {
+    fixture_clock_ms = T0 + 100;
     mm_clock_replace(wall_ms, mono_us);
     *f = (struct fixture){.dir = "/tmp/mintmark-store-XXXXXX"};
     ck_assert_ptr_nonnull(mkdtemp(f->dir));

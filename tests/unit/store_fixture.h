@@ -30,7 +30,8 @@ struct fixture {
     Mintmark__Internal__StoreResult *results[MM_GROUP_JOBS_MAX];
 };
 
-/* The clocks stand still: T0 + 100 ms, and 1,000 µs. */
+/* The clocks stand still: T0 + 100 ms, until a test sets it, and 1,000 µs. */
+extern int64_t fixture_clock_ms;
 void fixture_setup(struct fixture *f);
 void fixture_teardown(struct fixture *f);
 /* Closes, and frees what the fixture holds; its files stay. */

@@ -37,14 +37,15 @@ START_TEST(open_batch_on_an_order_that_cannot_bear_it_is_refused)
     struct batch_job batch;
 
     make_order(&order, ORDER, 10);
+    order.order.not_before_time_ms = T0 + 200;
+    sign_order(&order);
     ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);
+    make_batch(&batch, 1, 10);
+    batch.batch.opened_time_ms = T0 + 200; /* the front's clock does not count */
+    fixture_refused(&f, &batch.job, MM_ERR_PRECONDITION, "ORDER_NOT_YET_VALID");
+    fixture_clock_ms = T0 + 200;
     make_batch(&batch, 1, 11);
     fixture_refused(&f, &batch.job, MM_ERR_EXHAUSTED, "QUOTA_EXHAUSTED");
-    make_batch(&batch, 1, 10);
-    batch.batch.opened_time_ms = T0 - 1;
-    fixture_refused(&f, &batch.job, MM_ERR_PRECONDITION, "ORDER_NOT_YET_VALID");
-    batch.batch.opened_time_ms = T_END;
-    fixture_refused(&f, &batch.job, MM_ERR_PRECONDITION, "ORDER_EXPIRED");
     make_batch(&batch, 1, 10);
     batch.batch.order_id = TEXT("order-2");
     fixture_refused(&f, &batch.job, MM_ERR_NOT_FOUND, "UNKNOWN_ORDER");
@@ -54,6 +55,9 @@ START_TEST(open_batch_on_an_order_that_cannot_bear_it_is_refused)
     make_batch(&batch, 1, 10);
     ck_assert_int_eq(fixture_do(&f, &batch.job), MM_OK);
     fixture_refused(&f, &batch.job, MM_ERR_EXISTS, "BATCH_EXISTS");
+    make_batch(&batch, 2, 1);
+    fixture_clock_ms = T_END;
+    fixture_refused(&f, &batch.job, MM_ERR_PRECONDITION, "ORDER_EXPIRED");
 }
 END_TEST
 
@@ -76,7 +80,7 @@ START_TEST(get_batch_shows_what_was_opened)
     ck_assert_uint_eq(b->quantity, 10);
     ck_assert_uint_eq(b->heads, 4);
     ck_assert_int_eq(b->state, MINTMARK__V1__BATCH_STATE__BATCH_STATE_OPEN);
-    ck_assert_int_eq(b->opened_time_ms, T0);
+    ck_assert_int_eq(b->opened_time_ms, T0 + 100);
     ck_assert_uint_eq(b->counts->issued, 3);
     ck_assert_uint_eq(b->counts->unreported, 3);
     make_get_batch(&get, 2);
@@ -128,15 +132,26 @@ START_TEST(spend_and_record_by_what_does_not_stand_is_refused)
     fixture_populate(&f, 10);
     make_spend(&j, 2, "r1", 4, 1, 4);
     fixture_refused(&f, &j.job, MM_ERR_NOT_FOUND, "UNKNOWN_BATCH");
-    make_spend(&j, 1, "r1", 4, 1, 4);
-    j.spend.now_ms = T_END;
-    fixture_refused(&f, &j.job, MM_ERR_PRECONDITION, "ORDER_EXPIRED");
-    j.spend.now_ms = T0 - 1;
-    fixture_refused(&f, &j.job, MM_ERR_PRECONDITION, "ORDER_NOT_YET_VALID");
     make_release(&release, 1);
     ck_assert_int_eq(fixture_do(&f, &release.job), MM_OK);
     make_spend(&j, 1, "r1", 4, 1, 4);
     fixture_refused(&f, &j.job, MM_ERR_PRECONDITION, "BATCH_RELEASED");
+}
+END_TEST
+
+/* By the store's clock, and a clock that is put back does not bring it back. */
+START_TEST(spend_and_record_after_the_orders_end_is_refused)
+{
+    struct spend_job j;
+
+    fixture_populate(&f, 10);
+    make_spend(&j, 1, "r1", 4, 1, 4);
+    fixture_clock_ms = T_END - 1;
+    ck_assert_int_eq(fixture_do(&f, &j.job), MM_OK);
+    make_spend(&j, 1, "r2", 4, 5, 4);
+    j.spend.now_ms = T0 + 100;
+    fixture_clock_ms = T_END;
+    fixture_refused(&f, &j.job, MM_ERR_PRECONDITION, "ORDER_EXPIRED");
 }
 END_TEST
 
@@ -378,7 +393,7 @@ START_TEST(release_batch_accounts_for_every_device)
     ck_assert_int_eq(fixture_do(&f, &release.job), MM_OK);
     r = f.results[0]->report;
     ck_assert_int_eq(r->batch->state, MINTMARK__V1__BATCH_STATE__BATCH_STATE_RELEASED);
-    ck_assert_int_eq(r->batch->released_time_ms, T0 + 9);
+    ck_assert_int_eq(r->batch->released_time_ms, T0 + 100);
     ck_assert_uint_eq(r->batch->counts->issued, 10);
     ck_assert_uint_eq(r->batch->counts->ok, 4);
     ck_assert_uint_eq(r->batch->counts->ko, 4);
@@ -389,8 +404,8 @@ START_TEST(release_batch_accounts_for_every_device)
     ck_assert_str_eq(r->failures[1]->reason, "no contact");
     ck_assert_uint_eq(r->order_quantity, 20);
     ck_assert_uint_eq(r->order_used, 10);
-    ck_assert_int_eq(r->first_issued_time_ms, T0 + 5);
-    ck_assert_int_eq(r->last_issued_time_ms, T0 + 5);
+    ck_assert_int_eq(r->first_issued_time_ms, T0 + 100);
+    ck_assert_int_eq(r->last_issued_time_ms, T0 + 100);
     fixture_refused(&f, &release.job, MM_ERR_PRECONDITION, "BATCH_RELEASED");
     make_release(&release, 2);
     fixture_refused(&f, &release.job, MM_ERR_NOT_FOUND, "UNKNOWN_BATCH");
@@ -409,6 +424,7 @@ int main(void)
     tcase_add_test(verbs, spend_and_record_counts_and_stops_at_the_order);
     tcase_add_test(verbs, spend_and_record_over_the_batch_is_refused);
     tcase_add_test(verbs, spend_and_record_by_what_does_not_stand_is_refused);
+    tcase_add_test(verbs, spend_and_record_after_the_orders_end_is_refused);
     tcase_add_test(verbs, spend_and_record_never_exceeds_its_request);
     tcase_add_test(verbs, spend_and_record_a_duplicate_hw_serial_is_refused_until_ko);
     tcase_add_test(verbs, spend_and_record_takes_devices_without_certificate);

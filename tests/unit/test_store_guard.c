@@ -182,6 +182,8 @@ START_TEST(an_edit_locks_at_the_start)
         {"DELETE FROM ledger WHERE sequence = (SELECT max(sequence) - 2 FROM ledger)",
          "LEDGER_GAP"},
         {"UPDATE orders SET quantity = quantity + 1", "LEDGER_EDITED"},
+        {"UPDATE orders SET day_used = day_used - 1", "LEDGER_EDITED"},
+        {"UPDATE orders SET day = day + 1", "LEDGER_EDITED"},
         {"UPDATE checkpoints SET document = CAST(substr(document, 1, length(document) - 1) ||"
          " CASE hex(substr(document, -1)) WHEN '00' THEN x'01' ELSE x'00' END AS BLOB)",
          "CHECKPOINT_BAD"},
@@ -189,7 +191,7 @@ START_TEST(an_edit_locks_at_the_start)
     };
     struct mm_errinfo ei = {0};
 
-    ck_assert_uint_eq(MM_ARRAY_SIZE(edits), 6);
+    ck_assert_uint_eq(MM_ARRAY_SIZE(edits), 8);
     start();
     fixture_populate(&f, 100);
     for (unsigned i = 0; i < 6; i++)
@@ -422,7 +424,7 @@ int main(void)
     tcase_add_test(locking, another_ledgers_anchor_locks);
     tcase_add_test(locking, an_anchor_that_is_gone_or_none_locks);
     tcase_add_test(locking, a_clock_that_went_back_locks);
-    tcase_add_loop_test(locking, an_edit_locks_at_the_start, 0, 6);
+    tcase_add_loop_test(locking, an_edit_locks_at_the_start, 0, 8);
     tcase_add_test(locking, a_walk_while_it_works_locks_on_an_edited_device);
     tcase_add_test(locking, an_officers_unlock_lets_it_go_on);
     tcase_add_test(locking, an_unlock_of_a_broken_chain_makes_a_new_baseline);

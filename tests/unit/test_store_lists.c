@@ -63,9 +63,10 @@ START_TEST(list_orders_tells_their_state)
     fixture_populate(&f, 3);
     fixture_spend(&f, 1, "r1", 3, 1, 3);
     make_order(&order, "expired", 10);
-    order.order.not_after_time_ms = T0 + 100;
+    order.order.not_after_time_ms = T0 + 200;
     sign_order(&order);
     ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);
+    fixture_clock_ms = T0 + 200;
     list.job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS;
     list.job.list_orders = &list.list_orders;
     mintmark__internal__list_orders__init(&list.list_orders);
@@ -154,11 +155,11 @@ START_TEST(ready_has_what_can_still_be_worked_on)
     fixture_populate(&f, 5);
     fixture_spend(&f, 1, "r1", 5, 1, 5); /* used up, but its batch is open */
     make_order(&order, "expired", 10);
-    order.order.not_after_time_ms = T0 + 50;
+    order.order.not_after_time_ms = T0 + 200;
     sign_order(&order);
     ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);
     make_order(&order, "later", 10);
-    order.order.not_before_time_ms = T0 + 200;
+    order.order.not_before_time_ms = T0 + 300;
     sign_order(&order);
     ck_assert_int_eq(fixture_do(&f, &order.job), MM_OK);
     make_order(&order, "live", 10);
@@ -168,6 +169,7 @@ START_TEST(ready_has_what_can_still_be_worked_on)
     ck_assert_int_eq(fixture_do(&f, &batch.job), MM_OK);
     make_release(&release, 2);
     ck_assert_int_eq(fixture_do(&f, &release.job), MM_OK);
+    fixture_clock_ms = T0 + 200;
     ck_assert_int_eq(mm_store_ready(f.store, &ready, &ei), MM_OK);
     ck_assert_uint_eq(ready->n_orders, 3);
     ck_assert_str_eq(ready->orders[0]->order_id, ORDER);

@@ -44,7 +44,7 @@ static const uint64_t batch_quantity[BATCHES] = {100, 90, 200, 60, 500, 500, 40,
 static struct fixture f;
 static struct model model;
 static uint64_t seed = 0x6d696e746d61726bULL;
-static int64_t now_ms = T0;
+static int64_t now_ms = T0 + 100;
 
 static unsigned pick(unsigned n)
 {

@@ -218,6 +218,15 @@ static void check_add_report(struct check *c, const Mintmark__Internal__AddRepor
     bytes(c, "document", &r->document, 1, MM_DOCUMENT_MAX);
 }
 
+static void check_signed(struct check *c, const Mintmark__Internal__AddSigned *a)
+{
+    name(c, "station", a->station);
+    name(c, "signing_profile", a->signing_profile);
+    name(c, "mechanism", a->mechanism);
+    bytes(c, "digest", &a->digest, DIGEST_BYTES, 2 * DIGEST_BYTES);
+    bytes(c, "response", &a->response, 1, MM_GRPC_MESSAGE_MAX);
+}
+
 static void check_report_job(struct check *c, const Mintmark__Internal__StoreJob *job)
 {
     switch (job->job_case) {
@@ -229,6 +238,9 @@ static void check_report_job(struct check *c, const Mintmark__Internal__StoreJob
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT:
         check_add_report(c, job->add_report);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_SIGNED:
+        check_signed(c, job->add_signed);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
         time_ms(c, "now_ms", job->begin_export->now_ms);
@@ -336,6 +348,7 @@ bool mm_job_writes(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_DEVICES:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_SIGNED:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_CHECK_ANCHOR:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:

@@ -126,6 +126,11 @@ int mm_store_add_report(struct mm_store *s, const Mintmark__Internal__AddReport 
                         Mintmark__Internal__ReportFound **ret_found,
                         struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Enters a signature in the ledger. */
+int mm_store_add_signed(struct mm_store *s, const Mintmark__Internal__AddSigned *job,
+                        Mintmark__Internal__SignedAdded **ret_added,
+                        struct mm_errinfo *ei) MM_MUST_USE;
+
 /* The ledger's guard (guard.h); what each has come to is in *ret_guard. Without a section appliance
  * MM_ERR_PRECONDITION LEDGER_NOT_GUARDED. */
 

@@ -106,6 +106,22 @@ class Sign(Base):
         answer = self.sign('large', types_pb2.SIGN_MECHANISM_ECDSA, digest=digest)
         key.verify(answer.signature, digest, ec.ECDSA(utils.Prehashed(hashes.SHA384())))
 
+    def test_each_is_a_record_of_the_ledger(self):
+        from mintmark.v1 import account_pb2, ledger_pb2
+        digest = os.urandom(32)
+        self.sign('firmware', types_pb2.SIGN_MECHANISM_ECDSA_SHA256, digest=digest)
+        out = self.site.dir / 'signed.export'
+        self.site.officer('ledger', 'export', '--out', out)
+        data, at, found = out.read_bytes(), 0, []
+        while at < len(data):
+            length = int.from_bytes(data[at:at + 4], 'big')
+            item = account_pb2.LedgerExportItem.FromString(data[at + 4:at + 4 + length])
+            record = ledger_pb2.LedgerRecord.FromString(item.record)
+            found += [record.signed] if record.HasField('signed') else []
+            at += 4 + length
+        self.assertIn(('demo-station', 'firmware', 'ECDSA-SHA256', digest),
+                      [(s.station, s.signing_profile, s.mechanism, s.digest) for s in found])
+
     def test_p256_and_the_largest_message(self):
         message = os.urandom(MESSAGE_MAX)
         answer = self.sign('firmware', types_pb2.SIGN_MECHANISM_ECDSA_SHA256, message=message)

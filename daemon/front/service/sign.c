@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sign: validate, permit, queue, sign and verify (token), log, reply. */
+/* Sign: validate, permit, queue, sign and verify (token), log, enter in the ledger (store), reply. */
 #include "daemon/base/text.h"
 #include "daemon/conf/mechanism.h"
 #include "daemon/front/service/service.h"
@@ -142,17 +142,60 @@ static void log_end(const struct signing *s, const Mintmark__Internal__SignResul
            MM_STR("text", ei ? ei->text : ""));
 }
 
-static void reply(struct mm_call *call, const Mintmark__Internal__SignResult *made)
+static void learn(struct mm_app *app, MM_UNUSED const char *call_id,
+                  MM_UNUSED const Mintmark__Internal__StoreResult *result)
 {
-    Mintmark__V1__SignResponse response;
+    mm_anchoring_changed(&app->anchoring);
+}
 
-    mintmark__v1__sign_response__init(&response);
+static void reply(struct mm_call *call, const Mintmark__Internal__StoreResult *result)
+{
+    const ProtobufCBinaryData *packed = &result->signed_added->response;
+    Mintmark__V1__SignResponse *response =
+        mintmark__v1__sign_response__unpack(NULL, packed->len, packed->data);
+    struct mm_errinfo ei;
+
+    if (!response) {
+        mm_fail_memory(&ei);
+        mm_call_finish(call, &ei);
+        return;
+    }
+    mm_call_reply(call, &response->base);
+    mintmark__v1__sign_response__free_unpacked(response, NULL);
+}
+
+/* The answer goes to the store with what is to be recorded, and leaves when it comes back. */
+static void record(struct mm_call *call, const struct signing *s,
+                   const Mintmark__Internal__SignResult *made)
+{
+    static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_SIGNED_ADDED, learn,
+                                      reply};
+    Mintmark__V1__SignResponse response = MINTMARK__V1__SIGN_RESPONSE__INIT;
+    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
+    Mintmark__Internal__AddSigned body = MINTMARK__INTERNAL__ADD_SIGNED__INIT;
+    MM_FREE uint8_t *packed = NULL;
+    struct mm_errinfo ei;
+
     response.signature = made->signature;
     response.digest = made->digest;
     response.certificate = made->certificate;
     response.chain = made->chain;
     response.n_chain = made->n_chain;
-    mm_call_reply(call, &response.base);
+    packed = malloc(mintmark__v1__sign_response__get_packed_size(&response) + 1);
+    if (!packed) {
+        mm_fail_memory(&ei);
+        mm_call_finish(call, &ei);
+        return;
+    }
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_SIGNED;
+    job.add_signed = &body;
+    body.station = mm_for_packing(s->c.station);
+    body.signing_profile = s->body.signing_profile;
+    body.mechanism = s->body.mechanism;
+    body.digest = made->digest;
+    body.response.len = mintmark__v1__sign_response__pack(&response, packed);
+    body.response.data = packed;
+    mm_app_ask(call, &job, &ask);
 }
 
 static void done(struct mm_token_call *c, const Mintmark__Internal__TokenResult *result,
@@ -166,7 +209,7 @@ static void done(struct mm_token_call *c, const Mintmark__Internal__TokenResult 
     if (c->call && ei)
         mm_call_finish(c->call, ei);
     else if (c->call)
-        reply(c->call, result->sign);
+        record(c->call, s, result->sign);
 }
 
 /* ---- receive ----------------------------------------------------------------------------- */

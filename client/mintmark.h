@@ -226,6 +226,7 @@ struct mintmark_report_info {
     uint64_t size;                  /* bytes */
     const uint8_t *sha256;          /* over them, 32 bytes */
     struct mintmark_data signature; /* CMS, detached, DER */
+    int manifest;                   /* there is one, for mintmark_get_manifest */
 };
 /* Streams a report: begin says what it is, then data gets its bytes, in order. When the connection
  * is lost and the call repeated, begin comes again, and what came before is void. Succeeds only
@@ -235,6 +236,12 @@ int mintmark_get_report(struct mintmark *client, const char *batch_uid,
                         int (*begin)(void *arg, const struct mintmark_report_info *info),
                         int (*data)(void *arg, const struct mintmark_data *data), void *arg,
                         struct mintmark_error *error);
+
+/* Streams the manifest of a released batch (docs/manifest.md), as mintmark_get_report does; begin
+ * says that its bytes come, from the first. */
+int mintmark_get_manifest(struct mintmark *client, const char *batch_uid, int (*begin)(void *arg),
+                          int (*data)(void *arg, const struct mintmark_data *data), void *arg,
+                          struct mintmark_error *error);
 
 /* By the numbers of the API's SignMechanism. */
 enum mintmark_mechanism {

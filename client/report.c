@@ -42,6 +42,7 @@ static int take_info(struct fetch *f, const Mintmark__V1__ReportInfo *info,
         .size = info->size,
         .sha256 = f->sha256,
         .signature = {.data = info->signature.data, .len = info->signature.len},
+        .manifest = info->manifest,
     };
 
     if (info->sha256.len != HASH_BYTES || info->signature.len == 0)
@@ -118,4 +119,58 @@ int mintmark_get_report(struct mintmark *client, const char *batch_uid,
         r = check(&f, error);
     EVP_MD_CTX_free(f.digest);
     return r;
+}
+
+/* ---- the manifest ------------------------------------------------------------------------ */
+
+static const struct mm_method method_get_manifest = {
+    "/mintmark.v1.StationService/GetManifest", &mintmark__v1__get_manifest_response__descriptor,
+    MM_REPEAT_SAFE, true};
+
+struct manifest {
+    int (*begin)(void *arg);
+    int (*data)(void *arg, const struct mintmark_data *data);
+    void *arg;
+    bool begun;
+};
+
+static void begin_manifest(void *arg)
+{
+    struct manifest *m = arg;
+
+    m->begun = false;
+}
+
+static int take_manifest(void *arg, const struct mm_bytes *bytes, int *ret_progress,
+                         struct mintmark_error *error)
+{
+    MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
+    struct mintmark_data piece;
+    ProtobufCMessage *message;
+    struct manifest *m = arg;
+    int r = mm_rpc_unpack(method_get_manifest.response, bytes, &arena, &message, error);
+
+    (void)ret_progress;
+    if (r == 0 && !m->begun)
+        r = m->begin(m->arg);
+    m->begun = true;
+    if (r != 0)
+        return r;
+    piece.data = ((const Mintmark__V1__GetManifestResponse *)message)->data.data;
+    piece.len = ((const Mintmark__V1__GetManifestResponse *)message)->data.len;
+    return m->data(m->arg, &piece);
+}
+
+int mintmark_get_manifest(struct mintmark *client, const char *batch_uid, int (*begin)(void *arg),
+                          int (*data)(void *arg, const struct mintmark_data *data), void *arg,
+                          struct mintmark_error *error)
+{
+    Mintmark__V1__GetManifestRequest request = MINTMARK__V1__GET_MANIFEST_REQUEST__INIT;
+    struct manifest m = {.begin = begin, .data = data, .arg = arg};
+    const struct mm_rpc_sink sink = {begin_manifest, take_manifest, &m};
+    int r;
+
+    request.batch_uid = mm_station_text(batch_uid);
+    r = mm_rpc_call(client, &method_get_manifest, &request.base, &sink, error);
+    return r == 0 && !m.begun ? fail_response(error, "the server's answer lacks the manifest") : r;
 }

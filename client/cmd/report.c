@@ -20,6 +20,8 @@ struct files {
     struct mm_buf signature;
     char sha256[2 * HASH_BYTES + 1];
     uint64_t size;
+    int manifest_fd;      /* of manifest.json; -1: not begun */
+    int manifest;         /* there is one */
     struct mm_errinfo ei; /* what went wrong on this side */
 };
 
@@ -31,6 +33,7 @@ static int begin(void *arg, const struct mintmark_report_info *info)
         close(f->fd);
     f->fd = -1;
     f->size = info->size;
+    f->manifest = info->manifest;
     mm_hex_encode(info->sha256, HASH_BYTES, f->sha256);
     mm_buf_reset(&f->signature);
     mm_buf_append(&f->signature, info->signature.data, info->signature.len);
@@ -90,6 +93,37 @@ static int finish(struct files *f)
     return r < 0 ? r : mm_folder_commit(f->folder, "report.json", f->fd, false, &f->ei);
 }
 
+static int begin_manifest(void *arg)
+{
+    struct files *f = arg;
+
+    if (f->manifest_fd >= 0)
+        close(f->manifest_fd);
+    f->manifest_fd = -1;
+    return mm_folder_begin(f->folder, "manifest.json", 0644, &f->manifest_fd, &f->ei) < 0;
+}
+
+static int add_manifest(void *arg, const struct mintmark_data *data)
+{
+    struct files *f = arg;
+
+    return mm_io_write_all(f->manifest_fd, data->data, data->len, &f->ei) < 0;
+}
+
+/* Its signatures are made anew each time, so that a file that is there is replaced. An exit code.
+ */
+static int fetch_manifest(struct mm_cmd *cmd, const char *batch_uid, struct files *f)
+{
+    struct mintmark_error error;
+    int r = mintmark_get_manifest(cmd->client, batch_uid, begin_manifest, add_manifest, f, &error);
+
+    if (r < 0)
+        return mm_cmd_fail(cmd, &error);
+    if (r == 0)
+        r = mm_folder_commit(f->folder, "manifest.json", f->manifest_fd, true, &f->ei);
+    return r ? mm_cmd_fail_file(cmd, &f->ei) : MM_CMD_DONE;
+}
+
 static int fetch(struct mm_cmd *cmd, const char *batch_uid, struct files *f)
 {
     struct mintmark_error error;
@@ -102,20 +136,24 @@ static int fetch(struct mm_cmd *cmd, const char *batch_uid, struct files *f)
     }
     if (r == 0)
         r = finish(f);
-    return r ? mm_cmd_fail_file(cmd, &f->ei) : MM_CMD_DONE;
+    if (r)
+        return mm_cmd_fail_file(cmd, &f->ei);
+    return f->manifest ? fetch_manifest(cmd, batch_uid, f) : MM_CMD_DONE;
 }
 
 static void done(struct files *f)
 {
     if (f->fd >= 0)
         close(f->fd);
+    if (f->manifest_fd >= 0)
+        close(f->manifest_fd);
     mm_buf_done(&f->signature);
     mm_folder_free(f->folder);
 }
 
 int mm_cmd_fetch_report(struct mm_cmd *cmd, const char *batch_uid)
 {
-    struct files f = {.fd = -1, .signature = MM_BUF_INIT(MM_DOCUMENT_MAX)};
+    struct files f = {.fd = -1, .manifest_fd = -1, .signature = MM_BUF_INIT(MM_DOCUMENT_MAX)};
     const int r = fetch(cmd, batch_uid, &f);
 
     done(&f);
@@ -124,7 +162,7 @@ int mm_cmd_fetch_report(struct mm_cmd *cmd, const char *batch_uid)
 
 int mm_cmd_report(struct mm_cmd *cmd)
 {
-    struct files f = {.fd = -1, .signature = MM_BUF_INIT(MM_DOCUMENT_MAX)};
+    struct files f = {.fd = -1, .manifest_fd = -1, .signature = MM_BUF_INIT(MM_DOCUMENT_MAX)};
     int r = fetch(cmd, cmd->args[0], &f);
 
     if (r == MM_CMD_DONE && mm_cmd_wants_json(cmd))

@@ -57,3 +57,33 @@ void mm_json_time(struct mm_buf *b, int64_t wall_ms)
     else
         mm_buf_append_str(b, "null");
 }
+
+static const char standard[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char for_urls[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+static void encode(struct mm_buf *b, struct mm_bytes bytes, const char *alphabet, bool padding)
+{
+    for (size_t i = 0; i < bytes.len; i += 3) {
+        const size_t n = bytes.len - i < 3 ? bytes.len - i : 3;
+        const uint32_t v = (uint32_t)bytes.data[i] << 16 |
+                           (n > 1 ? (uint32_t)bytes.data[i + 1] << 8 : 0) |
+                           (n > 2 ? bytes.data[i + 2] : 0);
+        char four[4] = {alphabet[v >> 18], alphabet[v >> 12 & 63], '=', '='};
+
+        if (n > 1)
+            four[2] = alphabet[v >> 6 & 63];
+        if (n > 2)
+            four[3] = alphabet[v & 63];
+        mm_buf_append(b, four, padding ? 4 : n + 1);
+    }
+}
+
+void mm_json_base64(struct mm_buf *b, struct mm_bytes bytes)
+{
+    encode(b, bytes, standard, true);
+}
+
+void mm_json_base64url(struct mm_buf *b, struct mm_bytes bytes)
+{
+    encode(b, bytes, for_urls, false);
+}

@@ -14,3 +14,7 @@ void mm_json_string(struct mm_buf *b, const char *text);
 void mm_json_hex(struct mm_buf *b, struct mm_bytes bytes);
 /* As mm_clock_text, in quotes; 0 is null. */
 void mm_json_time(struct mm_buf *b, int64_t wall_ms);
+/* Base64 (RFC 4648), without quotes: with padding (section 4), or for URLs and without (section 5).
+ */
+void mm_json_base64(struct mm_buf *b, struct mm_bytes bytes);
+void mm_json_base64url(struct mm_buf *b, struct mm_bytes bytes);

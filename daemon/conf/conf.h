@@ -149,6 +149,7 @@ struct mm_conf_profile {
     char *token;     /* where the device keys are made; default: the issuer's, or the only one */
     char *key;       /* "p256" (default) or "p384" */
     char *delivery;  /* "wrapped" (default), "retained", "plain" or "on-device" */
+    char *manifest;  /* of released batches: "none" (default) or "jws" */
     char *transport; /* name of a transport section; for "wrapped" */
     char *subject;   /* template, e.g. 'CN=WifiFireAlarm_${number:20},VID=${vid},PID=${pid}' */
     char *san; /* comma-separated templates: 'DNS:…', 'URI:…', 'hwmodule:OID:${hw_serial}' */

@@ -67,6 +67,7 @@ static const char *const presets[] = {"matter-paa", "matter-pai", "matter-dac", 
 static const char *const kinds[] = {"local", "ejbca", NULL};
 static const char *const aways[] = {"wait", "fail", NULL};
 static const char *const curves[] = {"p256", "p384", NULL};
+static const char *const manifests[] = {"none", "jws", NULL};
 static const char *const deliveries[] = {"wrapped", "retained", "plain", "on-device", NULL};
 static const char *const constraints[] = {"end-entity", "none", "ca", "ca:0", "ca:1", NULL};
 /* RFC 5280 section 4.2.1.3 */
@@ -270,6 +271,8 @@ static const struct mm_setting settings[] = {
     {PROFILE(delivery), .type = MM_SETTING_CHOICE, .choices = deliveries, .fallback = "wrapped",
      .help = "How a device's private key leaves the token; retained: not at all; on-device: the "
              "device makes it."},
+    {PROFILE(manifest), .type = MM_SETTING_CHOICE, .choices = manifests, .fallback = "none",
+     .help = "The manifest of released batches; jws: one signed object for each device."},
     {PROFILE(transport), A_NAME,
      .help = "The transport section whose key wraps the devices' keys; for delivery wrapped."},
     {PROFILE(subject), .min = 1, .max = 1024, .format = mm_format_dn,

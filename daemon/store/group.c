@@ -78,6 +78,9 @@ static int do_report_verb(struct mm_store *s, const Mintmark__Internal__StoreJob
         return mm_store_get_report(s, job->get_report, &to->report_found, ei);
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT:
         return mm_store_add_report(s, job->add_report, &to->report_found, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_MANIFEST_PAGE:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_MANIFEST_PIECE;
+        return mm_store_manifest_page(s, job->manifest_page, &to->manifest_piece, ei);
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_SIGNED:
         to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_SIGNED_ADDED;
         return mm_store_add_signed(s, job->add_signed, &to->signed_added, ei);
@@ -140,6 +143,7 @@ static int do_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
     case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_PAGE:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_SIGNED:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_MANIFEST_PAGE:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE:
         return do_report_verb(s, job, to, ei);

@@ -201,13 +201,12 @@ static void check_release(struct check *c, const Mintmark__Internal__ReleaseBatc
     time_ms(c, "now_ms", r->now_ms);
 }
 
-static void check_report_page(struct check *c, const Mintmark__Internal__ReportPage *r)
+static void check_place(struct check *c, const Mintmark__Internal__ReportPlace *place)
 {
-    uuid_text(c, "batch_uid", r->batch_uid);
-    if (!r->place)
+    if (!place)
         return;
-    range(c, "place.request", r->place->request, 0, INT64_MAX);
-    range(c, "place.row", r->place->row, 0, INT64_MAX);
+    range(c, "place.request", place->request, 0, INT64_MAX);
+    range(c, "place.row", place->row, 0, INT64_MAX);
 }
 
 static void check_add_report(struct check *c, const Mintmark__Internal__AddReport *r)
@@ -234,7 +233,13 @@ static void check_report_job(struct check *c, const Mintmark__Internal__StoreJob
         uuid_text(c, "batch_uid", job->get_report->batch_uid);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_PAGE:
-        check_report_page(c, job->report_page);
+        uuid_text(c, "batch_uid", job->report_page->batch_uid);
+        check_place(c, job->report_page->place);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_MANIFEST_PAGE:
+        uuid_text(c, "batch_uid", job->manifest_page->batch_uid);
+        bytes(c, "issuer", &job->manifest_page->issuer, 0, MM_CERT_DER_MAX);
+        check_place(c, job->manifest_page->place);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT:
         check_add_report(c, job->add_report);

@@ -54,21 +54,6 @@ static int take_signed(struct mm_store *s, int64_t batch, Mintmark__Internal__Re
     return r < 0 ? r : 1;
 }
 
-static int take_names(struct mm_store *s, int64_t batch, Mintmark__Internal__ReportFound *found,
-                      struct mm_errinfo *ei)
-{
-    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REPORT_HEAD);
-    int r;
-
-    mm_sql_bind_int(&q, batch);
-    r = mm_sql_step(&q, ei);
-    if (r < 0)
-        return r;
-    found->oem = mm_sql_dup_text(&q, 9);
-    found->product = mm_sql_dup_text(&q, 10);
-    return mm_sql_end(&q, ei);
-}
-
 static int take_releaser(struct mm_store *s, uint64_t sequence,
                          Mintmark__Internal__ReportFound *found, struct mm_errinfo *ei)
 {
@@ -94,8 +79,6 @@ static int find(struct mm_store *s, const char *batch_uid, const struct mm_relea
     if (!found)
         return mm_fail_memory(ei);
     r = mm_batch_get(s, batch_uid, &found->batch, ei);
-    if (r == MM_OK)
-        r = take_names(s, released->batch.row, found, ei);
     if (r == MM_OK)
         r = take_releaser(s, released->released_sequence, found, ei);
     if (r == MM_OK)

@@ -124,6 +124,9 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_REPORT_DEVICES] =
         "SELECT row, uid, number, hw_serial, serial, spki_sha256, state, reason, reported_ms,"
         " bundle FROM devices WHERE request = ?1 AND row > ?2 ORDER BY row LIMIT ?3",
+    [MM_SQL_MANIFEST_DEVICES] =
+        "SELECT row, uid, hw_serial, bundle FROM devices"
+        " WHERE request = ?1 AND row > ?2 AND state <> 3 ORDER BY row LIMIT ?3",
     [MM_SQL_REPORT_FAILURES] = "SELECT reason, devices FROM failures"
                                " WHERE batch = ?1 AND reason > ?2 ORDER BY reason LIMIT ?3",
     [MM_SQL_REPORT_FIND] = "SELECT sha256, size, document FROM reports WHERE batch = ?1",

@@ -176,6 +176,11 @@ int mm_store_report_page(struct mm_store *s, const Mintmark__Internal__ReportPag
                          Mintmark__Internal__ReportPiece **ret_piece,
                          struct mm_errinfo *ei) MM_MUST_USE;
 
+/* The errors of mm_store_get_report; MM_ERR_PRECONDITION NO_IDENTITY. */
+int mm_store_manifest_page(struct mm_store *s, const Mintmark__Internal__ManifestPage *job,
+                           Mintmark__Internal__ManifestPiece **ret_piece,
+                           struct mm_errinfo *ei) MM_MUST_USE;
+
 /* MM_ERR_INVALID for a first record that is not there. */
 int mm_store_begin_export(struct mm_store *s, const Mintmark__Internal__BeginExport *job,
                           Mintmark__Internal__ExportBegun **ret_begun,

@@ -40,6 +40,12 @@ int mm_appliance_job(struct mm_appliance *a, const Mintmark__Internal__TokenJob 
                      struct mm_appliance_room *room, Mintmark__Internal__TokenResult *result,
                      struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Signs each digest with the audit key, and checks the signature. */
+enum { MM_APPLIANCE_SIGNATURE = 64 };
+int mm_appliance_sign_digests(struct mm_appliance *a, const Mintmark__Internal__SignDigests *job,
+                              uint8_t ret_signatures[][MM_APPLIANCE_SIGNATURE],
+                              struct mm_errinfo *ei) MM_MUST_USE;
+
 /* Signs the content with one of the keys: a document (daemon/document/draft.h), checked before it
  * is given. */
 int mm_appliance_sign(struct mm_appliance *a, unsigned key, struct mm_bytes content,

@@ -311,6 +311,28 @@ static int appliance_job(struct mm_worker *w, const Mintmark__Internal__TokenJob
     return r;
 }
 
+static int sign_digests(struct mm_worker *w, const Mintmark__Internal__TokenJob *job,
+                        struct mm_errinfo *ei)
+{
+    const struct state *s = w->state;
+    uint8_t signatures[MM_CHUNK_DEVICES][MM_APPLIANCE_SIGNATURE];
+    ProtobufCBinaryData list[MM_CHUNK_DEVICES];
+    Mintmark__Internal__TokenResult result = MINTMARK__INTERNAL__TOKEN_RESULT__INIT;
+    Mintmark__Internal__SignedDigests body = MINTMARK__INTERNAL__SIGNED_DIGESTS__INIT;
+    struct mm_errinfo why = {0};
+
+    if (mm_appliance_sign_digests(s->minter->appliance, job->sign_digests, signatures, &why) < 0)
+        return fail_job(w, job->id, &why, ei);
+    for (size_t i = 0; i < job->sign_digests->n_digests; i++)
+        list[i] = (ProtobufCBinaryData){MM_APPLIANCE_SIGNATURE, signatures[i]};
+    result.id = job->id;
+    result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_SIGNED_DIGESTS;
+    result.signed_digests = &body;
+    body.signatures = list;
+    body.n_signatures = job->sign_digests->n_digests;
+    return reply(w, &result, ei);
+}
+
 static int handle(struct mm_worker *w, struct mm_bytes payload, struct mm_errinfo *ei)
 {
     Mintmark__Internal__TokenJob *job =
@@ -342,6 +364,9 @@ static int handle(struct mm_worker *w, struct mm_bytes payload, struct mm_errinf
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_WRITE:
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DOCUMENT:
         r = appliance_job(w, job, ei);
+        break;
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DIGESTS:
+        r = sign_digests(w, job, ei);
         break;
     default:
         r = mm_fail(ei, MM_ERR_CORRUPT, "CHANNEL_FRAME", "job %llu asks for nothing",

@@ -3,6 +3,7 @@
 """Production reports of a whole service on a demo site with a real SoftHSM token: what they say, byte
 for byte, who signed them, and that a crash between release and signature loses none. openssl and
 Python's json judge; nothing of mintmark does."""
+import base64
 import hashlib
 import html.parser
 import json
@@ -79,6 +80,8 @@ class Reports(Base):
         cls.site.add_client('second')
         cls.site.add_client('auditor', 'auditor')
         cls.site.add_client('monitor', 'monitor')
+        conf = cls.site.conf.read_text()
+        cls.site.conf.write_text(re.sub(r"(profile '?dac'? \{)", r"\1\n    manifest = 'jws'", conf, count=1))
         cls.orders = 0
 
     @classmethod
@@ -204,7 +207,7 @@ class Reports(Base):
         for text in [*hostile, 'A "big" OEM', 'lamp \\ <b>', f'order-{self.orders}', '9399', '98.98']:
             self.assertIn(re.sub(r'[\x00-\x1f]', ' ', text), page.text)
         self.assertEqual(sorted(p.name for p in out.iterdir()),
-                         ['report.html', 'report.json', 'report.json.p7s'])
+                         ['manifest.json', 'report.html', 'report.json', 'report.json.p7s'])
         self.assertEqual(self.site.station('report', batch, '--out', out), answer)
         (out / 'report.json').write_text('another')
         with self.assertRaises(Failed) as failed:
@@ -282,6 +285,75 @@ class Reports(Base):
             station.station('ReleaseBatch', batch_uid=batch)
         self.assertEqual(refused.exception.reason, 'BATCH_RELEASED')
         self.assertEqual(self.get(station, batch), first)
+
+    def test_manifest_is_signed_for_each_device_that_is_not_ko(self):
+        station = self.start()
+        batch = self.batch(200, product='lamp <b>')
+        bundles = [types_pb2.Bundle.FromString(b) for b in station.provision(batch, 150, batch)]
+        station.station('ReportDevices', batch_uid=batch, devices=[
+            dict(device_uid=bundles[7].device_uid, state='DEVICE_STATE_KO', reason='x')])
+        self.release(station, batch)
+        out = self.site.dir / 'manifest'
+        self.site.station('report', batch, '--out', out)
+        objects = json.loads((out / 'manifest.json').read_text())
+        said = {o['header']['uniqueId']: o for o in objects}
+        self.assertEqual(set(said), {b.device_uid for b in bundles} - {bundles[7].device_uid})
+        self.assertEqual(len(objects), 149)
+        for bundle in bundles[:5] + bundles[-5:]:
+            self.check_object(said[bundle.device_uid], bundle, batch)
+        self.site.station('report', batch, '--out', out)
+
+    def check_object(self, jws, bundle, batch):
+        """RFC 7515 by hand, with python3-cryptography."""
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec, utils
+
+        def raw(text):
+            return base64.urlsafe_b64decode(text + '=' * (-len(text) % 4))
+        audit = x509.load_pem_x509_certificate((self.site.dir / 'appliance/audit.pem').read_bytes())
+        r, s = raw(jws['signature'])[:32], raw(jws['signature'])[32:]
+        signature = utils.encode_dss_signature(int.from_bytes(r, 'big'), int.from_bytes(s, 'big'))
+        audit.public_key().verify(signature, f"{jws['protected']}.{jws['payload']}".encode(),
+                                  ec.ECDSA(hashes.SHA256()))
+        protected, payload = json.loads(raw(jws['protected'])), json.loads(raw(jws['payload']))
+        self.assertEqual((protected['typ'], protected['alg']), ('JWT', 'ES256'))
+        self.assertEqual(raw(protected['x5t#S256']), audit.fingerprint(hashes.SHA256()))
+        key_id = audit.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+        self.assertEqual(raw(protected['kid']), key_id)
+        self.assertEqual((payload['version'], payload['model'], payload['partNumber'], payload['groupId']),
+                         (1, 'sensor', 'lamp <b>', batch))
+        self.assertEqual((payload['uniqueId'], payload['manufacturer']),
+                         (bundle.device_uid, {'organizationName': 'demo'}))
+        self.assertRegex(payload['provisioningTimestamp'], TIME)
+        key, = payload['publicKeySet']['keys']
+        certificate = x509.load_der_x509_certificate(bundle.certificate)
+        numbers = certificate.public_key().public_numbers()
+        self.assertEqual((key['kid'], key['kty'], key['crv']), ('0', 'EC', 'P-256'))
+        self.assertEqual((int.from_bytes(raw(key['x']), 'big'), int.from_bytes(raw(key['y']), 'big')),
+                         (numbers.x, numbers.y))
+        self.assertEqual(base64.b64decode(key['x5c'][0]), bundle.certificate)
+        issuer = x509.load_der_x509_certificate(base64.b64decode(key['x5c'][1]))
+        issuer.public_key().verify(certificate.signature, certificate.tbs_certificate_bytes,
+                                   ec.ECDSA(certificate.signature_hash_algorithm))
+
+    def test_manifest_that_the_profile_has_not(self):
+        station = self.start()
+        self.site.add_order('csr', 100, profile='csr')
+        batch = self.site.open_batch(5, profile='csr')
+        self.release(station, batch)
+        with self.assertRaises(Refused) as refused:
+            self.manifest(station, batch)
+        self.assertEqual(refused.exception.reason, 'NO_MANIFEST')
+
+    def manifest(self, client, batch):
+        call = client.channel.unary_stream(
+            '/mintmark.v1.StationService/GetManifest',
+            request_serializer=station_pb2.GetManifestRequest.SerializeToString)
+        try:
+            return list(call(station_pb2.GetManifestRequest(batch_uid=batch), timeout=60))
+        except grpc.RpcError as error:
+            raise Refused(error) from None
 
     def test_of_an_empty_batch(self):
         station = self.start()

@@ -161,17 +161,22 @@ void mm_rpc_release_batch(struct mm_call *call, const ProtobufCMessage *request)
 
 /* ---- GetReport --------------------------------------------------------------------------- */
 
-/* Stations see what is theirs. */
-static int get_found(struct mm_report *r, struct mm_errinfo *ei)
+int mm_report_check_client(const struct mm_call *call, const Mintmark__Internal__ReportFound *found,
+                           struct mm_errinfo *ei)
 {
-    const unsigned others = mm_call_peer(r->call)->roles & ~(unsigned)MM_ROLE_STATION;
+    const struct mm_peer *peer = mm_call_peer(call);
 
-    if ((others & (MM_ROLE_OFFICER | MM_ROLE_AUDITOR)) ||
-        strcmp(r->station, r->found->batch->station) == 0 ||
-        strcmp(r->station, r->found->released_by) == 0)
+    if ((peer->roles & (MM_ROLE_OFFICER | MM_ROLE_AUDITOR)) ||
+        strcmp(peer->name, found->batch->station) == 0 ||
+        strcmp(peer->name, found->released_by) == 0)
         return MM_OK;
     return mm_fail(ei, MM_ERR_PERMISSION, "BATCH_OF_OTHERS",
-                   "batch %s was opened and released by others", r->batch_uid);
+                   "batch %s was opened and released by others", found->batch->batch_uid);
+}
+
+static int get_found(struct mm_report *r, struct mm_errinfo *ei)
+{
+    return mm_report_check_client(r->call, r->found, ei);
 }
 
 static void get_over(struct mm_report *r, const struct mm_errinfo *ei)
@@ -194,6 +199,7 @@ static void get_ready(struct mm_report *r)
     info.size = r->found->size;
     info.sha256 = r->found->sha256;
     info.signature = r->found->document;
+    info.manifest = mm_manifest_wanted(r->app, r->found->batch->profile);
     rc = mm_call_send(r->call, &response.base);
     if (rc < 0 && rc != MM_ERR_AGAIN) {
         mm_fail(&ei, (enum mm_err)rc, "NOT_SENT", "the report could not be sent");

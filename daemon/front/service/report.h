@@ -71,6 +71,12 @@ void mm_report_done(struct mm_report *r);
 void mm_report_begin(struct mm_report *r);
 /* READY: its bytes, after what the caller has sent. over follows. */
 void mm_report_send(struct mm_report *r);
+/* Stations get what they opened or released, officers and auditors all. MM_ERR_PERMISSION
+ * BATCH_OF_OTHERS. */
+int mm_report_check_client(const struct mm_call *call, const Mintmark__Internal__ReportFound *found,
+                           struct mm_errinfo *ei) MM_MUST_USE;
+/* Does the profile have a manifest? */
+bool mm_manifest_wanted(const struct mm_app *app, const char *profile);
 /* The client has room again. */
 void mm_report_writable(struct mm_report *r);
 /* Nobody waits any more: over follows, when nothing runs. */

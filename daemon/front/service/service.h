@@ -17,6 +17,7 @@ void mm_rpc_get_provisioning_data(struct mm_call *call, const ProtobufCMessage *
 void mm_rpc_report_devices(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_release_batch(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_get_report(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_get_manifest(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_sign(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_random(struct mm_call *call, const ProtobufCMessage *request);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sign: validate, permit, queue, sign and verify (token), log, enter in the ledger (store), reply. */
+/* Sign: validate, permit, queue, sign and verify (token), log, enter in the ledger (store), reply.
+ */
 #include "daemon/base/text.h"
 #include "daemon/conf/mechanism.h"
 #include "daemon/front/service/service.h"

@@ -60,5 +60,7 @@ const struct mm_rpc mm_rpcs[] = {
      &mintmark__v1__get_report_request__descriptor, .message = mm_rpc_get_report},
     {OFFICER("ExportLedger"), MM_RPC_SERVER_STREAM, MM_ROLE_OFFICER | MM_ROLE_AUDITOR,
      &mintmark__v1__export_ledger_request__descriptor, .message = mm_rpc_export_ledger},
+    {STATION("GetManifest"), MM_RPC_SERVER_STREAM, NOT_MONITOR,
+     &mintmark__v1__get_manifest_request__descriptor, .message = mm_rpc_get_manifest},
 };
 const size_t mm_n_rpcs = MM_ARRAY_SIZE(mm_rpcs);

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the objects of a manifest say, before they are signed: docs/manifest.md. */
+#include "daemon/base/json.h"
+#include "daemon/document/document.h"
+#include "daemon/store/message.h"
+#include "daemon/store/report.h"
+#include "proto/grpc/unpack.h"
+
+#include <string.h>
+
+MM_DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
+MM_DEFINE_CLEANUP(X509 *, X509_free)
+
+enum { PAYLOAD_MAX = 64 * 1024, PIECE_MAX = 4 * 1024 * 1024, PROTECTED_MAX = 1024 };
+
+struct page {
+    struct mm_store *s;
+    const char *batch_uid;
+    X509 *issuer;       /* NULL: none is known */
+    struct mm_buf head; /* of every payload, up to the time */
+    Mintmark__Internal__ManifestPiece *piece;
+    Mintmark__Internal__ReportPlace *at;
+};
+
+static int fail_bundle(struct mm_errinfo *ei)
+{
+    return mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT", "a device's bundle is none");
+}
+
+static char *base64url(const struct mm_buf *from)
+{
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(2 * PAYLOAD_MAX);
+    const char *c;
+
+    mm_json_base64url(&text, (struct mm_bytes){from->data, from->len});
+    c = mm_buf_err(from) == MM_OK ? mm_buf_cstr(&text) : NULL;
+    return c ? strdup(c) : NULL;
+}
+
+/* ---- the protected header ---------------------------------------------------------------- */
+
+static int put_protected(struct page *p, struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(PROTECTED_MAX);
+    X509 *audit = sk_X509_value(mm_trust_certificates(p->s->guard.audit), 0);
+    const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(audit);
+    uint8_t sha256[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+
+    if (X509_digest(audit, EVP_sha256(), sha256, &len) != 1)
+        return mm_fail_memory(ei);
+    mm_buf_append_str(&text, "{\"typ\":\"JWT\",\"alg\":\"ES256\",\"kid\":\"");
+    if (id)
+        mm_json_base64url(
+            &text, (struct mm_bytes){ASN1_STRING_get0_data(id), (size_t)ASN1_STRING_length(id)});
+    mm_buf_append_str(&text, "\",\"x5t#S256\":\"");
+    mm_json_base64url(&text, (struct mm_bytes){sha256, len});
+    mm_buf_append_str(&text, "\"}");
+    p->piece->protected_ = base64url(&text);
+    return p->piece->protected_ ? MM_OK : mm_fail_memory(ei);
+}
+
+/* ---- payloads ---------------------------------------------------------------------------- */
+
+static void put_column(struct mm_buf *b, const char *key, struct mm_sql *q, int column)
+{
+    MM_FREE char *value = mm_sql_dup_text(q, column);
+
+    mm_buf_append_str(b, key);
+    mm_json_string(b, value);
+}
+
+static int put_head(struct page *p, int64_t batch, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(p->s, MM_SQL_REPORT_HEAD);
+    int r;
+
+    mm_sql_bind_int(&q, batch);
+    r = mm_sql_step(&q, ei);
+    if (r < 0)
+        return r;
+    put_column(&p->head, "{\"version\":1,\"model\":", &q, 2);
+    put_column(&p->head, ",\"partNumber\":", &q, 10);
+    put_column(&p->head, ",\"manufacturer\":{\"organizationName\":", &q, 9);
+    mm_buf_append_str(&p->head, "},\"provisioner\":{\"organizationName\":");
+    mm_json_string(&p->head, p->s->site.name ? p->s->site.name : "");
+    mm_buf_append_str(&p->head, "},\"groupId\":");
+    mm_json_string(&p->head, p->batch_uid);
+    return mm_sql_end(&q, ei);
+}
+
+static void put_certificate(struct mm_buf *b, X509 *certificate)
+{
+    uint8_t *der = NULL;
+    const int len = i2d_X509(certificate, &der);
+
+    mm_buf_append_u8(b, '"');
+    if (len > 0)
+        mm_json_base64(b, (struct mm_bytes){der, (size_t)len});
+    mm_buf_append_u8(b, '"');
+    OPENSSL_free(der);
+}
+
+/* SEC 1 section 2.3.3: 04, x, y. */
+static int put_point(struct mm_buf *b, X509_PUBKEY *key, struct mm_errinfo *ei)
+{
+    const unsigned char *point = NULL;
+    int len = 0;
+    size_t half;
+
+    if (!key || X509_PUBKEY_get0_param(NULL, &point, &len, NULL, key) != 1 ||
+        (len != 65 && len != 97) || point[0] != 4)
+        return fail_bundle(ei);
+    half = (size_t)(len - 1) / 2;
+    mm_buf_printf(b, "\"crv\":\"%s\",\"x\":\"", half == 32 ? "P-256" : "P-384");
+    mm_json_base64url(b, (struct mm_bytes){point + 1, half});
+    mm_buf_append_str(b, "\",\"y\":\"");
+    mm_json_base64url(b, (struct mm_bytes){point + 1 + half, half});
+    mm_buf_append_str(b, "\"");
+    return MM_OK;
+}
+
+static int put_key(const struct page *p, struct mm_buf *b, const Mintmark__V1__Bundle *bundle,
+                   struct mm_errinfo *ei)
+{
+    const unsigned char *at = bundle->certificate.data, *csr = bundle->csr.data;
+    MM_CLEANUP(X509_free_p) X509 *certificate = NULL;
+    MM_CLEANUP(X509_REQ_free_p) X509_REQ *request = NULL;
+    int r;
+
+    mm_buf_append_str(b, ",\"publicKeySet\":{\"keys\":[{\"kid\":\"0\",\"kty\":\"EC\",");
+    if (bundle->certificate.len == 0) {
+        request = d2i_X509_REQ(NULL, &csr, (long)bundle->csr.len);
+        r = put_point(b, request ? X509_REQ_get_X509_PUBKEY(request) : NULL, ei);
+        mm_buf_append_str(b, "}]}}");
+        return r;
+    }
+    certificate = d2i_X509(NULL, &at, (long)bundle->certificate.len);
+    r = put_point(b, certificate ? X509_get_X509_PUBKEY(certificate) : NULL, ei);
+    if (r < 0)
+        return r;
+    mm_buf_append_str(b, ",\"x5c\":[");
+    put_certificate(b, certificate);
+    /* After a CA was renewed, its certificate now is not the one of older devices. */
+    if (p->issuer && X509_check_issued(p->issuer, certificate) == X509_V_OK) {
+        mm_buf_append_str(b, ",");
+        put_certificate(b, p->issuer);
+    }
+    mm_buf_append_str(b, "]}]}}");
+    return MM_OK;
+}
+
+static int put_payload(const struct page *p, struct mm_sql *q, const Mintmark__V1__Bundle *bundle,
+                       struct mm_buf *b, struct mm_errinfo *ei)
+{
+    mm_buf_append(b, p->head.data, p->head.len);
+    mm_buf_append_str(b, ",\"provisioningTimestamp\":");
+    mm_json_time(b, bundle->issued_time_ms);
+    mm_buf_append_str(b, ",\"uniqueId\":");
+    mm_json_string(b, bundle->device_uid);
+    if (!mm_sql_is_null(q, 2))
+        put_column(b, ",\"hwSerial\":", q, 2);
+    return put_key(p, b, bundle, ei);
+}
+
+static int add_entry(struct page *p, struct mm_sql *q, const Mintmark__V1__Bundle *bundle,
+                     struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf payload = MM_BUF_INIT(PAYLOAD_MAX);
+    Mintmark__Internal__ManifestEntry **room =
+        mm_message_room(p->piece->entries, p->piece->n_entries, sizeof(*room));
+    Mintmark__Internal__ManifestEntry *entry;
+    int r;
+
+    if (!room)
+        return mm_fail_memory(ei);
+    p->piece->entries = room;
+    entry = mm_message_new(&mintmark__internal__manifest_entry__descriptor);
+    if (!entry)
+        return mm_fail_memory(ei);
+    room[p->piece->n_entries++] = entry;
+    r = put_payload(p, q, bundle, &payload, ei);
+    if (r < 0)
+        return r;
+    entry->payload = base64url(&payload);
+    entry->unique_id = strdup(bundle->device_uid);
+    return entry->payload && entry->unique_id ? MM_OK : mm_fail_memory(ei);
+}
+
+static int add_device(struct page *p, struct mm_sql *q, struct mm_errinfo *ei)
+{
+    MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
+    const struct mm_bytes bundle = mm_sql_blob(q, 3);
+    ProtobufCMessage *message;
+    int r = mm_grpc_unpack(&mintmark__v1__bundle__descriptor, bundle.data, bundle.len, &arena,
+                           &message, ei);
+
+    if (r < 0)
+        return r == MM_ERR_MEMORY ? r : fail_bundle(ei);
+    p->at->row = mm_sql_uint(q, 0);
+    r = add_entry(p, q, (const Mintmark__V1__Bundle *)message, ei);
+    return r < 0 ? r : mm_sql_end(q, ei);
+}
+
+/* ---- pages ------------------------------------------------------------------------------- */
+
+static int add_of_request(struct page *p, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(p->s, MM_SQL_MANIFEST_DEVICES);
+    int r;
+
+    mm_sql_bind_uint(&q, p->at->request);
+    mm_sql_bind_uint(&q, p->at->row);
+    mm_sql_bind_int(&q, MM_CHUNK_DEVICES - (int64_t)p->piece->n_entries);
+    while ((r = mm_sql_step(&q, ei)) > 0) {
+        r = add_device(p, &q, ei);
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
+/* 1 and the place is in the batch's next request; 0: there is none. */
+static int next_request(struct page *p, int64_t batch, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(p->s, MM_SQL_REPORT_REQUEST);
+    int r;
+
+    mm_sql_bind_int(&q, batch);
+    mm_sql_bind_uint(&q, p->at->request);
+    r = mm_sql_step(&q, ei);
+    if (r > 0) {
+        p->at->request = mm_sql_uint(&q, 0);
+        p->at->row = 0;
+    }
+    return r;
+}
+
+static int fill(struct page *p, int64_t batch, struct mm_errinfo *ei)
+{
+    int r = put_protected(p, ei);
+
+    if (r == MM_OK)
+        r = put_head(p, batch, ei);
+    if (r == MM_OK && p->at->request)
+        r = add_of_request(p, ei);
+    while (r == MM_OK && p->piece->n_entries < MM_CHUNK_DEVICES) {
+        r = next_request(p, batch, ei);
+        if (r <= 0)
+            break;
+        r = add_of_request(p, ei);
+    }
+    if (r < 0)
+        return r;
+    if (p->piece->n_entries < MM_CHUNK_DEVICES) {
+        mm_message_free(p->piece->next);
+        p->piece->next = NULL;
+    }
+    return MM_OK;
+}
+
+static int begin(struct mm_store *s, const Mintmark__Internal__ManifestPage *job,
+                 struct mm_released *ret_released, struct mm_errinfo *ei)
+{
+    int r = mm_released_find(s, job->batch_uid, ret_released, ei);
+
+    if (r == MM_OK && !s->guard.audit)
+        r = mm_fail(ei, MM_ERR_PRECONDITION, "NO_IDENTITY",
+                    "the configuration has no section appliance: nobody signs manifests");
+    return r;
+}
+
+int mm_store_manifest_page(struct mm_store *s, const Mintmark__Internal__ManifestPage *job,
+                           Mintmark__Internal__ManifestPiece **ret_piece, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__Internal__ManifestPiece *piece =
+        mm_message_new(&mintmark__internal__manifest_piece__descriptor);
+    struct page p = {
+        .s = s, .batch_uid = job->batch_uid, .piece = piece, .head = MM_BUF_INIT(PAYLOAD_MAX)};
+    const unsigned char *at = job->issuer.data;
+    struct mm_released released;
+    int r = begin(s, job, &released, ei);
+
+    if (r < 0)
+        return r;
+    if (piece)
+        piece->next = mm_message_new(&mintmark__internal__report_place__descriptor);
+    if (!piece || !piece->next)
+        return mm_fail_memory(ei);
+    p.at = piece->next;
+    if (job->place) {
+        p.at->request = job->place->request;
+        p.at->row = job->place->row;
+    }
+    if (job->issuer.len > 0)
+        p.issuer = d2i_X509(NULL, &at, (long)job->issuer.len);
+    r = fill(&p, released.batch.row, ei);
+    mm_buf_done(&p.head);
+    X509_free(p.issuer);
+    if (r == MM_OK)
+        *ret_piece = MM_TAKE(piece);
+    return r;
+}

@@ -14,6 +14,7 @@
 
 enum {
     FORMAT = 1,
+    TOTALS_MAX = 256 * 1024,     /* of the orders beside a checkpoint; longer ones are left out */
     PIECE_BYTES = 512 * 1024,    /* then a piece ends, */
     PIECE_MAX = 2 * PIECE_BYTES, /* with the last record's items beyond it */
 };
@@ -187,6 +188,7 @@ static int put_checkpoint(struct mm_store *s, enum mm_sql_id which, uint64_t seq
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, which);
     Mintmark__V1__LedgerExportCheckpoint checkpoint = MINTMARK__V1__LEDGER_EXPORT_CHECKPOINT__INIT;
+    struct mm_bytes totals;
     int r;
 
     mm_sql_bind_uint(&q, sequence);
@@ -195,6 +197,9 @@ static int put_checkpoint(struct mm_store *s, enum mm_sql_id which, uint64_t seq
         return r;
     checkpoint.sequence = mm_sql_uint(&q, 0);
     checkpoint.document = binary(mm_sql_blob(&q, 1));
+    totals = mm_sql_blob(&q, 2);
+    if (totals.len <= TOTALS_MAX)
+        checkpoint.order_totals = binary(totals);
     put(to, &ITEM(CHECKPOINT, checkpoint, &checkpoint));
     return mm_sql_end(&q, ei);
 }

@@ -142,8 +142,9 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_EXPORT_REPORT] = "SELECT r.document FROM reports r JOIN batches b ON b.row = r.batch"
                              " WHERE b.uid = ?1",
     [MM_SQL_EXPORT_DOCUMENT] = "SELECT document FROM documents WHERE sequence = ?1",
-    [MM_SQL_EXPORT_CHECKPOINT] = "SELECT sequence, document FROM checkpoints WHERE sequence = ?1",
-    [MM_SQL_EXPORT_CHECKPOINT_BEFORE] = "SELECT sequence, document FROM checkpoints"
+    [MM_SQL_EXPORT_CHECKPOINT] =
+        "SELECT sequence, document, orders FROM checkpoints WHERE sequence = ?1",
+    [MM_SQL_EXPORT_CHECKPOINT_BEFORE] = "SELECT sequence, document, orders FROM checkpoints"
                                         " WHERE sequence < ?1 ORDER BY sequence DESC LIMIT 1",
 
     [MM_SQL_NONCE_ADD] = "INSERT INTO nonces (nonce, made_ms, made_by, document)"

@@ -148,6 +148,7 @@ class Exports(Base):
     def check_checkpoint(self, checkpoint, record, head, seen):
         said = self.verified(checkpoint.document).checkpoint
         self.assertEqual(said.sequence, checkpoint.sequence)
+        self.assertEqual(hashlib.sha256(checkpoint.order_totals).digest(), said.orders_sha256)
         seen['checkpoints'] = seen.get('checkpoints', 0) + 1
         if record:
             self.assertEqual((said.sequence, said.head), (record.sequence, head))

@@ -16,6 +16,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MODEL = os.path.join(HERE, 'mintmark.pml')
+PAGE = os.path.join(HERE, '../../docs/model.md')
 
 # Safety: every assertion, and that nothing ends before the stations have what they asked for, or were
 # refused for good. Ends: nothing goes on for ever; with the former, every request is answered.
@@ -100,17 +101,28 @@ def defines_of(bounds, mutant=None):
 
 
 def report(name, text, began, out):
-    states = float(re.search(r'([\d.e+]+) states, stored', out)[1])
-    print(f'{name}: {text}: {states:,.0f} states, {cpu_s() - began:.1f} s', flush=True)
+    """Returns the number of states as the page has it."""
+    states = f"{float(re.search(r'([0-9.e+]+) states, stored', out)[1]):,.0f}"
+    print(f'{name}: {text}: {states} states, {cpu_s() - began:.1f} s', flush=True)
+    return states
+
+
+def page_says(first, last):
+    """Is there a row with these cells? Where a property is not asserted, the page has it in words."""
+    with open(PAGE, encoding='utf-8') as f:
+        rows = [line.strip('| \n').split(' | ') for line in f if line.startswith('| ')]
+    return any(row[0] == first and last in row[-1] for row in rows)
 
 
 def check_run(folder, name, bounds, checked, optimise):
     """Returns the lines not reached, or exits."""
     began = cpu_s()
     out = explore(folder, defines_of(bounds), checked, optimise)
-    report(name, finding(out) or 'holds', began, out)
+    states = report(name, finding(out) or 'holds', began, out)
     if not is_whole(out):
         sys.exit(out)
+    if not page_says(name, states):
+        sys.exit(f'docs/model.md does not say that {name} has {states} states')
     return unreached(out)
 
 
@@ -120,6 +132,8 @@ def check_mutant(folder, name, bounds, checked, expected):
     report(name, f'breaks {finding(out)}', began, out)
     if finding(out) != expected:
         sys.exit(f'{name} must break {expected}\n{out}')
+    if not page_says(f'`{name}`', f'`{expected}`' if '_' in expected else ''):
+        sys.exit(f'docs/model.md does not say that {name} breaks {expected}')
 
 
 def trace(folder, name):
@@ -137,6 +151,9 @@ def main(arguments):
         if arguments[:1] == ['--trace']:
             trace(folder, arguments[1])
             return
+        unknown = set(arguments) - {r[0] for r in RUNS + MUTANTS}
+        if unknown:
+            sys.exit(f'no run and no mutant is called {", ".join(sorted(unknown))}')
         never = None
         for name, *rest in RUNS:
             if not arguments or name in arguments:

@@ -84,6 +84,19 @@ START_TEST(an_anchor_from_before_a_lock_does_not_open)
 }
 END_TEST
 
+/* docs/model.md: it looks as if the anchor had been taken away. */
+START_TEST(a_first_start_that_was_killed_before_its_anchor_locks)
+{
+    open_guarded();
+    ck_assert_int_ne(guard_now()->state, LOCKED);
+    fixture_close(&f);
+    starts_locked("ANCHOR_MISSING");
+    ck_assert_int_eq(unlock_by(&officer, 0), MM_OK);
+    anchor(false, false);
+    ck_assert_int_eq(guard_now()->state, OPEN);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_guard_faults");
@@ -94,6 +107,7 @@ int main(void)
     tcase_add_test(commits, an_anchor_after_a_commit_that_failed_is_confirmed);
     tcase_add_test(commits, an_unlock_whose_commit_failed_leaves_it_locked);
     tcase_add_test(commits, an_anchor_from_before_a_lock_does_not_open);
+    tcase_add_test(commits, a_first_start_that_was_killed_before_its_anchor_locks);
     suite_add_tcase(suite, commits);
     return run_suite(suite);
 }

@@ -345,7 +345,7 @@ START_TEST(count_and_usage_are_checked)
         {{"--rules", "x509"}, 64, "--rules is none"},
         {{"--transport-key", "x"}, 64, "belong together"},
         {{"--frob"}, 64, "unknown option"},
-        {{"more"}, 64, "the command is 'identities'"},
+        {{"more"}, 64, "'identities' takes options only"},
         {{"--root", "/dev/null"}, 65, "/dev/null"},
         {{"--dir", "/nonexistent"}, 65, "/nonexistent/devices.jsonl"},
         {{"--transport-key", "/nonexistent", "--recipient-key", "/nonexistent"},

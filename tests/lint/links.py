@@ -27,7 +27,7 @@ ALLOWED = {
     'libmintmark': {'libssl', 'libcrypto', 'libnghttp2', 'libprotobuf-c', 'libjansson', 'libz'},
     'mintmark-officer': {'libmintmark', 'libp11-kit', 'libcrypto', 'libssl', 'libnghttp2',
                          'libprotobuf-c', 'libconfuse', 'libjansson', 'libz'},
-    'mintmark-verify': {'libcrypto', 'libjansson'},
+    'mintmark-verify': {'libcrypto', 'libjansson', 'libprotobuf-c'},
 }
 
 

@@ -40,6 +40,7 @@ CASES = [
     ('layers', 'client/a.c', HEAD + '# include "daemon/ipc/channel.h"\n', 'channel.h'),
     ('layers', 'pkcs11/a.c', HEAD + '#include "mintmark/v1/types.pb-c.h"\n', 'messages'),
     ('layers', 'tools/verify/a.c', HEAD + '#include "daemon/base/good.h"\n', 'good.h'),
+    ('layers', 'tools/verify/a.c', HEAD + '#include "internal/store.pb-c.h"\n', 'messages'),
     ('layers', 'daemon/base/a.c', HEAD + '#include "good.h"\n', '"good.h"'),
     ('layers', 'elsewhere/a.c', HEAD, 'no rule'),
     ('style', 'daemon/base/a.c', HEAD + 'void f(char *a)\n{\n    strcpy(a, "b");\n}\n', 'strcpy'),

@@ -1,210 +1,62 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "tools/verify/verify.h"
+#include "tools/verify/audit.h"
 
 #include <getopt.h>
-#include <jansson.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-struct options {
-    const char *dir, *root, *transport_key, *recipient_key;
-    enum rules rules;
-    long long count; /* -1: any */
-    bool json;
-};
-
 static const char usage_text[] =
-    "usage: mintmark-verify identities --dir DIR --root FILE [options]\n"
+    "usage: mintmark-verify COMMAND ...\n"
     "\n"
-    "Judges the identities that a station has received, with code of its own.\n"
+    "Verifies, with code of its own, what mintmark has made; needs no token and no database.\n"
     "\n"
-    "  --dir DIR             folder that `mintmark provision --out` wrote\n"
-    "  --root FILE           the root certificate to trust, PEM or DER (not needed for requests)\n"
-    "  --rules NAME          none (default), matter-dac or ieee8021ar\n"
-    "  --transport-key FILE  export file of the transport key; opens the private keys\n"
-    "  --recipient-key FILE  private key that the transport key was exported to, PEM\n"
-    "  --count N             there must be exactly N devices\n"
-    "  --json                print one JSON object\n"
-    "  --help, --version\n"
+    "  identities --dir DIR --root FILE   identities that a station has received\n"
+    "  order FILE --oem CERTS             a signed order, revocation, receipt, request, unlock\n"
+    "\n"
+    "mintmark-verify COMMAND --help shows a command's options; mintmark-verify --version.\n"
     "\n"
     "Exit status: 0 all is well, 1 something is not, 64 usage, 65 input cannot be read.\n";
 
-static int usage(const char *what, const char *value)
+int usage_error(const char *what, const char *value)
 {
     fprintf(stderr, "mintmark-verify: %s%s\nTry 'mintmark-verify --help'.\n", what, value);
     return EXIT_USAGE;
 }
 
-static const char *const rules_names[] = {
-    [RULES_NONE] = "none", [RULES_MATTER_DAC] = "matter-dac", [RULES_IEEE8021AR] = "ieee8021ar"};
-
-static bool rules_parse(const char *name, enum rules *ret_rules)
+int unreadable(const char *path, const char *why)
 {
-    for (size_t i = 0; i < COUNT(rules_names); i++) {
-        if (strcmp(name, rules_names[i]) == 0) {
-            *ret_rules = (enum rules)i;
-            return true;
-        }
-    }
-    return false;
+    fprintf(stderr, "mintmark-verify: %s: %s\n", path, why);
+    return EXIT_DATA;
 }
 
-static bool parse_count(const char *text, long long *ret_count)
-{
-    char *end;
-
-    if (*text < '0' || *text > '9')
-        return false;
-    *ret_count = strtoll(text, &end, 10);
-    return *end == 0 && *ret_count <= 1000000000;
-}
-
-/* -1: go on. */
-static int take_option(int option, struct options *o)
-{
-    switch (option) {
-    case 'd':
-        o->dir = optarg;
-        return -1;
-    case 'r':
-        o->root = optarg;
-        return -1;
-    case 'u':
-        return rules_parse(optarg, &o->rules)
-                   ? -1
-                   : usage("--rules is none, matter-dac or ieee8021ar, not ", optarg);
-    case 't':
-        o->transport_key = optarg;
-        return -1;
-    case 'k':
-        o->recipient_key = optarg;
-        return -1;
-    case 'c':
-        return parse_count(optarg, &o->count) ? -1 : usage("--count is a number, not ", optarg);
-    case 'j':
-        o->json = true;
-        return -1;
-    case 'h':
-        fputs(usage_text, stdout);
-        return EXIT_GOOD;
-    case 'v':
-        puts("mintmark-verify " MM_VERSION);
-        return EXIT_GOOD;
-    default:
-        return usage("unknown option, or one without its value", "");
-    }
-}
-
-/* -1: go on; else the exit status. */
-static int parse_options(int argc, char **argv, struct options *o)
-{
-    static const struct option options[] = {{"dir", required_argument, NULL, 'd'},
-                                            {"root", required_argument, NULL, 'r'},
-                                            {"rules", required_argument, NULL, 'u'},
-                                            {"transport-key", required_argument, NULL, 't'},
-                                            {"recipient-key", required_argument, NULL, 'k'},
-                                            {"count", required_argument, NULL, 'c'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {"version", no_argument, NULL, 'v'},
-                                            {NULL, 0, NULL, 0}};
-    int status = -1;
-
-    opterr = 0;
-    for (int c; status < 0 && (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
-        status = take_option(c, o);
-    if (status >= 0)
-        return status;
-    if (optind + 1 != argc || strcmp(argv[optind], "identities") != 0)
-        return usage("the command is 'identities'", "");
-    if (!o->dir)
-        return usage("--dir is missing", "");
-    if (!o->transport_key != !o->recipient_key)
-        return usage("--transport-key and --recipient-key belong together", "");
-    return -1;
-}
-
-static void print_text(const struct verify *v)
-{
-    const struct report *r = &v->report;
-    const uint64_t shown = r->failures < FAILURES_SHOWN ? r->failures : FAILURES_SHOWN;
-
-    for (uint64_t i = 0; i < shown; i++)
-        printf("FAILED %s\n", r->shown[i] ? r->shown[i] : "(out of memory)");
-    if (r->failures > shown)
-        printf("… and %llu more\n", (unsigned long long)(r->failures - shown));
-    printf("%s: %llu devices, %llu certificates, %llu requests, %llu private keys proven",
-           r->failures ? "FAILED" : "OK", (unsigned long long)v->devices,
-           (unsigned long long)v->certificates, (unsigned long long)v->requests,
-           (unsigned long long)v->keys_checked);
-    if (v->keys_unopened)
-        printf(", %llu not opened (no --transport-key)", (unsigned long long)v->keys_unopened);
-    if (v->keys_on_device)
-        printf(", %llu in their devices", (unsigned long long)v->keys_on_device);
-    printf(", rules %s, %llu failures\n", rules_names[v->rules], (unsigned long long)r->failures);
-}
-
-static void print_json(const struct verify *v)
-{
-    const struct report *r = &v->report;
-    json_t *failures = json_array(), *o;
-
-    for (uint64_t i = 0; i < r->failures && i < FAILURES_SHOWN; i++)
-        json_array_append_new(failures, json_string(r->shown[i] ? r->shown[i] : ""));
-    o = json_pack("{s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "ok", r->failures == 0,
-                  "rules", rules_names[v->rules], "devices", (json_int_t)v->devices, "certificates",
-                  (json_int_t)v->certificates, "requests", (json_int_t)v->requests, "keys_proven",
-                  (json_int_t)v->keys_checked, "keys_not_opened", (json_int_t)v->keys_unopened,
-                  "keys_on_device", (json_int_t)v->keys_on_device, "failures",
-                  (json_int_t)r->failures, "first_failures", failures);
-    json_dumpf(o, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-    putchar('\n');
-    json_decref(o);
-}
-
-static void check_count(struct verify *v, long long count)
-{
-    if (count >= 0 && v->devices != (uint64_t)count)
-        report_fail(&v->report, "devices.jsonl", "%llu devices, not %lld",
-                    (unsigned long long)v->devices, count);
-}
-
-static int run(struct verify *v, const struct options *o)
-{
-    if (o->root && !chain_load_root(&v->chain, o->root))
-        return EXIT_DATA;
-    if (o->transport_key && !transport_open(&v->transport, o->transport_key, o->recipient_key))
-        return EXIT_DATA;
-    if (!folder_check(v))
-        return EXIT_DATA;
-    check_count(v, o->count);
-    if (o->json)
-        print_json(v);
-    else
-        print_text(v);
-    return v->report.failures ? EXIT_FAILED : EXIT_GOOD;
-}
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"identities", identities_command},
+    {"order", order_command},
+};
 
 int main(int argc, char **argv)
 {
-    struct options o = {.count = -1};
-    struct verify v = {.dir = NULL};
-    int status = parse_options(argc, argv, &o);
+    const char *name = argc > 1 ? argv[1] : "";
 
-    if (status >= 0)
-        return status;
+    opterr = 0;
+    if (strcmp(name, "--help") == 0) {
+        fputs(usage_text, stdout);
+        return EXIT_GOOD;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts("mintmark-verify " MM_VERSION);
+        return EXIT_GOOD;
+    }
     /* What is verified must not depend on a host's openssl.cnf. */
     if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL))
         return EXIT_DATA;
-    v.dir = o.dir;
-    v.rules = o.rules;
-    status = run(&v, &o);
-    report_done(&v.report);
-    seen_done(&v.seen);
-    chain_done(&v.chain);
-    transport_done(&v.transport);
-    free(v.uids);
-    return status;
+    for (size_t i = 0; i < COUNT(commands); i++) {
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    }
+    return usage_error(*name ? "there is no command " : "a command is missing", name);
 }

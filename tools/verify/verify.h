@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mintmark-verify: judges what a station has received, and shares no code with what made it. Only
- * libc, libcrypto and jansson; nothing of daemon/, pkcs11/, client/ or proto/ is included here.
+ * mintmark-verify: judges what the rest has made, and shares no code with it. Only libc, libcrypto,
+ * jansson and what protoc-c generates of proto/mintmark/v1; nothing else of daemon/, pkcs11/,
+ * client/ or proto/ is included here. This header is of the identities that a station has received;
+ * audit.h of what auditors look at.
  *
  * A check that fails is reported and the next one goes on; a negative return means that there is
  * nothing to judge (input unreadable: exit 65).

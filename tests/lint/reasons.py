@@ -24,7 +24,7 @@ def main(root):
     for name in files(root, '.c', '.h'):
         given.update(re.findall(r'"([A-Z][A-Z0-9_]+)"', read(root, name)))
     looked_at = 0
-    documents = ['docs/integration.md', 'docs/operations.md', 'docs/architecture.md']
+    documents = ['docs/integration.md', 'docs/operations.md', 'docs/architecture.md', 'docs/verify.md']
     documents += [n for n in files(root, '.proto') if n.startswith('proto/mintmark/')]
     for name in documents:
         for number, line in enumerate(read(root, name).splitlines(), 1):

@@ -19,6 +19,7 @@ GOOD = {
     'proto/mintmark/v1/a.proto': '// SPDX-License-Identifier: Apache-2.0\n// An A.\nmessage A {\n'
                                  '  repeated x.Y b = 1;  // its b\n}\n',
     'docs/integration.md': '| NOT_FOUND | UNKNOWN_BATCH | none |\n',
+    'docs/verify.md': '',
     'docs/operations.md': '',
     'docs/model.md': '## Steps and code\n\n| `GO` | goes | `daemon/base/good.c` `good` |\n',
     'tests/model/a.pml': 'printf("GO: %d\\n", r)\nprintf("kill\\n")\n',

@@ -15,10 +15,11 @@ import sys
 import tempfile
 
 import grpc_load
+import verify_load
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/support'))
-from site_under_test import BUILD, OFFICER, Site, run  # noqa: E402
+from site_under_test import BUILD, OFFICER, VERIFY, Site, run  # noqa: E402
 
 TICK_US = 1e6 / os.sysconf('SC_CLK_TCK')
 LEDGER_START = BUILD / 'tools/benchmarks/ledger_start'
@@ -199,6 +200,11 @@ def measure_grpc(args):
     return result
 
 
+def show_verify(r):
+    print(f"""  mintmark-verify         {r['verify_devices_per_s']:>10} devices/s: report and export of \
+{r['verify_devices']} in {r['verify_cpu_s']} s of CPU""")
+
+
 def show_grpc(r):
     print(f"""  empty gRPC call         {r['grpc_empty_call_cpu_us']:>10} us of the server's CPU, \
 {r['grpc_empty_call_writes']} writes; {r['grpc_empty_calls_per_s']} /s""")
@@ -237,13 +243,15 @@ def main():
     if args.seconds <= 0 or args.rounds < 1:
         parser.error('--seconds and --rounds must be positive')
     grpc = measure_grpc(args)
-    service = {} if args.grpc_only else measure(args) | measure_ledger(args)
+    service = {} if args.grpc_only else (measure(args) | measure_ledger(args) |
+                                         verify_load.measure(VERIFY))
     if args.json:
         print(json.dumps(service | grpc))
         return
     if service:
         show(service)
         show_ledger(service)
+        show_verify(service)
     if grpc:
         show_grpc(grpc)
 

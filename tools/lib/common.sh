@@ -13,7 +13,7 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config python3
     libseccomp-dev libconfuse-dev libjansson-dev uthash-dev)
 packages_run=(softhsm2 openssl)
 # What tools/bench needs on top.
-packages_bench=(python3 procps nghttp2-client)
+packages_bench=(python3 procps nghttp2-client python3-protobuf python3-cryptography)
 # The yardstick of its gRPC part, which says so where it is missing.
 packages_bench_optional=(libgrpc++-dev protobuf-compiler-grpc)
 # What the tests need on top.

@@ -17,14 +17,16 @@
 #include <protobuf-c/protobuf-c.h>
 
 enum {
-    DOCUMENT_MAX = 64 * 1024,      /* bytes of a signed document */
-    SIGNATURE_MAX = 64 * 1024,     /* of a detached signature */
-    TRUST_MAX = 64,                /* certificates in one file of them */
-    MESSAGE_MAX = 4 * 1024 * 1024, /* bytes of one message in a file */
+    DOCUMENT_MAX = 64 * 1024,       /* bytes of a signed document */
+    SIGNATURE_MAX = 64 * 1024,      /* of a detached signature */
+    TRUST_MAX = 64,                 /* certificates in one file of them */
+    MESSAGE_MAX = 16 * 1024 * 1024, /* bytes of one message in a file */
     MESSAGE_DEPTH = 8,
-    ARENA_MAX = 16 * 1024 * 1024, /* that one message may become */
+    ARENA_DOCUMENT = 4 * 1024 * 1024, /* that a signed document's content may become */
+    ARENA_MAX = 64 * 1024 * 1024,     /* that one message may become */
     FINDINGS_SHOWN = 50,
-    TEXT_MAX = 512, /* bytes of a sentence, with the NUL */
+    SENTENCES_MAX = 200, /* proved, and not proved */
+    TEXT_MAX = 512,      /* bytes of a sentence, with the NUL */
     TIME_TEXT = 32,
     HEX_MAX = 2 * SHA256_LEN + 1,
 };
@@ -58,6 +60,8 @@ void fact_text(struct verdict *v, const char *name, const char *value);
 void fact_time(struct verdict *v, const char *name, int64_t time_ms);
 /* Prints it all; the exit status. */
 int verdict_end(struct verdict *v);
+/* Without printing. */
+void verdict_drop(struct verdict *v);
 
 /* 2026-11-22T01:02:03.456Z; a number where that cannot be written so. Returns text. */
 const char *time_text(int64_t time_ms, char text[TIME_TEXT]);
@@ -77,7 +81,7 @@ struct arena {
     size_t cap, used;
     ProtobufCAllocator allocator;
 };
-bool arena_begin(struct arena *a);
+bool arena_begin(struct arena *a, size_t cap);
 void arena_done(struct arena *a);
 
 enum message_fault {
@@ -110,6 +114,9 @@ bool certificate_key_hash(const X509 *cert, uint8_t ret_sha256[SHA256_LEN]);
 
 /* NULL, or why the bytes are not one element of DER and nothing else (X.690 section 10). */
 const char *der_fault(const uint8_t *der, size_t len);
+/* The version numbers of a SignedData and its first SignerInfo, in DER; -1: none. libcrypto reads
+ * them and does not look at them, and no signature is over them. false: it is no SignedData. */
+bool der_cms_versions(const uint8_t *der, size_t len, int *ret_signed_data, int *ret_signer_info);
 
 /* A signature that is right. */
 struct signature {
@@ -125,6 +132,9 @@ struct signature {
  * docs/orders.md has them), with its words in why. */
 const char *signature_open(struct signature *s, const uint8_t *der, size_t len, BIO *content,
                            char why[TEXT_MAX]);
+/* A detached one over content that is not at hand, but its SHA-256. */
+const char *signature_open_digest(struct signature *s, const uint8_t *der, size_t len,
+                                  const uint8_t sha256[SHA256_LEN], char why[TEXT_MAX]);
 void signature_done(struct signature *s);
 
 /* ---- document.c ------------------------------------------------------------------------------ */
@@ -146,5 +156,8 @@ bool name_valid(const char *name);
 /* argv[0] is the command's name. The exit status. */
 int identities_command(int argc, char **argv);
 int order_command(int argc, char **argv);
+int ledger_command(int argc, char **argv);
+int report_command(int argc, char **argv);
+int manifest_command(int argc, char **argv);
 int usage_error(const char *what, const char *value);
 int unreadable(const char *path, const char *why); /* says so on stderr; EXIT_DATA */

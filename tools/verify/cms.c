@@ -34,6 +34,16 @@ static bool read_exactly(struct signature *s, const uint8_t *der, size_t len)
     return same;
 }
 
+/* RFC 5652 sections 5.1 and 5.3: 1 where the signer is named by issuer and serial number, 3 where
+ * by the key's identifier. */
+static bool versions_right(const uint8_t *der, size_t len)
+{
+    int signed_data, signer_info;
+
+    return der_cms_versions(der, len, &signed_data, &signer_info) && signed_data == signer_info &&
+           (signed_data == 1 || signed_data == 3);
+}
+
 static const char *read_container(struct signature *s, const uint8_t *der, size_t len,
                                   bool detached, char why[TEXT_MAX])
 {
@@ -49,6 +59,8 @@ static const char *read_container(struct signature *s, const uint8_t *der, size_
         return fault("DOCUMENT_NOT_CMS", why, "it is no CMS SignedData");
     if (OBJ_obj2nid(CMS_get0_eContentType(s->cms)) != NID_pkcs7_data)
         return fault("DOCUMENT_TYPE", why, "what is signed is not of type id-data");
+    if (sk_CMS_SignerInfo_num(CMS_get0_SignerInfos(s->cms)) == 1 && !versions_right(der, len))
+        return fault("DOCUMENT_NOT_CMS", why, "its version numbers are not those of its form");
     content = CMS_get0_content(s->cms);
     if (detached && content && *content)
         return fault("DOCUMENT_ATTACHED", why, "the signature has a content of its own inside");
@@ -180,6 +192,33 @@ const char *signature_open(struct signature *s, const uint8_t *der, size_t len, 
         return code;
     if (CMS_verify(s->cms, NULL, NULL, content, NULL, flags) != 1)
         return fault("DOCUMENT_SIGNATURE", why, "the signature does not fit what is signed");
+    if (!mask_taken(info))
+        return fault("DOCUMENT_ALGORITHM", why, "RSASSA-PSS with a mask digest that is not taken");
+    ERR_clear_error();
+    name_signer(s);
+    return NULL;
+}
+
+const char *signature_open_digest(struct signature *s, const uint8_t *der, size_t len,
+                                  const uint8_t sha256[SHA256_LEN], char why[TEXT_MAX])
+{
+    const ASN1_OCTET_STRING *digest;
+    CMS_SignerInfo *info = NULL;
+    const char *code;
+
+    *s = (struct signature){.cms = NULL};
+    code = read_container(s, der, len, true, why);
+    if (!code)
+        code = find_signer(s, &info, why);
+    if (code)
+        return code;
+    digest = CMS_signed_get0_data_by_OBJ(info, OBJ_nid2obj(NID_pkcs9_messageDigest), -3,
+                                         V_ASN1_OCTET_STRING);
+    if (!digest || ASN1_STRING_length(digest) != SHA256_LEN ||
+        memcmp(ASN1_STRING_get0_data(digest), sha256, SHA256_LEN) != 0)
+        return fault("DOCUMENT_SIGNATURE", why, "it signs something else");
+    if (CMS_SignerInfo_verify(info) != 1)
+        return fault("DOCUMENT_SIGNATURE", why, "the signature is wrong");
     if (!mask_taken(info))
         return fault("DOCUMENT_ALGORITHM", why, "RSASSA-PSS with a mask digest that is not taken");
     ERR_clear_error();

@@ -78,3 +78,53 @@ const char *der_fault(const uint8_t *der, size_t len)
         return "something follows its end";
     return constructed ? elements((struct slice){in.data, first}, 1) : NULL;
 }
+
+/* ---- versions ---------------------------------------------------------------------------- */
+
+/* Goes into the element, or over it. false: there is none. */
+static bool enter(struct slice *in)
+{
+    bool constructed;
+    size_t len;
+
+    if (in->len == 0 || read_head(in, &constructed, &len))
+        return false;
+    in->len = len;
+    return true;
+}
+
+static bool skip(struct slice *in)
+{
+    bool constructed;
+    size_t len;
+
+    if (in->len == 0 || read_head(in, &constructed, &len))
+        return false;
+    in->data += len;
+    in->len -= len;
+    return true;
+}
+
+/* An INTEGER of one byte; -1: it is none. */
+static int small_integer(struct slice in)
+{
+    return in.len >= 3 && in.data[0] == 0x02 && in.data[1] == 1 ? in.data[2] : -1;
+}
+
+bool der_cms_versions(const uint8_t *der, size_t len, int *ret_signed_data, int *ret_signer_info)
+{
+    struct slice in = {der, len}, last;
+
+    /* ContentInfo, contentType, content, SignedData */
+    if (!enter(&in) || !skip(&in) || !enter(&in) || !enter(&in))
+        return false;
+    *ret_signed_data = small_integer(in);
+    /* signerInfos is the last, and has one. */
+    do
+        last = in;
+    while (skip(&in) && in.len > 0);
+    if (!enter(&last) || !enter(&last))
+        return false;
+    *ret_signer_info = small_integer(last);
+    return true;
+}

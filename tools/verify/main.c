@@ -13,29 +13,20 @@ static const char usage_text[] =
     "\n"
     "  identities --dir DIR --root FILE   identities that a station has received\n"
     "  order FILE --oem CERTS             a signed order, revocation, receipt, request, unlock\n"
+    "  report FILE --audit CERT           a signed production report\n"
+    "  manifest FILE --audit CERT         a manifest for cloud registries\n"
+    "  ledger EXPORT --audit CERT         an export of the ledger\n"
     "\n"
     "mintmark-verify COMMAND --help shows a command's options; mintmark-verify --version.\n"
     "\n"
     "Exit status: 0 all is well, 1 something is not, 64 usage, 65 input cannot be read.\n";
 
-int usage_error(const char *what, const char *value)
-{
-    fprintf(stderr, "mintmark-verify: %s%s\nTry 'mintmark-verify --help'.\n", what, value);
-    return EXIT_USAGE;
-}
-
-int unreadable(const char *path, const char *why)
-{
-    fprintf(stderr, "mintmark-verify: %s: %s\n", path, why);
-    return EXIT_DATA;
-}
-
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"identities", identities_command},
-    {"order", order_command},
+    {"identities", identities_command}, {"order", order_command},   {"report", report_command},
+    {"manifest", manifest_command},     {"ledger", ledger_command},
 };
 
 int main(int argc, char **argv)

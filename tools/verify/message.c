@@ -30,10 +30,10 @@ static void arena_release(void *data, void *pointer)
     (void)pointer; /* all goes at once */
 }
 
-bool arena_begin(struct arena *a)
+bool arena_begin(struct arena *a, size_t cap)
 {
     /* Pages are the system's to give when they are written to. */
-    *a = (struct arena){.data = malloc(ARENA_MAX), .cap = ARENA_MAX};
+    *a = (struct arena){.data = malloc(cap), .cap = cap};
     a->allocator = (ProtobufCAllocator){arena_alloc, arena_release, a};
     return a->data;
 }
@@ -144,6 +144,20 @@ static bool is_text(struct slice s)
 static bool walk(const ProtobufCMessageDescriptor *descriptor, struct slice in, unsigned depth,
                  bool *unknown);
 
+/* Was another member of the field's oneof there before? */
+static bool oneof_taken(const ProtobufCMessageDescriptor *descriptor,
+                        const ProtobufCFieldDescriptor *f, uint64_t seen)
+{
+    for (unsigned i = 0; i < descriptor->n_fields && i < FIELDS_MAX; i++) {
+        const ProtobufCFieldDescriptor *other = &descriptor->fields[i];
+
+        if (other != f && seen & 1ULL << i && other->flags & PROTOBUF_C_FIELD_FLAG_ONEOF &&
+            other->quantifier_offset == f->quantifier_offset)
+            return true;
+    }
+    return false;
+}
+
 /* seen: the fields of this message that came before, by their index; of a oneof one may come. */
 static bool check_field(const ProtobufCMessageDescriptor *descriptor, const struct field *field,
                         uint64_t *seen, unsigned depth, bool *unknown)
@@ -165,14 +179,8 @@ static bool check_field(const ProtobufCMessageDescriptor *descriptor, const stru
     if (f->label != PROTOBUF_C_LABEL_REPEATED && *seen & 1ULL << index)
         return false;
     *seen |= 1ULL << index;
-    if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
-        for (unsigned i = 0; i < descriptor->n_fields && i < FIELDS_MAX; i++) {
-            if (i != index && *seen & 1ULL << i &&
-                descriptor->fields[i].quantifier_offset == f->quantifier_offset &&
-                descriptor->fields[i].flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
-                return false;
-        }
-    }
+    if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF && oneof_taken(descriptor, f, *seen))
+        return false;
     if (f->type == PROTOBUF_C_TYPE_STRING)
         return is_text(field->bytes);
     if (f->type == PROTOBUF_C_TYPE_MESSAGE)

@@ -1,10 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Values as people read them. */
+/* What people read: values, and why something cannot be done. */
 #include "tools/verify/audit.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+int usage_error(const char *what, const char *value)
+{
+    fprintf(stderr, "mintmark-verify: %s%s\nTry 'mintmark-verify --help'.\n", what, value);
+    return EXIT_USAGE;
+}
+
+int unreadable(const char *path, const char *why)
+{
+    fprintf(stderr, "mintmark-verify: %s: %s\n", path, why);
+    return EXIT_DATA;
+}
 
 const char *time_text(int64_t time_ms, char text[TIME_TEXT])
 {
@@ -36,6 +48,24 @@ static bool digits(const char **at, int n, char after, int *ret_value)
     return *(*at)++ == after;
 }
 
+/* "T01:02:03Z", or with milliseconds. */
+static bool time_of_day(const char **at, struct tm *tm, int *ret_ms)
+{
+    (*at)++;
+    if (!digits(at, 2, ':', &tm->tm_hour) || !digits(at, 2, ':', &tm->tm_min) ||
+        !digits(at, 2, 0, &tm->tm_sec))
+        return false;
+    if (**at == '.' && ((*at)++, !digits(at, 3, 0, ret_ms)))
+        return false;
+    return *(*at)++ == 'Z';
+}
+
+static bool same_time(const struct tm *a, const struct tm *b)
+{
+    return a->tm_mon == b->tm_mon && a->tm_mday == b->tm_mday && a->tm_hour == b->tm_hour &&
+           a->tm_min == b->tm_min && a->tm_sec == b->tm_sec;
+}
+
 bool time_parse(const char *text, int64_t *ret_time_ms)
 {
     struct tm tm = {0}, back;
@@ -45,23 +75,14 @@ bool time_parse(const char *text, int64_t *ret_time_ms)
     if (!digits(&text, 4, '-', &tm.tm_year) || !digits(&text, 2, '-', &tm.tm_mon) ||
         !digits(&text, 2, 0, &tm.tm_mday))
         return false;
-    if (*text == 'T') {
-        text++;
-        if (!digits(&text, 2, ':', &tm.tm_hour) || !digits(&text, 2, ':', &tm.tm_min) ||
-            !digits(&text, 2, 0, &tm.tm_sec))
-            return false;
-        if (*text == '.' && (text++, !digits(&text, 3, 0, &ms)))
-            return false;
-        if (*text++ != 'Z')
-            return false;
-    }
+    if (*text == 'T' && !time_of_day(&text, &tm, &ms))
+        return false;
     tm.tm_year -= 1900;
     tm.tm_mon -= 1;
     back = tm;
     seconds = timegm(&tm);
     /* timegm puts the 31st of February right; here it is wrong. */
-    if (*text || tm.tm_mon != back.tm_mon || tm.tm_mday != back.tm_mday ||
-        tm.tm_hour != back.tm_hour || tm.tm_min != back.tm_min || tm.tm_sec != back.tm_sec)
+    if (*text || !same_time(&tm, &back))
         return false;
     *ret_time_ms = (int64_t)seconds * 1000 + ms;
     return true;

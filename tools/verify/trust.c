@@ -65,7 +65,8 @@ void trust_done(struct trust *t)
 
 static const char *chain_fault(int error, const char *path, char why[TEXT_MAX])
 {
-    snprintf(why, TEXT_MAX, "by %s: %s", path, X509_verify_cert_error_string(error));
+    snprintf(why, TEXT_MAX, "by %s: %s", path ? path : "nobody",
+             X509_verify_cert_error_string(error));
     if (error == X509_V_ERR_CERT_HAS_EXPIRED)
         return "SIGNER_EXPIRED";
     return error == X509_V_ERR_CERT_NOT_YET_VALID ? "SIGNER_NOT_YET_VALID" : "SIGNER_UNKNOWN";

@@ -21,6 +21,14 @@ void verdict_begin(struct verdict *v, const char *command, bool json)
 
 /* ---- text -------------------------------------------------------------------------------- */
 
+/* U+2028 to U+202E and U+2066 to U+2069 break lines, or turn them. */
+static bool turns(const unsigned char *p)
+{
+    if (p[0] != 0xe2 || (p[1] != 0x80 && p[1] != 0x81))
+        return false;
+    return p[1] == 0x80 ? p[2] >= 0xa8 && p[2] <= 0xae : p[2] >= 0xa6 && p[2] <= 0xa9;
+}
+
 /* Bytes of a well-formed UTF-8 character that may be printed, 1 to 4; 0 for anything else. */
 static size_t printable(const unsigned char *p)
 {
@@ -35,8 +43,7 @@ static size_t printable(const unsigned char *p)
 
     if (*p >= 0x20 && *p < 0x7f)
         return 1;
-    /* U+2028 to U+202E and U+2066 to U+2069 turn or break lines. */
-    if (*p == 0xe2 && p[1] && (p[1] == 0x80 || p[1] == 0x81) && p[2] >= 0xa6 && p[2] <= 0xae)
+    if (turns(p))
         return 0;
     for (size_t i = 0; i < COUNT(forms); i++) {
         if (*p < forms[i].first_min || *p > forms[i].first_max)
@@ -95,12 +102,20 @@ void finding(struct verdict *v, const char *code, const char *where, const char 
     va_end(ap);
 }
 
+static void say(json_t *sentences, const char *fmt, va_list ap)
+{
+    if (json_array_size(sentences) < SENTENCES_MAX)
+        json_array_append_new(sentences, format(fmt, ap));
+    else if (json_array_size(sentences) == SENTENCES_MAX)
+        json_array_append_new(sentences, json_string("… and more."));
+}
+
 void proved(struct verdict *v, const char *fmt, ...)
 {
     va_list ap;
 
     va_start(ap, fmt);
-    json_array_append_new(v->proved, format(fmt, ap));
+    say(v->proved, fmt, ap);
     va_end(ap);
 }
 
@@ -109,7 +124,7 @@ void unproved(struct verdict *v, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    json_array_append_new(v->unproved, format(fmt, ap));
+    say(v->unproved, fmt, ap);
     va_end(ap);
 }
 
@@ -193,17 +208,22 @@ static void print_json(const struct verdict *v)
     json_decref(o);
 }
 
+void verdict_drop(struct verdict *v)
+{
+    json_decref(v->first);
+    json_decref(v->counts);
+    json_decref(v->facts);
+    json_decref(v->proved);
+    json_decref(v->unproved);
+}
+
 int verdict_end(struct verdict *v)
 {
     if (v->json)
         print_json(v);
     else
         print_text(v);
-    json_decref(v->first);
-    json_decref(v->counts);
-    json_decref(v->facts);
-    json_decref(v->proved);
-    json_decref(v->unproved);
+    verdict_drop(v);
     if (fflush(stdout) != 0)
         return EXIT_DATA;
     return v->findings ? EXIT_FAILED : EXIT_GOOD;

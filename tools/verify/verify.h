@@ -53,21 +53,30 @@ enum seen_kind {
     SEEN_CN,
     SEEN_SUBJECT,
     SEEN_NUMBER,
-    SEEN_HW_SERIAL
+    SEEN_HW_SERIAL,
+    SEEN_ROW,
+    SEEN_REQUEST,
+    SEEN_NONCE,
+    SEEN_NONCE_USED
 };
+enum { SEEN_KEY_LEN = 16 };
 struct seen_slot {
-    uint8_t digest[SHA256_LEN];
-    uint64_t device; /* 1 + its index; 0: free */
+    uint8_t key[SEEN_KEY_LEN];
+    uint64_t device; /* what it was added with; 0: free */
 };
 struct seen {
     struct seen_slot *slots;
     size_t cap, used;
+    EVP_MD *sha256;
+    EVP_MD_CTX *digest;
 };
 /* 0 when the value is new and now remembered for that device (counted from 1), else the device that
  * had it; -1 without memory. */
 int64_t seen_add(struct seen *s, enum seen_kind kind, const void *value, size_t len,
                  uint64_t device);
-bool seen_has(const struct seen *s, enum seen_kind kind, const void *value, size_t len);
+/* What it was added with; 0: it was not. */
+int64_t seen_get(struct seen *s, enum seen_kind kind, const void *value, size_t len);
+bool seen_has(struct seen *s, enum seen_kind kind, const void *value, size_t len);
 void seen_done(struct seen *s);
 
 /* ---- file.c --------------------------------------------------------------------------------- */

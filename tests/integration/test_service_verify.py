@@ -1,0 +1,169 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""mintmark-verify judges what a whole service on a demo site with a real SoftHSM token has made: orders,
+reports and exports of the ledger; and what somebody with the disk has made of them."""
+import json
+import pathlib
+import shutil
+import sqlite3
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
+
+import audit  # noqa: E402
+from service_site import Base, Client, types_pb2  # noqa: E402
+from site_under_test import OFFICER, VERIFY, Site, run  # noqa: E402
+
+audit.VERIFY = str(VERIFY)
+
+
+class Users:
+    """Where service_site.Client finds port and certificates of a demo site."""
+
+    def __init__(self, site):
+        self.dir, self.port = site.dir / 'tls', site.port
+
+
+class Verify(Base):
+    def setUp(self):
+        self.site = Site(workers=1)
+        self.addCleanup(self.site.__exit__, None)
+        folder = self.site.dir / 'appliance'
+        self.audit = ['--audit', folder / 'audit.pem']
+        self.oem = ['--oem', self.site.dir / 'oem/oem.pem']
+        self.identity = ['--identity', folder / 'identity.pem']
+        self.officers = ['--officers', folder / 'officer.pem']
+        self.exports = 0
+
+    def start(self, wait=True):
+        self.site.start(wait=wait)
+        station = Client(Users(self.site), 'station')
+        self.addCleanup(station.channel.close)
+        return station
+
+    def report(self, station, batch, bundles, ko):
+        states = ['KO'] * ko + ['OK'] * (len(bundles) - ko - 1)
+        station.station('ReportDevices', batch_uid=batch, devices=[
+            dict(device_uid=types_pb2.Bundle.FromString(b).device_uid,
+                 state=f'DEVICE_STATE_{s}', reason='no "answer"' if s == 'KO' else '')
+            for b, s in zip(bundles, states)])
+
+    def export(self):
+        self.exports += 1
+        out = self.site.dir / f'export-{self.exports}'
+        self.site.officer('ledger', 'export', '--out', out)
+        return out
+
+    def expect(self, *command, codes=(), within=False):
+        status, said = audit.verify(*command)
+        found = set(said['by_code'])
+        self.assertTrue(set(codes) <= found if within else set(codes) == found,
+                        said['first_findings'])
+        self.assertEqual(status, 1 if codes else 0)
+        return said
+
+    def ledger(self, export, *more, **kwargs):
+        return self.expect('ledger', export, *self.audit, *self.oem, *self.identity,
+                           *self.officers, *more, **kwargs)
+
+    def produce(self, station):
+        """One batch from its order to its report's folder."""
+        self.site.add_order('order', 5000, replacements=2, per_batch=500)
+        batch = self.site.open_batch(300)
+        bundles = station.provision(batch, 130, 'one')
+        bundles += station.provision(batch, 2, 'two', hw_serials=['a', 'b'])
+        self.report(station, batch, bundles, 3)
+        receipt = self.site.dir / 'receipt.cms'
+        run(OFFICER, 'order', 'receipt', '--in', self.site.dir / 'orders/order.cms', '--devices',
+            100, '--out', receipt, *self.site.oem_key())
+        self.site.import_document(receipt)
+        self.expect('order', receipt, *self.oem, *self.identity)
+        station.station('ReleaseBatch', batch_uid=batch)
+        self.site.station('report', batch, '--out', self.site.dir / 'report')
+        return self.site.dir / 'report/report.json'
+
+    def test_everything_that_it_makes_is_right(self):
+        report = self.produce(self.start())
+        order = self.site.dir / 'orders/order.cms'
+        self.expect('order', order, *self.oem, *self.identity)
+        self.expect('order', self.site.dir / 'orders/order.request', *self.identity)
+        # The service ends and starts: unclean starts, checkpoints.
+        self.site.stop()
+        station = self.start()
+        export = self.export()
+        said = self.ledger(export, report)
+        self.assertEqual((said['facts']['devices'], said['facts']['orders']), (132, 1))
+        proved = '\n'.join(said['proved'])
+        for sentence in ('checkpoints, the last over', '132 devices are those', '1 reports'):
+            self.assertIn(sentence, proved)
+        self.expect('report', report, *self.audit, '--order', order, *self.oem, '--export', export)
+        # It goes on from there.
+        station.provision(self.site.open_batch(10), 10, 'three')
+        self.ledger(self.export(), '--since', export)
+        later = self.site.dir / 'later'
+        self.site.officer('ledger', 'export', '--out', later, '--from',
+                          said['facts']['last_record'] + 1)
+        self.ledger(later, '--since', export)
+
+    def test_an_older_disk_that_was_unlocked(self):
+        station = self.start()
+        self.site.add_order('order', 5000)
+        batch = self.site.open_batch(300)
+        station.provision(batch, 10, 'one')
+        self.site.stop()
+        shutil.copytree(self.site.dir / 'store', self.site.dir / 'old')
+        station = self.start()
+        station.provision(batch, 20, 'two')
+        before = self.export()
+        self.site.stop()
+        shutil.rmtree(self.site.dir / 'store')
+        shutil.copytree(self.site.dir / 'old', self.site.dir / 'store')
+        station = self.start(wait=False)
+        self.eventually(lambda: 'event=ledger_locked' in self.site.log.read_text())
+        locked = self.export()
+        self.ledger(locked, '--since', before, codes=['LEDGER_TRUNCATED'])
+        folder = self.site.dir / 'appliance'
+        self.site.officer('ledger', 'unlock', '--key', folder / 'officer.key', '--certificate',
+                          folder / 'officer.pem', '--reason', 'restored', '--operator', 'test',
+                          '--yes')
+        self.eventually(station.ready)
+        station.provision(batch, 50, 'three')
+        said = self.ledger(self.export())
+        self.assertIn('LEDGER_ROLLED_BACK', '\n'.join(said['not_proved']))
+        self.assertEqual(said['facts']['unlocks'], 1)
+        for n in range(4):
+            station.provision(batch, 1, f'four-{n}')
+        status, said = audit.verify('ledger', self.export(), *self.audit, '--since', before)
+        self.assertEqual(status, 1)
+        self.assertLessEqual(set(said['by_code']), {'LEDGER_FORKED', 'LEDGER_TRUNCATED'})
+
+    def sql(self, text, *values):
+        """The first row that comes of it."""
+        database = sqlite3.connect(self.site.dir / 'store/mintmark.db')
+        self.addCleanup(database.close)
+        with database:
+            row = database.execute(text, values).fetchone()
+        database.close()
+        return row
+
+    def test_a_disk_that_was_edited(self):
+        station = self.start()
+        self.site.add_order('order', 5000)
+        station.provision(self.site.open_batch(300), 10, 'one')
+        self.site.stop()
+        self.sql('UPDATE devices SET hw_serial = ? WHERE row = 3', 'X9')
+        self.start()
+        self.ledger(self.export(), codes=['DEVICES_CHANGED'])
+        self.site.stop()
+        self.sql('UPDATE devices SET hw_serial = NULL WHERE row = 3')
+        record, = self.sql('SELECT record FROM ledger WHERE sequence = 5')
+        self.sql('UPDATE ledger SET record = ? WHERE sequence = 5',
+                 record[:-1] + bytes([record[-1] ^ 1]))
+        self.start(wait=False)
+        self.eventually(lambda: json.loads(self.site.officer('status', '--json')))
+        self.ledger(self.export(), codes=['LEDGER_EDITED'], within=True)
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -365,6 +365,79 @@ void make_report(struct report_job *j, unsigned batch, unsigned first, unsigned 
     }
 }
 
+void make_get_report(struct small_job *j, unsigned batch)
+{
+    mintmark__internal__store_job__init(&j->job);
+    j->job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_GET_REPORT;
+    j->job.get_report = &j->get_report;
+    mintmark__internal__get_report__init(&j->get_report);
+    j->get_report.batch_uid = TEXT(batch_uid(batch));
+}
+
+void make_report_page(struct small_job *j, unsigned batch)
+{
+    mintmark__internal__store_job__init(&j->job);
+    j->job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_PAGE;
+    j->job.report_page = &j->report_page;
+    mintmark__internal__report_page__init(&j->report_page);
+    j->report_page.batch_uid = TEXT(batch_uid(batch));
+}
+
+void make_manifest_page(struct small_job *j, unsigned batch)
+{
+    mintmark__internal__store_job__init(&j->job);
+    j->job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_MANIFEST_PAGE;
+    j->job.manifest_page = &j->manifest_page;
+    mintmark__internal__manifest_page__init(&j->manifest_page);
+    j->manifest_page.batch_uid = TEXT(batch_uid(batch));
+}
+
+static uint8_t ones[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+                           1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+void make_add_report(struct small_job *j, unsigned batch)
+{
+    mintmark__internal__store_job__init(&j->job);
+    j->job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT;
+    j->job.add_report = &j->add_report;
+    mintmark__internal__add_report__init(&j->add_report);
+    j->add_report.batch_uid = TEXT(batch_uid(batch));
+    j->add_report.size = 1;
+    j->add_report.sha256 = j->add_report.document = (ProtobufCBinaryData){sizeof(ones), ones};
+}
+
+void make_add_signed(struct small_job *j)
+{
+    mintmark__internal__store_job__init(&j->job);
+    j->job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_SIGNED;
+    j->job.add_signed = &j->add_signed;
+    mintmark__internal__add_signed__init(&j->add_signed);
+    j->add_signed.station = TEXT(STATION);
+    j->add_signed.signing_profile = TEXT("firmware");
+    j->add_signed.mechanism = TEXT("ECDSA-SHA256");
+    j->add_signed.digest = j->add_signed.response = (ProtobufCBinaryData){sizeof(ones), ones};
+}
+
+void make_begin_export(struct small_job *j, uint64_t first_sequence)
+{
+    mintmark__internal__store_job__init(&j->job);
+    j->job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT;
+    j->job.begin_export = &j->begin_export;
+    mintmark__internal__begin_export__init(&j->begin_export);
+    j->begin_export.first_sequence = first_sequence;
+    j->begin_export.now_ms = T0;
+}
+
+void make_export_page(struct small_job *j, uint64_t after, uint64_t last)
+{
+    mintmark__internal__store_job__init(&j->job);
+    j->job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE;
+    j->job.export_page = &j->export_page;
+    mintmark__internal__export_page__init(&j->export_page);
+    j->export_page.after = after;
+    j->export_page.last = last;
+}
+
 void make_release(struct small_job *j, unsigned batch)
 {
     init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH);

@@ -116,6 +116,13 @@ struct small_job {
         Mintmark__Internal__ChangeOrder change;
         Mintmark__Internal__GetOrder get_order;
         Mintmark__Internal__AddNonce add_nonce;
+        Mintmark__Internal__GetReport get_report;
+        Mintmark__Internal__ReportPage report_page;
+        Mintmark__Internal__AddReport add_report;
+        Mintmark__Internal__AddSigned add_signed;
+        Mintmark__Internal__BeginExport begin_export;
+        Mintmark__Internal__ExportPage export_page;
+        Mintmark__Internal__ManifestPage manifest_page;
     };
     Mintmark__V1__OrderLimits limits;
 };
@@ -152,6 +159,14 @@ void make_report(struct report_job *j, unsigned batch, unsigned first, unsigned 
                  const char *reason);
 void make_release(struct small_job *j, unsigned batch);
 void make_get_batch(struct small_job *j, unsigned batch);
+void make_get_report(struct small_job *j, unsigned batch);
+void make_report_page(struct small_job *j, unsigned batch);
+void make_manifest_page(struct small_job *j, unsigned batch);
+/* Over 32 bytes of 1; its signature is none. */
+void make_add_report(struct small_job *j, unsigned batch);
+void make_add_signed(struct small_job *j);
+void make_begin_export(struct small_job *j, uint64_t first_sequence);
+void make_export_page(struct small_job *j, uint64_t after, uint64_t last);
 void make_find(struct small_job *j, const char *request_id);
 void make_fetch(struct small_job *j, const char *request_id, uint64_t after_row, uint32_t limit);
 void make_get_device(struct small_job *j, unsigned number);

@@ -375,6 +375,44 @@ START_TEST(report_devices_that_cannot_all_be_taken_takes_none)
 }
 END_TEST
 
+START_TEST(reports_and_exports_refuse_what_is_not_there)
+{
+    static struct spend_job spend;
+    struct small_job j;
+
+    fixture_populate(&f, 1000);
+    make_get_report(&j, 1);
+    fixture_refused(&f, &j.job, MM_ERR_PRECONDITION, "BATCH_OPEN");
+    make_report_page(&j, 1);
+    fixture_refused(&f, &j.job, MM_ERR_PRECONDITION, "BATCH_OPEN");
+    make_get_report(&j, 2);
+    fixture_refused(&f, &j.job, MM_ERR_NOT_FOUND, "UNKNOWN_BATCH");
+    make_spend(&spend, 1, "r1", 1, 1, 1);
+    ck_assert_int_eq(fixture_do(&f, &spend.job), MM_OK);
+    make_release(&j, 1);
+    ck_assert_int_eq(fixture_do(&f, &j.job), MM_OK);
+    /* A bundle that is none: no report says that all is well. */
+    make_report_page(&j, 1);
+    fixture_refused(&f, &j.job, MM_ERR_CORRUPT, "STORE_CORRUPT");
+    /* Without an appliance nobody signs. */
+    make_add_report(&j, 1);
+    fixture_refused(&f, &j.job, MM_ERR_PRECONDITION, "NO_IDENTITY");
+    make_manifest_page(&j, 1);
+    fixture_refused(&f, &j.job, MM_ERR_PRECONDITION, "NO_IDENTITY");
+    make_begin_export(&j, 1);
+    fixture_refused(&f, &j.job, MM_ERR_PRECONDITION, "NO_IDENTITY");
+    make_begin_export(&j, 1000);
+    fixture_refused(&f, &j.job, MM_ERR_INVALID, "INVALID_FIELD");
+    make_export_page(&j, 0, 1000);
+    fixture_refused(&f, &j.job, MM_ERR_CORRUPT, "LEDGER_GAP");
+    make_export_page(&j, 7, 7);
+    fixture_refused(&f, &j.job, MM_ERR_INVALID, "INVALID_FIELD");
+    make_add_signed(&j);
+    j.add_signed.digest.len = 31;
+    fixture_refused(&f, &j.job, MM_ERR_INVALID, "INVALID_FIELD");
+}
+END_TEST
+
 START_TEST(release_batch_accounts_for_every_device)
 {
     struct report_job report;
@@ -435,6 +473,7 @@ int main(void)
     tcase_add_test(verbs, get_device_gives_its_bundle_and_state);
     tcase_add_test(verbs, report_devices_counts_each_once);
     tcase_add_test(verbs, report_devices_that_cannot_all_be_taken_takes_none);
+    tcase_add_test(verbs, reports_and_exports_refuse_what_is_not_there);
     tcase_add_test(verbs, release_batch_accounts_for_every_device);
     suite_add_tcase(suite, verbs);
     return run_suite(suite);

@@ -165,6 +165,27 @@ START_TEST(writing_jobs_short_of_memory_change_nothing)
     sweep(&report.job);
     make_release(&release, 1);
     sweep(&release.job);
+    make_add_signed(&release);
+    sweep(&release.job);
+}
+END_TEST
+
+/* An empty batch: what the devices of others hold is no bundle. */
+START_TEST(accounts_short_of_memory_say_so)
+{
+    static struct batch_job batch;
+    static struct small_job j;
+
+    make_batch(&batch, 2, 10);
+    ck_assert_int_eq(fixture_do(&f, &batch.job), MM_OK);
+    make_release(&j, 2);
+    ck_assert_int_eq(fixture_do(&f, &j.job), MM_OK);
+    make_get_report(&j, 2);
+    sweep(&j.job);
+    make_report_page(&j, 2);
+    sweep(&j.job);
+    make_export_page(&j, 0, 5);
+    sweep(&j.job);
 }
 END_TEST
 
@@ -238,10 +259,11 @@ int main(void)
     TCase *memory = tcase_create("memory");
 
     hook_sqlite();
-    tcase_set_timeout(memory, 60);
+    tcase_set_timeout(memory, 180);
     tcase_add_checked_fixture(memory, setup, teardown);
     tcase_add_test(memory, writing_jobs_short_of_memory_change_nothing);
     tcase_add_test(memory, reading_jobs_short_of_memory_say_so);
+    tcase_add_test(memory, accounts_short_of_memory_say_so);
     tcase_add_test(memory, open_short_of_memory_can_be_tried_again);
     tcase_add_test(memory, ready_short_of_memory_can_be_tried_again);
     suite_add_tcase(suite, memory);

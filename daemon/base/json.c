@@ -63,19 +63,23 @@ static const char for_urls[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 
 static void encode(struct mm_buf *b, struct mm_bytes bytes, const char *alphabet, bool padding)
 {
-    for (size_t i = 0; i < bytes.len; i += 3) {
+    uint8_t *to = mm_buf_reserve(b, (bytes.len + 2) / 3 * 4);
+    size_t len = 0;
+
+    for (size_t i = 0; to && i < bytes.len; i += 3) {
         const size_t n = bytes.len - i < 3 ? bytes.len - i : 3;
         const uint32_t v = (uint32_t)bytes.data[i] << 16 |
                            (n > 1 ? (uint32_t)bytes.data[i + 1] << 8 : 0) |
                            (n > 2 ? bytes.data[i + 2] : 0);
-        char four[4] = {alphabet[v >> 18], alphabet[v >> 12 & 63], '=', '='};
 
-        if (n > 1)
-            four[2] = alphabet[v >> 6 & 63];
-        if (n > 2)
-            four[3] = alphabet[v & 63];
-        mm_buf_append(b, four, padding ? 4 : n + 1);
+        to[len++] = (uint8_t)alphabet[v >> 18];
+        to[len++] = (uint8_t)alphabet[v >> 12 & 63];
+        if (n > 1 || padding)
+            to[len++] = (uint8_t)(n > 1 ? alphabet[v >> 6 & 63] : '=');
+        if (n > 2 || padding)
+            to[len++] = (uint8_t)(n > 2 ? alphabet[v & 63] : '=');
     }
+    mm_buf_grew(b, len);
 }
 
 void mm_json_base64(struct mm_buf *b, struct mm_bytes bytes)

@@ -172,35 +172,46 @@ static int sign_detached(struct mm_appliance *a, unsigned key, const ProtobufCBi
     return r < 0 ? r : finish(a, key, &draft, digest, der, ei);
 }
 
+static int sign_checked(struct mm_appliance *a, struct mm_verifier *verifier,
+                        const ProtobufCBinaryData *digest,
+                        uint8_t ret_signature[MM_APPLIANCE_SIGNATURE], struct mm_errinfo *ei)
+{
+    uint8_t signature[MM_SIGNATURE_MAX];
+    size_t len = 0;
+    int r;
+
+    if (digest->len != MM_DOCUMENT_HASH_BYTES)
+        return mm_fail_field(ei, "digests", "a SHA-256 has %d bytes", MM_DOCUMENT_HASH_BYTES);
+    r = mm_token_sign(a->token, a->keys[MM_APPLIANCE_AUDIT], digest->data, digest->len, signature,
+                      &len, ei);
+    if (r == MM_OK)
+        r = mm_verifier_check(verifier, digest->data, digest->len, signature, len, ei);
+    if (r == MM_OK && len != MM_APPLIANCE_SIGNATURE)
+        r = mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_ANSWER", "a signature on P-256 has 64 bytes");
+    if (r == MM_OK)
+        memcpy(ret_signature, signature, MM_APPLIANCE_SIGNATURE);
+    return r;
+}
+
 int mm_appliance_sign_digests(struct mm_appliance *a, const Mintmark__Internal__SignDigests *job,
                               uint8_t ret_signatures[][MM_APPLIANCE_SIGNATURE],
                               struct mm_errinfo *ei)
 {
-    const X509 *certificate;
-    int r = MM_OK;
+    struct mm_bytes point = {NULL, 0};
+    struct mm_verifier *verifier = NULL;
+    int r;
 
     if (!a)
         return mm_fail(ei, MM_ERR_PRECONDITION, "NO_APPLIANCE",
                        "the appliance's keys are not in this token");
     if (job->n_digests == 0 || job->n_digests > MM_CHUNK_DEVICES)
         return mm_fail_field(ei, "digests", "1 to %d digests are signed at once", MM_CHUNK_DEVICES);
-    certificate = a->certificates[MM_APPLIANCE_AUDIT];
-    for (size_t i = 0; r == MM_OK && i < job->n_digests; i++) {
-        const ProtobufCBinaryData *d = &job->digests[i];
-        uint8_t signature[MM_SIGNATURE_MAX];
-        size_t len = 0;
-
-        if (d->len != MM_DOCUMENT_HASH_BYTES)
-            return mm_fail_field(ei, "digests", "a SHA-256 has %d bytes", MM_DOCUMENT_HASH_BYTES);
-        r = mm_token_sign(a->token, a->keys[MM_APPLIANCE_AUDIT], d->data, d->len, signature, &len,
-                          ei);
-        if (r == MM_OK)
-            r = check_signature(certificate, d->data, signature, len, ei);
-        if (r == MM_OK && len != MM_APPLIANCE_SIGNATURE)
-            r = mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_ANSWER", "a signature on P-256 has 64 bytes");
-        if (r == MM_OK)
-            memcpy(ret_signatures[i], signature, len);
-    }
+    r = mm_pki_certificate_point(a->certificates[MM_APPLIANCE_AUDIT], &point, ei);
+    if (r == MM_OK)
+        r = mm_verifier_new(point.data, point.len, &verifier, ei);
+    for (size_t i = 0; r == MM_OK && i < job->n_digests; i++)
+        r = sign_checked(a, verifier, &job->digests[i], ret_signatures[i], ei);
+    mm_verifier_free(verifier);
     return r;
 }
 

@@ -160,6 +160,30 @@ START_TEST(json_has_one_form_for_each_value)
 }
 END_TEST
 
+/* RFC 4648 section 10. */
+START_TEST(json_base64_pads_or_does_not)
+{
+    static const char *const wanted[] = {"",         "Zg==",     "Zm8=",    "Zm9v",
+                                         "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"};
+
+    for (size_t len = 0; len < MM_ARRAY_SIZE(wanted); len++) {
+        const struct mm_bytes foobar = {(const uint8_t *)"foobar", len};
+        MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(64);
+
+        mm_json_base64(&b, foobar);
+        ck_assert_str_eq(mm_buf_cstr(&b), wanted[len]);
+        mm_buf_reset(&b);
+        mm_json_base64url(&b, foobar);
+        ck_assert_uint_eq(b.len, strcspn(wanted[len], "="));
+        ck_assert_int_eq(memcmp(mm_buf_cstr(&b), wanted[len], b.len), 0);
+        mm_buf_reset(&b);
+        mm_json_base64url(&b, (struct mm_bytes){(const uint8_t *)"\xff\xef\xfe", 3});
+        mm_json_base64(&b, (struct mm_bytes){(const uint8_t *)"\xff\xef\xfe", 3});
+        ck_assert_str_eq(mm_buf_cstr(&b), "_-_-/+/+");
+    }
+}
+END_TEST
+
 START_TEST(json_that_does_not_fit_says_so)
 {
     MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(8);
@@ -358,6 +382,7 @@ int main(void)
     tcase_add_test(plain, read_secret_takes_one_line_within_bounds);
     tcase_add_test(plain, fail_cuts_long_texts_and_prefixes);
     tcase_add_test(plain, json_has_one_form_for_each_value);
+    tcase_add_test(plain, json_base64_pads_or_does_not);
     tcase_add_test(plain, json_that_does_not_fit_says_so);
     tcase_add_test(plain, log_escapes_values_into_one_line);
     tcase_add_checked_fixture(files, make_folder, remove_folder);

@@ -243,10 +243,13 @@ class FakeSite(Traced):
         self.disk.mkdir()
         service = Service(self.site, 1)
         service.database = 'store/mintmark.db'
-        service.start('profile=dac,own', more=OWN)
-        self.oem, self.identity, self.port = service.oem, service.identity, service.port
-        self.prepare_orders(quantities)
-        assert service.stop() == 0
+        try:
+            service.start('profile=dac,own', more=OWN)
+            self.oem, self.identity, self.port = service.oem, service.identity, service.port
+            self.prepare_orders(quantities)
+            assert service.stop() == 0
+        finally:
+            service.stop(signal.SIGKILL)
         self.keep()
 
     @property
@@ -279,10 +282,13 @@ class SoftHsmSite(Traced):
         self.oem = Oem.__new__(Oem)
         self.oem.certificate, self.oem.key = self.site / 'oem/oem.pem', self.site / 'oem/oem.key'
         self.identity = identity_hash(self.site / 'appliance/identity.pem')
-        demo.start()
-        self.port = demo.port
-        self.prepare_orders(quantities)
-        assert demo.stop() == 0
+        try:
+            demo.start()
+            self.port = demo.port
+            self.prepare_orders(quantities)
+            assert demo.stop() == 0
+        finally:
+            demo.stop(signal.SIGKILL)
         self.keep()
 
     @property

@@ -346,7 +346,7 @@ static void put_plot(FILE *page, const struct report *r)
     fprintf(page,
             "<h2>Rate over time</h2>\n<svg viewBox=\"0 -16 %d %d\" role=\"img\""
             " aria-label=\"devices over time\">\n<text class=\"axis\" x=\"0\" y=\"-4\">"
-            "top: %.4g devices a minute; green OK, red KO, grey not reported</text>\n",
+            "top: %.1f devices a minute; green OK, red KO, grey not reported</text>\n",
             PLOT_WIDTH, PLOT_HEIGHT + 34, (double)most / minutes);
     for (size_t i = 0; i < BUCKETS; i++)
         put_bar(page, r, i, most);

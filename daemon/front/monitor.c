@@ -5,6 +5,7 @@
 #include "daemon/front/bucket.h"
 #include "daemon/front/http.h"
 #include "daemon/front/metrics.h"
+#include "daemon/front/metrics_issuers.h"
 #include "daemon/front/metrics_jobs.h"
 #include "daemon/front/metrics_transport.h"
 
@@ -24,6 +25,7 @@ static void show_metrics(struct mm_monitor *m, struct mm_http_response *response
         mm_exposition_write(&response->body, mm_transport_metrics, mm_n_transport_metrics,
                             m->app->server);
         mm_exposition_write(&response->body, mm_job_metrics, mm_n_job_metrics, m->app);
+        mm_exposition_write(&response->body, mm_issuer_metrics, mm_n_issuer_metrics, m->app);
     } else {
         response->status = 429;
         mm_buf_append_str(&response->body, "too many requests\n");

@@ -115,10 +115,17 @@ static struct mm_pool *store(void *arg)
     return NULL;
 }
 
+static void issuer_changed(void *arg, const char *section)
+{
+    (void)arg;
+    (void)section;
+}
+
 /* The application as it stands while its store is away. */
 static struct mm_app *application(void)
 {
     static const struct mm_mints_ops ops = {.may_plan = may_plan, .changed = changed};
+    static const struct mm_issuers_ops issuers = {.changed = issuer_changed};
     static struct mm_conf_profile profile = {.name = (char *)(uintptr_t) "dac",
                                              .token = (char *)(uintptr_t) "main"};
     static const struct mm_conf conf = {
@@ -133,6 +140,7 @@ static struct mm_app *application(void)
     assert(mm_accounts_new(&app.accounts) == MM_OK);
     assert(mm_store_queue_new(app.accounts, store, NULL, &app.store_queue) == MM_OK);
     assert(mm_mints_new(NULL, NULL, app.accounts, &ops, &app, &app.mints, &ei) == MM_OK);
+    assert(mm_issuers_new(NULL, NULL, &issuers, &app, &app.issuers, &ei) == MM_OK);
     assert(mm_view_new(&app.view) == MM_OK);
     return &app;
 }

@@ -10,7 +10,8 @@ import sys
 
 from common import Report, read
 
-SOURCES = ('daemon/front/metrics.c', 'daemon/front/metrics_transport.c', 'daemon/front/metrics_jobs.c')
+SOURCES = ('daemon/front/metrics.c', 'daemon/front/metrics_transport.c', 'daemon/front/metrics_jobs.c',
+           'daemon/front/metrics_issuers.c')
 PAGE = 'docs/operations.md'
 ENTRY = re.compile(r'\{"(mintmark_\w+)",\s*MM_(COUNTER|GAUGE|HISTOGRAM),\s*((?:"[^"]*"\s*)+),\s*'
                    r'\{([^}]*)\},')

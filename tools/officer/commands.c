@@ -105,6 +105,13 @@ const struct mm_command mm_commands[] = {
         .run = mm_cmd_ca_show,
     },
     {
+        .words = "issuer check",
+        .summary = "whether EJBCA has all that enrolments will need",
+        .required = OPTIONS(MM_OPT_site),
+        .optional = OPTIONS(MM_OPT_issuer, MM_OPT_profile, MM_OPT_target, MM_OPT_json),
+        .run = mm_cmd_issuer_check,
+    },
+    {
         .words = "appliance init",
         .summary = "make the appliance's identity and audit keys, and their certificates",
         .ceremony = true,

@@ -27,6 +27,7 @@ void mm_rpc_import_document(struct mm_call *call, const ProtobufCMessage *reques
 void mm_rpc_change_order(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_get_order(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_list_orders(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_check_issuer(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_get_status(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_unlock_ledger(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_verify_ledger(struct mm_call *call, const ProtobufCMessage *request);

@@ -69,6 +69,7 @@ static void each_worker(const struct mm_app *app,
                         struct workers *workers)
 {
     mm_mints_each_worker(app->mints, each, workers);
+    mm_issuers_each_worker(app->issuers, each, workers);
     if (app->store)
         mm_pool_each(app->store, each, workers);
 }

@@ -62,5 +62,7 @@ const struct mm_rpc mm_rpcs[] = {
      &mintmark__v1__export_ledger_request__descriptor, .message = mm_rpc_export_ledger},
     {STATION("GetManifest"), MM_RPC_SERVER_STREAM, NOT_MONITOR,
      &mintmark__v1__get_manifest_request__descriptor, .message = mm_rpc_get_manifest},
+    {OFFICER("CheckIssuer"), MM_RPC_UNARY, MM_ROLE_OFFICER,
+     &mintmark__v1__check_issuer_request__descriptor, .message = mm_rpc_check_issuer},
 };
 const size_t mm_n_rpcs = MM_ARRAY_SIZE(mm_rpcs);

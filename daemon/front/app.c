@@ -44,7 +44,7 @@ static void explain_ledger(const struct mm_app *app, char detail[MM_DETAIL_MAX])
 static bool cannot_work(const struct mm_app *app, char detail[MM_DETAIL_MAX])
 {
     const struct mm_errinfo *why = NULL;
-    const char *section;
+    const char *section, *text = "";
 
     detail[0] = 0;
     if (app->draining) {
@@ -62,6 +62,8 @@ static bool cannot_work(const struct mm_app *app, char detail[MM_DETAIL_MAX])
     section = mm_mints_away(app->mints, &why);
     if (section)
         snprintf(detail, MM_DETAIL_MAX, "token %s is away: %s", section, why->text);
+    else if ((section = mm_issuers_away(app->issuers, &text)))
+        snprintf(detail, MM_DETAIL_MAX, "the EJBCA of issuer %s is away: %.200s", section, text);
     return mm_mints_ready(app->mints) == 0;
 }
 

@@ -116,20 +116,25 @@ static void take_node(struct mm_issuer_node *to, const struct issuer *i,
     snprintf(to->last_error, sizeof(to->last_error), "%s", from->last_error);
 }
 
-static bool node_works(const struct mm_issuer_node *n)
+static bool has_node(const struct issuer *i, Mintmark__Internal__IssuerState__Breaker breaker)
 {
-    return n->breaker == MINTMARK__INTERNAL__ISSUER_STATE__BREAKER__CLOSED;
-}
-
-static bool is_up(const struct issuer *i)
-{
-    if (!pool_of(i))
-        return false;
     for (size_t k = 0; k < i->n_nodes; k++) {
-        if (node_works(&i->nodes[k]))
+        if (i->nodes[k].breaker == breaker)
             return true;
     }
     return !i->known; /* it has not said anything yet */
+}
+
+static bool works(const struct issuer *i)
+{
+    return pool_of(i) && has_node(i, MINTMARK__INTERNAL__ISSUER_STATE__BREAKER__CLOSED);
+}
+
+/* One that may be tried again is up: else nobody would try. */
+static bool is_up(const struct issuer *i)
+{
+    return works(i) ||
+           (pool_of(i) && has_node(i, MINTMARK__INTERNAL__ISSUER_STATE__BREAKER__HALF_OPEN));
 }
 
 static void on_ping(struct mm_job *job, const ProtobufCMessage *result, const struct mm_errinfo *ei)
@@ -412,6 +417,22 @@ bool mm_issuers_up(const struct mm_issuers *m, const char *section)
     const struct issuer *i = find(m, section);
 
     return i && is_up(i);
+}
+
+const char *mm_issuers_away(const struct mm_issuers *m, const char **ret_why)
+{
+    const struct issuer *i;
+
+    LIST_FOREACH(i, &m->list, link)
+    {
+        if (i->removed || works(i))
+            continue;
+        *ret_why = i->n_nodes > 0 && i->known ? i->nodes[0].last_error
+                   : i->pools[0]              ? mm_pool_why(i->pools[0])->text
+                                              : "";
+        return i->section;
+    }
+    return NULL;
 }
 
 void mm_issuers_each_node(const struct mm_issuers *m, const char *section,

@@ -86,7 +86,10 @@ void mm_client_node(const struct mm_client *c, size_t i, struct mm_node_info *re
     *ret_info = (struct mm_node_info){
         .name = n->name,
         .url = n->url,
-        .breaker = n->breaker.state,
+        .breaker =
+            n->breaker.state == MM_BREAKER_OPEN && mm_breaker_would(&n->breaker, mm_clock_mono_us())
+                ? MM_BREAKER_HALF_OPEN
+                : n->breaker.state,
         .limit = mm_limiter_limit(&n->limiter),
         .in_flight = n->in_flight,
         .requests = n->requests,

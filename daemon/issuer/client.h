@@ -68,7 +68,7 @@ unsigned mm_client_pending(const struct mm_client *c);
 
 struct mm_node_info {
     const char *name, *url;
-    enum mm_breaker_state breaker;
+    enum mm_breaker_state breaker; /* HALF_OPEN also when it is due */
     unsigned limit, in_flight;
     uint64_t requests, failures, opened;
     int64_t latency_us;

@@ -7,6 +7,7 @@
 
 enum {
     SOON_MS = 1000,
+    TIMED_OUT_MS = 3000,
     LATER_MS = 10000,      /* a CA's token, a database */
     MUCH_LATER_MS = 30000, /* until an operator has seen to it */
     RETRY_AFTER_MAX_MS = 600000,
@@ -135,6 +136,9 @@ static struct mm_verdict not_ejbca(const struct mm_reply *reply)
         v.reason = reply->sent ? "NO_ANSWER" : "NODE_UNREACHABLE";
         v.uncertain = reply->sent;
         v.overload = reply->timed_out;
+        /* EJBCA may be at work on it still: a look that comes too soon finds nothing. */
+        if (reply->timed_out)
+            v.retry_ms = TIMED_OUT_MS;
         break;
     case 403: /* a service that is switched off, or a refused client */
         v.reason = "EJBCA_FORBIDDEN";

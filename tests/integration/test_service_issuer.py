@@ -19,7 +19,7 @@ ISSUER = """
 issuer 'pki' {{
     kind = ejbca certificate = 'pinned.pem' nodes = {{'{url}'}} server_ca = '{server_ca}'
     client_p12 = '{client.p12}' client_password_file = '{client.password_file}'
-    breaker_wait_ms = 50 breaker_wait_max_ms = 100
+    breaker_failures = 1 breaker_wait_ms = 50 breaker_wait_max_ms = 100
 }}
 profile 'widget' {{
     issuer = 'pki' delivery = 'on-device' subject = 'CN=widget ${{number:6}},O=Example'
@@ -98,6 +98,16 @@ class Issuer(Base):
                               r'worker=issuer.pki')
         self.assertNotEqual(self.pid(), pid)
         self.assertTrue(all(c.good for c in self.check(officer)))
+
+    def test_an_ejbca_that_is_away_shows_and_stops_nobody(self):
+        self.ejbca.set(listen=False)
+        self.start()
+        self.eventually(lambda: 'the EJBCA of issuer pki is away' in self.service.status().detail)
+        self.assertTrue(self.service.status().ready)
+        self.ejbca.set(listen=True)
+        officer = self.client('officer')
+        self.eventually(lambda: all(c.good for c in self.check(officer)))
+        self.eventually(lambda: not self.service.status().detail)
 
     def test_a_reload_replaces_it(self):
         officer = self.start()

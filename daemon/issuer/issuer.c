@@ -129,6 +129,7 @@ int mm_issuer_open(struct mm_worker *w, struct mm_issuer **ret_issuer, struct mm
     if (!i)
         return mm_fail_memory(ei);
     i->worker = w;
+    LIST_INIT(&i->tasks);
     i->chain_der = MM_DERS_INIT;
     r = open_all(i, ei);
     if (r < 0) {
@@ -144,6 +145,7 @@ void mm_issuer_free(struct mm_issuer *i)
     if (!i)
         return;
     mm_client_free(i->client);
+    mm_issuer_drop_tasks(i);
     mm_credential_done(&i->credential);
     for (size_t k = 0; k < i->n_profiles; k++)
         mm_profile_free(i->profiles[k].profile);

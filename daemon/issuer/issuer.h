@@ -25,6 +25,7 @@ struct mm_issuing {
     struct mm_issuer_ca *ca;
 };
 
+struct mm_task;
 struct mm_issuer {
     struct mm_worker *worker;
     const struct mm_conf_issuer *section;
@@ -37,6 +38,7 @@ struct mm_issuer {
     size_t n_profiles;
     struct mm_issuer_ca *cas;
     size_t n_cas;
+    LIST_HEAD(, mm_task) tasks; /* under way */
     unsigned n_jobs;
 };
 
@@ -50,6 +52,9 @@ struct mm_issuing *mm_issuer_profile(struct mm_issuer *i, const char *name);
 
 /* Are the certificates, the issuing CA's first, the pinned chain? */
 bool mm_issuer_is_chain(const struct mm_issuer *i, const struct mm_ders *ders, size_t from);
+
+/* Without an answer; only once the client is gone. */
+void mm_issuer_drop_tasks(struct mm_issuer *i);
 
 /* Takes a job: its answer is packed now or later. */
 int mm_issuer_take(struct mm_issuer *i, struct mm_bytes payload, struct mm_errinfo *ei) MM_MUST_USE;

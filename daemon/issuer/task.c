@@ -36,6 +36,7 @@ struct mm_task *mm_task_new(struct mm_issuer *i)
     t->request.done = on_done;
     t->request.path = MM_BUF_INIT(PATH_BYTES_MAX);
     t->request.body = MM_BUF_INIT(BODY_BYTES_MAX);
+    LIST_INSERT_HEAD(&i->tasks, t, link);
     i->n_jobs++;
     return t;
 }
@@ -48,8 +49,17 @@ void mm_task_free(struct mm_task *t)
         mintmark__internal__issuer_job__free_unpacked(t->job, NULL);
     mm_buf_done(&t->request.path);
     mm_buf_done(&t->request.body);
+    LIST_REMOVE(t, link);
     t->issuer->n_jobs--;
     free(t);
+}
+
+void mm_issuer_drop_tasks(struct mm_issuer *i)
+{
+    struct mm_task *t;
+
+    while ((t = LIST_FIRST(&i->tasks)))
+        mm_task_free(t);
 }
 
 void mm_task_prepare(struct mm_task *t)

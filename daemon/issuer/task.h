@@ -13,6 +13,7 @@ typedef struct mm_verdict (*mm_task_step)(struct mm_task *t, const struct mm_out
 
 struct mm_task {
     struct mm_request request; /* stands first */
+    LIST_ENTRY(mm_task) link;
     struct mm_issuer *issuer;
     Mintmark__Internal__IssuerJob *job; /* owned; NULL: the worker's own task */
     struct mm_issuing *profile;

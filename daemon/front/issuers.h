@@ -49,7 +49,8 @@ int mm_issuers_submit(struct mm_issuers *m, const char *section, struct mm_job *
  * breaker is closed or due? As of the last answers, so up to a second old. */
 bool mm_issuers_up(const struct mm_issuers *m, const char *section);
 
-/* The first section of which no node is in use, and why, in *ret_why (borrowed; may be ""); NULL: none. */
+/* The first section of which no node is in use, and why, in *ret_why (borrowed; may be ""); NULL:
+ * none. */
 const char *mm_issuers_away(const struct mm_issuers *m, const char **ret_why);
 
 /* One node of an issuer, as its worker said last. */

@@ -157,7 +157,7 @@ const struct mm_curve_info *mm_curve_by_params(const uint8_t *params, size_t len
 const struct mm_curve_info *mm_curve_by_group(const char *group);
 
 /* CKA_EC_POINT: the point in an OCTET STRING (PKCS#11 v2.40 mechanisms 2.3.3), or bare as some
- * tokens give it; uncompressed and of the curve's size either way. */
+ * tokens give it; uncompressed, of the curve's size and on the curve either way. */
 enum { MM_EC_POINT_ATTR_MAX = MM_POINT_MAX + 3 };
 int mm_point_decode(const uint8_t *value, size_t len, const struct mm_curve_info *curve,
                     uint8_t point[MM_POINT_MAX], size_t *ret_len,

@@ -13,11 +13,11 @@
 #include <unistd.h>
 
 enum {
-    START_TIMEOUT_MS = 60000, /* a network HSM may take its time to log in */
+    START_TIMEOUT_MS = 15000, /* a network HSM may take its time to log in */
     END_TIMEOUT_MS = 2000,    /* between a closed channel and the end of the process */
     LEAVE_TIMEOUT_MS = 10000, /* the same when it was asked to go */
     BACKOFF_MIN_MS = 100,
-    BACKOFF_MAX_MS = 30000,
+    BACKOFF_MAX_MS = 4000, /* a token that comes back works within seconds */
     HEALTHY_US = 60 * 1000 * 1000,
 };
 

@@ -9,17 +9,10 @@
  * 2 a blank token (serial 0002), 3 a second token "mock" (serial 0003) with the rule "twin".
  *
  * Rules come from $MM_MOCK_P11_RULES at C_Initialize, or from mm_mock_p11_rules, as a list of items
- * with ';' between them:
+ * with ';' between them: those of tests/mock/calls.h with two words, and more:
  *
- *   FUNCTION[:N[+]]=ACTION[?FILE | !FILE]   on the N-th call of the function ("*": of all of them
- *                         together), with '+' from it on, without N on each. ?FILE: only while the
- *                         file exists; !FILE: once, by removing it. Actions:
- *     0x30 …              return that CK_RV, doing nothing
- *     delay:MS            sleep before the call
- *     hang                sleep for ever
- *     crash               abort()
- *     sessions            all sessions are lost, the login and session objects with them
- *     removed             the token is gone from its slot, for good
+ *   FUNCTION…=sessions    all sessions are lost, the login and session objects with them
+ *   FUNCTION…=removed     the token is gone from its slot, for good
  *   attr:TYPE=VALUE       reading the boolean attribute gives VALUE, whatever was set
  *   noattr:TYPE           no object has the attribute, and a template naming it is refused
  *   pin=final | locked | low

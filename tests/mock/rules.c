@@ -1,102 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/mock/calls.h"
 #include "tests/mock/mock.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { RULES = 32, COUNTERS = 80, FUNCTION_MAX = 40, FILE_MAX = 200 };
-
-struct rule {
-    char function[FUNCTION_MAX];
-    unsigned long nth; /* 0: each */
-    bool onwards;
-    enum { ACT_RETURN, ACT_DELAY, ACT_HANG, ACT_CRASH, ACT_SESSIONS, ACT_REMOVED } action;
-    unsigned long value; /* CK_RV or ms */
-    char file[FILE_MAX];
-    bool fuse; /* !FILE */
-};
-
-static struct rule rules[RULES];
-static size_t n_rules;
-static struct {
-    char function[FUNCTION_MAX];
-    unsigned long calls;
-} counters[COUNTERS];
-static size_t n_counters;
-static unsigned long all_calls;
-static const char *failed = "";
+enum { WORD_SESSIONS, WORD_REMOVED };
+static const char *const words[] = {[WORD_SESSIONS] = "sessions", [WORD_REMOVED] = "removed", NULL};
 
 struct mock_behaviour mock_behaviour = {.kwp = CKM_AES_KEY_WRAP_PAD};
 
 /* ---- parsing ----------------------------------------------------------------------------- */
-
-static bool number(const char *text, unsigned long *ret)
-{
-    char *end;
-
-    *ret = strtoul(text, &end, 0);
-    return end != text && *end == 0;
-}
-
-static bool parse_action(char *text, struct rule *r)
-{
-    char *file = strpbrk(text, "?!");
-
-    if (file) {
-        r->fuse = *file == '!';
-        *file++ = 0;
-        if (snprintf(r->file, sizeof(r->file), "%s", file) >= (int)sizeof(r->file))
-            return false;
-    }
-    if (strcmp(text, "hang") == 0)
-        r->action = ACT_HANG;
-    else if (strcmp(text, "crash") == 0)
-        r->action = ACT_CRASH;
-    else if (strcmp(text, "sessions") == 0)
-        r->action = ACT_SESSIONS;
-    else if (strcmp(text, "removed") == 0)
-        r->action = ACT_REMOVED;
-    else if (strncmp(text, "delay:", 6) == 0) {
-        r->action = ACT_DELAY;
-        return number(text + 6, &r->value);
-    } else
-        return number(text, &r->value);
-    return true;
-}
-
-static bool parse_call(char *name, char *value)
-{
-    struct rule *r = &rules[n_rules];
-    char *nth = strchr(name, ':');
-
-    if (n_rules == RULES)
-        return false;
-    *r = (struct rule){0};
-    if (nth) {
-        *nth++ = 0;
-        if (nth[0] && nth[strlen(nth) - 1] == '+') {
-            r->onwards = true;
-            nth[strlen(nth) - 1] = 0;
-        }
-        if (!number(nth, &r->nth) || r->nth == 0)
-            return false;
-    }
-    if (snprintf(r->function, sizeof(r->function), "%s", name) >= (int)sizeof(r->function) ||
-        !parse_action(value, r))
-        return false;
-    n_rules++;
-    return true;
-}
 
 static bool parse_attr(const char *type, int value)
 {
     struct mock_behaviour *b = &mock_behaviour;
     unsigned long n;
 
-    if (b->n_attrs == MM_ARRAY_SIZE(b->attrs) || !number(type, &n))
+    if (b->n_attrs == MM_ARRAY_SIZE(b->attrs) || !calls_number(type, &n))
         return false;
     b->attrs[b->n_attrs].type = n;
     b->attrs[b->n_attrs++].value = value;
@@ -109,7 +30,7 @@ static bool parse_no_mechanism(const char *text)
 
     if (b->n_no_mechanisms == MM_ARRAY_SIZE(b->no_mechanisms))
         return false;
-    return number(text, &b->no_mechanisms[b->n_no_mechanisms++]);
+    return calls_number(text, &b->no_mechanisms[b->n_no_mechanisms++]);
 }
 
 static bool parse_word(const char *item)
@@ -161,18 +82,18 @@ static bool parse_item(char *item)
         return parse_no_mechanism(item + 7);
     if (!equals)
         return false;
-    *equals++ = 0;
-    if (strcmp(item, "kwp") == 0)
-        return number(equals, &mock_behaviour.kwp);
-    if (strcmp(item, "counter") == 0) {
+    if (strncmp(item, "kwp=", 4) == 0)
+        return calls_number(equals + 1, &mock_behaviour.kwp);
+    if (strncmp(item, "counter=", 8) == 0) {
         mock_behaviour.counter = true;
-        return number(equals, &mock_behaviour.counter_value);
+        return calls_number(equals + 1, &mock_behaviour.counter_value);
     }
-    if (strcmp(item, "pkcs7") == 0)
-        return number(equals, &mock_behaviour.pkcs7);
-    if (strncmp(item, "attr:", 5) == 0)
-        return parse_attr(item + 5, strcmp(equals, "0") != 0);
-    return parse_call(item, equals);
+    if (strncmp(item, "pkcs7=", 6) == 0)
+        return calls_number(equals + 1, &mock_behaviour.pkcs7);
+    if (strncmp(item, "attr:", 5) != 0)
+        return calls_parse(item);
+    *equals = 0;
+    return parse_attr(item + 5, strcmp(equals + 1, "0") != 0);
 }
 
 bool mm_mock_p11_rules(const char *text)
@@ -181,102 +102,38 @@ bool mm_mock_p11_rules(const char *text)
     char *rest = copy;
     bool good = true;
 
-    n_rules = 0;
-    n_counters = 0;
-    all_calls = 0;
-    failed = "";
+    calls_reset(words);
     mock_behaviour = (struct mock_behaviour){.kwp = CKM_AES_KEY_WRAP_PAD};
     for (char *item; good && (item = strsep(&rest, ";"));)
         good = *item == 0 || parse_item(item);
     free(copy);
     if (!good)
-        n_rules = 0;
+        calls_reset(words);
     return good;
 }
 
 /* ---- acting ------------------------------------------------------------------------------ */
 
-static unsigned long *counter(const char *function)
-{
-    size_t i = 0;
-
-    if (strcmp(function, "*") == 0)
-        return &all_calls;
-    while (i < n_counters && strcmp(counters[i].function, function) != 0)
-        i++;
-    if (i == n_counters) {
-        if (n_counters == COUNTERS)
-            return &counters[COUNTERS - 1].calls;
-        snprintf(counters[i].function, sizeof(counters[i].function), "%s", function);
-        counters[i].calls = 0;
-        n_counters++;
-    }
-    return &counters[i].calls;
-}
-
 unsigned long mm_mock_p11_calls(const char *function)
 {
-    return *counter(function);
+    return calls_of(function);
 }
 
 const char *mm_mock_p11_failed(void)
 {
-    return failed;
+    return calls_failed();
 }
 
-static bool applies(const struct rule *r, const char *function, unsigned long calls)
+static CK_RV act(size_t word)
 {
-    const bool any = strcmp(r->function, "*") == 0;
-    const unsigned long n = any ? all_calls : calls;
-
-    if (!any && strcmp(r->function, function) != 0)
-        return false;
-    if (r->nth > 0 && (r->onwards ? n < r->nth : n != r->nth))
-        return false;
-    if (r->file[0] == 0)
-        return true;
-    return r->fuse ? unlink(r->file) == 0 : access(r->file, F_OK) == 0;
-}
-
-static CK_RV act(const struct rule *r)
-{
-    const struct timespec delay = {(time_t)(r->value / 1000), (long)(r->value % 1000) * 1000000};
-
-    switch (r->action) {
-    case ACT_RETURN:
-        return r->value;
-    case ACT_DELAY:
-        nanosleep(&delay, NULL);
-        return CKR_OK;
-    case ACT_HANG:
-        for (;;)
-            pause();
-    case ACT_CRASH:
-        abort();
-    case ACT_SESSIONS:
+    if (word == WORD_SESSIONS)
         mock_lose_sessions();
-        return CKR_OK;
-    case ACT_REMOVED:
+    else
         mock_remove_tokens();
-        return CKR_OK;
-    }
-    return CKR_GENERAL_ERROR;
+    return CKR_OK;
 }
 
 CK_RV mock_enter(const char *function)
 {
-    const unsigned long calls = ++*counter(function);
-
-    all_calls++;
-    for (size_t i = 0; i < n_rules; i++) {
-        if (applies(&rules[i], function, calls)) {
-            const CK_RV rv = act(&rules[i]);
-
-            if (rv != CKR_OK) {
-                failed = function;
-                return rv;
-            }
-        }
-    }
-    return CKR_OK;
+    return calls_enter(function, act);
 }

@@ -415,6 +415,7 @@ START_TEST(generate_destroys_keys_that_are_not_as_asked_for)
         {"attr:0x103=0", MM_DEVICE_WRAPPED}, {"attr:0x162=0", MM_DEVICE_WRAPPED},
         {"attr:0x163=0", MM_DEVICE_WRAPPED}, {"attr:0x162=1", MM_DEVICE_RETAINED},
         {"attr:0x103=1", MM_DEVICE_PLAIN},   {"point=short", MM_DEVICE_WRAPPED},
+        {"point=off", MM_DEVICE_WRAPPED},
     };
     struct mm_token *t = open_and_login();
     struct mm_keypair pair;

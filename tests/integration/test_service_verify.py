@@ -4,6 +4,7 @@
 reports and exports of the ledger; and what somebody with the disk has made of them."""
 import json
 import pathlib
+import re
 import shutil
 import sqlite3
 import sys
@@ -29,6 +30,9 @@ class Verify(Base):
     def setUp(self):
         self.site = Site(workers=1)
         self.addCleanup(self.site.__exit__, None)
+        conf = self.site.conf.read_text()
+        self.site.conf.write_text(re.sub(r"(profile '?dac'? \{)", r"\1\n    manifest = 'jws'", conf,
+                                         count=1))
         folder = self.site.dir / 'appliance'
         self.audit = ['--audit', folder / 'audit.pem']
         self.oem = ['--oem', self.site.dir / 'oem/oem.pem']
@@ -92,18 +96,28 @@ class Verify(Base):
         self.site.stop()
         station = self.start()
         export = self.export()
-        said = self.ledger(export, report)
+        ledger = said = self.ledger(export, report)
         self.assertEqual((said['facts']['devices'], said['facts']['orders']), (132, 1))
         proved = '\n'.join(said['proved'])
         for sentence in ('checkpoints, the last over', '132 devices are those', '1 reports'):
             self.assertIn(sentence, proved)
-        self.expect('report', report, *self.audit, '--order', order, *self.oem, '--export', export)
+        manifest = report.parent / 'manifest.json'
+        said = self.expect('manifest', manifest, *self.audit)
+        self.assertEqual((said['facts']['devices'], said['facts']['certificates']), (129, 129))
+        self.expect('report', report, *self.audit, '--order', order, *self.oem, '--export', export,
+                    '--manifest', manifest)
+        # Without one of its devices.
+        lines = manifest.read_text().splitlines(keepends=True)
+        less = report.parent / 'less.json'
+        less.write_text(''.join(lines[:5] + lines[6:]))
+        self.expect('manifest', less, *self.audit)
+        self.expect('report', report, *self.audit, '--manifest', less, codes=['MANIFEST_DEVICE'])
         # It goes on from there.
         station.provision(self.site.open_batch(10), 10, 'three')
         self.ledger(self.export(), '--since', export)
         later = self.site.dir / 'later'
         self.site.officer('ledger', 'export', '--out', later, '--from',
-                          said['facts']['last_record'] + 1)
+                          ledger['facts']['last_record'] + 1)
         self.ledger(later, '--since', export)
 
     def test_an_older_disk_that_was_unlocked(self):

@@ -152,6 +152,32 @@ class Verify(Base):
         self.assertEqual(status, 1)
         self.assertLessEqual(set(said['by_code']), {'LEDGER_FORKED', 'LEDGER_TRUNCATED'})
 
+    def test_an_older_disk_and_an_older_token(self):
+        """The service cannot notice. Whoever has kept an export does."""
+        folders = ['store', 'tokens']
+        station = self.start()
+        self.site.add_order('order', 5000)
+        batch = self.site.open_batch(300)
+        self.site.stop()
+        for name in folders:
+            shutil.copytree(self.site.dir / name, self.site.dir / f'old-{name}')
+        station = self.start()
+        station.provision(batch, 20, 'one')
+        kept = self.export()
+        self.site.stop()
+        for name in folders:
+            shutil.rmtree(self.site.dir / name)
+            shutil.copytree(self.site.dir / f'old-{name}', self.site.dir / name)
+        station = self.start()
+        station.provision(batch, 20, 'two')
+        self.site.stop()
+        self.start()
+        export = self.export()
+        self.ledger(export)
+        status, said = audit.verify('ledger', export, *self.audit, '--since', kept)
+        self.assertEqual(status, 1)
+        self.assertLessEqual(set(said['by_code']), {'LEDGER_FORKED', 'LEDGER_TRUNCATED'})
+
     def sql(self, text, *values):
         """The first row that comes of it."""
         database = sqlite3.connect(self.site.dir / 'store/mintmark.db')

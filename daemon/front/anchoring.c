@@ -183,7 +183,7 @@ static void submit_prepare(struct mm_anchoring *a)
     body.clean = a->closed != NULL;
     body.checkpoint = a->checkpoint || a->closed;
     a->final = body.clean;
-    a->wanted = a->checkpoint = a->changed = false;
+    a->wanted = a->checkpoint = false;
     submit(a, MM_ANCHORING_PREPARE, a->app->store, &job.base);
     if (!a->running)
         a->wanted = true;
@@ -234,6 +234,17 @@ static void anchored(struct mm_anchoring *a, const Mintmark__Internal__Guard *gu
     mm_mints_kick(a->app->mints);
 }
 
+/* Nothing was recorded since the last anchor: then there is nothing to write. The last one of the
+ * service says that it was orderly, whatever was recorded. */
+static void prepared(struct mm_anchoring *a, const Mintmark__Internal__Guard *guard)
+{
+    drop(&a->prepared);
+    if (a->final || guard->sequence != guard->anchored_sequence || guard->checkpoint.len > 0)
+        a->prepared = dup_guard(guard);
+    else
+        a->cycle_mono_us = mm_clock_mono_us();
+}
+
 static void verified(struct mm_anchoring *a, const Mintmark__Internal__Guard *guard)
 {
     if (!guard->verifying) {
@@ -251,8 +262,7 @@ static void store_done(struct mm_anchoring *a, const Mintmark__Internal__StoreRe
         learn(a, r->guard);
         break;
     case MM_ANCHORING_PREPARE:
-        drop(&a->prepared);
-        a->prepared = dup_guard(r->guard);
+        prepared(a, r->guard);
         break;
     case MM_ANCHORING_ADD:
         /* What is left of the cycle is the anchor. */
@@ -349,7 +359,7 @@ static void see_what_is_due(struct mm_anchoring *a, int64_t now_us)
 
     if (!is_guarded(a) || a->guard->state != STATE(OPEN))
         return;
-    if ((a->changed || a->unanchored > 0) && now_us - a->cycle_mono_us >= pause_us)
+    if (now_us - a->cycle_mono_us >= pause_us)
         a->wanted = true;
     if (a->verified_mono_us == 0 || now_us - a->verified_mono_us >= walk_pause_us)
         a->verify = true;
@@ -450,11 +460,6 @@ void mm_anchoring_recorded(struct mm_anchoring *a, uint64_t unanchored)
         return;
     a->wanted = true;
     step_on(a);
-}
-
-void mm_anchoring_changed(struct mm_anchoring *a)
-{
-    a->changed = true;
 }
 
 void mm_anchoring_want(struct mm_anchoring *a, bool checkpoint)

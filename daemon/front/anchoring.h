@@ -5,9 +5,10 @@
  * say what the next anchor is, the token sign a checkpoint if one is due, and the token write the
  * anchor, and tells the store. One step at a time: never are two anchors under way.
  *
- * A cycle begins when half of anchor_devices stand beyond the last anchor, anchor_seconds after a
- * change, after a release or an order, and at the end of the service. What fails is tried again
- * after a second. The store does not work before the first anchor of its run.
+ * A cycle begins when half of anchor_devices stand beyond the last anchor, after a release or an
+ * order, anchor_seconds after the one before, and at the end of the service. Where the store then
+ * has no record beyond the anchor, nothing is written. What fails is tried again after a second.
+ * The store does not work before the first anchor of its run.
  */
 #pragma once
 
@@ -49,7 +50,6 @@ struct mm_anchoring {
     uint64_t anchors;         /* written in this run of the service */
     int64_t cycle_mono_us;    /* when the last cycle ended */
     int64_t verified_mono_us; /* when the last walk ended */
-    bool changed;             /* something was recorded since the last anchor */
     Mintmark__Internal__Guard *guard;    /* as the store said last; NULL before it said anything */
     Mintmark__Internal__Guard *prepared; /* what a cycle carries */
     uv_timer_t timer;
@@ -80,8 +80,6 @@ void mm_anchoring_end_devices(struct mm_anchoring *a, uint64_t n);
 bool mm_anchoring_has_room(struct mm_anchoring *a, uint64_t n);
 /* The store has recorded devices; it said how many stand beyond the anchor. */
 void mm_anchoring_recorded(struct mm_anchoring *a, uint64_t unanchored);
-/* The store has recorded something else: an anchor within anchor_seconds. */
-void mm_anchoring_changed(struct mm_anchoring *a);
 /* Something that should be anchored at once has happened. */
 void mm_anchoring_want(struct mm_anchoring *a, bool checkpoint);
 /* An officer's unlock was taken. */

@@ -236,7 +236,7 @@ const struct mm_command mm_commands[] = {
         .summary = "sign that a locked ledger may go on as it is, and send it",
         .ceremony = true,
         .required = OPTIONS(MM_OPT_site, MM_OPT_key, MM_OPT_certificate, MM_OPT_reason),
-        .optional = OPTIONS(MM_OPT_target, CEREMONY),
+        .optional = OPTIONS(MM_OPT_target, MM_OPT_module, PIN, CEREMONY),
         .run = mm_cmd_ledger_unlock,
     },
     {

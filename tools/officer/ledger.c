@@ -2,19 +2,14 @@
 /* ledger unlock and verify: what the running service is asked, and what an officer signs. */
 #include "tools/officer/ledger.h"
 #include "daemon/base/clock.h"
-#include "daemon/base/io.h"
 #include "daemon/base/text.h"
 #include "daemon/document/document.h"
 #include "mintmark/v1/officer.pb-c.h"
-#include "tools/officer/pem.h"
 #include "tools/officer/service.h"
+#include "tools/officer/signer.h"
 
-#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <string.h>
-
-MM_DEFINE_CLEANUP(BIO *, BIO_free_all)
-MM_DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free)
 
 static const struct mm_method get_status = {
     .path = "/mintmark.v1.OfficerService/GetStatus",
@@ -103,46 +98,6 @@ static int answer(struct mm_officer *o, const Mintmark__V1__LedgerStatus *ledger
     return r;
 }
 
-/* ---- the officer's key ------------------------------------------------------------------- */
-
-static int read_file(const char *path, BIO **ret_bio, struct mm_buf *buf, struct mm_errinfo *ei)
-{
-    int r = mm_io_read_file(path, MM_PEM_FILE_MAX, buf, ei);
-
-    if (r < 0)
-        return r;
-    *ret_bio = BIO_new_mem_buf(buf->data, (int)buf->len);
-    return *ret_bio ? MM_OK : mm_fail_memory(ei);
-}
-
-/* An encrypted key would want its password on a terminal: libcrypto asks there. */
-static int read_key(const char *path, EVP_PKEY **ret_key, struct mm_errinfo *ei)
-{
-    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
-    MM_CLEANUP(BIO_free_all_p) BIO *bio = NULL;
-    int r = read_file(path, &bio, &pem, ei);
-
-    if (r < 0)
-        return r;
-    *ret_key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
-    return *ret_key ? MM_OK
-                    : mm_fail(ei, MM_ERR_INVALID, "SIGNER_KEY", "%s: no PEM private key", path);
-}
-
-static int read_certificate(const char *path, X509 **ret_certificate, struct mm_errinfo *ei)
-{
-    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
-    MM_CLEANUP(BIO_free_all_p) BIO *bio = NULL;
-    int r = read_file(path, &bio, &pem, ei);
-
-    if (r < 0)
-        return r;
-    *ret_certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-    return *ret_certificate
-               ? MM_OK
-               : mm_fail(ei, MM_ERR_INVALID, "SIGNER_KEY", "%s: no PEM certificate", path);
-}
-
 /* ---- ledger unlock ----------------------------------------------------------------------- */
 
 static int ask(struct mm_officer *o, const Mintmark__V1__LedgerStatus *l, struct mm_errinfo *ei)
@@ -160,16 +115,12 @@ static int ask(struct mm_officer *o, const Mintmark__V1__LedgerStatus *l, struct
 static int sign(struct mm_officer *o, const Mintmark__V1__LedgerStatus *l, struct mm_buf *cms,
                 struct mm_errinfo *ei)
 {
-    MM_CLEANUP(EVP_PKEY_free_p) EVP_PKEY *key = NULL;
-    MM_CLEANUP(X509_free_p) X509 *certificate = NULL;
+    MM_CLEANUP(mm_signer_done) struct mm_signer signer = {0};
     Mintmark__V1__SignedDocument content = MINTMARK__V1__SIGNED_DOCUMENT__INIT;
     Mintmark__V1__Unlock unlock = MINTMARK__V1__UNLOCK__INIT;
-    struct mm_document_signer signer = {0};
     uint8_t nonce[MM_NONCE_BYTES];
-    int r = read_key(o->args.key, &key, ei);
+    int r = mm_signer_open(o, &signer, ei);
 
-    if (r == MM_OK)
-        r = read_certificate(o->args.certificate, &certificate, ei);
     if (r < 0)
         return r;
     if (RAND_bytes(nonce, sizeof(nonce)) != 1)
@@ -185,9 +136,7 @@ static int sign(struct mm_officer *o, const Mintmark__V1__LedgerStatus *l, struc
     unlock.reason = (char *)(uintptr_t)o->args.reason; /* packing only reads it */
     unlock.time_ms = mm_clock_wall_ms();
     unlock.nonce = (ProtobufCBinaryData){sizeof(nonce), nonce};
-    signer.key = key;
-    signer.certificate = certificate;
-    return mm_document_sign(&signer, &content, cms, ei);
+    return mm_signer_sign(&signer, &content, cms, ei);
 }
 
 static int send_unlock(struct mm_officer *o, struct mintmark *client, const struct mm_buf *cms,

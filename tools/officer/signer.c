@@ -154,10 +154,9 @@ static int check_made(const struct mm_buf *cms, struct mm_errinfo *ei)
     return mm_document_open((struct mm_bytes){cms->data, cms->len}, &arena, &document, ei);
 }
 
-int mm_signer_write(struct mm_officer *o, const struct mm_signer *s,
-                    const Mintmark__V1__SignedDocument *content, struct mm_errinfo *ei)
+int mm_signer_sign(const struct mm_signer *s, const Mintmark__V1__SignedDocument *content,
+                   struct mm_buf *cms, struct mm_errinfo *ei)
 {
-    MM_BUF_CLEANUP struct mm_buf cms = MM_BUF_INIT(MM_DOCUMENT_MAX);
     STACK_OF(X509) *chain = sk_X509_new_null();
     struct mm_document_signer signer = {
         .ctx = s->key.ctx, .key = s->key.key, .certificate = sk_X509_value(s->certificates, 0)};
@@ -168,9 +167,16 @@ int mm_signer_write(struct mm_officer *o, const struct mm_signer *s,
             r = mm_fail_memory(ei);
     signer.chain = sk_X509_num(chain) > 0 ? chain : NULL;
     if (r == MM_OK)
-        r = mm_document_sign(&signer, content, &cms, ei);
+        r = mm_document_sign(&signer, content, cms, ei);
     sk_X509_free(chain);
-    if (r == MM_OK)
-        r = check_made(&cms, ei);
+    return r < 0 ? r : check_made(cms, ei);
+}
+
+int mm_signer_write(struct mm_officer *o, const struct mm_signer *s,
+                    const Mintmark__V1__SignedDocument *content, struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf cms = MM_BUF_INIT(MM_DOCUMENT_MAX);
+    int r = mm_signer_sign(s, content, &cms, ei);
+
     return r < 0 ? r : mm_io_create_file(o->args.out, 0644, cms.data, cms.len, ei);
 }

@@ -19,6 +19,10 @@ void mm_signer_done(struct mm_signer *s);
  * MM_ERR_UNSUPPORTED NO_PKCS11_PROVIDER when OpenSSL has none. */
 int mm_signer_open(struct mm_officer *o, struct mm_signer *s, struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Signs, verifies, and writes the new file --out. */
+/* Signs, verifies, and appends the document. */
+int mm_signer_sign(const struct mm_signer *s, const Mintmark__V1__SignedDocument *content,
+                   struct mm_buf *cms, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* The same, into the new file --out. */
 int mm_signer_write(struct mm_officer *o, const struct mm_signer *s,
                     const Mintmark__V1__SignedDocument *content, struct mm_errinfo *ei) MM_MUST_USE;

@@ -89,7 +89,6 @@ static void learn_batch(struct mm_app *app, const char *call_id,
     if (mm_view_put_batch(app->view, b) < 0)
         mm_log(MM_LOG_ERROR, "view_behind", MM_STR("request", call_id),
                MM_STR("batch", b->batch_uid));
-    mm_anchoring_changed(&app->anchoring);
 }
 
 static void reply_open(struct mm_call *call, const Mintmark__Internal__StoreResult *result)

@@ -136,7 +136,6 @@ static void learn_refund(struct mm_app *app, const char *call_id,
 {
     if (result->refunded_order)
         mm_learn_order(app, call_id, "units_given_back", result->refunded_order);
-    mm_anchoring_changed(&app->anchoring);
 }
 
 static void reply_counts(struct mm_call *call, const Mintmark__Internal__StoreResult *result)

@@ -51,7 +51,7 @@ static void release_over(struct mm_report *r, const struct mm_errinfo *ei)
 static void release_ready(struct mm_report *r)
 {
     /* A ReportSigned record is worth an anchor as the release was. */
-    mm_anchoring_changed(&r->app->anchoring);
+    mm_anchoring_want(&r->app->anchoring, false);
     release_over(r, NULL);
 }
 

@@ -143,12 +143,6 @@ static void log_end(const struct signing *s, const Mintmark__Internal__SignResul
            MM_STR("text", ei ? ei->text : ""));
 }
 
-static void learn(struct mm_app *app, MM_UNUSED const char *call_id,
-                  MM_UNUSED const Mintmark__Internal__StoreResult *result)
-{
-    mm_anchoring_changed(&app->anchoring);
-}
-
 static void reply(struct mm_call *call, const Mintmark__Internal__StoreResult *result)
 {
     const ProtobufCBinaryData *packed = &result->signed_added->response;
@@ -169,7 +163,7 @@ static void reply(struct mm_call *call, const Mintmark__Internal__StoreResult *r
 static void record(struct mm_call *call, const struct signing *s,
                    const Mintmark__Internal__SignResult *made)
 {
-    static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_SIGNED_ADDED, learn,
+    static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_SIGNED_ADDED, NULL,
                                       reply};
     Mintmark__V1__SignResponse response = MINTMARK__V1__SIGN_RESPONSE__INIT;
     Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;

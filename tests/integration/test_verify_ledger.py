@@ -87,6 +87,7 @@ class Good(Base):
         unproved = '\n'.join(said['not_proved'])
         self.assertIn('--since', unproved)
         self.assertIn('LEDGER_ROLLED_BACK', unproved)
+        self.assertIn('Which devices each of', unproved)
 
     def test_what_was_not_given_is_said(self):
         self.good()

@@ -146,7 +146,7 @@ struct ledger {
 
     /* For the sentences at the end. */
     uint64_t spends, spends_compared, documents_signed, documents_missing, orders_unsigned;
-    uint64_t reports_signed, unlocks, unlocks_proved, passed_over;
+    uint64_t reports_signed, device_reports, unlocks, unlocks_proved, passed_over;
     uint64_t checkpoints, checkpoint_last; /* good ones; sequence of the last */
     uint64_t statement;                    /* sequence that the statement at the end signs */
 };

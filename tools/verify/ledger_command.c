@@ -185,6 +185,12 @@ static void say_unproved(struct ledger *l)
                  "What %llu records say that are about neither orders nor devices; they are in the "
                  "chain.",
                  (unsigned long long)l->passed_over);
+    if (l->device_reports > 0)
+        unproved(
+            v,
+            "Which devices each of %llu reports of stations was about: the records bind them in "
+            "the order of the report, which is not kept; the sums were added up.",
+            (unsigned long long)l->device_reports);
     if (l->orders_unsigned > 0)
         unproved(v, "%llu orders of before orders were signed: they have no OEM's signature.",
                  (unsigned long long)l->orders_unsigned);

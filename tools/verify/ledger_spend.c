@@ -282,6 +282,7 @@ void devices_reported(struct ledger *l, const Mintmark__V1__DevicesReported *e)
 
     if (!b)
         return;
+    l->device_reports++;
     b->ok += e->ok;
     b->ko += e->ko;
     if (b->released.sequence > 0)

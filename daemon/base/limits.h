@@ -42,6 +42,7 @@ enum {
     MM_LEDGER_RECORD_MAX = 16384,         /* bytes of one record of the ledger */
     MM_LEDGER_PAGE_MAX = 10000,           /* records in one page of an export */
     MM_LEDGER_PAGE_BYTES = 1024 * 1024,   /* bytes of it, but for the last record */
+    MM_ENROLMENT_TEXT_MAX = 255,          /* why a device has no certificate */
     MM_UNLOCK_MAX = 8192,                 /* bytes of a signed unlock, which goes into a record */
 
     /* Messages, in bytes. */

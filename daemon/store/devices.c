@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Recorded devices: delivered again, and reported on. */
 #include "daemon/base/text.h"
+#include "daemon/store/enrolments.h"
 #include "daemon/store/message.h"
-#include "daemon/store/rows.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static int fail_unknown(const ProtobufCBinaryData *uid, struct mm_errinfo *ei)
+int mm_device_fail_unknown(const ProtobufCBinaryData *uid, struct mm_errinfo *ei)
 {
     char text[MM_UID_LEN + 1];
 
@@ -28,13 +28,16 @@ int mm_store_get_device(struct mm_store *s, const Mintmark__Internal__GetDevice 
     mm_sql_bind_blob(&q, job->uid.data, job->uid.len);
     r = mm_sql_step(&q, ei);
     if (r == 0)
-        return fail_unknown(&job->uid, ei);
+        return mm_device_fail_unknown(&job->uid, ei);
     if (r < 0)
         return r;
-    device->bundle = mm_sql_dup_blob(&q, 0);
     device->profile = mm_sql_dup_text(&q, 1);
     device->state = (Mintmark__V1__DeviceState)mm_sql_int(&q, 2);
-    r = mm_sql_end(&q, ei);
+    r = mm_withheld_find(s, (struct mm_bytes){job->uid.data, job->uid.len}, &device->withheld, ei);
+    if (r == 0)
+        device->bundle = mm_sql_dup_blob(&q, 0);
+    if (r >= 0)
+        r = mm_sql_end(&q, ei);
     if (r < 0)
         return r;
     *ret_device = MM_TAKE(device);
@@ -67,6 +70,16 @@ int mm_hw_serial_fail(const char *hw_serial, struct mm_errinfo *ei)
 
 /* Reporting. */
 
+/* Nothing of a device that waits for its certificate has left: it cannot have been programmed. */
+static int fail_withheld(const ProtobufCBinaryData *uid, struct mm_errinfo *ei)
+{
+    char text[MM_UID_LEN + 1];
+
+    mm_uuid_format(uid->data, text);
+    return mm_fail(ei, MM_ERR_PRECONDITION, "DEVICE_WAITING", "device %s waits for its certificate",
+                   text);
+}
+
 static int find(struct mm_store *s, const ProtobufCBinaryData *uid, int64_t batch, int64_t *ret_row,
                 Mintmark__V1__DeviceState *ret_state, struct mm_errinfo *ei)
 {
@@ -79,7 +92,10 @@ static int find(struct mm_store *s, const ProtobufCBinaryData *uid, int64_t batc
         return r;
     /* Another batch's device is as unknown as none: a station learns nothing of it. */
     if (r == 0 || mm_sql_int(&q, 1) != batch)
-        return fail_unknown(uid, ei);
+        return mm_device_fail_unknown(uid, ei);
+    if (mm_sql_int(&q, 3) == MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_WAITING ||
+        mm_sql_int(&q, 3) == MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_PARKED)
+        return fail_withheld(uid, ei);
     *ret_row = mm_sql_int(&q, 0);
     *ret_state = (Mintmark__V1__DeviceState)mm_sql_int(&q, 2);
     return MM_OK;
@@ -98,8 +114,7 @@ static int set_state(struct mm_store *s, int64_t row,
     return mm_sql_run(&q, ei);
 }
 
-static int count_failure(struct mm_store *s, int64_t batch, const char *reason,
-                         struct mm_errinfo *ei)
+int mm_failure_count(struct mm_store *s, int64_t batch, const char *reason, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_FAILURE_COUNT);
 
@@ -150,7 +165,7 @@ static int report_one(struct mm_store *s, int64_t batch, int64_t now_ms,
         return MM_OK;
     }
     tally->ko++;
-    return count_failure(s, batch, report->reason, ei);
+    return mm_failure_count(s, batch, report->reason, ei);
 }
 
 /* A report that changes nothing is not in the ledger. */
@@ -192,6 +207,22 @@ static int add_tally(struct mm_store *s, int64_t batch, const struct tally *tall
     return r;
 }
 
+/* Their certificates from elsewhere, if the profile says so. After the report is in the ledger:
+ * there is one digest at a time. */
+static int revoke_ko(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
+                     struct mm_errinfo *ei)
+{
+    int r = MM_OK;
+
+    for (size_t i = 0; r == MM_OK && job->revoke_ko && i < job->n_reports; i++) {
+        const Mintmark__Internal__ReportDevices__Report *report = job->reports[i];
+
+        if (report->state == MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_KO)
+            r = mm_revoke_reported(s, job, &report->uid, ei);
+    }
+    return r;
+}
+
 /* What the order allows to be made again. */
 static int refund(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
                   const struct mm_batch_row *batch, const struct tally *tally,
@@ -221,6 +252,8 @@ static int report(struct mm_store *s, const Mintmark__Internal__ReportDevices *j
         r = report_one(s, batch.row, job->now_ms, job->reports[i], &tally, ei);
     if (r == MM_OK)
         r = enter_in_ledger(s, job, &tally, ei);
+    if (r == MM_OK)
+        r = revoke_ko(s, job, ei);
     if (r == MM_OK)
         r = refund(s, job, &batch, &tally, &refunded, ret_order, ei);
     return r < 0 ? r : add_tally(s, batch.row, &tally, refunded, ret_counts, ei);

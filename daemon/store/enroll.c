@@ -5,8 +5,8 @@
  * the record are one transaction.
  */
 #include "daemon/base/text.h"
+#include "daemon/store/enrolments.h"
 #include "daemon/store/message.h"
-#include "daemon/store/rows.h"
 
 #include <string.h>
 
@@ -63,6 +63,26 @@ static bool same_key(const Mintmark__Internal__DeviceRecord *a,
     return memcmp(a->spki_sha256.data, b->spki_sha256.data, a->spki_sha256.len) == 0;
 }
 
+/* The same, of a device of this job. */
+static int repeat(const struct enrolling *e, const Mintmark__Internal__DeviceRecord *first,
+                  Mintmark__Internal__EnrolledKey *key, struct mm_errinfo *ei)
+{
+    char uid[MM_UID_LEN + 1];
+
+    if (!e->job->waiting)
+        return give_again((struct mm_bytes){first->bundle.data, first->bundle.len}, key, ei);
+    key->withheld = mm_message_new(&mintmark__v1__withheld__descriptor);
+    if (!key->withheld)
+        return mm_fail_memory(ei);
+    mm_uuid_format(first->uid.data, uid);
+    key->withheld->device_uid = strdup(uid);
+    key->withheld->hw_serial = strdup(first->hw_serial);
+    key->withheld->number = first->number;
+    key->withheld->state = MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_WAITING;
+    key->withheld->next_time_ms = e->job->waiting->next_time_ms;
+    return key->withheld->device_uid && key->withheld->hw_serial ? MM_OK : mm_fail_memory(ei);
+}
+
 /* 1: judged by a device of the same job that comes before it. */
 static int judge_by_job(const struct enrolling *e, const Mintmark__Internal__DeviceRecord *d,
                         Mintmark__Internal__EnrolledKey *key, struct mm_errinfo *ei)
@@ -73,7 +93,7 @@ static int judge_by_job(const struct enrolling *e, const Mintmark__Internal__Dev
         int r = 1;
 
         if (same_key(first, d) && same_serial)
-            r = give_again((struct mm_bytes){first->bundle.data, first->bundle.len}, key, ei);
+            r = repeat(e, first, key, ei);
         else if (same_key(first, d))
             r = refuse_key(key, ei);
         else if (same_serial && *d->hw_serial)
@@ -101,8 +121,11 @@ static int judge_by_keys(const struct enrolling *e, const Mintmark__Internal__De
     serial = mm_sql_blob(&q, 1);
     own = mm_sql_int(&q, 0) == e->request && serial.len == strlen(d->hw_serial) &&
           memcmp(serial.len ? serial.data : (const uint8_t *)"", d->hw_serial, serial.len) == 0;
-    r = own ? give_again(mm_sql_blob(&q, 2), key, ei) : refuse_key(key, ei);
-    if (r == MM_OK)
+    r = own ? mm_withheld_find(e->store, mm_sql_blob(&q, 3), &key->withheld, ei)
+            : refuse_key(key, ei);
+    if (own && r == 0)
+        r = give_again(mm_sql_blob(&q, 2), key, ei);
+    if (r >= 0)
         r = mm_sql_end(&q, ei);
     return r < 0 ? r : 1;
 }

@@ -46,6 +46,33 @@ static int do_order_verb(struct mm_store *s, const Mintmark__Internal__StoreJob 
     }
 }
 
+static int do_enrolment_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
+                             Mintmark__Internal__StoreResult *to, struct mm_errinfo *ei)
+{
+    to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_REVOCATIONS;
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_WAITING:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_WAITING_PAGE;
+        return mm_store_take_waiting(s, job->take_waiting, &to->waiting_page, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CERTIFY:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_CERTIFIED;
+        return mm_store_certify(s, job->certify, &to->certified, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ENROLMENT:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_SETTLED;
+        return mm_store_change_enrolment(s, job->change_enrolment, &to->settled,
+                                         &to->refunded_order, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_WITHHELD:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_WITHHELD_DEVICES;
+        return mm_store_list_withheld(s, job->list_withheld, &to->withheld_devices, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_REVOKE:
+        return mm_store_revoke(s, job->revoke, &to->revocations, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_REVOCATIONS:
+        return mm_store_take_revocations(s, job->take_revocations, &to->revocations, ei);
+    default: /* mm_job_check lets no other through */
+        return mm_store_end_revocation(s, job->end_revocation, &to->revocations, ei);
+    }
+}
+
 static int do_ledger_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
                           Mintmark__Internal__StoreResult *to, struct mm_errinfo *ei)
 {
@@ -147,6 +174,14 @@ static int do_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
     case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE:
         return do_report_verb(s, job, to, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_WAITING:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CERTIFY:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ENROLMENT:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_WITHHELD:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_REVOKE:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_REVOCATIONS:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_END_REVOCATION:
+        return do_enrolment_verb(s, job, to, ei);
     default: /* mm_job_check lets no other through */
         return do_ledger_verb(s, job, to, ei);
     }

@@ -91,6 +91,7 @@ static bool always(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_MANIFEST_PAGE:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_WITHHELD:
         return true;
     default:
         return false;

@@ -159,6 +159,16 @@ static void check_device(struct check *c, const Mintmark__Internal__DeviceRecord
     hw_serial(c, "devices.hw_serial", d->hw_serial, 0);
     bytes(c, "devices.spki_sha256", &d->spki_sha256, DIGEST_BYTES, DIGEST_BYTES);
     bytes(c, "devices.serial", &d->serial, 0, SERIAL_BYTES_MAX);
+    range(c, "devices.username", strlen(d->username), 0, MM_ISSUER_NAME_MAX);
+}
+
+/* Devices whose certificates come from elsewhere have none yet. */
+static void check_waiting(struct check *c, const Mintmark__Internal__SpendAndRecord *s)
+{
+    time_ms(c, "waiting.next_time_ms", s->waiting->next_time_ms);
+    range(c, "waiting.max", s->waiting->max, 1, INT64_MAX);
+    for (size_t i = 0; c->r == MM_OK && i < s->n_devices; i++)
+        bytes(c, "devices.serial", &s->devices[i]->serial, 0, 0);
 }
 
 static void check_spend(struct check *c, const Mintmark__Internal__SpendAndRecord *s)
@@ -172,6 +182,8 @@ static void check_spend(struct check *c, const Mintmark__Internal__SpendAndRecor
     range(c, "devices", s->n_devices, 1, MM_CHUNK_DEVICES);
     for (size_t i = 0; c->r == MM_OK && i < s->n_devices; i++)
         check_device(c, s->devices[i]);
+    if (c->r == MM_OK && s->waiting)
+        check_waiting(c, s);
 }
 
 static void check_report(struct check *c, const Mintmark__Internal__ReportDevices__Report *report)
@@ -199,6 +211,96 @@ static void check_release(struct check *c, const Mintmark__Internal__ReleaseBatc
     uuid_text(c, "batch_uid", r->batch_uid);
     name(c, "station", r->station);
     time_ms(c, "now_ms", r->now_ms);
+}
+
+static void check_certify(struct check *c, const Mintmark__Internal__CertifyDevices *d)
+{
+    range(c, "certificates", d->n_certificates, 1, MM_CHUNK_DEVICES);
+    for (size_t i = 0; c->r == MM_OK && i < d->n_certificates; i++) {
+        bytes(c, "certificates.uid", &d->certificates[i]->uid, UID_BYTES, UID_BYTES);
+        bytes(c, "certificates.certificate", &d->certificates[i]->certificate, 1, MM_CERT_DER_MAX);
+    }
+}
+
+static void by_name_or_none(struct check *c, const char *by)
+{
+    if (*by)
+        name(c, "by", by);
+}
+
+static void check_enrolment(struct check *c, const Mintmark__Internal__ChangeEnrolment *e)
+{
+    bytes(c, "uid", &e->uid, UID_BYTES, UID_BYTES);
+    range(c, "action", (uint64_t)e->action,
+          MINTMARK__INTERNAL__ENROLMENT_ACTION__ENROLMENT_ACTION_POSTPONE,
+          MINTMARK__INTERNAL__ENROLMENT_ACTION__ENROLMENT_ACTION_RETRY);
+    range(c, "text", strlen(e->text), 0, MM_ENROLMENT_TEXT_MAX);
+    by_name_or_none(c, e->by);
+    time_ms(c, "now_ms", e->now_ms);
+    time_ms(c, "next_time_ms", e->next_time_ms);
+}
+
+static void check_give_out(struct check *c, int64_t now_ms, int64_t next_time_ms, uint32_t limit)
+{
+    time_ms(c, "now_ms", now_ms);
+    want(c, next_time_ms > now_ms, "next_time_ms", "in the future");
+    range(c, "limit", limit, 1, MM_CHUNK_DEVICES);
+}
+
+static void check_revoke(struct check *c, const Mintmark__Internal__RevokeDevice *r)
+{
+    bytes(c, "uid", &r->uid, UID_BYTES, UID_BYTES);
+    range(c, "reason", (uint64_t)r->reason, 0,
+          MINTMARK__V1__REVOCATION_REASON__REVOCATION_REASON_PRIVILEGE_WITHDRAWN);
+    by_name_or_none(c, r->by);
+    bytes(c, "certificate", &r->certificate, 0, MM_CERT_DER_MAX);
+    time_ms(c, "now_ms", r->now_ms);
+}
+
+static void check_end_revocation(struct check *c, const Mintmark__Internal__EndRevocation *r)
+{
+    range(c, "row", r->row, 1, INT64_MAX);
+    range(c, "text", strlen(r->text), 0, MM_ENROLMENT_TEXT_MAX);
+    time_ms(c, "now_ms", r->now_ms);
+    time_ms(c, "next_time_ms", r->next_time_ms);
+}
+
+static void check_enrolment_job(struct check *c, const Mintmark__Internal__StoreJob *job)
+{
+    switch (job->job_case) {
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_WAITING:
+        name(c, "profile", job->take_waiting->profile);
+        check_give_out(c, job->take_waiting->now_ms, job->take_waiting->next_time_ms,
+                       job->take_waiting->limit);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CERTIFY:
+        check_certify(c, job->certify);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ENROLMENT:
+        check_enrolment(c, job->change_enrolment);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_WITHHELD:
+        range(c, "state", (uint64_t)job->list_withheld->state,
+              MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_WAITING,
+              MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_PARKED);
+        want(c,
+             job->list_withheld->state != MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_ISSUED,
+             "state", "one of devices without a certificate");
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_REVOKE:
+        check_revoke(c, job->revoke);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_REVOCATIONS:
+        check_give_out(c, job->take_revocations->now_ms, job->take_revocations->next_time_ms,
+                       job->take_revocations->limit);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_END_REVOCATION:
+        check_end_revocation(c, job->end_revocation);
+        break;
+    default:
+        c->r = mm_fail(c->ei, MM_ERR_UNSUPPORTED, "UNKNOWN_JOB", "the store does not know job %d",
+                       (int)job->job_case);
+    }
 }
 
 static void check_place(struct check *c, const Mintmark__Internal__ReportPlace *place)
@@ -255,8 +357,7 @@ static void check_report_job(struct check *c, const Mintmark__Internal__StoreJob
         range(c, "after", job->export_page->after, 0, job->export_page->last - 1);
         break;
     default:
-        c->r = mm_fail(c->ei, MM_ERR_UNSUPPORTED, "UNKNOWN_JOB", "the store does not know job %d",
-                       (int)job->job_case);
+        check_enrolment_job(c, job);
     }
 }
 
@@ -358,6 +459,12 @@ bool mm_job_writes(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_VERIFY_LEDGER:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_WAITING:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CERTIFY:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ENROLMENT:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_REVOKE:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_REVOCATIONS:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_END_REVOCATION:
         return true;
     default:
         return false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The chain read from its beginning: every link, and what its records add up to. */
 #include "daemon/store/ledger.h"
+#include "daemon/store/message.h"
 #include "daemon/store/sqlite.h"
 #include "proto/grpc/unpack.h"
 
@@ -62,6 +63,63 @@ static int spent(struct mm_store *s, struct mm_ledger_walk *walk,
     return walk->devices ? check_devices(s, sequence, event, ei) : MM_OK;
 }
 
+/* The certificate in the bundle that is delivered. */
+static int hash_certificate(struct mm_store *s, struct mm_bytes bundle,
+                            uint8_t ret_hash[MM_SHA256_BYTES], struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__V1__Bundle *b =
+        mintmark__v1__bundle__unpack(NULL, bundle.len, bundle.data);
+
+    mm_ledger_digest_begin(s);
+    if (b)
+        mm_ledger_digest_add(s, b->certificate.data, b->certificate.len);
+    return mm_ledger_digest_end(s, ret_hash, ei);
+}
+
+static bool same(const ProtobufCBinaryData *said, struct mm_bytes is)
+{
+    return said->len == is.len && (is.len == 0 || memcmp(said->data, is.data, is.len) == 0);
+}
+
+static int check_certified(struct mm_store *s, uint64_t sequence,
+                           const Mintmark__V1__CertifiedDevice *d, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ENROLMENT_CERTIFICATE);
+    uint8_t hash[MM_SHA256_BYTES];
+    struct mm_bytes issuer;
+    bool good = false;
+    int r;
+
+    mm_sql_bind_blob(&q, d->uid.data, d->uid.len);
+    r = mm_sql_step(&q, ei);
+    if (r == 1) {
+        issuer = mm_sql_blob(&q, 0);
+        mm_ledger_digest_begin(s);
+        mm_ledger_digest_add(s, issuer.data, issuer.len);
+        r = mm_ledger_digest_end(s, hash, ei);
+        good = same(&d->issuer_sha256, (struct mm_bytes){hash, sizeof(hash)}) &&
+               same(&d->serial, mm_sql_blob(&q, 1));
+        if (r == MM_OK)
+            r = hash_certificate(s, mm_sql_blob(&q, 2), hash, ei);
+        good = good && same(&d->certificate_sha256, (struct mm_bytes){hash, sizeof(hash)});
+    }
+    if (r == MM_OK)
+        r = mm_sql_end(&q, ei);
+    if (r == MM_OK && !good)
+        r = mm_ledger_edited(ei, sequence, "a device has not the certificate that was recorded");
+    return r;
+}
+
+static int certified(struct mm_store *s, const struct mm_ledger_walk *walk, uint64_t sequence,
+                     const Mintmark__V1__Certified *event, struct mm_errinfo *ei)
+{
+    int r = MM_OK;
+
+    for (size_t i = 0; r == MM_OK && walk->devices && i < event->n_devices; i++)
+        r = check_certified(s, sequence, event->devices[i], ei);
+    return r;
+}
+
 static int genesis(struct mm_store *s, struct mm_ledger_walk *walk, uint64_t sequence,
                    const Mintmark__V1__Genesis *event, struct mm_errinfo *ei)
 {
@@ -85,6 +143,8 @@ static int take_event(struct mm_store *s, struct mm_ledger_walk *walk,
         return MM_OK;
     case MINTMARK__V1__LEDGER_RECORD__EVENT_SPENT:
         return spent(s, walk, record, ei);
+    case MINTMARK__V1__LEDGER_RECORD__EVENT_CERTIFIED:
+        return certified(s, walk, record->sequence, record->certified, ei);
     case MINTMARK__V1__LEDGER_RECORD__EVENT__NOT_SET:
         return mm_ledger_edited(ei, record->sequence, "it says nothing that this program knows");
     default:

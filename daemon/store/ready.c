@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the front begins with: orders, open batches, the next number of each profile. */
 #include "daemon/base/clock.h"
+#include "daemon/store/enrolments.h"
 #include "daemon/store/message.h"
-#include "daemon/store/rows.h"
+
+#include <string.h>
 
 static int add_orders(struct mm_store *s, Mintmark__Internal__StoreReady *ready,
                       struct mm_errinfo *ei)
@@ -36,6 +38,18 @@ static int add_batches(struct mm_store *s, Mintmark__Internal__StoreReady *ready
     return r;
 }
 
+/* Of a profile that has, or had, devices that wait. */
+static int enrolments(struct mm_sql *q, Mintmark__Internal__NextNumber *n, struct mm_errinfo *ei)
+{
+    enum { NAME, NEXT, FIRST };
+    int r = mm_enrolment_counts_take(q, FIRST, &n->enrolments, ei);
+
+    if (r < 0)
+        return r;
+    n->enrolments->profile = strdup(n->profile);
+    return n->enrolments->profile ? mm_sql_end(q, ei) : mm_fail_memory(ei);
+}
+
 static int add_number(struct mm_sql *q, Mintmark__Internal__StoreReady *ready,
                       struct mm_errinfo *ei)
 {
@@ -52,7 +66,7 @@ static int add_number(struct mm_sql *q, Mintmark__Internal__StoreReady *ready,
     room[ready->n_next_numbers++] = n;
     n->profile = mm_sql_dup_text(q, 0);
     n->next = mm_sql_uint(q, 1);
-    return mm_sql_end(q, ei);
+    return enrolments(q, n, ei);
 }
 
 static int add_numbers(struct mm_store *s, Mintmark__Internal__StoreReady *ready,

@@ -100,6 +100,26 @@ static int note_sequence(struct mm_store *s, int64_t row, struct mm_errinfo *ei)
     return mm_sql_run(&q, ei);
 }
 
+/* The report on the batch is for good: nothing of it may be open. */
+static int check_waiting(struct mm_store *s, const struct mm_batch_row *batch,
+                         struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCH_WAITING);
+    uint64_t waiting;
+    int r;
+
+    mm_sql_bind_int(&q, batch->row);
+    r = mm_sql_step(&q, ei);
+    if (r < 0)
+        return r;
+    waiting = mm_sql_uint(&q, 0);
+    if (waiting > 0)
+        return mm_fail(ei, MM_ERR_PRECONDITION, "DEVICES_WAITING",
+                       "%llu devices of the batch wait for their certificates",
+                       (unsigned long long)waiting);
+    return mm_sql_end(&q, ei);
+}
+
 static int release(struct mm_store *s, const Mintmark__Internal__ReleaseBatch *job,
                    Mintmark__V1__ProductionReport **ret_report, struct mm_errinfo *ei)
 {
@@ -110,6 +130,8 @@ static int release(struct mm_store *s, const Mintmark__Internal__ReleaseBatch *j
 
     if (r == MM_OK)
         r = mm_batch_check_open(&batch, job->batch_uid, ei);
+    if (r == MM_OK)
+        r = check_waiting(s, &batch, ei);
     if (r == MM_OK && !report)
         r = mm_fail_memory(ei);
     if (r == MM_OK)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests: what a station asked for under one request_id, and what is recorded of it. */
+#include "daemon/store/enrolments.h"
 #include "daemon/store/message.h"
-#include "daemon/store/rows.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -34,6 +34,8 @@ int mm_request_find(struct mm_store *s, const char *station, const char *request
         .batch = mm_sql_int(&q, 1),
         .count = mm_sql_uint(&q, 3),
         .recorded = mm_sql_uint(&q, 4),
+        .waiting = mm_sql_uint(&q, 5),
+        .parked = mm_sql_uint(&q, 6),
     };
     recorded_digest = mm_sql_blob(&q, 2);
     r = mm_sql_end(&q, ei);
@@ -118,27 +120,57 @@ int mm_store_find_request(struct mm_store *s, const Mintmark__Internal__FindRequ
     if (r < 0)
         return r;
     found->recorded = request.recorded;
+    found->request = (uint64_t)request.row;
     *ret_found = MM_TAKE(found);
     return MM_OK;
 }
 
-static int fetch(struct mm_store *s, int64_t row, const Mintmark__Internal__FetchRequest *job,
-                 Mintmark__Internal__Fetched *fetched, struct mm_errinfo *ei)
+static int add_bundle(struct mm_sql *q, Mintmark__Internal__Fetched *fetched, struct mm_errinfo *ei)
 {
-    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REQUEST_BUNDLES);
-    ProtobufCBinaryData *room;
+    ProtobufCBinaryData *room =
+        mm_message_room(fetched->bundles, fetched->n_bundles, sizeof(*room));
+
+    if (!room)
+        return mm_fail_memory(ei);
+    fetched->bundles = room;
+    room[fetched->n_bundles++] = mm_sql_dup_blob(q, 1);
+    return MM_OK;
+}
+
+/* Columns: where the next page begins, the bundle, and (but for the first kind) why it is withheld,
+ * if it is. */
+static int add_fetched(struct mm_sql *q, enum mm_sql_id kind, Mintmark__Internal__Fetched *fetched,
+                       struct mm_errinfo *ei)
+{
+    enum { STATE_COLUMN = 5 };
+    const bool withheld =
+        kind != MM_SQL_REQUEST_BUNDLES &&
+        mm_sql_int(q, STATE_COLUMN) != MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_ISSUED;
+
+    fetched->last_row = mm_sql_uint(q, 0);
+    return withheld ? mm_withheld_append(q, 2, &fetched->n_withheld, &fetched->withheld, ei)
+                    : add_bundle(q, fetched, ei);
+}
+
+static int fetch(struct mm_store *s, const struct mm_request_row *request,
+                 const Mintmark__Internal__FetchRequest *job, Mintmark__Internal__Fetched *fetched,
+                 struct mm_errinfo *ei)
+{
+    const enum mm_sql_id kind = job->settled    ? MM_SQL_REQUEST_SETTLED
+                                : job->withheld ? MM_SQL_REQUEST_WITHHELD
+                                                : MM_SQL_REQUEST_BUNDLES;
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, kind);
     int r;
 
-    mm_sql_bind_int(&q, row);
+    fetched->waiting = request->waiting;
+    fetched->parked = request->parked;
+    mm_sql_bind_int(&q, request->row);
     mm_sql_bind_uint(&q, job->after_row);
     mm_sql_bind_int(&q, (int64_t)job->limit + 1);
-    while ((r = mm_sql_step(&q, ei)) > 0 && fetched->n_bundles < job->limit) {
-        room = mm_message_room(fetched->bundles, fetched->n_bundles, sizeof(*room));
-        if (!room)
-            return mm_fail_memory(ei);
-        fetched->bundles = room;
-        fetched->last_row = mm_sql_uint(&q, 0);
-        room[fetched->n_bundles++] = mm_sql_dup_blob(&q, 1);
+    while ((r = mm_sql_step(&q, ei)) > 0 && fetched->n_bundles + fetched->n_withheld < job->limit) {
+        r = add_fetched(&q, kind, fetched, ei);
+        if (r < 0)
+            return r;
     }
     fetched->more = r > 0;
     return r < 0 ? r : mm_sql_end(&q, ei);
@@ -160,7 +192,7 @@ int mm_store_fetch_request(struct mm_store *s, const Mintmark__Internal__FetchRe
         r = mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_REQUEST", "nothing is recorded under %s",
                     job->request_id);
     if (r == 1)
-        r = fetch(s, request.row, job, fetched, ei);
+        r = fetch(s, &request, job, fetched, ei);
     if (r < 0)
         return r;
     *ret_fetched = MM_TAKE(fetched);

@@ -70,11 +70,16 @@ int mm_order_append(struct mm_sql *q, int64_t now_ms, size_t *n, Mintmark__V1__O
 int mm_batch_append(struct mm_sql *q, size_t *n, Mintmark__V1__Batch ***batches,
                     struct mm_errinfo *ei) MM_MUST_USE;
 
+/* One more KO device of the batch for that reason, in the report at its release. */
+int mm_failure_count(struct mm_store *s, int64_t batch, const char *reason,
+                     struct mm_errinfo *ei) MM_MUST_USE;
+
 struct mm_request_row {
     int64_t row;
     int64_t batch; /* its row */
     uint64_t count;
     uint64_t recorded;
+    uint64_t waiting, parked; /* for certificates from elsewhere */
 };
 
 /* 1 and the row, or 0 when the request is not known. With a digest, which is 32 bytes:

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The transaction that everything rests on: spend units of an order, and record their devices. */
 #include "daemon/base/text.h"
+#include "daemon/store/enrolments.h"
 #include "daemon/store/message.h"
-#include "daemon/store/rows.h"
 
 #include <endian.h>
 #include <string.h>
@@ -194,7 +194,8 @@ static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__SpendAn
                            Mintmark__V1__SpendKind kind, struct mm_batch_row *batch,
                            struct mm_errinfo *ei)
 {
-    /* Right after the devices went in: the last row is the last of theirs. */
+    /* Right after the devices went in: the last row is the last of theirs. That of an enrolment is
+     * its device's. */
     const uint64_t last_row = (uint64_t)sqlite3_last_insert_rowid(s->db);
     Mintmark__V1__Spent event = MINTMARK__V1__SPENT__INIT;
     Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(SPENT, spent, &event);
@@ -239,11 +240,14 @@ int mm_spend(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
     if (r == MM_OK)
         r = insert_devices(s, job, request.row, batch.order.profile, ei);
     if (r == MM_OK)
+        r = mm_enrolments_add(s, job, batch.order.profile, request.row, ret_recorded, ei);
+    if (r == MM_OK)
         r = enter_in_ledger(s, job, kind, &batch, ei);
     if (r == MM_OK)
         r = advance_number(s, job, batch.order.profile, ei);
     if (r < 0)
         return r;
+    ret_recorded->request = (uint64_t)request.row;
     ret_recorded->batch_issued = batch.issued + job->n_devices;
     ret_recorded->unanchored = mm_guard_unanchored(s);
     return MM_OK;

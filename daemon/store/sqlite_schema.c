@@ -176,8 +176,62 @@ static const char version_2[] =
     " document BLOB NOT NULL"
     ") STRICT;";
 
+static const char version_3[] =
+    /* Devices that were recorded with a request in place of a certificate. state:
+     * mintmark.v1.CertificateState; only what is 2, issued, may be delivered. settled: the place
+     * among those of its request that have come to an end, from 1. issuer: DER of the name. */
+    "CREATE TABLE enrolments ("
+    " device INTEGER PRIMARY KEY REFERENCES devices (row),"
+    " profile INTEGER NOT NULL REFERENCES profiles (row),"
+    " request INTEGER NOT NULL REFERENCES requests (row),"
+    " state INTEGER NOT NULL DEFAULT 1 CHECK (state BETWEEN 1 AND 4),"
+    " begun INTEGER NOT NULL CHECK (begun BETWEEN 0 AND 1),"
+    " attempts INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),"
+    " next_ms INTEGER NOT NULL,"
+    " username TEXT NOT NULL,"
+    " settled INTEGER CHECK (settled >= 1),"
+    " issuer BLOB,"
+    " serial BLOB,"
+    " text TEXT NOT NULL DEFAULT '',"
+    " CHECK ((state = 2) = (serial IS NOT NULL AND issuer IS NOT NULL)),"
+    " CHECK ((settled IS NOT NULL) = (state BETWEEN 2 AND 3))"
+    ") STRICT;"
+    "CREATE INDEX enrolments_waiting ON enrolments (profile, next_ms, device) WHERE state = 1;"
+    "CREATE INDEX enrolments_withheld ON enrolments (state, device) WHERE state <> 2;"
+    "CREATE UNIQUE INDEX enrolments_request ON enrolments (request, settled)"
+    " WHERE settled IS NOT NULL;"
+    "CREATE INDEX enrolments_open ON enrolments (request, device) WHERE settled IS NULL;"
+    "CREATE UNIQUE INDEX enrolments_certificate ON enrolments (serial, issuer)"
+    " WHERE serial IS NOT NULL;"
+
+    "ALTER TABLE requests ADD COLUMN waiting INTEGER NOT NULL DEFAULT 0 CHECK (waiting >= 0);"
+    "ALTER TABLE requests ADD COLUMN parked INTEGER NOT NULL DEFAULT 0 CHECK (parked >= 0);"
+    "ALTER TABLE profiles ADD COLUMN waiting INTEGER NOT NULL DEFAULT 0 CHECK (waiting >= 0);"
+    "ALTER TABLE profiles ADD COLUMN parked INTEGER NOT NULL DEFAULT 0 CHECK (parked >= 0);"
+    "ALTER TABLE profiles ADD COLUMN certified INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE profiles ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;"
+
+    /* What the authority is to be told. own: the certificate is its device's, which has no other.
+     */
+    "CREATE TABLE revocations ("
+    " row INTEGER PRIMARY KEY,"
+    " device INTEGER NOT NULL REFERENCES devices (row),"
+    " profile INTEGER NOT NULL REFERENCES profiles (row),"
+    " issuer BLOB NOT NULL,"
+    " serial BLOB NOT NULL,"
+    " reason INTEGER NOT NULL CHECK (reason BETWEEN 0 AND 10),"
+    " by TEXT NOT NULL,"
+    " made_ms INTEGER NOT NULL,"
+    " next_ms INTEGER NOT NULL,"
+    " attempts INTEGER NOT NULL DEFAULT 0,"
+    " done_ms INTEGER,"
+    " text TEXT NOT NULL DEFAULT '',"
+    " UNIQUE (serial, issuer)"
+    ") STRICT;"
+    "CREATE INDEX revocations_pending ON revocations (next_ms, row) WHERE done_ms IS NULL;";
+
 /* migrations[v] brings a database of version v to v + 1. */
-static const char *const migrations[] = {version_1, version_2};
+static const char *const migrations[] = {version_1, version_2, version_3};
 enum { VERSION = MM_ARRAY_SIZE(migrations) };
 
 static int read_identity(struct mm_store *s, int64_t *ret_version, bool *ret_ours, bool *ret_empty,
@@ -288,6 +342,9 @@ int mm_sql_check(struct mm_store *s, struct mm_errinfo *ei)
         {"SELECT (SELECT coalesce(sum(used + refunded), 0) FROM orders) <>"
          " (SELECT coalesce(max(row), 0) FROM devices)",
          "units spent are not the devices recorded"},
+        {"SELECT (SELECT coalesce(sum(waiting), 0) FROM profiles) <>"
+         " (SELECT count(*) FROM enrolments WHERE state = 1)",
+         "the devices that wait for certificates are not those that were counted"},
     };
     static const char *const tables[] = {"profiles", "orders", "batches"};
     int64_t wrong;

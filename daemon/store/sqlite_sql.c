@@ -16,6 +16,11 @@
     " b.state, b.station, b.opened_ms, b.released_ms, b.issued, b.ok, b.ko"                        \
     " FROM batches b JOIN orders o ON o.row = b.order_row JOIN profiles p ON p.row = o.profile "
 
+/* Of mm_withheld_take. */
+#define WITHHELD_COLUMNS                                                                           \
+    "d.uid, d.hw_serial, d.number, e.state, e.text, e.next_ms, e.attempts"                         \
+    " FROM enrolments e JOIN devices d ON d.row = e.device"
+
 const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_BEGIN] = "BEGIN IMMEDIATE",
     [MM_SQL_COMMIT] = "COMMIT",
@@ -28,7 +33,11 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_PROFILE_ADD] = "INSERT INTO profiles (name) VALUES (?1)",
     [MM_SQL_PROFILE_ADVANCE] =
         "UPDATE profiles SET next_number = ?2 WHERE row = ?1 AND next_number < ?2",
-    [MM_SQL_PROFILES] = "SELECT name, next_number FROM profiles ORDER BY row",
+    [MM_SQL_PROFILES] = "SELECT name, next_number, waiting, parked, certified, failed"
+                        " FROM profiles ORDER BY row",
+    [MM_SQL_PROFILE_COUNT] = "UPDATE profiles SET waiting = waiting + ?2, parked = parked + ?3,"
+                             " certified = certified + ?4, failed = failed + ?5 WHERE row = ?1"
+                             " RETURNING name, waiting, parked, certified, failed",
 
     [MM_SQL_ORDER_ADD] =
         "INSERT INTO orders (order_id, profile, quantity, not_before_ms, not_after_ms, added_ms,"
@@ -71,6 +80,8 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_BATCH_REPORT] =
         "UPDATE batches SET ok = ok + ?2, ko = ko + ?3, refunded = refunded + ?4 WHERE row = ?1"
         " RETURNING issued, ok, ko",
+    [MM_SQL_BATCH_WAITING] =
+        "SELECT coalesce(sum(waiting + parked), 0) FROM requests WHERE batch = ?1",
     [MM_SQL_BATCH_RELEASE] = "UPDATE batches SET state = 2, released_ms = ?2 WHERE row = ?1",
     [MM_SQL_BATCH_OPENED] = "UPDATE batches SET opened_sequence = ?2 WHERE row = ?1",
     [MM_SQL_BATCH_RELEASED] = "UPDATE batches SET released_sequence = ?2 WHERE row = ?1",
@@ -82,7 +93,8 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_BATCHES_PAGE_OPEN] =
         BATCH_COLUMNS "WHERE b.row < ?1 AND b.state = 1 ORDER BY b.row DESC LIMIT ?2",
 
-    [MM_SQL_REQUEST_FIND] = "SELECT row, batch, digest, count, recorded FROM requests"
+    [MM_SQL_REQUEST_FIND] = "SELECT row, batch, digest, count, recorded, waiting, parked"
+                            " FROM requests"
                             " WHERE station = ?1 AND request_id = ?2",
     [MM_SQL_REQUEST_ADD] = "INSERT INTO requests (station, request_id, batch, digest, count)"
                            " VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -90,21 +102,33 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_REQUEST_SERIALS] = "SELECT hw_serial FROM devices WHERE request = ?1 ORDER BY row",
     [MM_SQL_REQUEST_PROFILE] = "SELECT p.name FROM batches b JOIN orders o ON o.row = b.order_row"
                                " JOIN profiles p ON p.row = o.profile WHERE b.row = ?1",
-    [MM_SQL_REQUEST_BUNDLES] = "SELECT row, bundle FROM devices WHERE request = ?1 AND row > ?2"
-                               " ORDER BY row LIMIT ?3",
+    [MM_SQL_REQUEST_BUNDLES] =
+        "SELECT d.row, d.bundle FROM devices d LEFT JOIN enrolments e ON e.device = d.row"
+        " WHERE d.request = ?1 AND d.row > ?2 AND coalesce(e.state, 2) = 2"
+        " ORDER BY d.row LIMIT ?3",
+    [MM_SQL_REQUEST_SETTLED] =
+        "SELECT e.settled, d.bundle, " WITHHELD_COLUMNS " WHERE e.request = ?1 AND e.settled > ?2"
+        " ORDER BY e.settled LIMIT ?3",
+    [MM_SQL_REQUEST_WITHHELD] = "SELECT e.device, NULL, " WITHHELD_COLUMNS
+                                " WHERE e.request = ?1 AND e.settled IS NULL AND e.device > ?2"
+                                " ORDER BY e.device LIMIT ?3",
+    [MM_SQL_REQUEST_COUNT] =
+        "UPDATE requests SET waiting = waiting + ?2, parked = parked + ?3 WHERE row = ?1",
 
     [MM_SQL_DEVICE_ADD] =
         "INSERT INTO devices (request, profile, uid, number, hw_serial, spki_sha256, serial,"
         " bundle) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    [MM_SQL_DEVICE_FIND] = "SELECT d.row, r.batch, d.state"
-                           " FROM devices d JOIN requests r ON r.row = d.request WHERE d.uid = ?1",
+    [MM_SQL_DEVICE_FIND] = "SELECT d.row, r.batch, d.state, coalesce(e.state, 0)"
+                           " FROM devices d JOIN requests r ON r.row = d.request"
+                           " LEFT JOIN enrolments e ON e.device = d.row WHERE d.uid = ?1",
     [MM_SQL_DEVICE_GET] = "SELECT d.bundle, p.name, d.state"
                           " FROM devices d JOIN profiles p ON p.row = d.profile WHERE d.uid = ?1",
+    [MM_SQL_DEVICE_CERTIFY] = "UPDATE devices SET bundle = ?2 WHERE row = ?1",
     [MM_SQL_DEVICE_REPORT] =
         "UPDATE devices SET state = ?2, reason = ?3, reported_ms = ?4 WHERE row = ?1",
     [MM_SQL_DEVICE_BY_HW_SERIAL] =
         "SELECT request FROM devices WHERE profile = ?1 AND hw_serial = ?2 AND state <> 3",
-    [MM_SQL_KEY_FIND] = "SELECT d.request, d.hw_serial, d.bundle FROM enrolled_keys k"
+    [MM_SQL_KEY_FIND] = "SELECT d.request, d.hw_serial, d.bundle, d.uid FROM enrolled_keys k"
                         " JOIN devices d ON d.row = k.device WHERE k.spki_sha256 = ?1",
     [MM_SQL_KEY_ADD] = "INSERT INTO enrolled_keys (spki_sha256, device)"
                        " SELECT ?1, row FROM devices WHERE uid = ?2",
@@ -146,6 +170,56 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
         "SELECT sequence, document, orders FROM checkpoints WHERE sequence = ?1",
     [MM_SQL_EXPORT_CHECKPOINT_BEFORE] = "SELECT sequence, document, orders FROM checkpoints"
                                         " WHERE sequence < ?1 ORDER BY sequence DESC LIMIT 1",
+    [MM_SQL_ENROLMENT_ADD] =
+        "INSERT INTO enrolments (profile, request, begun, next_ms, device, username)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [MM_SQL_ENROLMENT_FIND] =
+        "SELECT e.device, e.profile, e.request, e.state, e.issuer, e.serial, d.spki_sha256,"
+        " d.bundle, b.uid, b.state, o.order_id FROM devices d"
+        " JOIN enrolments e ON e.device = d.row JOIN requests r ON r.row = e.request"
+        " JOIN batches b ON b.row = r.batch JOIN orders o ON o.row = b.order_row"
+        " WHERE d.uid = ?1",
+    [MM_SQL_ENROLMENT_WITHHELD] = "SELECT " WITHHELD_COLUMNS " WHERE d.uid = ?1 AND e.state <> 2",
+    [MM_SQL_ENROLMENT_KNOWN] = "SELECT device FROM enrolments WHERE serial = ?1 AND issuer = ?2",
+    [MM_SQL_ENROLMENT_SETTLE] =
+        "UPDATE enrolments SET state = ?2, issuer = ?4, serial = ?5, text = ?6, next_ms = 0,"
+        " settled = (SELECT coalesce(max(settled), 0) + 1 FROM enrolments"
+        " WHERE request = ?3 AND settled IS NOT NULL) WHERE device = ?1",
+    [MM_SQL_ENROLMENT_CHANGE] =
+        "UPDATE enrolments SET state = ?2, attempts = CASE ?3 WHEN 0 THEN 0 ELSE attempts + 1 END,"
+        " next_ms = ?4, text = ?5, begun = 1 WHERE device = ?1",
+    [MM_SQL_ENROLMENTS_DUE] =
+        "SELECT e.device, d.uid, d.bundle, d.hw_serial, d.number, e.begun, e.attempts, e.request,"
+        " e.username"
+        " FROM enrolments e JOIN devices d ON d.row = e.device"
+        " WHERE e.profile = ?1 AND e.state = 1 AND e.next_ms <= ?2"
+        " ORDER BY e.next_ms, e.device LIMIT ?3",
+    [MM_SQL_ENROLMENT_GIVE_OUT] = "UPDATE enrolments SET begun = 1, next_ms = ?1 WHERE device = ?2",
+    [MM_SQL_ENROLMENTS_NEXT] =
+        "SELECT coalesce(min(next_ms), 0) FROM enrolments WHERE profile = ?1 AND state = 1",
+    [MM_SQL_ENROLMENTS_PAGE] =
+        "SELECT e.device, (SELECT name FROM profiles WHERE row = e.profile), " WITHHELD_COLUMNS
+        " WHERE e.state <> 2 AND e.state = ?1 AND e.device < ?2 ORDER BY e.device DESC LIMIT ?3",
+    [MM_SQL_ENROLMENT_CERTIFICATE] =
+        "SELECT e.issuer, e.serial, d.bundle FROM devices d JOIN enrolments e ON e.device = d.row"
+        " WHERE d.uid = ?1",
+    [MM_SQL_DEVICE_FAIL] = "UPDATE devices SET state = 3, reason = ?2, reported_ms = ?3"
+                           " WHERE row = ?1 AND state = 1",
+
+    [MM_SQL_REVOCATION_ADD] =
+        "INSERT INTO revocations (device, profile, issuer, serial, reason, by, made_ms, next_ms)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT (serial, issuer) DO NOTHING",
+    [MM_SQL_REVOCATIONS_DUE] =
+        "SELECT v.row, p.name, v.serial, v.reason, v.attempts, v.issuer, d.uid"
+        " FROM revocations v JOIN profiles p ON p.row = v.profile JOIN devices d ON d.row = "
+        "v.device"
+        " WHERE v.done_ms IS NULL AND v.next_ms <= ?1 ORDER BY v.next_ms, v.row LIMIT ?2",
+    [MM_SQL_REVOCATION_GIVE_OUT] = "UPDATE revocations SET next_ms = ?1 WHERE row = ?2",
+    [MM_SQL_REVOCATIONS_NEXT] = "SELECT coalesce(min(next_ms), 0), count(*) FROM revocations"
+                                " WHERE done_ms IS NULL",
+    [MM_SQL_REVOCATION_END] =
+        "UPDATE revocations SET done_ms = ?2, next_ms = ?3, text = ?4, attempts = attempts + 1"
+        " WHERE row = ?1 AND done_ms IS NULL",
 
     [MM_SQL_NONCE_ADD] = "INSERT INTO nonces (nonce, made_ms, made_by, document)"
                          " VALUES (?1, ?2, ?3, ?4)"

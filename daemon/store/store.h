@@ -114,7 +114,7 @@ int mm_store_report_devices(struct mm_store *s, const Mintmark__Internal__Report
                             Mintmark__V1__BatchCounts **ret_counts, Mintmark__V1__Order **ret_order,
                             struct mm_errinfo *ei) MM_MUST_USE;
 
-/* MM_ERR_NOT_FOUND UNKNOWN_BATCH; MM_ERR_PRECONDITION BATCH_RELEASED. */
+/* MM_ERR_NOT_FOUND UNKNOWN_BATCH; MM_ERR_PRECONDITION BATCH_RELEASED, DEVICES_WAITING. */
 int mm_store_release_batch(struct mm_store *s, const Mintmark__Internal__ReleaseBatch *job,
                            Mintmark__V1__ProductionReport **ret_report,
                            struct mm_errinfo *ei) MM_MUST_USE;
@@ -130,6 +130,39 @@ int mm_store_add_report(struct mm_store *s, const Mintmark__Internal__AddReport 
 int mm_store_add_signed(struct mm_store *s, const Mintmark__Internal__AddSigned *job,
                         Mintmark__Internal__SignedAdded **ret_added,
                         struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Devices whose certificates come from elsewhere: recorded with a request (SpendAndRecord.waiting),
+ * given out to be enrolled, then certified, failed, or left to an officer. Nothing of them is
+ * delivered before they are certified. */
+
+/* Those that are due, given out for a while. */
+int mm_store_take_waiting(struct mm_store *s, const Mintmark__Internal__TakeWaiting *job,
+                          Mintmark__Internal__WaitingPage **ret_page,
+                          struct mm_errinfo *ei) MM_MUST_USE;
+/* What is wrong with one certificate is in its answer: MM_ERR_NOT_FOUND UNKNOWN_DEVICE;
+ * MM_ERR_PRECONDITION NOT_WAITING; MM_ERR_INVALID CERTIFICATE_MALFORMED, CERTIFICATE_KEY;
+ * MM_ERR_EXISTS CERTIFICATE_KNOWN. */
+int mm_store_certify(struct mm_store *s, const Mintmark__Internal__CertifyDevices *job,
+                     Mintmark__Internal__Certified **ret_certified,
+                     struct mm_errinfo *ei) MM_MUST_USE;
+/* MM_ERR_NOT_FOUND UNKNOWN_DEVICE; MM_ERR_PRECONDITION NOT_WAITING, NOT_PARKED. A device that fails
+ * is KO in its batch, if that is open; the order comes out when its unit was given back. */
+int mm_store_change_enrolment(struct mm_store *s, const Mintmark__Internal__ChangeEnrolment *job,
+                              Mintmark__Internal__Settled **ret_settled,
+                              Mintmark__V1__Order **ret_order, struct mm_errinfo *ei) MM_MUST_USE;
+/* MM_ERR_NOT_FOUND UNKNOWN_DEVICE; MM_ERR_PRECONDITION NO_CERTIFICATE; MM_ERR_EXISTS
+ * ALREADY_REVOKED; MM_ERR_INVALID CERTIFICATE_MALFORMED. */
+int mm_store_revoke(struct mm_store *s, const Mintmark__Internal__RevokeDevice *job,
+                    Mintmark__Internal__RevocationsPage **ret_page,
+                    struct mm_errinfo *ei) MM_MUST_USE;
+/* Those that the authority is to be told of now, given out for a while; and what came of one.
+ * MM_ERR_NOT_FOUND UNKNOWN_REVOCATION. */
+int mm_store_take_revocations(struct mm_store *s, const Mintmark__Internal__TakeRevocations *job,
+                              Mintmark__Internal__RevocationsPage **ret_page,
+                              struct mm_errinfo *ei) MM_MUST_USE;
+int mm_store_end_revocation(struct mm_store *s, const Mintmark__Internal__EndRevocation *job,
+                            Mintmark__Internal__RevocationsPage **ret_page,
+                            struct mm_errinfo *ei) MM_MUST_USE;
 
 /* The ledger's guard (guard.h); what each has come to is in *ret_guard. Without a section appliance
  * MM_ERR_PRECONDITION LEDGER_NOT_GUARDED. */
@@ -189,6 +222,11 @@ int mm_store_begin_export(struct mm_store *s, const Mintmark__Internal__BeginExp
 int mm_store_export_page(struct mm_store *s, const Mintmark__Internal__ExportPage *job,
                          Mintmark__Internal__ExportPiece **ret_piece,
                          struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Devices without a certificate, newest first. MM_ERR_INVALID as below. */
+int mm_store_list_withheld(struct mm_store *s, const Mintmark__Internal__ListWithheld *job,
+                           Mintmark__Internal__WithheldDevices **ret_list,
+                           struct mm_errinfo *ei) MM_MUST_USE;
 
 /* What the front begins with. */
 int mm_store_ready(struct mm_store *s, Mintmark__Internal__StoreReady **ret_ready,

@@ -102,8 +102,9 @@ static void dump_table(struct fixture *f, const char *table, FILE *out)
 
 char *fixture_dump(struct fixture *f)
 {
-    static const char *const tables[] = {"profiles", "orders", "batches", "requests",     "devices",
-                                         "failures", "ledger", "nonces",  "enrolled_keys"};
+    static const char *const tables[] = {"profiles",      "orders",     "batches",    "requests",
+                                         "devices",       "failures",   "ledger",     "nonces",
+                                         "enrolled_keys", "enrolments", "revocations"};
     char *text = NULL;
     size_t len;
     FILE *out = open_memstream(&text, &len);
@@ -156,6 +157,16 @@ void fixture_check_invariants(struct fixture *f)
         " FROM devices WHERE profile = p.row)",
         "SELECT count(*) FROM enrolled_keys k LEFT JOIN devices d ON d.row = k.device"
         " WHERE d.spki_sha256 IS NOT k.spki_sha256",
+        "SELECT count(*) FROM profiles p WHERE waiting <> (SELECT count(*) FROM enrolments"
+        " WHERE profile = p.row AND state = 1) OR certified <> (SELECT count(*) FROM enrolments"
+        " WHERE profile = p.row AND state = 2) OR failed <> (SELECT count(*) FROM enrolments"
+        " WHERE profile = p.row AND state = 3) OR parked <> (SELECT count(*) FROM enrolments"
+        " WHERE profile = p.row AND state = 4)",
+        "SELECT count(*) FROM requests r WHERE waiting <> (SELECT count(*) FROM enrolments"
+        " WHERE request = r.row AND state = 1) OR parked <> (SELECT count(*) FROM enrolments"
+        " WHERE request = r.row AND state = 4)",
+        "SELECT count(*) FROM requests r WHERE (SELECT coalesce(max(settled), 0) FROM enrolments"
+        " WHERE request = r.row) <> (SELECT count(settled) FROM enrolments WHERE request = r.row)",
         "SELECT integrity_check <> 'ok' FROM pragma_integrity_check",
     };
 

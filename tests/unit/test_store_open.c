@@ -92,8 +92,8 @@ END_TEST
 START_TEST(open_a_newer_version_is_refused)
 {
     fixture_close(&f);
-    change("PRAGMA user_version = 3");
-    refused(MM_ERR_UNSUPPORTED, "STORE_TOO_NEW", "database is of version 3, this program knows 2");
+    change("PRAGMA user_version = 4");
+    refused(MM_ERR_UNSUPPORTED, "STORE_TOO_NEW", "database is of version 4, this program knows 3");
 }
 END_TEST
 

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Certificates that the authority is to revoke: recorded, given out, and given out again until it
+ * has taken them in. */
+#include "daemon/store/enrolments.h"
+#include "daemon/store/message.h"
+
+#include <string.h>
+
+int mm_revocation_add(struct mm_store *s, const struct mm_revocation *v, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REVOCATION_ADD);
+    Mintmark__V1__Revoked event = MINTMARK__V1__REVOKED__INIT;
+    Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(REVOKED, revoked, &event);
+    uint8_t issuer[MM_SHA256_BYTES];
+    int r;
+
+    mm_sql_bind_int(&q, v->device);
+    mm_sql_bind_int(&q, v->profile);
+    mm_sql_bind_blob(&q, v->issuer.data, v->issuer.len);
+    mm_sql_bind_blob(&q, v->serial.data, v->serial.len);
+    mm_sql_bind_int(&q, v->reason);
+    mm_sql_bind_text(&q, v->by);
+    mm_sql_bind_int(&q, v->now_ms);
+    r = mm_sql_run(&q, ei);
+    if (r < 0)
+        return r;
+    if (sqlite3_changes(s->db) == 0)
+        return mm_fail(ei, MM_ERR_EXISTS, "ALREADY_REVOKED",
+                       "the certificate is revoked, or about to be, already");
+    mm_ledger_digest_begin(s);
+    mm_ledger_digest_add(s, v->issuer.data, v->issuer.len);
+    r = mm_ledger_digest_end(s, issuer, ei);
+    if (r < 0)
+        return r;
+    event.uid = (ProtobufCBinaryData){v->uid.len, (uint8_t *)(uintptr_t)v->uid.data};
+    event.serial = (ProtobufCBinaryData){v->serial.len, (uint8_t *)(uintptr_t)v->serial.data};
+    event.issuer_sha256 = (ProtobufCBinaryData){sizeof(issuer), issuer};
+    event.reason = v->reason;
+    event.by = (char *)(uintptr_t)v->by;
+    return mm_ledger_append(s, &record, ei);
+}
+
+static int fail_none(struct mm_errinfo *ei)
+{
+    return mm_fail(ei, MM_ERR_PRECONDITION, "NO_CERTIFICATE",
+                   "the device has no certificate that an authority elsewhere issued");
+}
+
+/* The certificate that is the device's. */
+static int revoke_own(struct mm_store *s, const ProtobufCBinaryData *uid, struct mm_revocation *v,
+                      struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ENROLMENT_FIND);
+    int r;
+
+    mm_sql_bind_blob(&q, uid->data, uid->len);
+    r = mm_sql_step(&q, ei);
+    if (r < 0)
+        return r;
+    if (r == 0 || mm_sql_is_null(&q, 5))
+        return fail_none(ei);
+    v->device = mm_sql_int(&q, 0);
+    v->profile = mm_sql_int(&q, 1);
+    v->issuer = mm_sql_blob(&q, 4);
+    v->serial = mm_sql_blob(&q, 5);
+    r = mm_sql_end(&q, ei);
+    return r < 0 ? r : mm_revocation_add(s, v, ei);
+}
+
+/* One that was issued for the device and is not what was asked for. */
+static int revoke_wrong(struct mm_store *s, const ProtobufCBinaryData *uid,
+                        struct mm_bytes certificate, struct mm_revocation *v, struct mm_errinfo *ei)
+{
+    MM_CERTIFICATE_ID_CLEANUP struct mm_certificate_id id = {0};
+    struct mm_enrolment_row e;
+    int r = mm_enrolment_find(s, uid, &e, ei);
+
+    if (r == MM_OK)
+        r = mm_certificate_read(s, certificate, &id, ei);
+    if (r < 0)
+        return r;
+    v->device = e.device;
+    v->profile = e.profile;
+    v->issuer = (struct mm_bytes){id.issuer, id.issuer_len};
+    v->serial = (struct mm_bytes){id.serial, id.serial_len};
+    return mm_revocation_add(s, v, ei);
+}
+
+static int revoke(struct mm_store *s, const Mintmark__Internal__RevokeDevice *job,
+                  struct mm_errinfo *ei)
+{
+    const struct mm_bytes certificate = {job->certificate.data, job->certificate.len};
+    struct mm_revocation v = {
+        .uid = {job->uid.data, job->uid.len},
+        .reason = job->reason,
+        .by = job->by,
+        .now_ms = job->now_ms,
+    };
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_DEVICE_FIND);
+    int r;
+
+    mm_sql_bind_blob(&q, job->uid.data, job->uid.len);
+    r = mm_sql_step(&q, ei);
+    if (r < 0)
+        return r;
+    if (r == 0)
+        return mm_device_fail_unknown(&job->uid, ei);
+    return certificate.len > 0 ? revoke_wrong(s, &job->uid, certificate, &v, ei)
+                               : revoke_own(s, &job->uid, &v, ei);
+}
+
+static int find_next(struct mm_store *s, Mintmark__Internal__RevocationsPage *page,
+                     struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REVOCATIONS_NEXT);
+    int r = mm_sql_step(&q, ei);
+
+    if (r == 1) {
+        page->next_time_ms = mm_sql_int(&q, 0);
+        page->pending = mm_sql_uint(&q, 1);
+    }
+    return r < 0 ? r : mm_sql_end(&q, ei);
+}
+
+int mm_store_revoke(struct mm_store *s, const Mintmark__Internal__RevokeDevice *job,
+                    Mintmark__Internal__RevocationsPage **ret_page, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__Internal__RevocationsPage *page =
+        mm_message_new(&mintmark__internal__revocations_page__descriptor);
+    int r;
+
+    if (!page)
+        return mm_fail_memory(ei);
+    r = mm_sql_verb_begin(s, ei);
+    if (r < 0)
+        return r;
+    r = revoke(s, job, ei);
+    if (r == MM_OK)
+        r = find_next(s, page, ei);
+    r = mm_sql_verb_finish(s, r, ei);
+    if (r < 0)
+        return r;
+    *ret_page = MM_TAKE(page);
+    return MM_OK;
+}
+
+int mm_revoke_reported(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
+                       const ProtobufCBinaryData *uid, struct mm_errinfo *ei)
+{
+    struct mm_revocation v = {
+        .uid = {uid->data, uid->len},
+        .reason = MINTMARK__V1__REVOCATION_REASON__REVOCATION_REASON_CESSATION_OF_OPERATION,
+        .by = job->station,
+        .now_ms = job->now_ms,
+    };
+    struct mm_errinfo why = {0};
+    const int r = revoke_own(s, uid, &v, &why);
+
+    if (r == MM_OK || r == MM_ERR_PRECONDITION || r == MM_ERR_EXISTS)
+        return MM_OK;
+    *ei = why;
+    return r;
+}
+
+/* ---- given out --------------------------------------------------------------------------- */
+
+static int add_due(struct mm_sql *q, Mintmark__Internal__RevocationsPage *page,
+                   struct mm_errinfo *ei)
+{
+    Mintmark__Internal__PendingRevocation **room =
+        mm_message_room(page->revocations, page->n_revocations, sizeof(*room));
+    Mintmark__Internal__PendingRevocation *v;
+
+    if (!room)
+        return mm_fail_memory(ei);
+    page->revocations = room;
+    v = mm_message_new(&mintmark__internal__pending_revocation__descriptor);
+    if (!v)
+        return mm_fail_memory(ei);
+    room[page->n_revocations++] = v;
+    v->row = mm_sql_uint(q, 0);
+    v->profile = mm_sql_dup_text(q, 1);
+    v->serial = mm_sql_dup_blob(q, 2);
+    v->reason = (Mintmark__V1__RevocationReason)mm_sql_int(q, 3);
+    v->attempts = (uint32_t)mm_sql_uint(q, 4);
+    v->issuer_name = mm_sql_dup_blob(q, 5);
+    v->uid = mm_sql_dup_blob(q, 6);
+    return mm_sql_end(q, ei);
+}
+
+static int read_due(struct mm_store *s, const Mintmark__Internal__TakeRevocations *job,
+                    Mintmark__Internal__RevocationsPage *page, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REVOCATIONS_DUE);
+    int r;
+
+    mm_sql_bind_int(&q, job->now_ms);
+    mm_sql_bind_uint(&q, job->limit);
+    while ((r = mm_sql_step(&q, ei)) > 0) {
+        r = add_due(&q, page, ei);
+        if (r < 0)
+            return r;
+    }
+    return r;
+}
+
+static int give_out(struct mm_store *s, const Mintmark__Internal__RevocationsPage *page,
+                    int64_t next_time_ms, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REVOCATION_GIVE_OUT);
+    int r = MM_OK;
+
+    mm_sql_bind_int(&q, next_time_ms);
+    for (size_t i = 0; r == MM_OK && i < page->n_revocations; i++) {
+        mm_sql_bind_uint(&q, page->revocations[i]->row);
+        r = mm_sql_run(&q, ei);
+        mm_sql_again(&q, 1);
+    }
+    return r;
+}
+
+int mm_store_take_revocations(struct mm_store *s, const Mintmark__Internal__TakeRevocations *job,
+                              Mintmark__Internal__RevocationsPage **ret_page, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__Internal__RevocationsPage *page =
+        mm_message_new(&mintmark__internal__revocations_page__descriptor);
+    int r;
+
+    if (!page)
+        return mm_fail_memory(ei);
+    r = mm_sql_verb_begin(s, ei);
+    if (r < 0)
+        return r;
+    r = read_due(s, job, page, ei);
+    if (r == MM_OK)
+        r = give_out(s, page, job->next_time_ms, ei);
+    if (r == MM_OK)
+        r = find_next(s, page, ei);
+    r = mm_sql_verb_finish(s, r, ei);
+    if (r < 0)
+        return r;
+    *ret_page = MM_TAKE(page);
+    return MM_OK;
+}
+
+static int end(struct mm_store *s, const Mintmark__Internal__EndRevocation *job,
+               struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REVOCATION_END);
+    int r;
+
+    mm_sql_bind_uint(&q, job->row);
+    if (job->done)
+        mm_sql_bind_int(&q, job->now_ms);
+    else
+        mm_sql_bind_text_or_null(&q, "");
+    mm_sql_bind_int(&q, job->next_time_ms);
+    mm_sql_bind_text(&q, job->text);
+    r = mm_sql_run(&q, ei);
+    if (r == MM_OK && sqlite3_changes(s->db) == 0)
+        r = mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_REVOCATION", "there is no such revocation");
+    return r;
+}
+
+int mm_store_end_revocation(struct mm_store *s, const Mintmark__Internal__EndRevocation *job,
+                            Mintmark__Internal__RevocationsPage **ret_page, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__Internal__RevocationsPage *page =
+        mm_message_new(&mintmark__internal__revocations_page__descriptor);
+    int r;
+
+    if (!page)
+        return mm_fail_memory(ei);
+    r = mm_sql_verb_begin(s, ei);
+    if (r < 0)
+        return r;
+    r = end(s, job, ei);
+    if (r == MM_OK)
+        r = find_next(s, page, ei);
+    r = mm_sql_verb_finish(s, r, ei);
+    if (r < 0)
+        return r;
+    *ret_page = MM_TAKE(page);
+    return MM_OK;
+}

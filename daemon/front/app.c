@@ -104,6 +104,7 @@ static void on_store_ready(void *arg, struct mm_pool *pool, const ProtobufCMessa
     }
     app->store_ready = true;
     mm_anchoring_store_ready(&app->anchoring, r->ready->guard);
+    mm_enrolling_store_ready(app->enrolling, r->ready);
     mm_log(MM_LOG_INFO, "view_loaded", MM_UINT("orders", r->ready->n_orders),
            MM_UINT("batches", r->ready->n_batches));
 }
@@ -158,6 +159,7 @@ static void on_store_changed(void *arg, struct mm_pool *pool)
     app->store_in_use = is_in_use(pool);
     mm_app_update(app);
     mm_store_queue_kick(app->store_queue);
+    mm_enrolling_kick(app->enrolling);
 }
 
 static void on_store_empty(void *arg, struct mm_pool *pool)
@@ -255,8 +257,12 @@ static void on_mints_changed(void *arg)
 
 static void on_issuer_changed(void *arg, const char *section)
 {
+    struct mm_app *app = arg;
+
     (void)section;
-    mm_app_update(arg);
+    mm_app_update(app);
+    mm_provisions_issuer_away(app);
+    mm_enrolling_kick(app->enrolling);
 }
 
 int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launcher,
@@ -276,6 +282,8 @@ int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launch
         mm_anchoring_start(&app->anchoring, app) < 0)
         return mm_fail_memory(ei);
     r = mm_mints_new(loop, launcher, app->accounts, &ops, app, &app->mints, ei);
+    if (r == MM_OK && mm_enrolling_new(app, &app->enrolling) < 0)
+        r = mm_fail_memory(ei);
     if (r == MM_OK)
         r = mm_issuers_new(loop, launcher, &issuers_ops, app, &app->issuers, ei);
     if (r == MM_OK)
@@ -284,6 +292,8 @@ int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launch
         r = mm_mints_configure(app->mints, conf, conf_text, ei);
     if (r == MM_OK)
         r = mm_issuers_configure(app->issuers, conf, conf_text, ei);
+    if (r == MM_OK && mm_enrolling_configure(app->enrolling) < 0)
+        r = mm_fail_memory(ei);
     if (r == MM_OK)
         mm_app_limit_jobs(app);
     return r;
@@ -299,6 +309,8 @@ int mm_app_reconfigure(struct mm_app *app, const struct mm_conf *conf, struct mm
     if (r < 0)
         return r;
     app->conf = conf;
+    if (mm_enrolling_configure(app->enrolling) < 0)
+        return mm_fail_memory(ei);
     mm_app_limit_jobs(app);
     mm_app_update(app);
     return MM_OK;
@@ -309,6 +321,7 @@ static void stop_store(struct mm_app *app)
     if (!app->mints_stopped || !app->issuers_stopped)
         return;
     mm_anchoring_stop(&app->anchoring);
+    mm_enrolling_close(app->enrolling);
     if (app->store)
         mm_pool_retire(app->store, UINT_MAX);
     else
@@ -346,6 +359,8 @@ static void stop_mints(void *arg)
 void mm_app_drain(struct mm_app *app)
 {
     app->draining = true;
+    mm_enrolling_stop(app->enrolling);
+    mm_provisions_drain(app);
     mm_app_update(app);
 }
 
@@ -354,6 +369,7 @@ void mm_app_stop(struct mm_app *app, bool at_once, void (*stopped)(void *arg), v
     app->draining = true;
     app->on_stopped = stopped;
     app->on_stopped_arg = arg;
+    mm_enrolling_stop(app->enrolling);
     if (!app->issuers_stopped)
         mm_issuers_stop(app->issuers, at_once, on_issuers_stopped, app);
     if (!at_once)
@@ -367,6 +383,7 @@ void mm_app_stop(struct mm_app *app, bool at_once, void (*stopped)(void *arg), v
 void mm_app_done(struct mm_app *app)
 {
     mm_mints_free(app->mints);
+    mm_enrolling_free(app->enrolling);
     mm_issuers_free(app->issuers);
     mm_anchoring_done(&app->anchoring);
     mm_view_free(app->view);

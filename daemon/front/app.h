@@ -6,6 +6,7 @@
 #pragma once
 
 #include "daemon/front/anchoring.h"
+#include "daemon/front/enrolling.h"
 #include "daemon/front/issuers.h"
 #include "daemon/front/mint.h"
 #include "daemon/front/server.h"
@@ -20,7 +21,8 @@ struct mm_app {
     struct mm_server *server;     /* NULL until it listens */
     struct mm_accounts *accounts; /* what each client has running */
     struct mm_mints *mints;
-    struct mm_issuers *issuers; /* the EJBCAs */
+    struct mm_issuers *issuers;     /* the EJBCAs */
+    struct mm_enrolling *enrolling; /* devices on their way to certificates from them */
     struct mm_pool *store;
     struct mm_store_queue *store_queue;
     struct mm_pool_stats store_stats;

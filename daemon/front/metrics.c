@@ -290,6 +290,39 @@ static void resident_bytes(struct mm_exposition *e, const void *source)
 
 /* ---- the table --------------------------------------------------------------------------- */
 
+/* ---- certificates from elsewhere ------------------------------------------------------------ */
+
+static void add_withheld(void *arg, const struct mm_enrolling_info *info)
+{
+    const char *waiting[] = {info->profile, "waiting"}, *parked[] = {info->profile, "parked"};
+
+    mm_sample(arg, waiting, info->waiting);
+    mm_sample(arg, parked, info->parked);
+}
+
+static void devices_withheld(struct mm_exposition *e, const void *source)
+{
+    mm_enrolling_each(((const struct mm_app *)source)->enrolling, add_withheld, e);
+}
+
+static void add_settled(void *arg, const struct mm_enrolling_info *info)
+{
+    const char *certified[] = {info->profile, "certified"}, *failed[] = {info->profile, "failed"};
+
+    mm_sample(arg, certified, info->certified);
+    mm_sample(arg, failed, info->failed);
+}
+
+static void enrolments(struct mm_exposition *e, const void *source)
+{
+    mm_enrolling_each(((const struct mm_app *)source)->enrolling, add_settled, e);
+}
+
+static void revocations(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, mm_enrolling_revocations(((const struct mm_app *)source)->enrolling));
+}
+
 const struct mm_metric mm_metrics[] = {
     {"mintmark_ready", MM_GAUGE, "1 when token and store answer.", {NULL}, ready},
     {"mintmark_uptime_seconds", MM_GAUGE, "Time since the service started.", {NULL}, uptime},
@@ -365,6 +398,22 @@ const struct mm_metric mm_metrics[] = {
      "Recorded devices that were sent again.",
      {NULL},
      devices_replayed},
+    {"mintmark_devices_withheld",
+     MM_GAUGE,
+     "Devices without certificate: waiting for the issuer, or parked.",
+     {"profile", "state"},
+     devices_withheld},
+    {"mintmark_enrolments_total",
+     MM_COUNTER,
+     "Devices that an issuer elsewhere certified, or refused for good, since the database was "
+     "made.",
+     {"profile", "outcome"},
+     enrolments},
+    {"mintmark_revocations_pending",
+     MM_GAUGE,
+     "Revocations that no issuer has taken in yet.",
+     {NULL},
+     revocations},
     {"mintmark_batches_open", MM_GAUGE, "Batches that are open.", {NULL}, batches_open},
     {"mintmark_orders", MM_GAUGE, "Orders that have not expired.", {NULL}, orders_live},
     {"mintmark_order_quota",

@@ -20,9 +20,10 @@ static int move(struct mm_store *s, const struct mm_enrolment_row *e,
 
     mm_sql_bind_int(&q, e->device);
     mm_sql_bind_int(&q, to);
-    mm_sql_bind_int(&q, job->action != ACTION(RETRY));
+    mm_sql_bind_int(&q, job->action);
     mm_sql_bind_int(&q, to == STATE(WAITING) ? job->next_time_ms : 0);
     mm_sql_bind_text(&q, job->text);
+    mm_sql_bind_int(&q, job->action != ACTION(RELEASE) || job->begun);
     return mm_sql_run(&q, ei);
 }
 

@@ -174,16 +174,10 @@ static int do_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
     case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE:
         return do_report_verb(s, job, to, ei);
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_WAITING:
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_CERTIFY:
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ENROLMENT:
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_WITHHELD:
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_REVOKE:
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_REVOCATIONS:
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_END_REVOCATION:
-        return do_enrolment_verb(s, job, to, ei);
-    default: /* mm_job_check lets no other through */
-        return do_ledger_verb(s, job, to, ei);
+    default: /* mm_job_check lets no other through; those of enrolments have the highest numbers */
+        return job->job_case >= MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_WAITING
+                   ? do_enrolment_verb(s, job, to, ei)
+                   : do_ledger_verb(s, job, to, ei);
     }
 }
 

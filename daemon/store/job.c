@@ -233,7 +233,7 @@ static void check_enrolment(struct check *c, const Mintmark__Internal__ChangeEnr
     bytes(c, "uid", &e->uid, UID_BYTES, UID_BYTES);
     range(c, "action", (uint64_t)e->action,
           MINTMARK__INTERNAL__ENROLMENT_ACTION__ENROLMENT_ACTION_POSTPONE,
-          MINTMARK__INTERNAL__ENROLMENT_ACTION__ENROLMENT_ACTION_RETRY);
+          MINTMARK__INTERNAL__ENROLMENT_ACTION__ENROLMENT_ACTION_RELEASE);
     range(c, "text", strlen(e->text), 0, MM_ENROLMENT_TEXT_MAX);
     by_name_or_none(c, e->by);
     time_ms(c, "now_ms", e->now_ms);

@@ -186,8 +186,10 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
         " settled = (SELECT coalesce(max(settled), 0) + 1 FROM enrolments"
         " WHERE request = ?3 AND settled IS NOT NULL) WHERE device = ?1",
     [MM_SQL_ENROLMENT_CHANGE] =
-        "UPDATE enrolments SET state = ?2, attempts = CASE ?3 WHEN 0 THEN 0 ELSE attempts + 1 END,"
-        " next_ms = ?4, text = ?5, begun = 1 WHERE device = ?1",
+        "UPDATE enrolments SET state = ?2, next_ms = ?4, text = ?5, begun = ?6,"
+        /* ?3 is an EnrolmentAction: 4 begins anew, 5 was no attempt */
+        " attempts = CASE ?3 WHEN 4 THEN 0 WHEN 5 THEN attempts ELSE attempts + 1 END"
+        " WHERE device = ?1",
     [MM_SQL_ENROLMENTS_DUE] =
         "SELECT e.device, d.uid, d.bundle, d.hw_serial, d.number, e.begun, e.attempts, e.request,"
         " e.username"

@@ -100,6 +100,23 @@ START_TEST(postpone_and_park_and_retry)
 }
 END_TEST
 
+START_TEST(release_of_what_was_not_sent_is_no_attempt)
+{
+    const Mintmark__Internal__WaitingPage *page;
+
+    record("r1", 1, 1, 1, false);
+    ck_assert_uint_eq(take(T0, 8)->n_devices, 1);
+    make_step(1, ACTION(RELEASE), "away");
+    c.change.next_time_ms = T0 + 9;
+    ck_assert_int_eq(fixture_do(&f, &c.job), MM_OK);
+    ck_assert_uint_eq(take(T0, 8)->n_devices, 0);
+    page = take(T0 + 9, 8);
+    ck_assert_uint_eq(page->n_devices, 1);
+    ck_assert(!page->devices[0]->begun);
+    ck_assert_uint_eq(page->devices[0]->attempts, 0);
+}
+END_TEST
+
 START_TEST(list_withheld_newest_first_in_pages)
 {
     record("r1", 3, 1, 3, false);
@@ -217,11 +234,11 @@ START_TEST(report_ko_revokes_if_it_is_asked_to)
     done(give(3));
     make_report(&report, 1, 1, 1, "broken");
     ck_assert_int_eq(fixture_do(&f, &report.job), MM_OK);
-    ck_assert_uint_eq(due(T0 + 7)->n_revocations, 0);
+    ck_assert_uint_eq(due(T0 + 200)->n_revocations, 0);
     make_report(&report, 1, 1, 3, "broken");
     report.devices.revoke_ko = true;
     ck_assert_int_eq(fixture_do(&f, &report.job), MM_OK);
-    ck_assert_uint_eq(due(T0 + 7)->n_revocations, 3);
+    ck_assert_uint_eq(due(T0 + 200)->n_revocations, 3);
     ck_assert_int_eq(fixture_do(&f, &report.job), MM_OK);
     ck_assert_uint_eq(f.results[0]->counts->ko, 3);
 }
@@ -238,6 +255,7 @@ int main(void)
     tcase_add_test(tc, fail_gives_the_unit_back_where_the_order_says_so);
     tcase_add_test(tc, release_while_a_device_waits_is_refused);
     tcase_add_test(tc, postpone_and_park_and_retry);
+    tcase_add_test(tc, release_of_what_was_not_sent_is_no_attempt);
     tcase_add_test(tc, list_withheld_newest_first_in_pages);
     tcase_add_test(tc, revoke_is_given_out_until_it_is_done);
     tcase_add_test(tc, revoke_a_wrong_certificate_of_a_device_that_waits);

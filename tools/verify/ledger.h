@@ -200,6 +200,7 @@ void batch_opened(struct ledger *l, const Mintmark__V1__BatchOpened *e, const st
 void spent(struct ledger *l, const Mintmark__V1__Spent *e, int64_t time_ms);
 void spent_devices(struct ledger *l, const Mintmark__V1__LedgerExportDevices *devices);
 void devices_reported(struct ledger *l, const Mintmark__V1__DevicesReported *e);
+void device_failed(struct ledger *l, const Mintmark__V1__DeviceFailed *e);
 void refunded(struct ledger *l, const Mintmark__V1__Refunded *e);
 void batch_released(struct ledger *l, const Mintmark__V1__BatchReleased *e,
                     const struct place *here);

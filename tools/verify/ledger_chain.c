@@ -70,6 +70,9 @@ static void station_event(struct ledger *l, const Mintmark__V1__LedgerRecord *r)
     case MINTMARK__V1__LEDGER_RECORD__EVENT_DEVICES_REPORTED:
         devices_reported(l, r->devices_reported);
         return;
+    case MINTMARK__V1__LEDGER_RECORD__EVENT_DEVICE_FAILED:
+        device_failed(l, r->device_failed);
+        return;
     case MINTMARK__V1__LEDGER_RECORD__EVENT_REFUNDED:
         refunded(l, r->refunded);
         return;

@@ -292,6 +292,17 @@ void devices_reported(struct ledger *l, const Mintmark__V1__DevicesReported *e)
               (unsigned long long)(b->ok + b->ko), b->uid, (unsigned long long)b->issued);
 }
 
+void device_failed(struct ledger *l, const Mintmark__V1__DeviceFailed *e)
+{
+    struct batch *b = known_batch(l, e->batch_uid);
+
+    if (!b || !e->counted)
+        return;
+    b->ko++;
+    if (b->released.sequence > 0)
+        wrong(l, "BATCH_RELEASED", "batch %s was released, and a device of it fails", b->uid);
+}
+
 void refunded(struct ledger *l, const Mintmark__V1__Refunded *e)
 {
     struct batch *b = known_batch(l, e->batch_uid);

@@ -40,8 +40,13 @@ static void reply_device(struct mm_call *call, const Mintmark__Internal__StoreRe
         return;
     }
     delivery = *shared->delivery;
-    delivery.bundles = &result->device->bundle;
-    delivery.n_bundles = 1;
+    if (result->device->withheld) {
+        delivery.withheld = &result->device->withheld;
+        delivery.n_withheld = 1;
+    } else {
+        delivery.bundles = &result->device->bundle;
+        delivery.n_bundles = 1;
+    }
     mm_call_reply(call, &delivery.base);
     mm_shared_unref(shared);
 }
@@ -136,6 +141,7 @@ static void learn_refund(struct mm_app *app, const char *call_id,
 {
     if (result->refunded_order)
         mm_learn_order(app, call_id, "units_given_back", result->refunded_order);
+    mm_enrolling_revoked(app->enrolling);
 }
 
 static void reply_counts(struct mm_call *call, const Mintmark__Internal__StoreResult *result)
@@ -145,6 +151,15 @@ static void reply_counts(struct mm_call *call, const Mintmark__Internal__StoreRe
     mintmark__v1__report_devices_response__init(&response);
     response.counts = result->counts;
     mm_call_reply(call, &response.base);
+}
+
+/* A batch that is not open is refused by the store. */
+static bool revokes_ko(const struct mm_app *app, const char *batch_uid)
+{
+    const char *profile = mm_view_batch_profile(app->view, batch_uid);
+    const struct mm_conf_profile *conf = profile ? mm_conf_profile_get(app->conf, profile) : NULL;
+
+    return conf && conf->ejbca && conf->revoke_ko;
 }
 
 static int check_reports(const Mintmark__V1__ReportDevicesRequest *r, struct mm_errinfo *ei)
@@ -183,6 +198,7 @@ void mm_rpc_report_devices(struct mm_call *call, const ProtobufCMessage *request
     body.batch_uid = r->batch_uid;
     body.station = mm_for_packing(mm_call_peer(call)->name);
     body.now_ms = mm_clock_wall_ms();
+    body.revoke_ko = revokes_ko(mm_call_app(call), r->batch_uid);
     body.reports = pointers;
     body.n_reports = r->n_devices;
     mm_app_ask(call, &job, &ask);

@@ -152,9 +152,11 @@ static int record(struct mm_chunk *c, struct mm_errinfo *ei)
     Mintmark__Internal__StoreJob job;
     Mintmark__Internal__EnrollAndRecord body;
     Mintmark__Internal__SpendAndRecord spend;
+    Mintmark__Internal__Waiting waiting;
     Mintmark__Internal__DeviceRecord *devices[MM_CHUNK_DEVICES];
 
     mm_chunk_spend(c, &spend);
+    mm_elsewhere_spend(c->p, &waiting, &spend);
     spend.request_count = MM_PROVISION_MAX;
     spend.devices = devices;
     for (size_t i = 0; i < c->count; i++) {
@@ -196,15 +198,17 @@ static int take_recorded(struct mm_chunk *c, const Mintmark__Internal__StoreResu
         const Mintmark__Internal__EnrolledKey *key = r->enrolled->keys[i];
 
         again += key->bundle.len > 0;
-        fresh += key->bundle.len == 0 && !key->error;
+        fresh += key->bundle.len == 0 && !key->error && !key->withheld;
     }
     if (r->enrolled->recorded) {
         mm_view_recorded(app->view, &c->reservation, fresh, r->enrolled->recorded);
         mm_anchoring_recorded(&app->anchoring, r->enrolled->recorded->unanchored);
+        mm_elsewhere_recorded(c->p, r->enrolled->recorded, (uint32_t)fresh);
     }
     mm_view_release(app->view, &c->reservation, c->reservation.n);
     app->devices_issued += fresh;
-    app->devices_replayed += again;
+    app->devices_replayed += c->asked_again ? 0 : again;
+    c->awaited = c->p->elsewhere ? (uint32_t)fresh : 0;
     c->enrolled = r->enrolled;
     return MM_OK;
 }
@@ -244,6 +248,12 @@ static void add_bundle(struct answer *a, ProtobufCBinaryData bundle)
     a->results[a->n].bundle = bundle;
 }
 
+static void add_withheld(struct answer *a, Mintmark__V1__Withheld *withheld)
+{
+    a->results[a->n].outcome_case = MINTMARK__INTERNAL__RAW_ENROLL_RESULT__OUTCOME_WITHHELD;
+    a->results[a->n].withheld = withheld;
+}
+
 /* What worker and store have made of one device; *key is the store's next answer. */
 static void add_judged(struct answer *a, const struct mm_chunk *c,
                        const Mintmark__Internal__Enrolment *e, size_t *key)
@@ -257,6 +267,8 @@ static void add_judged(struct answer *a, const struct mm_chunk *c,
     enrolled = c->enrolled->keys[(*key)++];
     if (enrolled->error)
         add_their_error(a, enrolled->error);
+    else if (enrolled->withheld)
+        add_withheld(a, enrolled->withheld);
     else
         add_bundle(a, enrolled->bundle.len > 0 ? enrolled->bundle : e->device->bundle);
 }

@@ -20,6 +20,7 @@ static int take_found(struct mm_provision *p, const Mintmark__Internal__RequestF
         return mm_fail(ei, MM_ERR_CORRUPT, "REQUEST_CORRUPT",
                        "the store has more devices under this request than it asks for");
     p->recorded = (uint32_t)found->recorded;
+    p->request = found->request;
     p->to_make = p->args.count - p->recorded;
     if (!p->args.hw_serials || p->recorded == 0)
         return MM_OK;
@@ -49,20 +50,33 @@ static void found(struct mm_provision *p, const Mintmark__Internal__RequestFound
 /* Some bundles, with what they share in front of the first. */
 static bool send_bundles(struct mm_provision *p, ProtobufCBinaryData *bundles, size_t n)
 {
+    Mintmark__Internal__Fetched page = MINTMARK__INTERNAL__FETCHED__INIT;
+
+    page.bundles = bundles;
+    page.n_bundles = n;
+    return mm_provision_send_page(p, &page);
+}
+
+bool mm_provision_send_page(struct mm_provision *p, const Mintmark__Internal__Fetched *page)
+{
     Mintmark__Internal__RawDelivery message;
 
     mintmark__internal__raw_delivery__init(&message);
     if (!p->shared_sent)
         message = *p->shared->delivery;
-    message.bundles = bundles;
-    message.n_bundles = n;
-    return mm_provision_send(p, &message.base, n);
+    message.bundles = page->bundles;
+    message.n_bundles = page->n_bundles;
+    message.withheld = page->withheld;
+    message.n_withheld = page->n_withheld;
+    return mm_provision_send(p, &message.base, page->n_bundles);
 }
 
 static bool send_chunk(struct mm_provision *p, const struct mm_chunk *c)
 {
     ProtobufCBinaryData bundles[MM_CHUNK_DEVICES];
 
+    if (p->elsewhere) /* nothing leaves before it has its certificate */
+        return true;
     for (size_t i = 0; i < c->count; i++)
         bundles[i] = c->minted->devices[i]->bundle;
     return send_bundles(p, bundles, c->count);
@@ -95,6 +109,10 @@ static void replay(struct mm_provision *p)
     Mintmark__Internal__StoreJob job;
     Mintmark__Internal__FetchRequest body;
 
+    if (p->elsewhere) {
+        mm_elsewhere_fetch(p);
+        return;
+    }
     mintmark__internal__store_job__init(&job);
     mintmark__internal__fetch_request__init(&body);
     job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_FETCH_REQUEST;
@@ -118,6 +136,15 @@ static int reserve(struct mm_provision *p, const char *profile, struct mm_mint *
                                    mm_clock_wall_ms(), &p->reservation, ei);
 }
 
+/* All is recorded. */
+static void made(struct mm_provision *p)
+{
+    if (p->elsewhere)
+        mm_elsewhere_await(p);
+    else
+        mm_provision_end(p, NULL);
+}
+
 /* All that is recorded has been streamed; is there room for the rest? */
 static void admit(struct mm_provision *p)
 {
@@ -126,7 +153,7 @@ static void admit(struct mm_provision *p)
     struct mm_mint *mint;
 
     if (p->to_make == 0) {
-        mm_provision_end(p, NULL);
+        made(p);
         return;
     }
     if (!profile) {
@@ -232,9 +259,11 @@ static int record(struct mm_chunk *c, struct mm_errinfo *ei)
 {
     Mintmark__Internal__StoreJob job;
     Mintmark__Internal__SpendAndRecord body;
+    Mintmark__Internal__Waiting waiting;
 
     mintmark__internal__store_job__init(&job);
     mm_chunk_spend(c, &body);
+    mm_elsewhere_spend(c->p, &waiting, &body);
     job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD;
     job.spend_and_record = &body;
     body.request_count = c->p->args.count;
@@ -254,6 +283,7 @@ static int take_recorded(struct mm_chunk *c, const Mintmark__Internal__StoreResu
     mm_view_recorded(app->view, &c->p->reservation, c->count, r->recorded);
     mm_anchoring_recorded(&app->anchoring, r->recorded->unanchored);
     app->devices_issued += c->count;
+    mm_elsewhere_recorded(c->p, r->recorded, c->count);
     return MM_OK;
 }
 
@@ -263,6 +293,7 @@ const struct mm_provision_kind mm_provision_minting = {
     .replay = replay,
     .admit = admit,
     .complete = complete,
+    .made = made,
     .next = next,
     .mint = mint,
     .take_minted = take_minted,

@@ -8,11 +8,13 @@
  *   REPLAYING  Provision: that is streamed, page by page
  *   CHECKING   the store is asked why the batch is not among the open ones
  *   MINTING    what is missing is made, chunk by chunk
+ *   AWAITING   Provision: all is recorded; certificates from elsewhere are awaited
  *   OVER       the call has ended; chunks that run are recorded, and wait to be fetched
  *
  * It only ever moves down this list. provision_call.c has what is the same for both, and
- * provision_chunk.c the chunks; provision.c and provision_args.c are Provision's own, enroll.c and
- * enroll_csrs.c Enroll's.
+ * provision_chunk.c the chunks; provision_elsewhere.c what is different for profiles whose
+ * certificates come from elsewhere; provision.c and provision_args.c are Provision's own, enroll.c
+ * and enroll_csrs.c Enroll's.
  */
 #pragma once
 
@@ -25,12 +27,15 @@ enum mm_provision_stage {
     MM_PROVISION_REPLAYING,
     MM_PROVISION_CHECKING,
     MM_PROVISION_MINTING,
+    MM_PROVISION_AWAITING,
     MM_PROVISION_OVER,
 };
 
 enum {
     MM_PROVISION_READ_AHEAD = 4, /* chunks beyond what the workers hold: recorded, or to be sent */
     MM_PROVISION_CHUNK_MIN = 8,  /* smaller chunks cost more than sharing them out gains */
+    MM_PROVISION_ENROL_AHEAD = 512, /* devices recorded and without certificate, while their issuer
+                                     * works: more would only stand before other stations' */
 };
 
 /* What the request asks for: a copy. */
@@ -91,6 +96,8 @@ struct mm_chunk {
     struct mm_reservation reservation;
     const Mintmark__Internal__EnrollResult *certified; /* in the arena */
     const Mintmark__Internal__Enrolled *enrolled;      /* in the arena; NULL: no request was good */
+    uint32_t awaited; /* devices whose certificates are to come from elsewhere */
+    bool asked_again; /* of the store, since they came to an end */
 };
 TAILQ_HEAD(mm_chunks, mm_chunk);
 
@@ -106,6 +113,9 @@ struct mm_provision_kind {
     void (*admit)(struct mm_provision *p);
     /* Have all chunks that there will be been made? */
     bool (*complete)(const struct mm_provision *p);
+    /* They have been, and none is left. NULL: then the call ends. The provision may be gone after
+     * it. */
+    void (*made)(struct mm_provision *p);
     /* Makes the next chunk, when none is in to_mint; NULL when out of memory. NULL for a kind whose
      * chunks come from the station. */
     struct mm_chunk *(*next)(struct mm_provision *p);
@@ -150,17 +160,23 @@ struct mm_provision {
     struct mm_shared *shared;
     bool shared_sent;
     struct mm_reservation reservation;
-    uint32_t to_make;         /* devices that this call has to make */
-    uint32_t planned;         /* of them, in chunks that were given out at least once */
-    unsigned chunks;          /* that exist: minted, recorded, or waiting in a list */
-    unsigned running;         /* of them, with a worker or the store */
-    struct mm_chunks to_send; /* recorded, while the station does not read */
+    uint32_t to_make;          /* devices that this call has to make */
+    uint32_t planned;          /* of them, in chunks that were given out at least once */
+    unsigned chunks;           /* that exist: minted, recorded, or waiting in a list */
+    unsigned running;          /* of them, with a worker or the store */
+    struct mm_chunks to_send;  /* recorded, while the station does not read */
+    struct mm_chunks awaiting; /* Enroll: recorded, while certificates are to come from elsewhere */
     struct mm_chunks
         to_mint;      /* failed once, to be minted by another worker; Enroll: and new ones */
     bool half_closed; /* Enroll: the station sends no more */
     bool blocked;     /* mm_call_send said stop */
     bool discard;     /* the store was lost: what runs is not recorded */
     uint32_t sent;    /* devices sent by this call, recorded before or now */
+
+    bool elsewhere;     /* certificates come from an issuer elsewhere */
+    uint64_t request;   /* its row in the store; 0: nothing is recorded yet */
+    uint64_t unsettled; /* devices recorded that have not been read as settled yet, about */
+    bool again;         /* something has been settled since the store was asked */
 };
 
 /* NULL when out of memory; before mm_provision_begin it is freed by mm_provision_destroy. */
@@ -218,6 +234,34 @@ void mm_chunks_send(struct mm_provision *p);
 void mm_chunks_drop(struct mm_provision *p);
 /* Chunks that a call may have at once. */
 unsigned mm_chunks_window(const struct mm_provision *p);
+
+/* Profiles whose certificates come from elsewhere; for others these do nothing. */
+
+/* MM_ERR_UNAVAILABLE ISSUER_UNAVAILABLE when the issuer is away and the profile says to fail then.
+ */
+int mm_elsewhere_check(const struct mm_provision *p, struct mm_errinfo *ei) MM_MUST_USE;
+/* The devices to be recorded wait for certificates; *waiting is the spend's. */
+void mm_elsewhere_spend(const struct mm_provision *p, Mintmark__Internal__Waiting *waiting,
+                        Mintmark__Internal__SpendAndRecord *spend);
+/* n of them are recorded. */
+void mm_elsewhere_recorded(struct mm_provision *p, const Mintmark__Internal__Recorded *recorded,
+                           uint32_t n);
+/* May more be made now, or is the issuer far behind? */
+bool mm_elsewhere_has_room(const struct mm_provision *p);
+/* Provision: reads on what has come to an end, and sends it. The provision may be gone after it. */
+void mm_elsewhere_fetch(struct mm_provision *p);
+/* Provision: all is recorded. The provision may be gone after it. */
+void mm_elsewhere_await(struct mm_provision *p);
+/* Provision: some devices as the store gave them; false when the provision may be gone. */
+bool mm_provision_send_page(struct mm_provision *p, const Mintmark__Internal__Fetched *page);
+
+/* A device of that request has its certificate, has failed, or is parked. uid: which, 16 bytes;
+ * NULL: an officer has changed something. */
+void mm_provisions_settled(struct mm_app *app, uint64_t request, const uint8_t *uid);
+/* An issuer has gone away, or may have. */
+void mm_provisions_issuer_away(struct mm_app *app);
+/* The service stops: nobody waits for certificates any more. */
+void mm_provisions_drain(struct mm_app *app);
 
 /* Devices that calls wait for and no worker has been given yet, and the chunks that they will come
  * in. */

@@ -217,6 +217,7 @@ int mm_provision_choose(struct mm_provision *p, const char *profile, struct mm_m
         return mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_PROFILE",
                        "profile %s is not in the configuration any more", profile);
     snprintf(p->profile, sizeof(p->profile), "%s", profile);
+    p->elsewhere = conf->ejbca;
     if (!p->shared)
         p->shared = mm_mint_shared(mint, profile);
     if (!p->shared)
@@ -250,6 +251,8 @@ int mm_provision_choose_ready(struct mm_provision *p, const char *profile,
         r = mm_provision_choose(p, profile, &mint, ei);
     if (r == MM_OK && mm_mint_ready(mint) == 0)
         r = mm_mint_fail_away(mint, ei);
+    if (r == MM_OK)
+        r = mm_elsewhere_check(p, ei);
     if (r < 0)
         return r;
     *ret_mint = mint;
@@ -304,6 +307,8 @@ static void on_writable(struct mm_call *call, void *user)
     p->blocked = false;
     if (p->stage == MM_PROVISION_REPLAYING && !p->job_runs)
         p->kind->replay(p);
+    else if (p->stage == MM_PROVISION_AWAITING || (p->again && !p->job_runs))
+        mm_elsewhere_fetch(p);
     else if (p->stage == MM_PROVISION_MINTING)
         mm_chunks_send(p);
 }
@@ -381,6 +386,7 @@ struct mm_provision *mm_provision_new(const struct mm_provision_kind *kind, stru
     snprintf(p->station, sizeof(p->station), "%s", mm_call_peer(call)->name);
     snprintf(p->call_id, sizeof(p->call_id), "%s", mm_call_id(call));
     TAILQ_INIT(&p->to_send);
+    TAILQ_INIT(&p->awaiting);
     TAILQ_INIT(&p->to_mint);
     return p;
 }

@@ -44,6 +44,10 @@ void mm_chunks_drop(struct mm_provision *p)
         TAILQ_REMOVE(&p->to_send, c, link);
         free_chunk(c);
     }
+    while ((c = TAILQ_FIRST(&p->awaiting))) {
+        TAILQ_REMOVE(&p->awaiting, c, link);
+        free_chunk(c);
+    }
     while ((c = TAILQ_FIRST(&p->to_mint))) {
         TAILQ_REMOVE(&p->to_mint, c, link);
         free_chunk(c);
@@ -63,7 +67,8 @@ static bool wants(const struct mm_provision *p)
     if (p->blocked)
         return false;
     return !TAILQ_EMPTY(&p->to_mint) ||
-           (p->kind->next && !p->kind->complete(p) && p->chunks < mm_chunks_window(p));
+           (p->kind->next && !p->kind->complete(p) && p->chunks < mm_chunks_window(p) &&
+            mm_elsewhere_has_room(p));
 }
 
 /* Joins or leaves the queue. The provision may be gone after it. */
@@ -360,10 +365,12 @@ void mm_chunks_send(struct mm_provision *p)
         if (!sent)
             return;
     }
-    if (p->chunks == 0 && p->kind->complete(p))
-        mm_provision_end(p, NULL);
-    else
+    if (p->chunks > 0 || !p->kind->complete(p))
         plan_on(p);
+    else if (p->kind->made)
+        p->kind->made(p);
+    else
+        mm_provision_end(p, NULL);
 }
 
 void mm_chunk_finish(struct mm_chunk *c)
@@ -406,7 +413,9 @@ static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
     settle(c);
     if (r)
         p->kind->take_recorded(c, r, &ei);
-    if (ei.code == MM_OK) {
+    if (ei.code == MM_OK && c->awaited > 0 && p->stage != MM_PROVISION_OVER) {
+        TAILQ_INSERT_TAIL(&p->awaiting, c, link);
+    } else if (ei.code == MM_OK) {
         mm_chunk_finish(c);
     } else {
         name_quota(c, &ei);

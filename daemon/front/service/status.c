@@ -74,8 +74,36 @@ static void each_worker(const struct mm_app *app,
         mm_pool_each(app->store, each, workers);
 }
 
+/* Profiles whose certificates come from elsewhere. */
+struct enrolments {
+    const struct mm_app *app;
+    size_t n;
+    Mintmark__V1__EnrolmentStatus all[MM_PROFILES_MAX], *pointers[MM_PROFILES_MAX];
+    struct mm_errinfo why[MM_PROFILES_MAX];
+};
+
+static void add_enrolments(void *arg, const struct mm_enrolling_info *info)
+{
+    struct enrolments *e = arg;
+    Mintmark__V1__EnrolmentStatus *s;
+
+    if (e->n == MM_PROFILES_MAX)
+        return;
+    s = &e->all[e->n];
+    mintmark__v1__enrolment_status__init(s);
+    s->profile = mm_for_packing(info->profile);
+    s->waiting = info->waiting;
+    s->parked = info->parked;
+    s->certified = info->certified;
+    s->failed = info->failed;
+    s->in_flight = info->running;
+    if (mm_enrolling_check(e->app->enrolling, info->profile, &e->why[e->n]) < 0)
+        s->away = e->why[e->n].text;
+    e->pointers[e->n++] = s;
+}
+
 static void reply(struct mm_call *call, const struct mm_app *app, struct workers *workers,
-                  Mintmark__V1__WorkerStatus **pointers)
+                  Mintmark__V1__WorkerStatus **pointers, struct enrolments *enrolments)
 {
     char detail[MM_DETAIL_MAX];
     struct mm_server_stats stats;
@@ -98,6 +126,10 @@ static void reply(struct mm_call *call, const struct mm_app *app, struct workers
     response.calls_in_flight = stats.calls_in_flight;
     response.devices_issued = app->devices_issued;
     response.ledger = &ledger;
+    mm_enrolling_each(app->enrolling, add_enrolments, enrolments);
+    response.enrolments = enrolments->pointers;
+    response.n_enrolments = enrolments->n;
+    response.revocations_pending = mm_enrolling_revocations(app->enrolling);
     mm_call_reply(call, &response.base);
 }
 
@@ -107,18 +139,20 @@ void mm_rpc_get_status(struct mm_call *call, const ProtobufCMessage *request)
     struct workers workers = {.room = 0};
     MM_FREE Mintmark__V1__WorkerStatus *all = NULL;
     MM_FREE Mintmark__V1__WorkerStatus **pointers = NULL;
+    MM_FREE struct enrolments *enrolments = calloc(1, sizeof(*enrolments));
     struct mm_errinfo ei;
 
     (void)request;
     each_worker(app, count_worker, &workers);
     all = calloc(workers.room + 1, sizeof(*all));
     pointers = calloc(workers.room + 1, sizeof(*pointers));
-    if (!all || !pointers) {
+    if (!all || !pointers || !enrolments) {
         mm_fail_memory(&ei);
         mm_call_finish(call, &ei);
         return;
     }
     workers.all = all;
     each_worker(app, add_worker, &workers);
-    reply(call, app, &workers, pointers);
+    enrolments->app = app;
+    reply(call, app, &workers, pointers, enrolments);
 }

@@ -64,5 +64,11 @@ const struct mm_rpc mm_rpcs[] = {
      &mintmark__v1__get_manifest_request__descriptor, .message = mm_rpc_get_manifest},
     {OFFICER("CheckIssuer"), MM_RPC_UNARY, MM_ROLE_OFFICER,
      &mintmark__v1__check_issuer_request__descriptor, .message = mm_rpc_check_issuer},
+    {OFFICER("ListWithheld"), MM_RPC_UNARY, NOT_STATION,
+     &mintmark__v1__list_withheld_request__descriptor, .message = mm_rpc_list_withheld},
+    {OFFICER("ChangeEnrolment"), MM_RPC_UNARY, MM_ROLE_OFFICER,
+     &mintmark__v1__change_enrolment_request__descriptor, .message = mm_rpc_change_enrolment},
+    {OFFICER("RevokeDevice"), MM_RPC_UNARY, MM_ROLE_OFFICER,
+     &mintmark__v1__revoke_device_request__descriptor, .message = mm_rpc_revoke_device},
 };
 const size_t mm_n_rpcs = MM_ARRAY_SIZE(mm_rpcs);

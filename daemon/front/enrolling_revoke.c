@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Certificates that the authorities are to revoke: taken out of the store, and tried until done. */
+#include "daemon/front/enrolling_internal.h"
+
+#include "daemon/base/clock.h"
+#include "daemon/base/text.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    AT_ONCE = 8, /* revocations under way */
+    RETRY_MS = 1000,
+    BACKOFF_MS = 5000, /* after the first attempt; doubles */
+    BACKOFF_MAX_MS = 3600000,
+};
+
+static void on_page(struct mm_job *job, const ProtobufCMessage *result,
+                    const struct mm_errinfo *ei);
+static void on_answer(struct mm_job *job, const ProtobufCMessage *result,
+                      const struct mm_errinfo *ei);
+
+/* ---- recorded ---------------------------------------------------------------------------- */
+
+/* What came of one, on its way to the store. */
+struct ending {
+    struct mm_job job;
+    struct mm_enrolling *enrolling;
+};
+
+static void on_ended(struct mm_job *job, const ProtobufCMessage *result,
+                     const struct mm_errinfo *error)
+{
+    struct ending *x = (struct ending *)job;
+    struct mm_enrolling *e = x->enrolling;
+    const Mintmark__Internal__StoreResult *r = (const Mintmark__Internal__StoreResult *)result;
+
+    if (error)
+        mm_log(MM_LOG_WARNING, "revocation_not_recorded", MM_STR("reason", error->reason),
+               MM_STR("text", error->text));
+    if (r && r->result_case == MINTMARK__INTERNAL__STORE_RESULT__RESULT_REVOCATIONS) {
+        e->revocations_pending = r->revocations->pending;
+        e->revocations_due_ms = r->revocations->pending ? r->revocations->next_time_ms : INT64_MAX;
+    }
+    free(x);
+    mm_enrolling_kick(e);
+}
+
+static int64_t backoff_ms(uint32_t attempts)
+{
+    int64_t ms = BACKOFF_MS;
+
+    for (uint32_t i = 0; i < attempts && ms < BACKOFF_MAX_MS; i++)
+        ms *= 2;
+    return ms;
+}
+
+static void end(struct mm_enrolling *e, uint64_t row, bool done, uint32_t attempts,
+                const char *text)
+{
+    struct ending *x = calloc(1, sizeof(*x));
+    char cut[MM_ENROLMENT_TEXT_MAX + 1];
+    Mintmark__Internal__StoreJob job;
+    Mintmark__Internal__EndRevocation body;
+    struct mm_errinfo ei = {0};
+
+    if (!x)
+        return;
+    snprintf(cut, sizeof(cut), "%s", text);
+    x->job.done = on_ended;
+    x->enrolling = e;
+    mintmark__internal__store_job__init(&job);
+    mintmark__internal__end_revocation__init(&body);
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_END_REVOCATION;
+    job.end_revocation = &body;
+    body.row = row;
+    body.done = done;
+    body.text = cut;
+    body.now_ms = mm_clock_wall_ms();
+    body.next_time_ms = body.now_ms + backoff_ms(attempts);
+    if (mm_enrolling_ask(e, &x->job, &job, &ei) < 0)
+        free(x);
+}
+
+/* ---- with the issuer --------------------------------------------------------------------- */
+
+struct revoking {
+    struct mm_job job;
+    struct mm_enrolling *enrolling;
+    char issuer[MM_NAME_MAX + 1];
+    char device[MM_UID_LEN + 1];
+    uint64_t row;
+    uint32_t attempts;
+};
+
+static void log_end(const struct revoking *v, bool done, const char *text)
+{
+    mm_log(done ? MM_LOG_INFO : MM_LOG_WARNING,
+           done ? "certificate_revoked" : "revocation_postponed", MM_STR("issuer", v->issuer),
+           MM_STR("device", v->device), MM_STR("text", text));
+}
+
+static void on_answer(struct mm_job *job, const ProtobufCMessage *result,
+                      const struct mm_errinfo *error)
+{
+    struct revoking *v = (struct revoking *)job;
+    struct mm_enrolling *e = v->enrolling;
+    const Mintmark__Internal__IssuerResult *r = (const Mintmark__Internal__IssuerResult *)result;
+    const bool done = r && r->result_case == MINTMARK__INTERNAL__ISSUER_RESULT__RESULT_REVOCATION &&
+                      r->revocation->revoked;
+    const bool failed = r && r->result_case == MINTMARK__INTERNAL__ISSUER_RESULT__RESULT_FAILURE;
+    const char *text = error ? error->text : failed ? r->failure->text : done ? "" : "not revoked";
+
+    e->revoking--;
+    log_end(v, done, text);
+    end(e, v->row, done, v->attempts, text);
+    free(v);
+    mm_enrolling_kick(e);
+}
+
+static void submit(struct mm_enrolling *e, const Mintmark__Internal__PendingRevocation *pending)
+{
+    const struct mm_conf_profile *conf = mm_conf_profile_get(e->app->conf, pending->profile);
+    struct revoking *v = calloc(1, sizeof(*v));
+    Mintmark__Internal__IssuerJob job;
+    Mintmark__Internal__RevokeJob body;
+    struct mm_errinfo ei = {0};
+
+    if (!v || !conf) { /* it comes again when its time is over */
+        free(v);
+        return;
+    }
+    v->job.done = on_answer;
+    v->enrolling = e;
+    v->row = pending->row;
+    v->attempts = pending->attempts;
+    snprintf(v->issuer, sizeof(v->issuer), "%s", conf->issuer);
+    if (pending->uid.len == MM_ENROLLING_UID)
+        mm_uuid_format(pending->uid.data, v->device);
+    mintmark__internal__issuer_job__init(&job);
+    mintmark__internal__revoke_job__init(&body);
+    job.job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_REVOKE;
+    job.revoke = &body;
+    body.profile = pending->profile;
+    body.serial = pending->serial;
+    /* Both have RFC 5280's numbers. */
+    body.reason = (Mintmark__Internal__RevokeJob__Reason)pending->reason;
+    if (mm_issuers_submit(e->app->issuers, conf->issuer, &v->job, &job, INT64_MAX, &ei) == MM_OK) {
+        e->revoking++;
+        return;
+    }
+    end(e, v->row, false, v->attempts, ei.text);
+    free(v);
+}
+
+/* ---- out of the store -------------------------------------------------------------------- */
+
+static void on_page(struct mm_job *job, const ProtobufCMessage *result,
+                    const struct mm_errinfo *error)
+{
+    struct mm_enrolling *e =
+        (struct mm_enrolling *)((char *)job - offsetof(struct mm_enrolling, revocations));
+    const Mintmark__Internal__StoreResult *r = (const Mintmark__Internal__StoreResult *)result;
+
+    e->taking_revocations = false;
+    if (error || r->result_case != MINTMARK__INTERNAL__STORE_RESULT__RESULT_REVOCATIONS) {
+        e->revocations_due_ms = mm_clock_wall_ms() + RETRY_MS;
+        mm_enrolling_plan(e);
+        return;
+    }
+    e->revocations_pending = r->revocations->pending;
+    e->revocations_due_ms = r->revocations->pending ? r->revocations->next_time_ms : INT64_MAX;
+    for (size_t i = 0; i < r->revocations->n_revocations; i++)
+        submit(e, r->revocations->revocations[i]);
+    mm_enrolling_kick(e);
+}
+
+void mm_enrolling_revoke(struct mm_enrolling *e, int64_t now_ms)
+{
+    Mintmark__Internal__StoreJob job;
+    Mintmark__Internal__TakeRevocations body;
+    struct mm_errinfo ei = {0};
+
+    if (e->taking_revocations || e->revoking >= AT_ONCE || e->revocations_due_ms > now_ms)
+        return;
+    mintmark__internal__store_job__init(&job);
+    mintmark__internal__take_revocations__init(&body);
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_REVOCATIONS;
+    job.take_revocations = &body;
+    body.now_ms = now_ms;
+    body.next_time_ms = now_ms + 2 * 60000;
+    body.limit = AT_ONCE - e->revoking;
+    e->revocations = (struct mm_job){.done = on_page};
+    if (mm_enrolling_ask(e, &e->revocations, &job, &ei) == MM_OK)
+        e->taking_revocations = true;
+    else
+        e->revocations_due_ms = now_ms + RETRY_MS;
+}
+
+/* ---- a certificate that is not what was asked for ---------------------------------------- */
+
+static void on_bad_recorded(struct mm_job *job, const ProtobufCMessage *result,
+                            const struct mm_errinfo *error)
+{
+    struct ending *x = (struct ending *)job;
+    struct mm_enrolling *e = x->enrolling;
+
+    (void)result;
+    if (error)
+        mm_log(MM_LOG_WARNING, "revocation_not_recorded", MM_STR("reason", error->reason),
+               MM_STR("text", error->text));
+    free(x);
+    mm_enrolling_revoked(e);
+}
+
+void mm_enrol_revoke_bad(const struct mm_enrol *d, const ProtobufCBinaryData *certificate)
+{
+    struct mm_enrolling *e = d->profile->enrolling;
+    struct ending *x = calloc(1, sizeof(*x));
+    Mintmark__Internal__StoreJob job;
+    Mintmark__Internal__RevokeDevice body;
+    struct mm_errinfo ei = {0};
+
+    if (!x)
+        return;
+    x->job.done = on_bad_recorded;
+    x->enrolling = e;
+    mintmark__internal__store_job__init(&job);
+    mintmark__internal__revoke_device__init(&body);
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_REVOKE;
+    job.revoke = &body;
+    body.uid = (ProtobufCBinaryData){sizeof(d->uid), (uint8_t *)(uintptr_t)d->uid};
+    body.reason = MINTMARK__V1__REVOCATION_REASON__REVOCATION_REASON_SUPERSEDED;
+    body.now_ms = mm_clock_wall_ms();
+    body.certificate = *certificate;
+    if (mm_enrolling_ask(e, &x->job, &job, &ei) < 0)
+        free(x);
+}

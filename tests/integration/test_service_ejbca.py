@@ -1,0 +1,393 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Devices whose certificates come from an EJBCA: the whole service with a real SoftHSM token, on a demo
+site, and the stand-in for EJBCA (tests/fake/ejbca) behind it. What the service has delivered is held
+against what the stand-in has issued."""
+import os
+import pathlib
+import signal
+import sys
+import threading
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
+
+from cryptography import x509  # noqa: E402
+from fake_ejbca import FakeEjbca  # noqa: E402
+from service_site import WAIT_S, Client, Refused, station_pb2, types_pb2  # noqa: E402
+from site_under_test import Site  # noqa: E402
+from test_enroll import DER, Users, device, enroll, new_key, request, spki  # noqa: E402
+
+import grpc  # noqa: E402
+
+ISSUER = """
+issuer 'pki' {{
+    kind = ejbca
+    certificate = '{chain}'
+    nodes = {{'{url}'}}
+    server_ca = '{ejbca.server_ca}'
+    client_p12 = '{ejbca.ra.p12}'
+    client_password_file = '{ejbca.ra.password_file}'
+    connect_timeout_ms = 200
+    request_timeout_ms = 300
+    breaker_failures = 3
+    breaker_wait_ms = 50
+    breaker_wait_max_ms = 200
+}}
+"""
+PROFILE = """
+profile '{name}' {{
+    issuer = 'pki' token = 'main' delivery = '{delivery}'
+    subject = '{subject}'
+    ca = 'IssuingCA' certificate_profile = '{certificate_profile}' end_entity_profile = 'DevEE'
+    {more}
+}}
+"""
+SUBJECT = 'CN={name} ${{number:8}},O=Example'
+PROFILES = (('wrapped', 'wrapped', "transport = 'line'", 'DevCert'),
+            ('impatient', 'wrapped', "transport = 'line' when_away = fail", 'DevCert'),
+            ('few', 'wrapped', "transport = 'line' waiting_max = 10", 'DevCert'),
+            ('misfit', 'wrapped', "transport = 'line'", 'DevCert'),
+            ('ko', 'wrapped', "transport = 'line' revoke_ko = true", 'DevCert'),
+            ('own', 'on-device', '', 'DevCert'))
+REFUSAL = "User 'x' is not allowed to use same key as another user is using."
+WAITING, ISSUED, FAILED, PARKED = (types_pb2.CERTIFICATE_STATE_WAITING,
+                                   types_pb2.CERTIFICATE_STATE_ISSUED,
+                                   types_pb2.CERTIFICATE_STATE_FAILED,
+                                   types_pb2.CERTIFICATE_STATE_PARKED)
+
+
+def until(what, seconds=WAIT_S):
+    """Waits until what() is true; its value."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = what()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError('it never came true')
+
+
+class Provision(threading.Thread):
+    """One Provision call; what came, and how it ended."""
+
+    def __init__(self, client, batch, request_id, count, timeout=WAIT_S, **more):
+        super().__init__(daemon=True)
+        self.bundles, self.withheld, self.refused = [], [], None
+        self.call = client.channel.unary_stream(
+            '/mintmark.v1.StationService/Provision',
+            request_serializer=station_pb2.ProvisionRequest.SerializeToString,
+            response_deserializer=types_pb2.Delivery.FromString)(
+                station_pb2.ProvisionRequest(batch_uid=batch, request_id=f'{request_id}-{batch}', count=count,
+                                             **more), timeout=timeout)
+        self.start()
+
+    def run(self):
+        try:
+            for delivery in self.call:
+                self.bundles += delivery.bundles
+                self.withheld += delivery.withheld
+        except grpc.RpcError as error:
+            self.refused = Refused(error)
+
+    def end(self):
+        self.join(WAIT_S)
+        assert not self.is_alive(), 'the call does not end'
+        return self
+
+    def done(self):
+        self.end()
+        if self.refused:
+            raise self.refused
+        return self
+
+
+class Ejbca(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.ejbca = FakeEjbca()
+        cls.addClassCleanup(cls.ejbca.close)
+        cls.site = Site(workers=1)
+        cls.addClassCleanup(cls.site.__exit__, None)
+        chain = cls.site.base / 'pki.pem'
+        chain.write_text(''.join(cls.ejbca.ca_certificate(n).read_text()
+                                 for n in ('IssuingCA', 'RootCA')))
+        text = ISSUER.format(ejbca=cls.ejbca, url=cls.ejbca.url, chain=chain)
+        for name, delivery, more, certificate_profile in PROFILES:
+            text += PROFILE.format(name=name, delivery=delivery, more=more,
+                                   certificate_profile=certificate_profile,
+                                   # A device cannot know its number.
+                                   subject='CN=${hw_serial}' if name == 'own' else SUBJECT.format(name=name))
+        cls.site.configure(text)
+        cls.start()
+        cls.addClassCleanup(cls.site.stop)
+
+    @classmethod
+    def start(cls):
+        cls.site.start()
+        cls.station = Client(Users(cls.site), 'station')
+        cls.officer = Client(Users(cls.site), 'officer')
+
+    @classmethod
+    def restart(cls, sig=signal.SIGTERM):
+        cls.station.channel.close()
+        cls.officer.channel.close()
+        cls.site.stop(sig)
+        cls.start()
+
+    def run(self, result=None):
+        bad = len(result.errors) + len(result.failures)
+        super().run(result)
+        if len(result.errors) + len(result.failures) > bad:
+            print(self.site.log_tail(60), file=sys.stderr)
+
+    def setUp(self):
+        self.ejbca.no_faults()
+        self.doubles = self.ejbca.state()['doubles']
+
+    def tearDown(self):
+        """No device ever has two certificates."""
+        self.assertEqual(self.ejbca.state()['doubles'], self.doubles)
+
+    def batch(self, profile='wrapped', quantity=1000, **terms):
+        order = f'o-{os.urandom(6).hex()}'
+        self.site.add_order(order, quantity, profile, **terms)
+        return self.station.station('OpenBatch', name='test', profile=profile, device_type='sensor',
+                                    quantity=quantity, heads=8, order_id=order).batch.batch_uid
+
+    def counts(self, batch):
+        return self.station.station('GetBatch', batch_uid=batch).batch.counts
+
+    def enrolments(self, profile='wrapped'):
+        status = self.officer.call('OfficerService', 'GetStatus')
+        return next(e for e in status.enrolments if e.profile == profile)
+
+    def data(self, uid):
+        return self.station.station('GetProvisioningData', device_uid=uid)
+
+    def check(self, bundles, count):
+        """Each is another device's, with the one certificate that EJBCA has for it."""
+        self.assertEqual(len({b.device_uid for b in bundles}), count)
+        for b in bundles:
+            self.assertEqual(b.csr, b'')
+            self.assertTrue(b.private_key)
+            self.check_one(b)
+
+    def check_one(self, bundle):
+        certificate = x509.load_der_x509_certificate(bundle.certificate)
+        issued = self.ejbca.certificates(bundle.device_uid)
+        self.assertEqual([int(c['serial'], 16) for c in issued],
+                         [certificate.serial_number])
+
+    # -- the common way --------------------------------------------------------------------------
+
+    def test_devices_get_their_certificates_and_the_same_again(self):
+        batch = self.batch()
+        first = Provision(self.station, batch, 'r', 150).done()
+        self.check(first.bundles, 150)
+        again = Provision(self.station, batch, 'r', 150).done()
+        self.assertEqual(sorted(b.SerializeToString() for b in again.bundles),
+                         sorted(b.SerializeToString() for b in first.bundles))
+        one = self.data(first.bundles[7].device_uid)
+        self.assertEqual(list(one.bundles), [first.bundles[7]])
+        self.assertEqual(len(one.chain), 2)
+        self.assertEqual(self.counts(batch).issued, 150)
+
+    def test_keys_of_devices_go_the_same_way(self):
+        batch = self.batch('own')
+        keys = [new_key() for _ in range(70)]
+        devices = [device(request(k, f'A-{i}', wishes=False), f'A-{i}') for i, k in enumerate(keys)]
+        messages = [devices[:64], devices[64:]]
+        results, first = enroll(self.station, batch, f'e-{batch}', *messages)
+        self.assertEqual(len(first.chain), 2)
+        for key, result in zip(keys, results):
+            self.assertEqual(result.WhichOneof('outcome'), 'bundle', result)
+            certificate = x509.load_der_x509_certificate(result.bundle.certificate)
+            self.assertEqual(spki(certificate.public_key()), spki(key.public_key()))
+            self.check_one(result.bundle)
+        again, _ = enroll(self.station, batch, f'e-{batch}', *messages)
+        self.assertEqual([r.bundle for r in again], [r.bundle for r in results])
+
+    # -- EJBCA is away ---------------------------------------------------------------------------
+
+    def test_away_devices_wait_over_a_restart_and_are_drained(self):
+        batch = self.batch()
+        self.ejbca.stop()
+        try:
+            call = Provision(self.station, batch, 'r', 100, timeout=5).end()
+            self.assertEqual(call.refused.code, grpc.StatusCode.DEADLINE_EXCEEDED)
+            self.assertEqual(call.bundles, [])
+            self.assertEqual(self.counts(batch).issued, 100)
+            self.assertEqual(self.enrolments().waiting, 100)
+            self.restart()
+            self.assertEqual(self.enrolments().waiting, 100)
+        finally:
+            self.ejbca.start()
+        self.check(Provision(self.station, batch, 'r', 100).done().bundles, 100)
+        self.assertEqual(self.enrolments().waiting, 0)
+
+    def test_away_a_call_waits_until_it_is_back(self):
+        batch = self.batch()
+        self.ejbca.stop()
+        try:
+            call = Provision(self.station, batch, 'r', 10)
+            until(lambda: self.counts(batch).issued == 10)
+        finally:
+            self.ejbca.start()
+        self.check(call.done().bundles, 10)
+
+    def test_away_and_when_away_is_fail(self):
+        batch = self.batch('impatient')
+        self.check(Provision(self.station, batch, 'r1', 1).done().bundles, 1)
+        self.ejbca.stop()
+        try:
+            call = Provision(self.station, batch, 'r2', 4).end()
+            self.assertEqual(call.refused.reason, 'ISSUER_UNAVAILABLE')
+            self.assertTrue(call.refused.retry)
+        finally:
+            self.ejbca.start()
+        until(lambda: self.enrolments('impatient').waiting == 0)
+        self.check(Provision(self.station, batch, 'r2', 4).done().bundles, 4)
+
+    def test_away_no_more_wait_than_may(self):
+        batch = self.batch('few')
+        self.ejbca.stop()
+        try:
+            call = Provision(self.station, batch, 'r', 30).end()
+            self.assertEqual(call.refused.reason, 'TOO_MANY_WAITING')
+            self.assertLessEqual(self.counts(batch).issued, 10)
+        finally:
+            self.ejbca.start()
+        until(lambda: self.enrolments('few').waiting == 0)
+
+    def test_away_keys_of_devices_are_withheld_and_come_later(self):
+        batch = self.batch('own')
+        devices = [device(request(new_key(), f'B-{i}', wishes=False), f'B-{i}') for i in range(5)]
+        self.ejbca.stop()
+        try:
+            results, _ = enroll(self.station, batch, f'e-{batch}', devices)
+            self.assertEqual([r.WhichOneof('outcome') for r in results], ['withheld'] * 5)
+            uid = results[0].withheld.device_uid
+            found = self.data(uid)
+            self.assertEqual(list(found.bundles), [])
+            self.assertEqual((found.withheld[0].device_uid, found.withheld[0].state), (uid, WAITING))
+        finally:
+            self.ejbca.start()
+        until(lambda: self.data(uid).bundles)
+        until(lambda: self.enrolments('own').waiting == 0)
+        results, _ = enroll(self.station, batch, f'e-{batch}', devices)
+        for result in results:
+            self.check_one(result.bundle)
+
+    # -- faults ------------------------------------------------------------------------------------
+
+    def test_cut_after_issuing_the_certificate_is_found_and_taken(self):
+        batch = self.batch()
+        self.ejbca.fault('cut_after', times=5)
+        call = Provision(self.station, batch, 'r', 20).done()
+        self.check(call.bundles, 20)
+
+    def test_a_device_that_is_refused_fails_and_the_call_says_so(self):
+        batch = self.batch('misfit', replacements=1)
+        self.ejbca.fault('answer', times=3, status=400, message=REFUSAL)
+        call = Provision(self.station, batch, 'r', 3).done()
+        self.assertEqual(call.bundles, [])
+        self.assertEqual([w.state for w in call.withheld], [FAILED] * 3)
+        self.assertIn(REFUSAL, call.withheld[0].text)
+        self.assertEqual((self.counts(batch).issued, self.counts(batch).ko), (3, 3))
+        again = Provision(self.station, batch, 'r', 3).done()
+        self.assertEqual([w.device_uid for w in again.withheld],
+                         [w.device_uid for w in call.withheld])
+        self.assertEqual(self.enrolments('misfit').failed, 3)
+
+    def test_a_wrong_certificate_is_parked_revoked_and_never_delivered(self):
+        batch = self.batch()
+        self.ejbca.fault('wrong_subject', times=1)
+        call = Provision(self.station, batch, 'r', 5).end()
+        self.assertEqual(call.refused.reason, 'DEVICES_PARKED')
+        self.check(call.bundles, 4)
+        self.assertEqual(self.enrolments().parked, 1)
+        parked = self.officer.call('OfficerService', 'ListWithheld', state=PARKED).devices
+        self.assertEqual(len(parked), 1)
+        uid = parked[0].device_uid
+        until(lambda: [c['status'] for c in self.ejbca.certificates(uid)] == ['revoked'])
+        with self.assertRaises(Refused) as refused:
+            self.officer.call('OfficerService', 'ChangeEnrolment', device_uid=call.bundles[0].device_uid,
+                              action=1)
+        self.assertEqual(refused.exception.reason, 'NOT_PARKED')
+        self.officer.call('OfficerService', 'ChangeEnrolment', device_uid=uid, action=2,
+                          reason='cannot be used')
+        again = Provision(self.station, batch, 'r', 5).done()
+        self.check(again.bundles, 4)
+        self.assertEqual([(w.device_uid, w.state, w.text) for w in again.withheld],
+                         [(uid, FAILED, 'cannot be used')])
+
+    def test_revoke(self):
+        batch = self.batch()
+        uid = Provision(self.station, batch, 'r', 1).done().bundles[0].device_uid
+        self.officer.call('OfficerService', 'RevokeDevice', device_uid=uid,
+                          reason=types_pb2.REVOCATION_REASON_KEY_COMPROMISE)
+        until(lambda: self.ejbca.certificates(uid)[0]['status'] == 'revoked')
+        with self.assertRaises(Refused) as refused:
+            self.officer.call('OfficerService', 'RevokeDevice', device_uid=uid)
+        self.assertEqual(refused.exception.reason, 'ALREADY_REVOKED')
+        with self.assertRaises(Refused) as refused:
+            self.station.call('OfficerService', 'RevokeDevice', device_uid=uid)
+        self.assertEqual(refused.exception.code, grpc.StatusCode.PERMISSION_DENIED)
+
+    def test_ko_devices_are_revoked_when_the_profile_says_so_and_ejbca_is_back(self):
+        batch = self.batch('ko')
+        uid = Provision(self.station, batch, 'r', 1).done().bundles[0].device_uid
+        self.ejbca.stop()
+        try:
+            self.station.station('ReportDevices', batch_uid=batch, devices=[
+                station_pb2.DeviceReport(device_uid=uid, state=types_pb2.DEVICE_STATE_KO,
+                                         reason='broken')])
+            until(lambda: self.officer.call('OfficerService', 'GetStatus').revocations_pending == 1)
+        finally:
+            self.ejbca.start()
+        until(lambda: self.ejbca.certificates(uid)[0]['status'] == 'revoked')
+
+    # -- kill -9 -----------------------------------------------------------------------------------
+
+    def kill(self, program):
+        for pid in self.site.processes()[program]:
+            os.kill(pid, signal.SIGKILL)
+
+    def test_killed_workers_lose_nothing_and_double_nothing(self):
+        for program in ('mintmark-issuer', 'mintmark-store', 'mintmark-token'):
+            with self.subTest(program=program):
+                batch = self.batch()
+                self.ejbca.set(latency_ms=50)
+                before = self.ejbca.state()['certificates']
+                call = Provision(self.station, batch, 'r', 60)
+                until(lambda: self.ejbca.state()['certificates'] > before + 5)
+                self.kill(program)
+                call.end()
+                self.ejbca.set(latency_ms=0)
+                self.site.wait_ready()
+                call = until(lambda: self.whole(batch, 60))
+                self.check(call.bundles, 60)
+
+    def test_killed_service_loses_nothing_and_doubles_nothing(self):
+        batch = self.batch()
+        self.ejbca.set(latency_ms=50)
+        before = self.ejbca.state()['certificates']
+        call = Provision(self.station, batch, 'r', 60)
+        until(lambda: self.ejbca.state()['certificates'] > before + 5)
+        self.restart(signal.SIGKILL)
+        call.end()
+        self.ejbca.set(latency_ms=0)
+        self.check(until(lambda: self.whole(batch, 60)).bundles, 60)
+
+    def whole(self, batch, count):
+        """The call, repeated; None when it was refused for what will pass."""
+        call = Provision(self.station, batch, 'r', count).end()
+        if call.refused and call.refused.code != grpc.StatusCode.UNAVAILABLE:
+            raise call.refused
+        return None if call.refused else call
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)

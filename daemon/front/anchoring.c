@@ -112,7 +112,8 @@ static void failed(struct mm_anchoring *a, const struct mm_errinfo *ei)
 static void on_done(struct mm_job *job, const ProtobufCMessage *result,
                     const struct mm_errinfo *ei);
 
-/* No room now is no failure: the next tick, or a worker that has room, comes back to it. */
+/* No room now, or no worker, is no failure: the next tick, or a worker that has room, comes back to
+ * it. What cannot be sent at all shows in the log, and is tried again later. */
 static void submit(struct mm_anchoring *a, int step, struct mm_pool *pool,
                    ProtobufCMessage *message)
 {
@@ -123,8 +124,13 @@ static void submit(struct mm_anchoring *a, int step, struct mm_pool *pool,
         return;
     a->job = (struct mm_job){.done = on_done};
     r = mm_pool_submit(pool, &a->job, message, INT64_MAX, NULL, &ei);
-    if (r < 0)
+    if (r == MM_ERR_AGAIN || r == MM_ERR_UNAVAILABLE)
         return;
+    if (r < 0) {
+        mm_log_error("anchoring_not_sent", NULL, &ei);
+        a->not_before_us = mm_clock_mono_us() + RETRY_US;
+        return;
+    }
     a->step = step;
     a->running = true;
     a->job_run = a->run;

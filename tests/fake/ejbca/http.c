@@ -4,15 +4,19 @@
 #include "daemon/base/text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+/* Not strndup: the text goes on behind len without an end. */
 static char *copy(const char *text, size_t len)
 {
-    char *to = strndup(text, len);
+    char *to = malloc(len + 1);
 
     if (!to)
         abort();
+    memcpy(to, text, len);
+    to[len] = 0;
     return to;
 }
 

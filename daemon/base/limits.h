@@ -40,8 +40,6 @@ enum {
     MM_GROUP_JOBS_MAX = 64,               /* store jobs that one transaction commits */
     MM_GROUP_BYTES_MAX = 4 * 1024 * 1024, /* of their messages, but for the last one's */
     MM_LEDGER_RECORD_MAX = 16384,         /* bytes of one record of the ledger */
-    MM_LEDGER_PAGE_MAX = 10000,           /* records in one page of an export */
-    MM_LEDGER_PAGE_BYTES = 1024 * 1024,   /* bytes of it, but for the last record */
     MM_ENROLMENT_TEXT_MAX = 255,          /* why a device has no certificate */
     MM_UNLOCK_MAX = 8192,                 /* bytes of a signed unlock, which goes into a record */
 

@@ -160,7 +160,6 @@ static void submit_token(struct mm_anchoring *a, int step)
     } else {
         job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DOCUMENT;
         job.sign_document = &sign;
-        sign.audit = true;
         sign.content = a->prepared->checkpoint;
     }
     submit(a, step, token_pool(a), &job.base);

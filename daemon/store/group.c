@@ -88,11 +88,8 @@ static int do_ledger_verb(struct mm_store *s, const Mintmark__Internal__StoreJob
         return mm_store_add_checkpoint(s, job->add_checkpoint, &to->guard, ei);
     case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
         return mm_store_unlock(s, job->unlock, &to->guard, ei);
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_VERIFY_LEDGER:
-        return mm_store_verify_ledger(s, &to->guard, ei);
     default:
-        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_RECORDS;
-        return mm_store_ledger_page(s, job->ledger_page, &to->records, ei);
+        return mm_store_verify_ledger(s, &to->guard, ei);
     }
 }
 

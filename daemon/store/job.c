@@ -431,10 +431,6 @@ int mm_job_check(const Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_VERIFY_LEDGER:
         break; /* by the guard */
-    case MINTMARK__INTERNAL__STORE_JOB__JOB_LEDGER_PAGE:
-        range(&c, "after", job->ledger_page->after, 0, INT64_MAX - 1);
-        range(&c, "limit", job->ledger_page->limit, 1, MM_LEDGER_PAGE_MAX);
-        break;
     default:
         check_order_job(&c, job);
     }

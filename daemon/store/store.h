@@ -195,11 +195,6 @@ int mm_store_prepare_anchor(struct mm_store *s, const Mintmark__Internal__Prepar
 int mm_store_anchored(struct mm_store *s, const Mintmark__Internal__Anchored *job,
                       Mintmark__Internal__Guard **ret_guard, struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Records of the ledger, in order, as many as fit an answer. */
-int mm_store_ledger_page(struct mm_store *s, const Mintmark__Internal__LedgerPage *job,
-                         Mintmark__Internal__LedgerRecords **ret_records,
-                         struct mm_errinfo *ei) MM_MUST_USE;
-
 /* MM_ERR_NOT_FOUND UNKNOWN_BATCH; MM_ERR_PRECONDITION BATCH_OPEN, REPORT_TOO_OLD. */
 int mm_store_get_report(struct mm_store *s, const Mintmark__Internal__GetReport *job,
                         Mintmark__Internal__ReportFound **ret_found,

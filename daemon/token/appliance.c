@@ -241,7 +241,7 @@ static int sign_document(struct mm_appliance *a, const Mintmark__Internal__SignD
                          struct mm_appliance_room *room, struct mm_errinfo *ei)
 {
     const struct mm_bytes content = {job->content.data, job->content.len};
-    const unsigned key = job->audit ? MM_APPLIANCE_AUDIT : MM_APPLIANCE_IDENTITY;
+    const unsigned key = MM_APPLIANCE_AUDIT;
     int r = job->digest.len > 0 ? sign_detached(a, key, &job->digest, &room->document, ei)
                                 : mm_appliance_sign(a, key, content, &room->document, ei);
 

@@ -443,8 +443,8 @@ static void sign_document(const struct fake *f, uint64_t id,
                           const Mintmark__Internal__SignDocument *job)
 {
     MM_BUF_CLEANUP struct mm_buf cms = MM_BUF_INIT(MM_DOCUMENT_MAX);
-    FILE *certificate = open_beside(f, job->audit ? "audit.pem" : "identity.pem", "r");
-    FILE *key = open_beside(f, job->audit ? "audit.key" : "identity.key", "r");
+    FILE *certificate = open_beside(f, "audit.pem", "r");
+    FILE *key = open_beside(f, "audit.key", "r");
     Mintmark__V1__SignedDocument *content =
         mintmark__v1__signed_document__unpack(NULL, job->content.len, job->content.data);
     struct mm_document_signer signer = {0};

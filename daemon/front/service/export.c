@@ -172,7 +172,6 @@ static int sign(struct export *e, struct mm_errinfo *ei)
     /* For the end's own item, which no hash covers. */
     if (EVP_DigestInit_ex2(e->digest, EVP_sha256(), NULL) != 1)
         return mm_fail_memory(ei);
-    e->sign.audit = true;
     e->token.message.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DOCUMENT;
     e->token.message.sign_document = &e->sign;
     e->token.units = 1;

@@ -168,7 +168,6 @@ static int sign(struct mm_report *r, struct mm_errinfo *ei)
     r->token.message.sign_document = &r->sign;
     r->token.units = 1;
     r->token.done = on_signed;
-    r->sign.audit = true;
     r->sign.digest = (ProtobufCBinaryData){sizeof(r->sha256), r->sha256};
     return mm_token_job_begin(&r->token, r->app, r->station, r->app->conf->appliance.token,
                               "job:report", ei);

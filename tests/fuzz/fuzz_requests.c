@@ -136,10 +136,12 @@ static struct mm_app *application(void)
     if (app.conf)
         return &app;
     app.conf = &conf;
+    app.loop = uv_default_loop();
     LIST_INIT(&app.provisions);
     assert(mm_accounts_new(&app.accounts) == MM_OK);
     assert(mm_store_queue_new(app.accounts, store, NULL, &app.store_queue) == MM_OK);
     assert(mm_mints_new(NULL, NULL, app.accounts, &ops, &app, &app.mints, &ei) == MM_OK);
+    assert(mm_enrolling_new(&app, &app.enrolling) == MM_OK);
     assert(mm_issuers_new(NULL, NULL, &issuers, &app, &app.issuers, &ei) == MM_OK);
     assert(mm_view_new(&app.view) == MM_OK);
     return &app;

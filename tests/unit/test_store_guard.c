@@ -409,6 +409,7 @@ int main(void)
     TCase *working = tcase_create("working");
     TCase *locking = tcase_create("locking");
 
+    tcase_set_timeout(working, 60); /* thousands of orders, with sanitizers */
     tcase_add_checked_fixture(working, setup, teardown);
     tcase_add_test(working, a_new_database_and_a_token_without_anchor_begin);
     tcase_add_test(working, nothing_is_done_before_the_check);

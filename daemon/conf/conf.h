@@ -59,7 +59,8 @@ struct mm_conf_token {
 
 struct mm_conf_store {
     int line;
-    char *path; /* SQLite database file, on a local file system */
+    char *path;              /* SQLite database file, on a local file system */
+    unsigned keep_keys_days; /* after a batch's release; 0: for ever; default 0 */
 };
 
 /* Who the appliance is, and how its ledger is held fast: docs/ledger.md. */

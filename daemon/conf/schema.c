@@ -122,6 +122,10 @@ static const struct mm_setting settings[] = {
 
     {STORE(path), A_PATH, .required = true, .restart = true,
      .help = "SQLite database file, on a local file system."},
+    {STORE(keep_keys_days), .type = MM_SETTING_UINT, .max = 36500, .fallback = "0", .unit = "days",
+     .restart = true,
+     .help = "So long after a batch's release the private keys of its devices are kept; 0: for "
+             "ever."},
 
     {LIMITS(connections), .type = MM_SETTING_UINT, .min = 1, .max = MM_CONNECTIONS_MAX,
      .fallback = "256", .help = "Connections at one time."},

@@ -279,7 +279,8 @@ int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launch
     LIST_INIT(&app->provisions);
     if (mm_view_new(&app->view) < 0 || mm_accounts_new(&app->accounts) < 0 ||
         mm_store_queue_new(app->accounts, store_of, app, &app->store_queue) < 0 ||
-        mm_anchoring_start(&app->anchoring, app) < 0)
+        mm_anchoring_start(&app->anchoring, app) < 0 ||
+        mm_retention_start(&app->retention, app) < 0)
         return mm_fail_memory(ei);
     r = mm_mints_new(loop, launcher, app->accounts, &ops, app, &app->mints, ei);
     if (r == MM_OK && mm_enrolling_new(app, &app->enrolling) < 0)
@@ -322,6 +323,7 @@ static void stop_store(struct mm_app *app)
         return;
     mm_anchoring_stop(&app->anchoring);
     mm_enrolling_close(app->enrolling);
+    mm_retention_stop(&app->retention);
     if (app->store)
         mm_pool_retire(app->store, UINT_MAX);
     else

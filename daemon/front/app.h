@@ -9,6 +9,7 @@
 #include "daemon/front/enrolling.h"
 #include "daemon/front/issuers.h"
 #include "daemon/front/mint.h"
+#include "daemon/front/retention.h"
 #include "daemon/front/server.h"
 #include "daemon/front/store_queue.h"
 #include "daemon/front/view.h"
@@ -29,6 +30,7 @@ struct mm_app {
     bool store_ready; /* the store has said what it holds, so the view stands */
     struct mm_view *view;
     struct mm_anchoring anchoring; /* the ledger in the token */
+    struct mm_retention retention; /* private keys that are due to be deleted */
     LIST_HEAD(, mm_provision) provisions;
     unsigned recording; /* chunks that await the store */
     int64_t started_ms, started_mono_us;

@@ -159,6 +159,11 @@ static void ledger_anchors(struct mm_exposition *e, const void *source)
     mm_sample(e, NULL, ((const struct mm_app *)source)->anchoring.anchors);
 }
 
+static void keys_deleted(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, ((const struct mm_app *)source)->retention.devices);
+}
+
 static void chunks_recording(struct mm_exposition *e, const void *source)
 {
     mm_sample(e, NULL, ((const struct mm_app *)source)->recording);
@@ -378,6 +383,11 @@ const struct mm_metric mm_metrics[] = {
      {NULL},
      ledger_unclean},
     {"mintmark_ledger_anchors_total", MM_COUNTER, "Anchors written.", {NULL}, ledger_anchors},
+    {"mintmark_keys_deleted_total",
+     MM_COUNTER,
+     "Devices whose private keys were deleted.",
+     {NULL},
+     keys_deleted},
     {"mintmark_devices_issued_total",
      MM_COUNTER,
      "Devices recorded since the start.",

@@ -34,6 +34,8 @@ int mm_store_get_device(struct mm_store *s, const Mintmark__Internal__GetDevice 
     device->profile = mm_sql_dup_text(&q, 1);
     device->state = (Mintmark__V1__DeviceState)mm_sql_int(&q, 2);
     r = mm_withheld_find(s, (struct mm_bytes){job->uid.data, job->uid.len}, &device->withheld, ei);
+    if (r == 0 && mm_sql_int(&q, 3))
+        return mm_keys_fail_deleted(ei);
     if (r == 0)
         device->bundle = mm_sql_dup_blob(&q, 0);
     if (r >= 0)

@@ -108,6 +108,9 @@ static int do_report_verb(struct mm_store *s, const Mintmark__Internal__StoreJob
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_SIGNED:
         to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_SIGNED_ADDED;
         return mm_store_add_signed(s, job->add_signed, &to->signed_added, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_DELETE_KEYS:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_KEYS_PAGE;
+        return mm_store_delete_keys(s, job->delete_keys, &to->keys_page, ei);
     case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
         to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_EXPORT_BEGUN;
         return mm_store_begin_export(s, job->begin_export, &to->export_begun, ei);
@@ -168,6 +171,7 @@ static int do_verb(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_SIGNED:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_MANIFEST_PAGE:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_DELETE_KEYS:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE:
         return do_report_verb(s, job, to, ei);

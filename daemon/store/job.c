@@ -352,6 +352,9 @@ static void check_report_job(struct check *c, const Mintmark__Internal__StoreJob
     case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
         time_ms(c, "now_ms", job->begin_export->now_ms);
         break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_DELETE_KEYS:
+        time_ms(c, "now_ms", job->delete_keys->now_ms);
+        break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE:
         range(c, "last", job->export_page->last, 1, INT64_MAX);
         range(c, "after", job->export_page->after, 0, job->export_page->last - 1);
@@ -451,6 +454,7 @@ bool mm_job_writes(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_SIGNED:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_DELETE_KEYS:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_CHECK_ANCHOR:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
@@ -499,6 +503,9 @@ void mm_job_stamp(const Mintmark__Internal__StoreJob *job, int64_t now_ms)
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH:
         job->release_batch->now_ms = now_ms;
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_DELETE_KEYS:
+        job->delete_keys->now_ms = now_ms;
         break;
     default: /* no time in it */
         break;

@@ -142,11 +142,14 @@ static int add_bundle(struct mm_sql *q, Mintmark__Internal__Fetched *fetched, st
 static int add_fetched(struct mm_sql *q, enum mm_sql_id kind, Mintmark__Internal__Fetched *fetched,
                        struct mm_errinfo *ei)
 {
-    enum { STATE_COLUMN = 5 };
+    enum { STATE_COLUMN = 5, DELETED_COLUMN = 9, DELETED_COLUMN_OF_BUNDLES = 2 };
     const bool withheld =
         kind != MM_SQL_REQUEST_BUNDLES &&
         mm_sql_int(q, STATE_COLUMN) != MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_ISSUED;
 
+    if (!withheld &&
+        mm_sql_int(q, kind == MM_SQL_REQUEST_BUNDLES ? DELETED_COLUMN_OF_BUNDLES : DELETED_COLUMN))
+        return mm_keys_fail_deleted(ei);
     fetched->last_row = mm_sql_uint(q, 0);
     return withheld ? mm_withheld_append(q, 2, &fetched->n_withheld, &fetched->withheld, ei)
                     : add_bundle(q, fetched, ei);

@@ -95,6 +95,9 @@ int mm_hw_serial_find(struct mm_store *s, int64_t profile, const char *hw_serial
 /* MM_ERR_EXISTS DUPLICATE_HW_SERIAL. */
 int mm_hw_serial_fail(const char *hw_serial, struct mm_errinfo *ei);
 
+/* MM_ERR_PRECONDITION KEYS_DELETED. */
+int mm_keys_fail_deleted(struct mm_errinfo *ei);
+
 /* mm_store_spend_and_record inside another verb, or its own. */
 int mm_spend(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
              Mintmark__V1__SpendKind kind, Mintmark__Internal__Recorded *ret_recorded,

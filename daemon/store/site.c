@@ -42,8 +42,10 @@ int mm_site_read(const struct mm_conf *conf, struct mm_store_site *site, struct 
     struct mm_trust *oem = NULL;
     int r = MM_OK;
 
-    *site =
-        (struct mm_store_site){.profile_known = profile_known, .user = conf, .name = conf->site};
+    *site = (struct mm_store_site){.profile_known = profile_known,
+                                   .user = conf,
+                                   .name = conf->site,
+                                   .keep_keys_days = conf->store.keep_keys_days};
     if (!a->given)
         return MM_OK;
     r = read_identity(a->identity_certificate, site, ei);

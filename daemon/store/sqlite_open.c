@@ -69,6 +69,7 @@ static const char settings_before[] = "PRAGMA locking_mode = EXCLUSIVE;"
                                       "PRAGMA cell_size_check = ON;";
 /* Figures: docs/adr/0010-sqlite-settings.md. */
 static const char settings_after[] = "PRAGMA synchronous = FULL;"
+                                     "PRAGMA secure_delete = ON;"
                                      "PRAGMA cache_size = -4096;"
                                      "PRAGMA wal_autocheckpoint = 1000;"
                                      "PRAGMA journal_size_limit = 67108864;";
@@ -83,6 +84,7 @@ static int verify_settings(struct mm_store *s, struct mm_errinfo *ei)
         {"PRAGMA synchronous", 2},
         {"PRAGMA foreign_keys", 1},
         {"PRAGMA trusted_schema", 0},
+        {"PRAGMA secure_delete", 1}, /* keys that were deleted do not stay in free space */
         {"SELECT journal_mode = 'wal' FROM pragma_journal_mode", 1},
         {"SELECT locking_mode = 'exclusive' FROM pragma_locking_mode", 1},
     };

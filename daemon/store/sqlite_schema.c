@@ -230,8 +230,21 @@ static const char version_3[] =
     ") STRICT;"
     "CREATE INDEX revocations_pending ON revocations (next_ms, row) WHERE done_ms IS NULL;";
 
+static const char version_4[] =
+    /* 1: the bundle had a private key, which was deleted. */
+    "ALTER TABLE devices ADD COLUMN key_deleted INTEGER NOT NULL DEFAULT 0"
+    " CHECK (key_deleted BETWEEN 0 AND 1);"
+
+    /* How far the keys of a released batch are deleted: after which device of which request; and 1
+     * when all are. */
+    "ALTER TABLE batches ADD COLUMN keys_request INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE batches ADD COLUMN keys_row INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE batches ADD COLUMN keys_deleted INTEGER NOT NULL DEFAULT 0"
+    " CHECK (keys_deleted BETWEEN 0 AND 1);"
+    "CREATE INDEX batches_keys ON batches (released_ms) WHERE state = 2 AND keys_deleted = 0;";
+
 /* migrations[v] brings a database of version v to v + 1. */
-static const char *const migrations[] = {version_1, version_2, version_3};
+static const char *const migrations[] = {version_1, version_2, version_3, version_4};
 enum { VERSION = MM_ARRAY_SIZE(migrations) };
 
 static int read_identity(struct mm_store *s, int64_t *ret_version, bool *ret_ours, bool *ret_empty,

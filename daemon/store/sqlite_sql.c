@@ -18,7 +18,7 @@
 
 /* Of mm_withheld_take. */
 #define WITHHELD_COLUMNS                                                                           \
-    "d.uid, d.hw_serial, d.number, e.state, e.text, e.next_ms, e.attempts"                         \
+    "d.uid, d.hw_serial, d.number, e.state, e.text, e.next_ms, e.attempts, d.key_deleted"          \
     " FROM enrolments e JOIN devices d ON d.row = e.device"
 
 const char *const mm_sql_text[MM_SQL_COUNT] = {
@@ -102,10 +102,10 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_REQUEST_SERIALS] = "SELECT hw_serial FROM devices WHERE request = ?1 ORDER BY row",
     [MM_SQL_REQUEST_PROFILE] = "SELECT p.name FROM batches b JOIN orders o ON o.row = b.order_row"
                                " JOIN profiles p ON p.row = o.profile WHERE b.row = ?1",
-    [MM_SQL_REQUEST_BUNDLES] =
-        "SELECT d.row, d.bundle FROM devices d LEFT JOIN enrolments e ON e.device = d.row"
-        " WHERE d.request = ?1 AND d.row > ?2 AND coalesce(e.state, 2) = 2"
-        " ORDER BY d.row LIMIT ?3",
+    [MM_SQL_REQUEST_BUNDLES] = "SELECT d.row, d.bundle, d.key_deleted FROM devices d LEFT JOIN "
+                               "enrolments e ON e.device = d.row"
+                               " WHERE d.request = ?1 AND d.row > ?2 AND coalesce(e.state, 2) = 2"
+                               " ORDER BY d.row LIMIT ?3",
     [MM_SQL_REQUEST_SETTLED] =
         "SELECT e.settled, d.bundle, " WITHHELD_COLUMNS " WHERE e.request = ?1 AND e.settled > ?2"
         " ORDER BY e.settled LIMIT ?3",
@@ -121,13 +121,23 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_DEVICE_FIND] = "SELECT d.row, r.batch, d.state, coalesce(e.state, 0)"
                            " FROM devices d JOIN requests r ON r.row = d.request"
                            " LEFT JOIN enrolments e ON e.device = d.row WHERE d.uid = ?1",
-    [MM_SQL_DEVICE_GET] = "SELECT d.bundle, p.name, d.state"
+    [MM_SQL_DEVICE_GET] = "SELECT d.bundle, p.name, d.state, d.key_deleted"
                           " FROM devices d JOIN profiles p ON p.row = d.profile WHERE d.uid = ?1",
     [MM_SQL_DEVICE_CERTIFY] = "UPDATE devices SET bundle = ?2 WHERE row = ?1",
     [MM_SQL_DEVICE_REPORT] =
         "UPDATE devices SET state = ?2, reason = ?3, reported_ms = ?4 WHERE row = ?1",
     [MM_SQL_DEVICE_BY_HW_SERIAL] =
         "SELECT request FROM devices WHERE profile = ?1 AND hw_serial = ?2 AND state <> 3",
+    [MM_SQL_DEVICE_DELETE_KEY] = "UPDATE devices SET bundle = ?2, key_deleted = 1 WHERE row = ?1",
+    [MM_SQL_DEVICE_KEY_NEXT] =
+        "SELECT row, bundle FROM devices WHERE request = ?1 AND row > ?2 ORDER BY row LIMIT 1",
+    [MM_SQL_BATCH_KEYS_DUE] =
+        "SELECT row, uid, issued, keys_request, keys_row FROM batches"
+        " WHERE state = 2 AND keys_deleted = 0 AND released_ms <= ?1 AND NOT EXISTS (SELECT 1"
+        " FROM requests r WHERE r.batch = batches.row AND r.waiting + r.parked > 0)"
+        " ORDER BY released_ms LIMIT 1",
+    [MM_SQL_BATCH_KEYS_DONE] = "UPDATE batches SET keys_request = ?2, keys_row = ?3,"
+                               " keys_deleted = ?4 WHERE row = ?1",
     [MM_SQL_KEY_FIND] = "SELECT d.request, d.hw_serial, d.bundle, d.uid FROM enrolled_keys k"
                         " JOIN devices d ON d.row = k.device WHERE k.spki_sha256 = ?1",
     [MM_SQL_KEY_ADD] = "INSERT INTO enrolled_keys (spki_sha256, device)"

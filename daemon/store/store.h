@@ -49,6 +49,7 @@ struct mm_store_site {
     uint8_t identity[32];                 /* of the appliance: mm_document_key_hash */
     const char *name;                     /* of the site; NULL: none */
     struct mm_bytes identity_certificate; /* DER */
+    unsigned keep_keys_days;              /* after a batch's release; 0: for ever */
     bool (*profile_known)(const void *user, const char *name); /* NULL: all are */
     const void *user;
 };
@@ -164,6 +165,12 @@ int mm_store_end_revocation(struct mm_store *s, const Mintmark__Internal__EndRev
                             Mintmark__Internal__RevocationsPage **ret_page,
                             struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Deletes the next private keys that are due by now_ms and the site's keep_keys_days, if any. Where
+ * it stopped is in the database. */
+int mm_store_delete_keys(struct mm_store *s, const Mintmark__Internal__DeleteKeys *job,
+                         Mintmark__Internal__KeysPage **ret_page,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+
 /* The ledger's guard (guard.h); what each has come to is in *ret_guard. Without a section appliance
  * MM_ERR_PRECONDITION LEDGER_NOT_GUARDED. */
 
@@ -245,12 +252,12 @@ int mm_store_find_request(struct mm_store *s, const Mintmark__Internal__FindRequ
                           Mintmark__Internal__RequestFound **ret_found,
                           struct mm_errinfo *ei) MM_MUST_USE;
 
-/* MM_ERR_NOT_FOUND UNKNOWN_REQUEST. */
+/* MM_ERR_NOT_FOUND UNKNOWN_REQUEST; MM_ERR_PRECONDITION KEYS_DELETED. */
 int mm_store_fetch_request(struct mm_store *s, const Mintmark__Internal__FetchRequest *job,
                            Mintmark__Internal__Fetched **ret_fetched,
                            struct mm_errinfo *ei) MM_MUST_USE;
 
-/* MM_ERR_NOT_FOUND UNKNOWN_DEVICE. */
+/* MM_ERR_NOT_FOUND UNKNOWN_DEVICE; MM_ERR_PRECONDITION KEYS_DELETED. */
 int mm_store_get_device(struct mm_store *s, const Mintmark__Internal__GetDevice *job,
                         Mintmark__Internal__DeviceFound **ret_device,
                         struct mm_errinfo *ei) MM_MUST_USE;

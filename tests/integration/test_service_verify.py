@@ -9,12 +9,14 @@ import shutil
 import sqlite3
 import sys
 import unittest
+import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 import audit  # noqa: E402
-from service_site import Base, Client, types_pb2  # noqa: E402
+from service_site import Base, Client, Refused, types_pb2  # noqa: E402
 from site_under_test import OFFICER, VERIFY, Site, run  # noqa: E402
+import grpc  # noqa: E402
 
 audit.VERIFY = str(VERIFY)
 
@@ -86,6 +88,52 @@ class Verify(Base):
         station.station('ReleaseBatch', batch_uid=batch)
         self.site.station('report', batch, '--out', self.site.dir / 'report')
         return self.site.dir / 'report/report.json'
+
+    def shift_release(self, batch, days):
+        """No record of the ledger says what this column says; the service is stopped."""
+        database = sqlite3.connect(self.site.dir / 'store/mintmark.db')
+        with database:
+            database.execute('UPDATE batches SET released_ms = released_ms + ? WHERE uid = ?',
+                             (days * 86400000, uuid.UUID(batch).bytes))
+        database.close()
+
+    def refused_without_keys(self, function, *args, **kwargs):
+        with self.assertRaises(Refused) as refused:
+            function(*args, **kwargs)
+        self.assertEqual((refused.exception.code, refused.exception.reason),
+                         (grpc.StatusCode.FAILED_PRECONDITION, 'KEYS_DELETED'))
+
+    def test_keys_are_deleted_and_all_else_stays(self):
+        """The clock is moved by moving the time of the release, there and back."""
+        station = self.start()
+        self.site.add_order('order', 5000)
+        batch = self.site.open_batch(300)
+        bundles = [types_pb2.Bundle.FromString(b) for b in station.provision(batch, 300, 'one')]
+        self.assertTrue(all(b.private_key for b in bundles))
+        station.station('ReleaseBatch', batch_uid=batch)
+        self.site.station('report', batch, '--out', self.site.dir / 'before')
+        before = self.site.dir / 'before/report.json'
+        said = self.ledger(self.export(), before)
+        self.site.stop()
+        self.site.conf.write_text(re.sub(r'(store \{)', r'\1\n    keep_keys_days = 1',
+                                         self.site.conf.read_text(), count=1))
+        self.shift_release(batch, -2)
+        station = self.start()
+        self.eventually(lambda: f'event=keys_deleted batch={batch} devices=300' in
+                        self.site.log.read_text())
+        self.refused_without_keys(station.station, 'GetProvisioningData',
+                                  device_uid=bundles[0].device_uid)
+        self.refused_without_keys(station.provision, batch, 300, 'one')
+        self.site.stop()
+        self.shift_release(batch, 2)
+        data = (self.site.dir / 'store/mintmark.db').read_bytes()
+        self.assertIn(bundles[0].certificate, data)
+        self.assertFalse([b.device_uid for b in bundles if b.private_key in data])
+        station = self.start()
+        self.site.station('report', batch, '--out', self.site.dir / 'after')
+        self.assertEqual(before.read_bytes(), (self.site.dir / 'after/report.json').read_bytes())
+        again = self.ledger(self.export(), before)
+        self.assertEqual((again['facts']['devices'], said['facts']['devices']), (300, 300))
 
     def test_everything_that_it_makes_is_right(self):
         report = self.produce(self.start())

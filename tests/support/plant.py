@@ -282,6 +282,11 @@ class Plant:
         (self.dir / f'{batch}.json.p7s').write_bytes(signature)
         return path
 
+    def delete_keys(self, batch='batch', **recorded):
+        b = self.batches[batch]
+        self.record(keys_deleted=ledger_pb2.KeysDeleted(**{**dict(
+            batch_uid=b['uid'], devices=len(b['devices'])), **recorded}))
+
     # -- locks -------------------------------------------------------------------------------------
 
     def lock(self, reason='LEDGER_ROLLED_BACK'):

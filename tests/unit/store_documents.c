@@ -76,9 +76,11 @@ static void add_nonces(struct fixture *f)
     }
 }
 
+unsigned fixture_keep_keys_days;
+
 void fixture_set_site(struct fixture *f)
 {
-    struct mm_store_site site = {.has_identity = true};
+    struct mm_store_site site = {.has_identity = true, .keep_keys_days = fixture_keep_keys_days};
 
     make_keys();
     site.oem = oem_trust;

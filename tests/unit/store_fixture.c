@@ -459,6 +459,13 @@ void make_release(struct small_job *j, unsigned batch)
     j->release.now_ms = T0 + 9;
 }
 
+void make_delete_keys(struct small_job *j)
+{
+    init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_DELETE_KEYS);
+    j->job.delete_keys = &j->delete_keys;
+    mintmark__internal__delete_keys__init(&j->delete_keys);
+}
+
 void make_get_batch(struct small_job *j, unsigned batch)
 {
     init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH);

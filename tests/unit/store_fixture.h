@@ -32,6 +32,8 @@ struct fixture {
 
 /* The clocks stand still: T0 + 100 ms, until a test sets it, and 1,000 µs. */
 extern int64_t fixture_clock_ms;
+/* Of the site, from the next fixture_open on; 0 until a test sets it. */
+extern unsigned fixture_keep_keys_days;
 void fixture_setup(struct fixture *f);
 void fixture_teardown(struct fixture *f);
 /* Closes, and frees what the fixture holds; its files stay. */
@@ -123,6 +125,7 @@ struct small_job {
         Mintmark__Internal__BeginExport begin_export;
         Mintmark__Internal__ExportPage export_page;
         Mintmark__Internal__ManifestPage manifest_page;
+        Mintmark__Internal__DeleteKeys delete_keys;
     };
     Mintmark__V1__OrderLimits limits;
 };
@@ -167,6 +170,7 @@ void make_add_report(struct small_job *j, unsigned batch);
 void make_add_signed(struct small_job *j);
 void make_begin_export(struct small_job *j, uint64_t first_sequence);
 void make_export_page(struct small_job *j, uint64_t after, uint64_t last);
+void make_delete_keys(struct small_job *j);
 void make_find(struct small_job *j, const char *request_id);
 void make_fetch(struct small_job *j, const char *request_id, uint64_t after_row, uint32_t limit);
 void make_get_device(struct small_job *j, unsigned number);

@@ -170,6 +170,33 @@ START_TEST(writing_jobs_short_of_memory_change_nothing)
 }
 END_TEST
 
+START_TEST(keys_are_deleted_or_all_kept)
+{
+    static struct batch_job batch;
+    static struct spend_job spend;
+    static struct small_job j;
+    Mintmark__V1__Bundle bundle = MINTMARK__V1__BUNDLE__INIT;
+    uint8_t packed[64], key[32] = {1};
+
+    make_batch(&batch, 2, 10);
+    ck_assert_int_eq(fixture_do(&f, &batch.job), MM_OK);
+    make_spend(&spend, 2, "r1", 2, 10, 2);
+    bundle.private_key = (ProtobufCBinaryData){sizeof(key), key};
+    spend.devices[0].bundle.len = mintmark__v1__bundle__pack(&bundle, packed);
+    spend.devices[0].bundle.data = packed;
+    spend.devices[1].bundle = spend.devices[0].bundle;
+    ck_assert_int_eq(fixture_do(&f, &spend.job), MM_OK);
+    make_release(&j, 2);
+    ck_assert_int_eq(fixture_do(&f, &j.job), MM_OK);
+    fixture_clock_ms += 2 * 24ll * 3600 * 1000;
+    fixture_keep_keys_days = 1;
+    make_delete_keys(&j);
+    sweep(&j.job);
+    ck_assert_int_eq(fixture_int(&f, "SELECT count(*) FROM devices WHERE key_deleted = 1"), 2);
+    fixture_keep_keys_days = 0;
+}
+END_TEST
+
 /* An empty batch: what the devices of others hold is no bundle. */
 START_TEST(accounts_short_of_memory_say_so)
 {
@@ -263,6 +290,7 @@ int main(void)
     tcase_set_timeout(memory, 180);
     tcase_add_checked_fixture(memory, setup, teardown);
     tcase_add_test(memory, writing_jobs_short_of_memory_change_nothing);
+    tcase_add_test(memory, keys_are_deleted_or_all_kept);
     tcase_add_test(memory, reading_jobs_short_of_memory_say_so);
     tcase_add_test(memory, accounts_short_of_memory_say_so);
     tcase_add_test(memory, open_short_of_memory_can_be_tried_again);

@@ -63,6 +63,7 @@ START_TEST(open_makes_a_file_for_the_owner_alone)
     ck_assert_uint_eq(st.st_mode & 0777, 0600);
     ck_assert_int_eq(fixture_int(&f, "PRAGMA synchronous"), 2);
     ck_assert_int_eq(fixture_int(&f, "PRAGMA foreign_keys"), 1);
+    ck_assert_int_eq(fixture_int(&f, "PRAGMA secure_delete"), 1);
 }
 END_TEST
 
@@ -92,8 +93,8 @@ END_TEST
 START_TEST(open_a_newer_version_is_refused)
 {
     fixture_close(&f);
-    change("PRAGMA user_version = 4");
-    refused(MM_ERR_UNSUPPORTED, "STORE_TOO_NEW", "database is of version 4, this program knows 3");
+    change("PRAGMA user_version = 5");
+    refused(MM_ERR_UNSUPPORTED, "STORE_TOO_NEW", "database is of version 5, this program knows 4");
 }
 END_TEST
 

@@ -89,6 +89,7 @@ struct batch {
     uint64_t report_size;
     uint64_t reported_at; /* sequence of its ReportSigned; 0: none */
     bool complete;        /* opened in the export */
+    bool keys_deleted;    /* there is a KeysDeleted of it */
     struct batch *next;
 };
 
@@ -146,7 +147,7 @@ struct ledger {
 
     /* For the sentences at the end. */
     uint64_t spends, spends_compared, documents_signed, documents_missing, orders_unsigned;
-    uint64_t reports_signed, device_reports, unlocks, unlocks_proved, passed_over;
+    uint64_t reports_signed, device_reports, unlocks, unlocks_proved, passed_over, keys_deleted;
     uint64_t checkpoints, checkpoint_last; /* good ones; sequence of the last */
     uint64_t statement;                    /* sequence that the statement at the end signs */
 };
@@ -205,6 +206,7 @@ void refunded(struct ledger *l, const Mintmark__V1__Refunded *e);
 void batch_released(struct ledger *l, const Mintmark__V1__BatchReleased *e,
                     const struct place *here);
 void report_signed(struct ledger *l, const Mintmark__V1__ReportSigned *e, uint64_t sequence);
+void keys_deleted(struct ledger *l, const Mintmark__V1__KeysDeleted *e);
 
 /* ---- ledger_signed.c: signatures --------------------------------------------------------------
  */

@@ -138,6 +138,12 @@ static void say_documents(struct ledger *l)
                "%llu reports were signed by the audit key, with the hashes that the records "
                "name.",
                (unsigned long long)l->reports_signed);
+    if (l->keys_deleted > 0)
+        unproved(
+            l->v,
+            "That private keys are gone: the service recorded for %llu batches that it deleted "
+            "them, and no record can show that there is no copy.",
+            (unsigned long long)l->keys_deleted);
     if (l->unlocks_proved > 0)
         proved(l->v,
                "%llu unlocks are signed by officers, each for the state that the ledger was in.",

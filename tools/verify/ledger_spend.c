@@ -393,3 +393,20 @@ void report_signed(struct ledger *l, const Mintmark__V1__ReportSigned *e, uint64
     memcpy(l->due.content, e->report_sha256.data, SHA256_LEN);
     l->documents_missing++;
 }
+
+void keys_deleted(struct ledger *l, const Mintmark__V1__KeysDeleted *e)
+{
+    struct batch *b = known_batch(l, e->batch_uid);
+
+    if (!b)
+        return;
+    if (b->complete && b->released.sequence == 0)
+        wrong(l, "LEDGER_EDITED", "the keys of batch %s were deleted before its release", b->uid);
+    if (b->keys_deleted)
+        wrong(l, "LEDGER_EDITED", "the keys of batch %s were deleted a second time", b->uid);
+    if (b->complete && e->devices != b->issued)
+        wrong(l, "SUM_WRONG", "it counts %llu devices of batch %s, which has %llu",
+              (unsigned long long)e->devices, b->uid, (unsigned long long)b->issued);
+    b->keys_deleted = true;
+    l->keys_deleted++;
+}

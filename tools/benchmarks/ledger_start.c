@@ -101,13 +101,16 @@ static void spend(uint64_t records)
 /* What spending would have left in the orders' table. */
 static void count_in_orders(uint64_t quantity)
 {
+    const unsigned long long devices = store->ledger.now.devices;
     char sql[512];
 
     snprintf(sql, sizeof(sql),
              "INSERT OR IGNORE INTO profiles (row, name) VALUES (1, 'dac');"
              "INSERT OR REPLACE INTO orders (row, order_id, profile, quantity, used, not_before_ms,"
-             " not_after_ms, added_ms, added_by) VALUES (1, '%s', 1, %llu, %llu, 0, 1, 0, 'o')",
-             name, (unsigned long long)quantity, (unsigned long long)store->ledger.now.devices);
+             " not_after_ms, added_ms, added_by, day, day_used)"
+             " VALUES (1, '%s', 1, %llu, %llu, 0, 1, 0, 'o', %lld, %llu)",
+             name, (unsigned long long)quantity, devices,
+             (long long)(store->ledger.now.time_ms / 86400000), devices);
     check(mm_sql_exec(store, sql, &ei));
 }
 

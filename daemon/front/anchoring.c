@@ -282,7 +282,7 @@ static void store_done(struct mm_anchoring *a, const Mintmark__Internal__StoreRe
     }
 }
 
-/* Goes straight on: what the token gave is lent for now. */
+/* Goes straight on: what the token gave is lent until this returns. */
 static void token_done(struct mm_anchoring *a, const Mintmark__Internal__TokenResult *r,
                        struct mm_errinfo *ei)
 {

@@ -122,26 +122,28 @@ static int find_next(struct mm_store *s, Mintmark__Internal__RevocationsPage *pa
     return r < 0 ? r : mm_sql_end(&q, ei);
 }
 
-int mm_store_revoke(struct mm_store *s, const Mintmark__Internal__RevokeDevice *job,
-                    Mintmark__Internal__RevocationsPage **ret_page, struct mm_errinfo *ei)
+/* Ends a verb that has been begun and came to r: what is to be done next goes with the answer. */
+static int finish(struct mm_store *s, int r, Mintmark__Internal__RevocationsPage **ret_page,
+                  struct mm_errinfo *ei)
 {
     MM_MESSAGE_CLEANUP Mintmark__Internal__RevocationsPage *page =
         mm_message_new(&mintmark__internal__revocations_page__descriptor);
-    int r;
 
-    if (!page)
-        return mm_fail_memory(ei);
-    r = mm_sql_verb_begin(s, ei);
-    if (r < 0)
-        return r;
-    r = revoke(s, job, ei);
     if (r == MM_OK)
-        r = find_next(s, page, ei);
+        r = page ? find_next(s, page, ei) : mm_fail_memory(ei);
     r = mm_sql_verb_finish(s, r, ei);
     if (r < 0)
         return r;
     *ret_page = MM_TAKE(page);
     return MM_OK;
+}
+
+int mm_store_revoke(struct mm_store *s, const Mintmark__Internal__RevokeDevice *job,
+                    Mintmark__Internal__RevocationsPage **ret_page, struct mm_errinfo *ei)
+{
+    const int r = mm_sql_verb_begin(s, ei);
+
+    return r < 0 ? r : finish(s, revoke(s, job, ei), ret_page, ei);
 }
 
 int mm_revoke_reported(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
@@ -265,21 +267,7 @@ static int end(struct mm_store *s, const Mintmark__Internal__EndRevocation *job,
 int mm_store_end_revocation(struct mm_store *s, const Mintmark__Internal__EndRevocation *job,
                             Mintmark__Internal__RevocationsPage **ret_page, struct mm_errinfo *ei)
 {
-    MM_MESSAGE_CLEANUP Mintmark__Internal__RevocationsPage *page =
-        mm_message_new(&mintmark__internal__revocations_page__descriptor);
-    int r;
+    const int r = mm_sql_verb_begin(s, ei);
 
-    if (!page)
-        return mm_fail_memory(ei);
-    r = mm_sql_verb_begin(s, ei);
-    if (r < 0)
-        return r;
-    r = end(s, job, ei);
-    if (r == MM_OK)
-        r = find_next(s, page, ei);
-    r = mm_sql_verb_finish(s, r, ei);
-    if (r < 0)
-        return r;
-    *ret_page = MM_TAKE(page);
-    return MM_OK;
+    return r < 0 ? r : finish(s, end(s, job, ei), ret_page, ei);
 }

@@ -159,7 +159,7 @@ int mm_appliance_sign(struct mm_appliance *a, unsigned key, struct mm_bytes cont
     return r < 0 ? r : finish(a, key, &draft, digest, der, ei);
 }
 
-static int sign_detached(struct mm_appliance *a, unsigned key, const ProtobufCBinaryData *sha256,
+static int sign_detached(struct mm_appliance *a, const ProtobufCBinaryData *sha256,
                          struct mm_buf *der, struct mm_errinfo *ei)
 {
     MM_DOCUMENT_DRAFT_CLEANUP struct mm_document_draft draft = {0};
@@ -168,8 +168,9 @@ static int sign_detached(struct mm_appliance *a, unsigned key, const ProtobufCBi
 
     if (sha256->len != MM_DOCUMENT_HASH_BYTES)
         return mm_fail_field(ei, "digest", "a SHA-256 has %d bytes", MM_DOCUMENT_HASH_BYTES);
-    r = mm_document_draft_detached(a->certificates[key], sha256->data, &draft, digest, ei);
-    return r < 0 ? r : finish(a, key, &draft, digest, der, ei);
+    r = mm_document_draft_detached(a->certificates[MM_APPLIANCE_AUDIT], sha256->data, &draft,
+                                   digest, ei);
+    return r < 0 ? r : finish(a, MM_APPLIANCE_AUDIT, &draft, digest, der, ei);
 }
 
 static int sign_checked(struct mm_appliance *a, struct mm_verifier *verifier,
@@ -241,9 +242,9 @@ static int sign_document(struct mm_appliance *a, const Mintmark__Internal__SignD
                          struct mm_appliance_room *room, struct mm_errinfo *ei)
 {
     const struct mm_bytes content = {job->content.data, job->content.len};
-    const unsigned key = MM_APPLIANCE_AUDIT;
-    int r = job->digest.len > 0 ? sign_detached(a, key, &job->digest, &room->document, ei)
-                                : mm_appliance_sign(a, key, content, &room->document, ei);
+    int r = job->digest.len > 0
+                ? sign_detached(a, &job->digest, &room->document, ei)
+                : mm_appliance_sign(a, MM_APPLIANCE_AUDIT, content, &room->document, ei);
 
     mintmark__internal__signed_content__init(&room->content);
     room->content.document = (ProtobufCBinaryData){room->document.len, room->document.data};

@@ -74,7 +74,7 @@ static void end_parked(struct mm_provision *p, uint64_t parked)
     mm_provision_end(p, &ei);
 }
 
-/* All pages are read for now. */
+/* All pages that there were are read. */
 static void on_last_page(struct mm_provision *p, const Mintmark__Internal__Fetched *page)
 {
     if (p->stage == MM_PROVISION_REPLAYING) {

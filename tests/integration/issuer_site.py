@@ -4,6 +4,7 @@ to. Messages are made by protoc from our own .proto files."""
 import itertools
 import os
 import pathlib
+import re
 import select
 import socket
 import struct
@@ -47,10 +48,10 @@ issuer 'pki' {{
 profile 'widget' {{
     issuer = 'pki'
     delivery = 'on-device'
-    subject = 'CN=widget ${{number:6}},O=Example'
+    subject = '{subject}'
     ca = '{ca}'
     certificate_profile = '{certificate_profile}'
-    end_entity_profile = 'DevEE'
+    end_entity_profile = '{end_entity_profile}'
     {profile}
 }}
 """
@@ -58,22 +59,38 @@ profile 'widget' {{
 
 # SubjectPublicKeyInfo of a key on P-256 up to its point (RFC 5480).
 SPKI = bytes.fromhex('3059301306072a8648ce3d020106082a8648ce3d030107034200')
+SUBJECT = 'CN=widget ${number:6},O=Example'
+# What openssl does not know by name.
+REQUEST = '''oid_section = oids
+[oids]
+VID = 1.3.6.1.4.1.37244.2.1
+PID = 1.3.6.1.4.1.37244.2.2
+[req]
+distinguished_name = dn
+[dn]
+'''
+
+
+def openssl_name(template, number):
+    """A profile's template of a subject, for a device, as openssl wants it. Of the variables only
+    ${number} and ${number:N} are known, and commas that are part of a value are not."""
+    name = re.sub(r'\$\{number(?::(\d+))?\}', lambda m: f'{number:0{m[1] or 1}}', template)
+    return ''.join('/' + part for part in name.replace('/', '\\/').split(','))
 
 
 class Device:
     """A key, and a request as a token's worker would make it."""
     numbers = itertools.count(1)
 
-    def __init__(self):
+    def __init__(self, subject=SUBJECT):
         self.number = next(self.numbers)
         self.uid = uuid.uuid4()
         self.username = str(self.uid)
         self.csr = subprocess.run(
-            ['openssl', 'req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256',
-             '-nodes', '-keyout', '/dev/null', '-outform', 'DER', '-utf8',
-             '-subj', f'/CN=widget {self.number:06}/O=Example'],
-            check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL).stdout
+            ['openssl', 'req', '-config', '/dev/stdin', '-new', '-newkey', 'ec', '-pkeyopt',
+             'ec_paramgen_curve:P-256', '-nodes', '-keyout', '/dev/null', '-outform', 'DER', '-utf8',
+             '-subj', openssl_name(subject, self.number)], input=REQUEST.encode(),
+            check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
         at = self.csr.index(SPKI)
         self.key = self.csr[at:at + len(SPKI) + 65]
 
@@ -91,16 +108,18 @@ class Worker:
 
     def __init__(self, folder, ejbca, nodes=None, settings='', profile='', credential=None,
                  module='/usr/lib/softhsm/libsofthsm2.so', env='', chain=None, ca='IssuingCA',
-                 certificate_profile='DevCert'):
+                 certificate_profile='DevCert', end_entity_profile='DevEE', subject=SUBJECT,
+                 server_ca=None):
         self.dir = pathlib.Path(folder)
         ids = chain or ('IssuingCA', 'RootCA')
         (self.dir / 'chain.pem').write_text(
             ''.join(ejbca.ca_certificate(n).read_text() for n in ids))
         credential = credential or (f"client_p12 = '{ejbca.ra.p12}' "
                                     f"client_password_file = '{ejbca.ra.password_file}'")
-        text = CONF.format(module=module, env=env, server_ca=ejbca.server_ca, settings=settings,
+        text = CONF.format(module=module, env=env, server_ca=server_ca or ejbca.server_ca, settings=settings,
                            profile=profile, credential=credential, ca=ca,
-                           certificate_profile=certificate_profile,
+                           certificate_profile=certificate_profile, subject=subject,
+                           end_entity_profile=end_entity_profile,
                            nodes=', '.join(f"'{n}'" for n in nodes or [ejbca.url]))
         self.log = self.dir / 'issuer.log'
         ours, theirs = socket.socketpair()

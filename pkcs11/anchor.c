@@ -12,7 +12,7 @@
  */
 enum { HEAD_BYTES = 16, OBJECTS_MAX = 16, COUNTER_BYTES_MAX = 32 };
 
-static const char label[] = "mintmark-ledger-anchor";
+static const char label[] = MM_ANCHOR_LABEL;
 
 struct found {
     CK_OBJECT_HANDLE objects[OBJECTS_MAX];

@@ -11,6 +11,8 @@
 
 #include "pkcs11/token.h"
 
+#define MM_ANCHOR_LABEL "mintmark-ledger-anchor" /* of the object */
+
 enum {
     MM_ANCHOR_MAX = 1024, /* bytes of an anchor */
     /* Readings of the counter that may lie between an anchor's and the next: a start reads it once,

@@ -118,8 +118,9 @@ int mm_mechanisms_probe_kwp(struct mm_token *t, struct mm_errinfo *ei) MM_MUST_U
 
 /* ---- known.c ----------------------------------------------------------------------------- */
 
-/* Puts an AES-256 key of known value into the token as a session object. rights are CKA_WRAP or 0
- * (a key to be wrapped). MM_ERR_UNSUPPORTED when the token takes no keys from outside. */
+/* Puts an AES-256 key of known value into the token as a session object. right is CKA_WRAP,
+ * CKA_UNWRAP or 0 (a key to be wrapped). MM_ERR_UNSUPPORTED when the token takes no keys from
+ * outside. */
 int mm_known_key_import(struct mm_token *t, const uint8_t value[MM_AES_256_BYTES],
                         CK_ATTRIBUTE_TYPE right, CK_OBJECT_HANDLE *ret_key,
                         struct mm_errinfo *ei) MM_MUST_USE;

@@ -119,14 +119,10 @@ static CK_RV generate_transport(struct mm_token *t, const char *label,
                                 CK_OBJECT_HANDLE *ret_key)
 {
     CK_MECHANISM mechanism = {CKM_AES_KEY_GEN, NULL, 0};
-    CK_BBOOL yes = CK_TRUE;
-    CK_ULONG bytes = MM_AES_256_BYTES;
     CK_ATTRIBUTE attrs[TEMPLATE_MAX];
     CK_ULONG n = mm_policy_template(MM_USE_TRANSPORT, optional, attrs, MM_POLICY_ATTRS_MAX);
 
     n = add_names(attrs, n, label, id);
-    attrs[n++] = MM_ATTR(CKA_VALUE_LEN, bytes);
-    attrs[n++] = MM_ATTR(CKA_EXTRACTABLE, yes);
     return MM_CK(t, C_GenerateKey(t->session, &mechanism, attrs, n, ret_key));
 }
 
@@ -359,6 +355,56 @@ int mm_token_list(struct mm_token *t, int (*each)(void *arg, const struct mm_key
         r = mm_token_key_info(t, handle, &info, ei);
         if (r == MM_OK)
             r = each(arg, &info);
+    }
+    return r;
+}
+
+static int describe_other(struct mm_token *t, CK_OBJECT_HANDLE handle, const char *kind,
+                          struct mm_object_info *ret_info, struct mm_errinfo *ei)
+{
+    struct mm_object_info info = {.kind = kind};
+    CK_ULONG len = 0;
+    int r = mm_object_read(t, handle, CKA_LABEL, info.label, LABEL_MAX, &len, ei);
+
+    if (r < 0)
+        return r;
+    info.label[len == CK_UNAVAILABLE_INFORMATION ? 0 : len] = 0;
+    /* Data objects have no CKA_ID (PKCS#11 v2.40 section 4.5.2), and some tokens say so loudly. */
+    if (strcmp(kind, "data") != 0)
+        r = mm_object_read(t, handle, CKA_ID, info.id, sizeof(info.id), &len, ei);
+    else
+        len = 0;
+    info.id_len = len == CK_UNAVAILABLE_INFORMATION ? 0 : len;
+    if (r == MM_OK)
+        *ret_info = info;
+    return r;
+}
+
+int mm_token_list_others(struct mm_token *t,
+                         int (*each)(void *arg, const struct mm_object_info *object), void *arg,
+                         struct mm_errinfo *ei)
+{
+    static const struct {
+        CK_OBJECT_CLASS class;
+        const char *kind;
+    } kinds[] = {
+        {CKO_PUBLIC_KEY, "public key"}, {CKO_CERTIFICATE, "certificate"}, {CKO_DATA, "data"}};
+    int r = MM_OK;
+
+    for (size_t i = 0; r == MM_OK && i < MM_ARRAY_SIZE(kinds); i++) {
+        MM_BUF_CLEANUP struct mm_buf handles =
+            MM_BUF_INIT(MM_TOKEN_KEYS_MAX * sizeof(CK_OBJECT_HANDLE));
+
+        r = collect(t, kinds[i].class, &handles, ei);
+        for (size_t at = 0; r == MM_OK && at < handles.len; at += sizeof(CK_OBJECT_HANDLE)) {
+            CK_OBJECT_HANDLE handle;
+            struct mm_object_info info;
+
+            memcpy(&handle, handles.data + at, sizeof(handle));
+            r = describe_other(t, handle, kinds[i].kind, &info, ei);
+            if (r == MM_OK)
+                r = each(arg, &info);
+        }
     }
     return r;
 }

@@ -6,7 +6,7 @@
 struct known_template {
     CK_OBJECT_CLASS class;
     CK_KEY_TYPE type;
-    CK_BBOOL yes, no, wrap;
+    CK_BBOOL yes, no, wrap, unwrap;
     CK_ATTRIBUTE attrs[9];
 };
 
@@ -14,13 +14,14 @@ static void known_template(struct known_template *k, const uint8_t *value, CK_AT
 {
     *k = (struct known_template){.class = CKO_SECRET_KEY, .type = CKK_AES, .yes = CK_TRUE};
     k->wrap = right == CKA_WRAP;
+    k->unwrap = right == CKA_UNWRAP;
     k->attrs[0] = MM_ATTR(CKA_CLASS, k->class);
     k->attrs[1] = MM_ATTR(CKA_KEY_TYPE, k->type);
     k->attrs[2] = MM_ATTR(CKA_TOKEN, k->no);
     k->attrs[3] = MM_ATTR(CKA_PRIVATE, k->yes);
     k->attrs[4] = MM_ATTR(CKA_EXTRACTABLE, k->yes);
     k->attrs[5] = MM_ATTR(CKA_WRAP, k->wrap);
-    k->attrs[6] = MM_ATTR(CKA_UNWRAP, k->no);
+    k->attrs[6] = MM_ATTR(CKA_UNWRAP, k->unwrap);
     k->attrs[7] = MM_ATTR(CKA_DECRYPT, k->no);
     k->attrs[8] = MM_ATTR_BYTES(CKA_VALUE, value, MM_AES_256_BYTES);
 }

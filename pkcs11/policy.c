@@ -2,48 +2,74 @@
 /* What the keys that stay may and may not do: docs/keys.md as a table, for making and checking. */
 #include "pkcs11/policy.h"
 
+#include <stdio.h>
+
 enum {
     CA = 1 << MM_USE_CA,
     TRANSPORT = 1 << MM_USE_TRANSPORT,
     SIGNING = 1 << MM_USE_SIGNING,
     EC = CA | SIGNING, /* pairs that sign and do nothing else */
+    DEVICE = 1 << MM_USE_DEVICE,
 };
 
 static const char *const plurals[] = {
     [MM_USE_CA] = "CA keys",
     [MM_USE_TRANSPORT] = "transport keys",
     [MM_USE_SIGNING] = "signing keys",
+    [MM_USE_DEVICE] = "retained device keys",
+};
+
+/* What an attribute is to be. */
+enum expected { IS_FALSE, IS_TRUE, IS_AES_256, IS_ECDSA, IS_ANY };
+
+static const char *const expected_names[] = {
+    [IS_FALSE] = "false",           [IS_TRUE] = "true", [IS_AES_256] = "32", [IS_ANY] = "any",
+    [IS_ECDSA] = "CKM_ECDSA alone",
+};
+
+enum rank {
+    REQUIRED, /* and a token that does not know the attribute breaks the policy */
+    REFUSED,  /* wrong when the token says otherwise; fine when it does not know it */
+    WISHED,   /* set where the token lets us, and not checked */
+    MADE,     /* set when the key is made; may be otherwise later */
+    SHOWN,    /* neither set nor judged: the audit says what it is */
+};
+
+static const char *const rank_names[] = {
+    [REQUIRED] = "required", [REFUSED] = "refused", [WISHED] = "wished",
+    [MADE] = "when made",    [SHOWN] = "shown",
 };
 
 static const struct rule {
     CK_ATTRIBUTE_TYPE type;
     const char *name;
-    bool value;
-    enum {
-        REQUIRED, /* and a token that does not know the attribute breaks the policy */
-        REFUSED,  /* wrong when the token says otherwise; fine when it does not know it */
-        WISHED,   /* set where the token lets us, and not checked */
-    } rank;
+    enum expected expected;
+    enum rank rank;
     int uses;
 } rules[] = {
-    {CKA_TOKEN, "CKA_TOKEN", true, REQUIRED, EC | TRANSPORT},
-    {CKA_PRIVATE, "CKA_PRIVATE", true, REQUIRED, EC | TRANSPORT},
-    {CKA_SENSITIVE, "CKA_SENSITIVE", true, REQUIRED, EC | TRANSPORT},
-    {CKA_ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", true, REQUIRED, EC | TRANSPORT},
-    {CKA_LOCAL, "CKA_LOCAL", true, REQUIRED, EC | TRANSPORT},
-    {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", false, REQUIRED, EC},
-    {CKA_NEVER_EXTRACTABLE, "CKA_NEVER_EXTRACTABLE", true, REQUIRED, EC},
-    {CKA_SIGN, "CKA_SIGN", true, REQUIRED, EC},
-    {CKA_SIGN, "CKA_SIGN", false, REFUSED, TRANSPORT},
-    {CKA_WRAP, "CKA_WRAP", true, REQUIRED, TRANSPORT},
-    {CKA_ENCRYPT, "CKA_ENCRYPT", false, REFUSED, TRANSPORT},
-    {CKA_VERIFY, "CKA_VERIFY", false, REFUSED, TRANSPORT},
-    {CKA_SIGN_RECOVER, "CKA_SIGN_RECOVER", false, REFUSED, EC},
-    {CKA_DECRYPT, "CKA_DECRYPT", false, REFUSED, EC | TRANSPORT},
-    {CKA_UNWRAP, "CKA_UNWRAP", false, REFUSED, EC | TRANSPORT},
-    {CKA_DERIVE, "CKA_DERIVE", false, REFUSED, EC | TRANSPORT},
-    {CKA_MODIFIABLE, "CKA_MODIFIABLE", false, WISHED, EC},
-    {CKA_COPYABLE, "CKA_COPYABLE", false, WISHED, EC | TRANSPORT},
+    {CKA_TOKEN, "CKA_TOKEN", IS_TRUE, REQUIRED, EC | TRANSPORT | DEVICE},
+    {CKA_PRIVATE, "CKA_PRIVATE", IS_TRUE, REQUIRED, EC | TRANSPORT | DEVICE},
+    {CKA_SENSITIVE, "CKA_SENSITIVE", IS_TRUE, REQUIRED, EC | TRANSPORT | DEVICE},
+    {CKA_ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", IS_TRUE, REQUIRED, EC | TRANSPORT},
+    {CKA_LOCAL, "CKA_LOCAL", IS_TRUE, REQUIRED, EC | TRANSPORT | DEVICE},
+    {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", IS_FALSE, REQUIRED, EC | DEVICE},
+    {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", IS_TRUE, MADE, TRANSPORT},
+    {CKA_NEVER_EXTRACTABLE, "CKA_NEVER_EXTRACTABLE", IS_TRUE, REQUIRED, EC},
+    {CKA_SIGN, "CKA_SIGN", IS_TRUE, REQUIRED, EC | DEVICE},
+    {CKA_SIGN, "CKA_SIGN", IS_FALSE, REFUSED, TRANSPORT},
+    {CKA_WRAP, "CKA_WRAP", IS_TRUE, REQUIRED, TRANSPORT},
+    {CKA_ENCRYPT, "CKA_ENCRYPT", IS_FALSE, REFUSED, TRANSPORT},
+    {CKA_VERIFY, "CKA_VERIFY", IS_FALSE, REFUSED, TRANSPORT},
+    {CKA_SIGN_RECOVER, "CKA_SIGN_RECOVER", IS_FALSE, REFUSED, EC},
+    {CKA_DECRYPT, "CKA_DECRYPT", IS_FALSE, REFUSED, EC | TRANSPORT},
+    {CKA_UNWRAP, "CKA_UNWRAP", IS_FALSE, REFUSED, EC | TRANSPORT},
+    {CKA_DERIVE, "CKA_DERIVE", IS_FALSE, REFUSED, EC | TRANSPORT | DEVICE},
+    {CKA_VALUE_LEN, "CKA_VALUE_LEN", IS_AES_256, REQUIRED, TRANSPORT},
+    {CKA_MODIFIABLE, "CKA_MODIFIABLE", IS_FALSE, WISHED, EC},
+    {CKA_COPYABLE, "CKA_COPYABLE", IS_FALSE, WISHED, EC | TRANSPORT},
+    {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_ECDSA, WISHED, EC},
+    {CKA_WRAP_WITH_TRUSTED, "CKA_WRAP_WITH_TRUSTED", IS_ANY, SHOWN, EC | TRANSPORT},
+    {CKA_TRUSTED, "CKA_TRUSTED", IS_ANY, SHOWN, TRANSPORT},
 };
 
 static int check_class(struct mm_token *t, CK_OBJECT_HANDLE key, enum mm_key_use use,
@@ -68,60 +94,190 @@ static int check_class(struct mm_token *t, CK_OBJECT_HANDLE key, enum mm_key_use
     return MM_OK;
 }
 
-static int check_length(struct mm_token *t, CK_OBJECT_HANDLE key, struct mm_errinfo *ei)
+/* ---- reading ----------------------------------------------------------------------------- */
+
+/* What the token says: as text, and whether that is what the rule expects. */
+struct actual {
+    bool known; /* the token knows the attribute of this key */
+    bool as_expected;
+    char text[MM_POLICY_VALUE_MAX];
+};
+
+static int read_number(struct mm_token *t, CK_OBJECT_HANDLE key, const struct rule *rule,
+                       struct actual *a, struct mm_errinfo *ei)
 {
-    CK_ULONG bytes = 0, len;
-    int r = mm_object_read(t, key, CKA_VALUE_LEN, &bytes, sizeof(bytes), &len, ei);
+    CK_ULONG value = 0, len = 0;
+    int r = mm_object_read(t, key, rule->type, &value, sizeof(value), &len, ei);
 
     if (r < 0)
         return r;
-    if (len != sizeof(bytes) || bytes != MM_AES_256_BYTES)
-        return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_KEY_POLICY", "the key is not AES-256");
+    a->known = len == sizeof(value);
+    a->as_expected = a->known && value == MM_AES_256_BYTES;
+    snprintf(a->text, sizeof(a->text), "%lu", value);
     return MM_OK;
 }
+
+/* An empty list is what a token gives that limits nothing. */
+static int read_mechanisms(struct mm_token *t, CK_OBJECT_HANDLE key, const struct rule *rule,
+                           struct actual *a, struct mm_errinfo *ei)
+{
+    CK_MECHANISM_TYPE list[64];
+    CK_ULONG len = 0;
+    size_t n = 0, used = 0;
+    int r = mm_object_read(t, key, rule->type, list, sizeof(list), &len, ei);
+
+    if (r < 0)
+        return r;
+    a->known = len != CK_UNAVAILABLE_INFORMATION && len > 0;
+    if (!a->known)
+        return MM_OK;
+    n = len / sizeof(list[0]);
+    a->as_expected = n == 1 && list[0] == CKM_ECDSA;
+    for (size_t i = 0; i < n && used < sizeof(a->text); i++)
+        used += (size_t)snprintf(a->text + used, sizeof(a->text) - used, "%s0x%04lx", i ? " " : "",
+                                 list[i]);
+    if (a->as_expected)
+        snprintf(a->text, sizeof(a->text), "%s", expected_names[IS_ECDSA]);
+    return MM_OK;
+}
+
+static int read_actual(struct mm_token *t, CK_OBJECT_HANDLE key, const struct rule *rule,
+                       struct actual *ret_actual, struct mm_errinfo *ei)
+{
+    struct actual a = {0};
+    int value = -1;
+    int r;
+
+    if (rule->expected == IS_AES_256)
+        r = read_number(t, key, rule, &a, ei);
+    else if (rule->expected == IS_ECDSA)
+        r = read_mechanisms(t, key, rule, &a, ei);
+    else {
+        r = mm_object_read_bool(t, key, rule->type, &value, ei);
+        a.known = value != -1;
+        a.as_expected =
+            rule->expected == IS_ANY || (a.known && (value == 1) == (rule->expected == IS_TRUE));
+        snprintf(a.text, sizeof(a.text), "%s", value == 1 ? "true" : "false");
+    }
+    if (r < 0)
+        return r;
+    if (!a.known)
+        snprintf(a.text, sizeof(a.text), "unknown to the token");
+    *ret_actual = a;
+    return MM_OK;
+}
+
+static enum mm_policy_verdict judge(const struct rule *rule, const struct actual *a)
+{
+    if (rule->rank == SHOWN || rule->rank == MADE)
+        return MM_POLICY_SHOWN;
+    if (a->known ? a->as_expected : rule->rank == REFUSED)
+        return MM_POLICY_GOOD;
+    return rule->rank == WISHED ? MM_POLICY_WISH : MM_POLICY_BROKEN;
+}
+
+/* ---- judging ----------------------------------------------------------------------------- */
 
 int mm_token_check_policy(struct mm_token *t, mm_handle key, enum mm_key_use use,
                           struct mm_errinfo *ei)
 {
     int r = check_class(t, key, use, ei);
 
-    if (r == MM_OK && use == MM_USE_TRANSPORT)
-        r = check_length(t, key, ei);
     for (size_t i = 0; r == MM_OK && i < MM_ARRAY_SIZE(rules); i++) {
-        int value = -1;
+        struct actual actual;
 
-        if (!(rules[i].uses & 1 << use) || rules[i].rank == WISHED)
+        if (!(rules[i].uses & 1 << use) || (rules[i].rank != REQUIRED && rules[i].rank != REFUSED))
             continue;
-        r = mm_object_read_bool(t, key, rules[i].type, &value, ei);
-        if (r < 0)
-            break;
-        if (value == -1 ? rules[i].rank == REQUIRED : value != rules[i].value)
+        r = read_actual(t, key, &rules[i], &actual, ei);
+        if (r == MM_OK && judge(&rules[i], &actual) == MM_POLICY_BROKEN)
             return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_KEY_POLICY",
                            "the key breaks the policy of %s: %s is %s", plurals[use], rules[i].name,
-                           value == -1  ? "unknown to the token"
-                           : value == 1 ? "true"
-                                        : "false");
+                           actual.text);
     }
     return r;
 }
 
-CK_ULONG mm_policy_template(enum mm_key_use use, bool optional, CK_ATTRIBUTE *attrs, CK_ULONG max)
+int mm_token_audit_key(struct mm_token *t, mm_handle key, enum mm_key_use use,
+                       int (*each)(void *arg, const struct mm_policy_line *line), void *arg,
+                       struct mm_errinfo *ei)
+{
+    int r = check_class(t, key, use, ei);
+
+    for (size_t i = 0; r == MM_OK && i < MM_ARRAY_SIZE(rules); i++) {
+        struct actual actual;
+
+        if (!(rules[i].uses & 1 << use))
+            continue;
+        r = read_actual(t, key, &rules[i], &actual, ei);
+        if (r < 0)
+            break;
+        const struct mm_policy_line line = {
+            .attribute = rules[i].name,
+            .expected = expected_names[rules[i].expected],
+            .rank = rank_names[rules[i].rank],
+            .actual = actual.text,
+            .verdict = judge(&rules[i], &actual),
+        };
+        r = each(arg, &line);
+    }
+    return r;
+}
+
+int mm_token_policy(enum mm_key_use use, int (*each)(void *arg, const struct mm_policy_line *line),
+                    void *arg)
+{
+    int r = MM_OK;
+
+    for (size_t i = 0; r == MM_OK && i < MM_ARRAY_SIZE(rules); i++) {
+        const struct mm_policy_line line = {.attribute = rules[i].name,
+                                            .expected = expected_names[rules[i].expected],
+                                            .rank = rank_names[rules[i].rank],
+                                            .actual = ""};
+
+        if (rules[i].uses & 1 << use)
+            r = each(arg, &line);
+    }
+    return r;
+}
+
+/* ---- making ------------------------------------------------------------------------------ */
+
+static CK_ATTRIBUTE attribute_of(const struct rule *rule)
 {
     static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    static CK_ULONG bytes = MM_AES_256_BYTES;
     static CK_MECHANISM_TYPE mechanism = CKM_ECDSA;
+
+    switch (rule->expected) {
+    case IS_AES_256:
+        return MM_ATTR(rule->type, bytes);
+    case IS_ECDSA:
+        return MM_ATTR(rule->type, mechanism);
+    case IS_TRUE:
+        return MM_ATTR(rule->type, yes);
+    case IS_FALSE:
+    case IS_ANY: /* never asked for */
+        break;
+    }
+    return MM_ATTR(rule->type, no);
+}
+
+CK_ULONG mm_policy_template(enum mm_key_use use, bool optional, CK_ATTRIBUTE *attrs, CK_ULONG max)
+{
     CK_ULONG n = 0;
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(rules) && n < max; i++) {
         const CK_ATTRIBUTE_TYPE type = rules[i].type;
+        const enum rank rank = rules[i].rank;
 
         /* The token's own statements about a key's history cannot be set. */
         if (type == CKA_LOCAL || type == CKA_ALWAYS_SENSITIVE || type == CKA_NEVER_EXTRACTABLE)
             continue;
-        if (!(rules[i].uses & 1 << use) || (rules[i].rank != REQUIRED && !optional))
+        if (!(rules[i].uses & 1 << use) || rank == SHOWN)
             continue;
-        attrs[n++] = rules[i].value ? MM_ATTR(type, yes) : MM_ATTR(type, no);
+        if (rank != REQUIRED && rank != MADE && !optional)
+            continue;
+        attrs[n++] = attribute_of(&rules[i]);
     }
-    if (use != MM_USE_TRANSPORT && optional && n < max)
-        attrs[n++] = MM_ATTR(CKA_ALLOWED_MECHANISMS, mechanism);
     return n;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Each operation that mintmark uses, done by the token and checked by libcrypto. */
+#include "pkcs11/crosscheck.h"
 #include "pkcs11/export.h"
 
 #include "daemon/base/clock.h"
@@ -327,6 +328,28 @@ static void bench_done(struct bench *b)
     EVP_PKEY_free(b->ec);
 }
 
+/* 1 when it failed. One that is not there, or turns out not to be, has not failed. */
+static size_t run_crosscheck(struct mm_token *t, const struct mm_crosscheck *c,
+                             struct mm_selftest_line *line)
+{
+    struct mm_errinfo ei = {0};
+    int r = MM_OK;
+
+    line->supported = true;
+    for (size_t i = 0; i < MM_ARRAY_SIZE(c->needs) && r == MM_OK && line->supported; i++) {
+        if (c->needs[i])
+            r = mm_mechanism_listed(t, c->needs[i], NULL, &line->supported, &ei);
+    }
+    if (r == MM_OK && line->supported)
+        r = c->run(t, line->note, &ei);
+    if (r == MM_ERR_UNSUPPORTED)
+        line->supported = false;
+    line->passed = line->supported && r == MM_OK;
+    if (r < 0)
+        snprintf(line->note, sizeof(line->note), "%.127s", ei.text);
+    return line->supported && !line->passed;
+}
+
 int mm_token_selftest(struct mm_token *t, double seconds,
                       void (*each)(void *arg, const struct mm_selftest_line *line), void *arg,
                       struct mm_errinfo *ei)
@@ -347,6 +370,12 @@ int mm_token_selftest(struct mm_token *t, double seconds,
         each(arg, &line);
     }
     bench_done(&b);
+    for (size_t i = 0; i < mm_crosschecks_count; i++) {
+        struct mm_selftest_line line = {.operation = mm_crosschecks[i].operation};
+
+        failed += run_crosscheck(t, &mm_crosschecks[i], &line);
+        each(arg, &line);
+    }
     if (failed > 0)
         return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_SELFTEST_FAILED",
                        "%zu of the token's operations failed", failed);

@@ -128,6 +128,7 @@ enum mm_key_use {
     MM_USE_CA,        /* EC: signs certificates. Sensitive, never extractable, sign only */
     MM_USE_TRANSPORT, /* AES-256: wraps device keys. Sensitive, extractable only under a wrap */
     MM_USE_SIGNING,   /* EC: signs what clients bring. As a CA's, and never one */
+    MM_USE_DEVICE,    /* EC: a device's retained key; made by mm_token_generate */
 };
 struct mm_key_info {
     mm_handle handle;
@@ -161,6 +162,42 @@ int mm_token_key_info(struct mm_token *t, mm_handle key, struct mm_key_info *ret
  */
 int mm_token_check_policy(struct mm_token *t, mm_handle key, enum mm_key_use use,
                           struct mm_errinfo *ei) MM_MUST_USE;
+
+/* ---- the policy, attribute by attribute (docs/keys.md) --- */
+
+enum { MM_POLICY_VALUE_MAX = 96 };
+enum mm_policy_verdict {
+    MM_POLICY_GOOD,
+    MM_POLICY_SHOWN,  /* not judged */
+    MM_POLICY_WISH,   /* wished for, and not so: the token does not hold it, or dropped it */
+    MM_POLICY_BROKEN, /* what mm_token_check_policy refuses */
+};
+struct mm_policy_line {
+    const char *attribute; /* "CKA_SENSITIVE" */
+    const char *expected;  /* "true", "false", "32", "CKM_ECDSA alone", "any" */
+    const char *rank;      /* "required", "refused", "wished", "when made", "shown" */
+    const char *actual;    /* as expected, or "unknown to the token" */
+    enum mm_policy_verdict verdict;
+};
+/* Each attribute of a key, held against its use's policy. A negative return of each ends it and is
+ * handed on. MM_ERR_CORRUPT when the key is not even of the use's kind. */
+int mm_token_audit_key(struct mm_token *t, mm_handle key, enum mm_key_use use,
+                       int (*each)(void *arg, const struct mm_policy_line *line), void *arg,
+                       struct mm_errinfo *ei) MM_MUST_USE;
+/* The policy itself; actual is "". */
+int mm_token_policy(enum mm_key_use use, int (*each)(void *arg, const struct mm_policy_line *line),
+                    void *arg) MM_MUST_USE;
+
+/* An object that stays and is no private or secret key. */
+struct mm_object_info {
+    const char *kind; /* "public key", "certificate", "data" */
+    char label[65];
+    uint8_t id[64];
+    size_t id_len;
+};
+int mm_token_list_others(struct mm_token *t,
+                         int (*each)(void *arg, const struct mm_object_info *object), void *arg,
+                         struct mm_errinfo *ei) MM_MUST_USE;
 
 /* The public point of a key pair found by the private key's CKA_ID. */
 int mm_token_public_point(struct mm_token *t, mm_handle private_key, enum mm_curve *ret_curve,
@@ -233,6 +270,18 @@ int mm_token_initialise(const struct mm_token_open *how, const char *label,
                         struct mm_secret *so_pin, struct mm_secret *user_pin,
                         struct mm_errinfo *ei) MM_MUST_USE;
 
+/* A mechanism that mintmark knows of, and what the token says of it. */
+struct mm_mechanism_line {
+    const char *name, *used_for; /* "CKM_ECDSA", "every signature" ("": nothing yet) */
+    unsigned long number;
+    bool listed;
+    unsigned long min_key, max_key; /* in bits or bytes, as the mechanism has it; 0 if not listed */
+    char flags[96];                 /* "hw sign verify" */
+};
+int mm_token_mechanism_matrix(struct mm_token *t,
+                              void (*each)(void *arg, const struct mm_mechanism_line *line),
+                              void *arg, struct mm_errinfo *ei) MM_MUST_USE;
+
 /* One line of the self-test: an operation, done by the token and checked by libcrypto. */
 struct mm_selftest_line {
     const char *operation; /* "P-256 key pair", "ECDSA", "AES key wrap (RFC 5649)", … */
@@ -241,7 +290,8 @@ struct mm_selftest_line {
     char note[128];
 };
 /* Runs every check with session objects only; each is told of every line. MM_ERR_CORRUPT when one
- * that mintmark needs failed. seconds > 0 also measures each operation's rate for so long. */
+ * failed, or is not there and mintmark never goes without it. seconds > 0 also measures the rate,
+ * for so long each, of the operations that the service does. */
 int mm_token_selftest(struct mm_token *t, double seconds,
                       void (*each)(void *arg, const struct mm_selftest_line *line), void *arg,
                       struct mm_errinfo *ei) MM_MUST_USE;

@@ -506,12 +506,13 @@ START_TEST(selftest_tells_good_bad_and_missing)
         size_t supported, passed;
         int result;
     } cases[] = {
-        {"", 9, 9, MM_OK},
-        {"oaep=sha1;point=bare", 9, 9, MM_OK},
-        {"nomech:0x9;nomech:0x1050", 7, 7, MM_OK},
-        {"point=off", 9, 3, MM_ERR_CORRUPT},
-        {"nomech:0x1041", 7, 7, MM_ERR_CORRUPT},
-        {"short=signature", 9, 7, MM_ERR_CORRUPT},
+        {"", 12, 12, MM_OK},
+        {"oaep=sha1;point=bare", 12, 12, MM_OK},
+        {"nomech:0x9;nomech:0x1050", 9, 9, MM_OK},
+        {"point=off", 12, 5, MM_ERR_CORRUPT},
+        {"nomech:0x1041", 10, 10, MM_ERR_CORRUPT},
+        {"short=signature", 12, 10, MM_ERR_CORRUPT},
+        {"random=zero", 12, 10, MM_ERR_CORRUPT},
     };
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(cases); i++) {
@@ -521,7 +522,7 @@ START_TEST(selftest_tells_good_bad_and_missing)
         struct mm_token *t = open_and_login();
 
         ck_err(mm_token_selftest(t, i == 0 ? 0.001 : 0, count_line, &tally, &ei), cases[i].result);
-        ck_assert_uint_eq(tally.lines, 9);
+        ck_assert_uint_eq(tally.lines, 15);
         ck_assert_msg(tally.supported == cases[i].supported && tally.passed == cases[i].passed,
                       "%s: %zu supported, %zu passed", cases[i].rules, tally.supported,
                       tally.passed);

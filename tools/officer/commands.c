@@ -35,6 +35,13 @@ const struct mm_command mm_commands[] = {
         .run = mm_cmd_token_test,
     },
     {
+        .words = "token audit",
+        .summary = "hold every attribute of every key against the policy",
+        .required = OPTIONS(MM_OPT_config),
+        .optional = OPTIONS(MM_OPT_token, PIN, MM_OPT_json),
+        .run = mm_cmd_token_audit,
+    },
+    {
         .words = "token bench",
         .summary = "measure every operation, one after the other",
         .required = OPTIONS(MM_OPT_config),

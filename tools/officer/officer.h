@@ -93,6 +93,7 @@ int mm_ceremony_end(struct mm_officer *o, int result, const struct mm_errinfo *f
 int mm_cmd_token_init(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_token_status(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_token_test(struct mm_officer *o, struct mm_errinfo *ei);
+int mm_cmd_token_audit(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_token_bench(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_key_create(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_key_list(struct mm_officer *o, struct mm_errinfo *ei);

@@ -122,7 +122,8 @@ static int run_selftest(struct mm_officer *o, double seconds, const struct mm_co
     r = mm_officer_answer(o, "operations", rows, ei);
     if (r < 0)
         return r;
-    r = mm_officer_token(o, NULL, MM_OFFICER_USER, ei);
+    if (!o->token)
+        r = mm_officer_token(o, NULL, MM_OFFICER_USER, ei);
     if (r < 0)
         return r;
     r = mm_token_selftest(o->token, seconds, collect_line, rows, ei);
@@ -131,12 +132,46 @@ static int run_selftest(struct mm_officer *o, double seconds, const struct mm_co
     return r;
 }
 
+static void collect_mechanism(void *arg, const struct mm_mechanism_line *line)
+{
+    json_t *const rows = arg;
+    char number[24], sizes[48] = "";
+
+    snprintf(number, sizeof(number), "0x%04lx", line->number);
+    if (line->max_key)
+        snprintf(sizes, sizeof(sizes), "%lu to %lu", line->min_key, line->max_key);
+    (void)json_array_append_new(
+        rows, json_pack("{s:s, s:s, s:b, s:s, s:s, s:s, s:s}", "mechanism", line->name, "number",
+                        number, "listed", line->listed, "there", line->listed ? "yes" : "no",
+                        "key_sizes", sizes, "flags", line->flags, "used_for", line->used_for));
+}
+
+static int matrix(struct mm_officer *o, struct mm_errinfo *ei)
+{
+    static const struct mm_column columns[] = {
+        {"mechanism", "mechanism"}, {"number", "number"}, {"there", "there"},
+        {"key_sizes", "key sizes"}, {"flags", "does"},    {"used_for", "used for"}};
+    json_t *const rows = json_array();
+    int r = mm_officer_answer(o, "matrix", rows, ei);
+
+    if (r == MM_OK)
+        r = mm_officer_token(o, NULL, MM_OFFICER_USER, ei);
+    if (r == MM_OK)
+        r = mm_token_mechanism_matrix(o->token, collect_mechanism, rows, ei);
+    if (r == MM_OK && !o->args.json) {
+        mm_out_table(stdout, rows, columns, MM_ARRAY_SIZE(columns));
+        putchar('\n');
+    }
+    return r;
+}
+
 int mm_cmd_token_test(struct mm_officer *o, struct mm_errinfo *ei)
 {
     static const struct mm_column columns[] = {
         {"operation", "operation"}, {"result", "result"}, {"note", "note"}};
+    int r = matrix(o, ei);
 
-    return run_selftest(o, 0, columns, MM_ARRAY_SIZE(columns), ei);
+    return r < 0 ? r : run_selftest(o, 0, columns, MM_ARRAY_SIZE(columns), ei);
 }
 
 int mm_cmd_token_bench(struct mm_officer *o, struct mm_errinfo *ei)

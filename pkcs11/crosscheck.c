@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pkcs11/crosscheck.h"
+
+#include <openssl/core_names.h>
+#include <openssl/rand.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <string.h>
+
+MM_DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
+MM_DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free)
+MM_DEFINE_CLEANUP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free)
+
+enum { ED25519_BYTES = 32, ED25519_SIGNATURE = 64, P256_BYTES = 32 };
+
+static int wrong(struct mm_errinfo *ei, const char *what)
+{
+    return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_SELFTEST_FAILED", "%s", what);
+}
+
+static int no_memory_or_crypto(struct mm_errinfo *ei)
+{
+    return mm_fail(ei, MM_ERR_INTERNAL, "LIBCRYPTO_FAILED", "libcrypto has failed");
+}
+
+/* ---- random numbers ---------------------------------------------------------------------- */
+
+int mm_random_health(const uint8_t *bytes, size_t len, struct mm_errinfo *ei)
+{
+    enum { RUN = 6, BLOCK = 16 };
+    size_t run = 1, ones = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        run = i > 0 && bytes[i] == bytes[i - 1] ? run + 1 : 1;
+        ones += (size_t)__builtin_popcount(bytes[i]);
+        if (run >= RUN)
+            return wrong(ei, "the generator gave the same byte six times in a row");
+    }
+    for (size_t i = 0; i + BLOCK <= len; i += BLOCK)
+        for (size_t j = i + BLOCK; j + BLOCK <= len; j += BLOCK)
+            if (memcmp(bytes + i, bytes + j, BLOCK) == 0)
+                return wrong(ei, "the generator gave the same 16 bytes twice");
+    /* Of n = 8 len bits n/2 are ones, with a deviation of sqrt(n)/2: eight of them are 4 sqrt(n).
+     */
+    const double bits = 8.0 * (double)len, off = (double)ones - bits / 2;
+
+    if (off * off > 16 * bits)
+        return wrong(ei, "the generator's bits are not half ones, half zeros");
+    return MM_OK;
+}
+
+static int check_random(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struct mm_errinfo *ei)
+{
+    uint8_t bytes[MM_SELFTEST_RANDOM];
+    int r = mm_token_random(t, bytes, sizeof(bytes), ei);
+
+    if (r == MM_OK)
+        r = mm_random_health(bytes, sizeof(bytes), ei);
+    explicit_bzero(bytes, sizeof(bytes));
+    snprintf(note, MM_CROSSCHECK_NOTE, "%d bytes", MM_SELFTEST_RANDOM);
+    return r;
+}
+
+/* ---- Ed25519 ----------------------------------------------------------------------------- */
+
+/* id-Ed25519 (RFC 8410 section 3), as CKA_EC_PARAMS. */
+static const uint8_t ed25519_params[] = {0x06, 0x03, 0x2b, 0x65, 0x70};
+
+static int generate_ed25519(struct mm_token *t, struct mm_keypair *ret_pair, struct mm_errinfo *ei)
+{
+    CK_MECHANISM mechanism = {CKM_EC_EDWARDS_KEY_PAIR_GEN, NULL, 0};
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    CK_ATTRIBUTE public_key[] = {
+        MM_ATTR(CKA_TOKEN, no), MM_ATTR(CKA_VERIFY, yes),
+        MM_ATTR_BYTES(CKA_EC_PARAMS, ed25519_params, sizeof(ed25519_params))};
+    CK_ATTRIBUTE private_key[] = {MM_ATTR(CKA_TOKEN, no), MM_ATTR(CKA_PRIVATE, yes),
+                                  MM_ATTR(CKA_SENSITIVE, yes), MM_ATTR(CKA_EXTRACTABLE, no),
+                                  MM_ATTR(CKA_SIGN, yes)};
+    struct mm_keypair pair = {0};
+    const CK_RV rv =
+        MM_CK(t, C_GenerateKeyPair(t->session, &mechanism, public_key, MM_ARRAY_SIZE(public_key),
+                                   private_key, MM_ARRAY_SIZE(private_key), &pair.public_key,
+                                   &pair.private_key));
+
+    if (rv != CKR_OK)
+        return mm_token_fail(ei, rv, "C_GenerateKeyPair of Ed25519");
+    *ret_pair = pair;
+    return MM_OK;
+}
+
+/* In an OCTET STRING, as SoftHSM has it, or bare, as PKCS#11 v3.0 says. */
+static int read_ed25519(struct mm_token *t, CK_OBJECT_HANDLE key, EVP_PKEY **ret_key,
+                        struct mm_errinfo *ei)
+{
+    uint8_t value[ED25519_BYTES + 8];
+    CK_ULONG len = 0;
+    size_t skip = 0;
+    int r = mm_object_read(t, key, CKA_EC_POINT, value, sizeof(value), &len, ei);
+
+    if (r < 0)
+        return r;
+    if (len == ED25519_BYTES + 2 && value[0] == 0x04 && value[1] == ED25519_BYTES)
+        skip = 2;
+    else if (len != ED25519_BYTES)
+        return wrong(ei, "the Ed25519 point is not of 32 bytes");
+    *ret_key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, value + skip, ED25519_BYTES);
+    return *ret_key ? MM_OK : wrong(ei, "the Ed25519 point is none");
+}
+
+static int sign_ed25519(struct mm_token *t, CK_OBJECT_HANDLE key, uint8_t *data, CK_ULONG data_len,
+                        uint8_t signature[ED25519_SIGNATURE], struct mm_errinfo *ei)
+{
+    CK_MECHANISM mechanism = {CKM_EDDSA, NULL, 0};
+    CK_ULONG len = ED25519_SIGNATURE;
+    CK_RV rv = MM_CK(t, C_SignInit(t->session, &mechanism, key));
+
+    if (rv == CKR_OK)
+        rv = MM_CK(t, C_Sign(t->session, data, data_len, signature, &len));
+    if (rv != CKR_OK)
+        return mm_token_fail(ei, rv, "C_Sign by EdDSA");
+    return len == ED25519_SIGNATURE ? MM_OK : wrong(ei, "the Ed25519 signature has not 64 bytes");
+}
+
+static int cross_ed25519(struct mm_token *t, CK_OBJECT_HANDLE public_key,
+                         CK_OBJECT_HANDLE private_key, struct mm_errinfo *ei)
+{
+    MM_CLEANUP(EVP_MD_CTX_free_p) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    MM_EVP_PKEY_CLEANUP EVP_PKEY *key = NULL;
+    uint8_t data[] = "mintmark self-test", signature[ED25519_SIGNATURE];
+    int r = read_ed25519(t, public_key, &key, ei);
+
+    if (r == MM_OK)
+        r = sign_ed25519(t, private_key, data, sizeof(data), signature, ei);
+    if (r < 0)
+        return r;
+    if (!ctx || EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key) != 1)
+        return no_memory_or_crypto(ei);
+    if (EVP_DigestVerify(ctx, signature, sizeof(signature), data, sizeof(data)) != 1)
+        return wrong(ei, "libcrypto does not accept the Ed25519 signature");
+    return MM_OK;
+}
+
+static int check_ed25519(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struct mm_errinfo *ei)
+{
+    struct mm_keypair pair = {0};
+    int r = generate_ed25519(t, &pair, ei);
+
+    if (r == MM_OK)
+        r = cross_ed25519(t, pair.public_key, pair.private_key, ei);
+    mm_token_destroy(t, &pair);
+    snprintf(note, MM_CROSSCHECK_NOTE, "no profile uses it yet");
+    return r;
+}
+
+/* ---- ECDH -------------------------------------------------------------------------------- */
+
+static int generate_agreeing(struct mm_token *t, struct mm_keypair *ret_pair, struct mm_errinfo *ei)
+{
+    const struct mm_curve_info *curve = mm_curve_get(MM_CURVE_P256);
+    CK_MECHANISM mechanism = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    CK_ATTRIBUTE public_key[] = {MM_ATTR(CKA_TOKEN, no),
+                                 MM_ATTR_BYTES(CKA_EC_PARAMS, curve->params, curve->params_len)};
+    CK_ATTRIBUTE private_key[] = {MM_ATTR(CKA_TOKEN, no), MM_ATTR(CKA_PRIVATE, yes),
+                                  MM_ATTR(CKA_SENSITIVE, yes), MM_ATTR(CKA_EXTRACTABLE, no),
+                                  MM_ATTR(CKA_DERIVE, yes)};
+    struct mm_keypair pair = {0};
+    uint8_t value[MM_EC_POINT_ATTR_MAX];
+    CK_ULONG len = 0;
+    CK_RV rv;
+    int r;
+
+    rv = MM_CK(t, C_GenerateKeyPair(t->session, &mechanism, public_key, MM_ARRAY_SIZE(public_key),
+                                    private_key, MM_ARRAY_SIZE(private_key), &pair.public_key,
+                                    &pair.private_key));
+    if (rv != CKR_OK)
+        return mm_token_fail(ei, rv, "C_GenerateKeyPair for ECDH");
+    r = mm_object_read(t, pair.public_key, CKA_EC_POINT, value, sizeof(value), &len, ei);
+    if (r == MM_OK)
+        r = mm_point_decode(value, len == CK_UNAVAILABLE_INFORMATION ? 0 : len, curve, pair.point,
+                            &pair.point_len, ei);
+    if (r < 0)
+        mm_token_destroy(t, &pair);
+    else
+        *ret_pair = pair;
+    return r;
+}
+
+/* The agreed value as an AES key that may be read: it is worth nothing. */
+static int derive(struct mm_token *t, CK_OBJECT_HANDLE own, uint8_t *peer, size_t peer_len,
+                  uint8_t secret[P256_BYTES], struct mm_errinfo *ei)
+{
+    CK_ECDH1_DERIVE_PARAMS ecdh = {
+        .kdf = CKD_NULL, .ulPublicDataLen = peer_len, .pPublicData = peer};
+    CK_MECHANISM mechanism = {CKM_ECDH1_DERIVE, &ecdh, sizeof(ecdh)};
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_KEY_TYPE type = CKK_AES;
+    CK_ULONG bytes = P256_BYTES, len = 0;
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    CK_ATTRIBUTE attrs[] = {
+        MM_ATTR(CKA_CLASS, class),     MM_ATTR(CKA_KEY_TYPE, type), MM_ATTR(CKA_VALUE_LEN, bytes),
+        MM_ATTR(CKA_TOKEN, no),        MM_ATTR(CKA_PRIVATE, yes),   MM_ATTR(CKA_SENSITIVE, no),
+        MM_ATTR(CKA_EXTRACTABLE, yes),
+    };
+    CK_OBJECT_HANDLE key = CK_INVALID_HANDLE;
+    const CK_RV rv =
+        MM_CK(t, C_DeriveKey(t->session, &mechanism, own, attrs, MM_ARRAY_SIZE(attrs), &key));
+    int r;
+
+    if (rv != CKR_OK)
+        return mm_token_fail(ei, rv, "C_DeriveKey by ECDH");
+    r = mm_object_read(t, key, CKA_VALUE, secret, P256_BYTES, &len, ei);
+    mm_object_drop(t, key);
+    if (r == MM_OK && len != P256_BYTES)
+        return wrong(ei, "the agreed key has not 32 bytes");
+    return r;
+}
+
+static int soft_derive(EVP_PKEY *own, const struct mm_keypair *pair, uint8_t secret[P256_BYTES],
+                       struct mm_errinfo *ei)
+{
+    MM_CLEANUP(EVP_PKEY_CTX_free_p) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(own, NULL);
+    MM_EVP_PKEY_CLEANUP EVP_PKEY *peer = NULL;
+    size_t len = P256_BYTES;
+    int r = mm_soft_ec_public(mm_curve_get(MM_CURVE_P256), pair->point, pair->point_len, &peer, ei);
+
+    if (r < 0)
+        return r;
+    if (!ctx || EVP_PKEY_derive_init(ctx) != 1 || EVP_PKEY_derive_set_peer(ctx, peer) != 1 ||
+        EVP_PKEY_derive(ctx, secret, &len) != 1 || len != P256_BYTES)
+        return no_memory_or_crypto(ei);
+    return MM_OK;
+}
+
+static int check_ecdh(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struct mm_errinfo *ei)
+{
+    MM_EVP_PKEY_CLEANUP EVP_PKEY *own = EVP_EC_gen("P-256");
+    const struct mm_curve_info *curve;
+    uint8_t point[MM_POINT_MAX], token_says[P256_BYTES], soft_says[P256_BYTES];
+    struct mm_keypair pair = {0};
+    int r;
+
+    note[0] = 0;
+    if (!own)
+        return no_memory_or_crypto(ei);
+    r = mm_soft_ec_point(own, &curve, point, ei);
+    if (r == MM_OK)
+        r = generate_agreeing(t, &pair, ei);
+    if (r < 0)
+        return r;
+    r = derive(t, pair.private_key, point, pair.point_len, token_says, ei);
+    if (r == MM_OK)
+        r = soft_derive(own, &pair, soft_says, ei);
+    mm_token_destroy(t, &pair);
+    if (r == MM_OK && memcmp(token_says, soft_says, P256_BYTES) != 0)
+        return wrong(ei, "token and libcrypto agree on different keys");
+    return r;
+}
+
+/* ---- AES key wrap without padding (RFC 3394) ------------------------------------------------ */
+
+static int soft_kw(const uint8_t kek[MM_AES_256_BYTES], const uint8_t key[MM_AES_256_BYTES],
+                   uint8_t wrapped[MM_AES_256_BYTES + 8], struct mm_errinfo *ei)
+{
+    MM_CLEANUP(EVP_CIPHER_CTX_free_p) EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    int n = 0;
+
+    if (!ctx)
+        return mm_fail_memory(ei);
+    EVP_CIPHER_CTX_set_flags(ctx, EVP_CIPHER_CTX_FLAG_WRAP_ALLOW);
+    if (EVP_EncryptInit_ex(ctx, EVP_aes_256_wrap(), NULL, kek, NULL) != 1 ||
+        EVP_EncryptUpdate(ctx, wrapped, &n, key, MM_AES_256_BYTES) != 1)
+        return no_memory_or_crypto(ei);
+    return MM_OK;
+}
+
+static int unwrap_kw(struct mm_token *t, CK_MECHANISM *mechanism, uint8_t *wrapped, CK_ULONG len,
+                     struct mm_errinfo *ei)
+{
+    CK_OBJECT_CLASS class = CKO_SECRET_KEY;
+    CK_KEY_TYPE type = CKK_AES;
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    CK_ATTRIBUTE attrs[] = {MM_ATTR(CKA_CLASS, class),  MM_ATTR(CKA_KEY_TYPE, type),
+                            MM_ATTR(CKA_TOKEN, no),     MM_ATTR(CKA_PRIVATE, yes),
+                            MM_ATTR(CKA_SENSITIVE, no), MM_ATTR(CKA_EXTRACTABLE, yes)};
+    CK_OBJECT_HANDLE kek = CK_INVALID_HANDLE, key = CK_INVALID_HANDLE;
+    uint8_t value[MM_AES_256_BYTES];
+    CK_ULONG value_len = 0;
+    CK_RV rv;
+    int r = mm_known_key_import(t, mm_known_kek, CKA_UNWRAP, &kek, ei);
+
+    if (r < 0)
+        return r;
+    rv = MM_CK(t, C_UnwrapKey(t->session, mechanism, kek, wrapped, len, attrs, MM_ARRAY_SIZE(attrs),
+                              &key));
+    mm_object_drop(t, kek);
+    if (rv != CKR_OK)
+        return mm_token_fail(ei, rv, "C_UnwrapKey");
+    r = mm_object_read(t, key, CKA_VALUE, value, sizeof(value), &value_len, ei);
+    mm_object_drop(t, key);
+    if (r == MM_OK &&
+        (value_len != sizeof(value) || memcmp(value, mm_known_key, sizeof(value)) != 0))
+        return wrong(ei, "the token unwraps another key than was wrapped");
+    return r;
+}
+
+/* Both ways, against libcrypto: the token's wrap is libcrypto's, and it unwraps that again. */
+static int check_wrap_both_ways(struct mm_token *t, CK_MECHANISM_TYPE number,
+                                const uint8_t expected[MM_AES_256_BYTES + 8], struct mm_errinfo *ei)
+{
+    CK_MECHANISM mechanism = {number, NULL, 0};
+    CK_OBJECT_HANDLE kek = CK_INVALID_HANDLE, key = CK_INVALID_HANDLE;
+    uint8_t wrapped[2 * MM_AES_256_BYTES];
+    CK_ULONG len = sizeof(wrapped);
+    CK_RV rv = CKR_OK;
+    int r = mm_known_key_import(t, mm_known_kek, CKA_WRAP, &kek, ei);
+
+    if (r == MM_OK)
+        r = mm_known_key_import(t, mm_known_key, 0, &key, ei);
+    if (r == MM_OK)
+        rv = MM_CK(t, C_WrapKey(t->session, &mechanism, kek, key, wrapped, &len));
+    mm_object_drop(t, key);
+    mm_object_drop(t, kek);
+    if (r < 0)
+        return r;
+    if (rv != CKR_OK)
+        return mm_token_fail(ei, rv, "C_WrapKey");
+    if (len != MM_AES_256_BYTES + 8 || memcmp(wrapped, expected, len) != 0)
+        return wrong(ei, "the token wraps otherwise than libcrypto");
+    return unwrap_kw(t, &mechanism, wrapped, len, ei);
+}
+
+static int check_kw(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struct mm_errinfo *ei)
+{
+    uint8_t expected[MM_AES_256_BYTES + 8];
+    int r = soft_kw(mm_known_kek, mm_known_key, expected, ei);
+
+    snprintf(note, MM_CROSSCHECK_NOTE, "not needed; private keys take the padded form");
+    return r < 0 ? r : check_wrap_both_ways(t, CKM_AES_KEY_WRAP, expected, ei);
+}
+
+static int check_kwp(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struct mm_errinfo *ei)
+{
+    uint8_t expected[MM_AES_256_BYTES + 8];
+    int r;
+
+    note[0] = 0;
+    if (t->mechanisms.aes_kwp == 0)
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "TOKEN_MECHANISM_UNSUPPORTED",
+                       "no mechanism of the token does RFC 5649");
+    snprintf(note, MM_CROSSCHECK_NOTE, "mechanism 0x%04lx", t->mechanisms.aes_kwp);
+    r = mm_soft_kwp_wrap(mm_known_kek, mm_known_key, MM_AES_256_BYTES, expected, ei);
+    return r < 0 ? r : check_wrap_both_ways(t, t->mechanisms.aes_kwp, expected, ei);
+}
+
+/* ---- sessions ---------------------------------------------------------------------------- */
+
+static int check_sessions(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struct mm_errinfo *ei)
+{
+    CK_SESSION_HANDLE sessions[MM_SELFTEST_SESSIONS];
+    struct mm_token_info info;
+    CK_ULONG wanted = MM_SELFTEST_SESSIONS, n = 0;
+    CK_RV rv = CKR_OK;
+    int r = mm_token_info(t, &info, ei);
+
+    if (r < 0)
+        return r;
+    if (info.max_sessions > 0 && info.max_sessions < wanted)
+        wanted = info.max_sessions;
+    while (rv == CKR_OK && n + 1 < wanted) { /* one is ours already */
+        rv = MM_CK(t, C_OpenSession(t->slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL,
+                                    &sessions[n]));
+        n += rv == CKR_OK;
+    }
+    for (CK_ULONG i = 0; i < n; i++)
+        (void)MM_CK(t, C_CloseSession(sessions[i]));
+    if (info.max_sessions > 0)
+        snprintf(note, MM_CROSSCHECK_NOTE, "%lu at once; the token says at most %lu", n + 1,
+                 info.max_sessions);
+    else
+        snprintf(note, MM_CROSSCHECK_NOTE, "%lu at once; the token names no limit", n + 1);
+    if (rv != CKR_OK && info.max_sessions > 0)
+        return mm_token_fail(ei, rv, "C_OpenSession: %lu were open, %lu should do", n + 1,
+                             info.max_sessions);
+    return MM_OK;
+}
+
+const struct mm_crosscheck mm_crosschecks[] = {
+    {"random health", {0, 0}, check_random},
+    {"Ed25519", {CKM_EC_EDWARDS_KEY_PAIR_GEN, CKM_EDDSA}, check_ed25519},
+    {"ECDH P-256", {CKM_EC_KEY_PAIR_GEN, CKM_ECDH1_DERIVE}, check_ecdh},
+    {"AES key wrap (RFC 3394) and unwrap", {CKM_AES_KEY_WRAP, 0}, check_kw},
+    {"AES key unwrap (RFC 5649)", {0, 0}, check_kwp},
+    {"sessions", {0, 0}, check_sessions},
+};
+const size_t mm_crosschecks_count = MM_ARRAY_SIZE(mm_crosschecks);

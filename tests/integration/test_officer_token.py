@@ -1,0 +1,91 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What an officer asks of a token: token test, audit. With a real SoftHSM."""
+import subprocess
+import unittest
+
+from officer_site import USER_PIN, Base
+
+
+class Asked(Base):
+    def softhsm(self, *args):
+        """SoftHSM's own tool, an independent hand on the token."""
+        subprocess.run(['softhsm2-util', *map(str, args)], check=True, capture_output=True,
+                       env={'SOFTHSM2_CONF': str(self.dir / 'softhsm2.conf'), 'PATH': '/usr/bin:/bin'})
+
+    def test_test_prints_the_matrix_and_cross_checks(self):
+        self.init()
+        answer = self.data('token', 'test')
+        there = {m['mechanism']: m['listed'] for m in answer['matrix']}
+        self.assertTrue(there['CKM_ECDSA'] and there['CKM_EC_KEY_PAIR_GEN'])
+        self.assertFalse(there['CKM_ML_DSA'])
+        ecdsa = next(m for m in answer['matrix'] if m['mechanism'] == 'CKM_ECDSA')
+        self.assertIn('sign', ecdsa['flags'])
+        results = {o['operation']: o['result'] for o in answer['operations']}
+        for operation in ('P-256 key pair', 'ECDSA P-384', 'AES key wrap (RFC 5649)', 'random health',
+                          'Ed25519', 'ECDH P-256', 'AES key wrap (RFC 3394) and unwrap',
+                          'AES key unwrap (RFC 5649)', 'sessions'):
+            self.assertEqual(results[operation], 'good', operation)
+        text, _ = self.run_officer('token', 'test')
+        self.assertRegex(text, r'CKM_AES_KEY_WRAP_KWP +0x210b +no')
+        self.assertEqual(self.key_labels(), [])  # nothing stays
+
+    def site_of_keys(self):
+        self.init()
+        self.make_root()
+        self.make_sub()
+        self.ceremony('key', 'create', '--use', 'transport', '--label', 'transport')
+
+    def test_audit_passes_what_the_ceremonies_make_and_lists_the_rest(self):
+        self.site_of_keys()
+        answer = self.data('token', 'audit')
+        self.assertEqual(answer['deviations'], 0)
+        keys = {key['label']: key for key in answer['keys']}
+        self.assertEqual(sorted(keys), ['pai', 'transport'])
+        lines = {line['attribute']: line for line in keys['pai']['attributes']}
+        self.assertEqual(lines['CKA_NEVER_EXTRACTABLE']['actual'], 'true')
+        self.assertEqual(lines['CKA_ALLOWED_MECHANISMS']['actual'], 'CKM_ECDSA alone')
+        self.assertEqual([(u['kind'], u['label']) for u in answer['unknown']],
+                         [('private key', 'paa')])  # no section names the root
+        text, _ = self.run_officer('token', 'audit')
+        self.assertRegex(text, r'CKA_LOCAL +true +required +true +good')
+
+    def test_audit_fails_for_a_key_from_outside_and_one_that_is_missing(self):
+        self.site_of_keys()
+        # The same label and use, but made outside and imported.
+        conf = self.conf.read_text()
+        key = self.dir / 'outside.pem'
+        subprocess.run(['openssl', 'genpkey', '-algorithm', 'EC', '-pkeyopt',
+                        'ec_paramgen_curve:P-256', '-out', key], check=True, capture_output=True)
+        self.softhsm('--import', key, '--token', 'test', '--pin', USER_PIN, '--label', 'foreign',
+                    '--id', 'ab12')
+        self.conf.write_text(conf.replace('object=pai', 'object=foreign'))
+        out, error = self.run_officer('token', 'audit', status=1)
+        self.assertIn('1 of the token\'s keys deviate', error)
+        self.assertRegex(out, r'CKA_LOCAL +true +required +false +BROKEN')
+        self.assertRegex(out, r'private key +pai')
+        self.conf.write_text(conf.replace('object=transport', 'object=nowhere'))
+        answer = self.data('token', 'audit', status=1)
+        self.assertEqual(answer['deviations'], 1)
+        self.assertEqual([(k['name'], k['verdict']) for k in answer['keys'] if k['verdict'] != 'good'],
+                         [('line', 'MISSING')])
+
+    def test_audit_holds_each_key_against_its_own_use(self):
+        self.site_of_keys()
+        self.ceremony('key', 'create', '--use', 'ca', '--label', 'third')
+        self.conf.write_text(self.conf.read_text() + """
+signing 'firmware' {
+    token = 'main'
+    key = 'pkcs11:object=third'
+    mechanisms = {'ECDSA'}
+    clients = {'a'}
+}
+client 'a' { uri = 'urn:a' roles = {'station'} }
+""")
+        answer = self.data('token', 'audit')
+        self.assertEqual({k['name']: k['use'] for k in answer['keys']},
+                         {'pai': 'ca', 'line': 'transport', 'firmware': 'signing'})
+
+
+if __name__ == '__main__':
+    unittest.main()

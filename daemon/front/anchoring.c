@@ -178,6 +178,13 @@ static void submit_check(struct mm_anchoring *a, const Mintmark__Internal__Ancho
     submit(a, MM_ANCHORING_CHECK, a->app->store, &job.base);
 }
 
+/* Devices that are still on their way are recorded before the last anchor, if they come soon. */
+static bool may_close(const struct mm_anchoring *a)
+{
+    return a->closed && ((a->outstanding == 0 && a->app->recording == 0) ||
+                         mm_clock_mono_us() >= a->close_by_us);
+}
+
 static void submit_prepare(struct mm_anchoring *a)
 {
     Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
@@ -185,8 +192,8 @@ static void submit_prepare(struct mm_anchoring *a)
 
     job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_PREPARE_ANCHOR;
     job.prepare_anchor = &body;
-    body.clean = a->closed != NULL;
-    body.checkpoint = a->checkpoint || a->closed;
+    body.clean = may_close(a);
+    body.checkpoint = a->checkpoint || body.clean;
     a->final = body.clean;
     a->wanted = a->checkpoint = false;
     submit(a, MM_ANCHORING_PREPARE, a->app->store, &job.base);
@@ -333,13 +340,6 @@ static void on_done(struct mm_job *job, const ProtobufCMessage *result,
 }
 
 /* ---- what comes next --------------------------------------------------------------------- */
-
-/* Devices that are still on their way are recorded before the last anchor, if they come soon. */
-static bool may_close(const struct mm_anchoring *a)
-{
-    return a->closed && ((a->outstanding == 0 && a->app->recording == 0) ||
-                         mm_clock_mono_us() >= a->close_by_us);
-}
 
 static void step_on(struct mm_anchoring *a)
 {

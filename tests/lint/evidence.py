@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """docs/grpc.md's tables tell the truth as far as names go: every file in the second column is there, and
-every test in the third is in the test file whose name stands before it.
+every test in the third is in the test file whose name stands before it. So does docs/threat-model.md:
+every test that stands for a defence is there.
 
 usage: evidence.py SOURCE_ROOT
 """
@@ -12,8 +13,12 @@ import sys
 from common import Report, read
 
 PAGE = 'docs/grpc.md'
+THREATS = 'docs/threat-model.md'
+NO_TESTS = {'next_number', 'request_id', 'replacements_max'}  # in its tables, besides settings
+SETTINGS = 'docs/man/mintmark.conf.5'
 INTEROP = {'raw', 'checklist', 'grpcio', 'grpcjs', 'ruby'}
 CODE = re.compile(r'`([^`]+)`')
+TEST = re.compile(r'START_TEST\((\w+)\)|def test_(\w+)|^ *test\(\'(\w+)\'', re.M)
 
 
 def sources(key):
@@ -50,9 +55,35 @@ def check_tests(report, root, place, cell):
     return count
 
 
+def all_tests(root):
+    """Names of tests, of their files, and of what meson runs."""
+    names = set()
+    for folder, _, files in os.walk(os.path.join(root, 'tests')):
+        for file in files:
+            if file == 'meson.build' or re.fullmatch(r'test_\w+\.(c|py)', file):
+                names.add(file.partition('.')[0])
+                for found in TEST.finditer(read(root, os.path.relpath(os.path.join(folder, file), root))):
+                    names.add(next(filter(None, found.groups())))
+    return names
+
+
+def check_threats(report, root):
+    """Names in lower case with an underscore, in the tables of attackers, are tests. Returns how many."""
+    known, count = all_tests(root), 0
+    others = NO_TESTS | set(re.findall(r'\w+', read(root, SETTINGS)))
+    for number, line in enumerate(read(root, THREATS).splitlines(), 1):
+        for name in CODE.findall(line) if line.startswith('|') else []:
+            if not re.fullmatch(r'[a-z0-9]+(_[a-z0-9]+)+', name) or name in others:
+                continue
+            count += 1
+            if name not in known:
+                report.bad(f'{THREATS}:{number}', f'there is no test {name}')
+    return count
+
+
 def main(root):
     report = Report('evidence')
-    looked_at = 0
+    looked_at = check_threats(report, root)
     for number, line in enumerate(read(root, PAGE).splitlines(), 1):
         cells = [c.strip() for c in line.strip().strip('|').split('|')]
         if not line.startswith('|') or len(cells) != 3 or cells[1] in ('Where', '---'):

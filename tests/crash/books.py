@@ -46,9 +46,9 @@ class Books:
     def count_doubles(self):
         doubles = 0
         for columns in 'uid', 'spki_sha256', 'profile, number', 'profile, serial', 'bundle':
-            total = self.one('SELECT count(*) FROM devices')
-            doubles += total - self.one(
-                f'SELECT count(*) FROM (SELECT DISTINCT {columns} FROM devices)')
+            known = f'FROM devices WHERE {columns.rpartition(" ")[2]} IS NOT NULL'
+            doubles += self.one(f'SELECT count(*) {known}') - self.one(
+                f'SELECT count(*) FROM (SELECT DISTINCT {columns} {known})')
         return doubles
 
     def compare_counts(self):

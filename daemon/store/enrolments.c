@@ -306,8 +306,8 @@ int mm_enrolment_settle(struct mm_store *s, const struct mm_enrolment_row *e,
     mm_sql_bind_int(&q, e->device);
     mm_sql_bind_int(&q, state);
     mm_sql_bind_int(&q, e->request);
-    mm_sql_bind_blob_or_null(&q, c->issuer, c->issuer_len);
-    mm_sql_bind_blob_or_null(&q, c->serial, c->serial_len);
+    mm_sql_bind_blob_or_null(&q, c->issuer.data, c->issuer.len);
+    mm_sql_bind_blob_or_null(&q, c->serial.data, c->serial.len);
     mm_sql_bind_text(&q, text);
     return mm_sql_run(&q, ei);
 }
@@ -348,8 +348,8 @@ static int check_new(struct mm_store *s, const struct mm_certificate_id *id, str
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ENROLMENT_KNOWN);
     int r;
 
-    mm_sql_bind_blob(&q, id->serial, id->serial_len);
-    mm_sql_bind_blob(&q, id->issuer, id->issuer_len);
+    mm_sql_bind_blob(&q, id->serial.data, id->serial.len);
+    mm_sql_bind_blob(&q, id->issuer.data, id->issuer.len);
     r = mm_sql_step(&q, ei);
     if (r <= 0)
         return r;
@@ -367,8 +367,8 @@ static int check_certificate(struct mm_store *s, struct mm_sql *q, const struct 
                              const ProtobufCBinaryData *uid, const struct mm_certificate_id *id,
                              struct mm_errinfo *ei)
 {
-    if (e->state == STATE(ISSUED) && same(mm_sql_blob(q, 4), id->issuer, id->issuer_len) &&
-        same(mm_sql_blob(q, 5), id->serial, id->serial_len))
+    if (e->state == STATE(ISSUED) && same(mm_sql_blob(q, 4), id->issuer.data, id->issuer.len) &&
+        same(mm_sql_blob(q, 5), id->serial.data, id->serial.len))
         return 1;
     if (e->state != STATE(WAITING) && e->state != STATE(PARKED))
         return mm_enrolment_fail_state(e, uid, "NOT_WAITING", ei);
@@ -401,16 +401,16 @@ static int note_certified(struct certifying *c,
 {
     const size_t i = c->event.n_devices;
     Mintmark__V1__CertifiedDevice *d = &c->devices[i];
-    int r = hash(c->store, id->issuer, id->issuer_len, c->hashes[i][0], ei);
+    int r = hash(c->store, id->issuer.data, id->issuer.len, c->hashes[i][0], ei);
 
     if (r == MM_OK)
         r = hash(c->store, given->certificate.data, given->certificate.len, c->hashes[i][1], ei);
     if (r < 0)
         return r;
-    memcpy(c->serials[i], id->serial, id->serial_len);
+    memcpy(c->serials[i], id->serial.data, id->serial.len);
     mintmark__v1__certified_device__init(d);
     d->uid = given->uid;
-    d->serial = (ProtobufCBinaryData){id->serial_len, c->serials[i]};
+    d->serial = (ProtobufCBinaryData){id->serial.len, c->serials[i]};
     d->issuer_sha256 = (ProtobufCBinaryData){MM_SHA256_BYTES, c->hashes[i][0]};
     d->certificate_sha256 = (ProtobufCBinaryData){MM_SHA256_BYTES, c->hashes[i][1]};
     c->pointers[c->event.n_devices++] = d;
@@ -423,7 +423,7 @@ static int certify_one(struct certifying *c,
 {
     struct mm_store *s = c->store;
     const struct mm_bytes der = {given->certificate.data, given->certificate.len};
-    MM_CERTIFICATE_ID_CLEANUP struct mm_certificate_id id = {0};
+    struct mm_certificate_id id = {0};
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ENROLMENT_FIND);
     struct mm_enrolment_step step = {.certified = 1};
     struct mm_enrolment_row e = {0};

@@ -6,19 +6,15 @@
 
 /* A certificate as it is recorded; borrows from what it was read out of. */
 struct mm_certificate_id {
-    uint8_t serial[24]; /* big-endian, without leading zeros */
-    size_t serial_len;
-    uint8_t *issuer; /* DER of the name; give it back to mm_certificate_id_done */
-    size_t issuer_len;
+    struct mm_bytes serial; /* big-endian, without leading zeros; at most 20 bytes */
+    struct mm_bytes issuer; /* DER of the name */
     uint8_t spki_sha256[MM_SHA256_BYTES];
 };
 
-/* MM_ERR_INVALID CERTIFICATE_MALFORMED: it is not one X.509 certificate in DER, or its serial
+/* MM_ERR_INVALID CERTIFICATE_MALFORMED: it is not one X.509 v3 certificate in DER, or its serial
  * number is none (RFC 5280 section 4.1.2.2). */
 int mm_certificate_read(struct mm_store *s, struct mm_bytes der, struct mm_certificate_id *ret_id,
                         struct mm_errinfo *ei) MM_MUST_USE;
-void mm_certificate_id_done(struct mm_certificate_id *id);
-#define MM_CERTIFICATE_ID_CLEANUP MM_CLEANUP(mm_certificate_id_done)
 
 /* Has the devices that the job has just recorded wait for their certificates, if it says so.
  * MM_ERR_EXHAUSTED TOO_MANY_WAITING. */

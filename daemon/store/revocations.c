@@ -71,7 +71,7 @@ static int revoke_own(struct mm_store *s, const ProtobufCBinaryData *uid, struct
 static int revoke_wrong(struct mm_store *s, const ProtobufCBinaryData *uid,
                         struct mm_bytes certificate, struct mm_revocation *v, struct mm_errinfo *ei)
 {
-    MM_CERTIFICATE_ID_CLEANUP struct mm_certificate_id id = {0};
+    struct mm_certificate_id id = {0};
     struct mm_enrolment_row e;
     int r = mm_enrolment_find(s, uid, &e, ei);
 
@@ -81,8 +81,8 @@ static int revoke_wrong(struct mm_store *s, const ProtobufCBinaryData *uid,
         return r;
     v->device = e.device;
     v->profile = e.profile;
-    v->issuer = (struct mm_bytes){id.issuer, id.issuer_len};
-    v->serial = (struct mm_bytes){id.serial, id.serial_len};
+    v->issuer = id.issuer;
+    v->serial = id.serial;
     return mm_revocation_add(s, v, ei);
 }
 

@@ -51,6 +51,7 @@ static inline struct certificate certify(EVP_PKEY *key, int64_t serial, const ch
     ck_assert(x && name);
     X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)ca, -1, -1, 0);
     ASN1_INTEGER_set_int64(X509_get_serialNumber(x), serial);
+    X509_set_version(x, X509_VERSION_3);
     X509_set_issuer_name(x, name);
     X509_gmtime_adj(X509_getm_notBefore(x), 0);
     X509_gmtime_adj(X509_getm_notAfter(x), 3600);

@@ -50,6 +50,7 @@ int mm_client_new(const struct mm_conf_issuer *conf, const struct mm_credential 
     c->conf = conf;
     c->credential = credential;
     TAILQ_INIT(&c->queue);
+    TAILQ_INIT(&c->finished);
     for (; r == MM_OK && c->n_nodes < conf->n_nodes; c->n_nodes++) {
         if (!set_node(&c->nodes[c->n_nodes], conf->nodes[c->n_nodes], conf))
             r = mm_fail_memory(ei);
@@ -192,17 +193,19 @@ static void begin(struct mm_client *c, struct mm_node *n, struct mm_request *r)
     n->in_flight++;
     n->requests++;
     if (!mm_transfer_begin(c, n, r)) {
-        const struct mm_reply reply = {.text = "out of memory"};
-
-        mm_client_finished(c, n, r, &reply, (struct mm_bytes){NULL, 0}, 0);
+        r->reply = (struct mm_reply){.text = "out of memory"};
+        r->answer = MM_BUF_INIT(0);
+        r->took_us = 0;
+        mm_client_finished(c, n, r);
     }
 }
 
-/* Begins what can be begun, in order. */
-static void pump(struct mm_client *c)
+/* Begins what can be begun, in order; true if something was. */
+static bool pump(struct mm_client *c)
 {
     const int64_t now_us = mm_clock_mono_us();
     struct mm_request *r, *next;
+    bool begun = false;
 
     for (r = TAILQ_FIRST(&c->queue); r && !LIST_EMPTY(&c->idle); r = next) {
         struct mm_node *node = NULL;
@@ -218,9 +221,10 @@ static void pump(struct mm_client *c)
         case AT_NODE:
             take_off(c, r);
             begin(c, node, r);
+            begun = true;
             break;
         case ALL_BUSY:
-            return;
+            return begun;
         case ALL_AWAY:
         case ALL_TRIED:
             take_off(c, r);
@@ -229,6 +233,7 @@ static void pump(struct mm_client *c)
             break;
         }
     }
+    return begun;
 }
 
 void mm_client_submit(struct mm_client *c, struct mm_request *r)
@@ -245,7 +250,7 @@ void mm_client_submit(struct mm_client *c, struct mm_request *r)
 /* ---- what came of it --------------------------------------------------------------------- */
 
 static void account(struct mm_node *n, const struct mm_outcome *out, const struct mm_verdict *v,
-                    int64_t took_us, enum mm_call_kind kind)
+                    int64_t took_us, enum mm_call_kind kind, unsigned in_flight)
 {
     const int64_t now_us = mm_clock_mono_us();
     bool changed;
@@ -253,7 +258,7 @@ static void account(struct mm_node *n, const struct mm_outcome *out, const struc
     if (v->overload)
         mm_limiter_overload(&n->limiter, now_us);
     else if (!v->blame && kind == MM_CALL_ENROL)
-        mm_limiter_answer(&n->limiter, now_us, took_us, n->in_flight + 1);
+        mm_limiter_answer(&n->limiter, now_us, took_us, in_flight);
     if (v->blame) {
         n->failures++;
         snprintf(n->last_error, sizeof(n->last_error), "%s", out->reply.text);
@@ -286,17 +291,35 @@ static bool tries_again(const struct mm_client *c, const struct mm_request *r,
     return r->tried != (1u << c->n_nodes) - 1;
 }
 
-void mm_client_finished(struct mm_client *c, struct mm_node *n, struct mm_request *r,
-                        const struct mm_reply *reply, struct mm_bytes body, int64_t took_us)
+void mm_client_finished(struct mm_client *c, struct mm_node *n, struct mm_request *r)
 {
+    const struct mm_verdict v = mm_verdict(r->kind, &r->reply);
+
+    r->at = n;
+    r->in_flight = n->in_flight--;
+    c->troubled = c->troubled || v.blame || v.overload;
+    TAILQ_INSERT_TAIL(&c->finished, r, link);
+}
+
+/* done may free the request, or begin the next one with it: what is of the answer is taken out. */
+static void judge(struct mm_client *c, struct mm_request *r)
+{
+    MM_BUF_CLEANUP struct mm_buf answer = r->answer;
+    struct mm_node *n = r->at;
     const enum mm_call_kind kind = r->kind;
-    struct mm_outcome out = {
-        .reply = *reply, .verdict = mm_verdict(kind, reply), .body = body, .node = n->name};
+    const int64_t took_us = r->took_us;
+    const unsigned in_flight = r->in_flight;
+    char text[MM_ISSUER_TEXT_MAX];
+    struct mm_outcome out = {.reply = r->reply,
+                             .verdict = mm_verdict(kind, &r->reply),
+                             .body = {answer.data, answer.len},
+                             .node = n->name};
     struct mm_verdict v = out.verdict;
 
-    n->in_flight--;
+    snprintf(text, sizeof(text), "%s", r->reply.text);
+    out.reply.text = text;
     if (tries_again(c, r, &out)) {
-        account(n, &out, &v, took_us, kind);
+        account(n, &out, &v, took_us, kind, in_flight);
         TAILQ_INSERT_HEAD(&c->queue, r, link);
         return;
     }
@@ -306,7 +329,7 @@ void mm_client_finished(struct mm_client *c, struct mm_node *n, struct mm_reques
     v = r->done(r, &out);
     if (v.blame && !out.reply.text[0])
         out.reply.text = "not an answer of EJBCA's";
-    account(n, &out, &v, took_us, kind);
+    account(n, &out, &v, took_us, kind, in_flight);
 }
 
 /* ---- the loop ---------------------------------------------------------------------------- */
@@ -317,6 +340,23 @@ static int shorten(const struct mm_client *c, int timeout_ms)
     enum { LOOK_AGAIN_MS = 50 };
 
     return !TAILQ_EMPTY(&c->queue) && timeout_ms > LOOK_AGAIN_MS ? LOOK_AGAIN_MS : timeout_ms;
+}
+
+/* To judge a certificate takes the processor longer than all else here. So what the answers made
+ * room for is sent before they are judged: EJBCA is at work in the meantime. Not beyond a bad
+ * answer, which may mean that the node is to be left alone. */
+static void run(struct mm_client *c)
+{
+    struct mm_request *r;
+
+    c->troubled = false;
+    mm_transfers_run(c);
+    if (!TAILQ_EMPTY(&c->finished) && !c->troubled && pump(c))
+        mm_transfers_run(c);
+    while ((r = TAILQ_FIRST(&c->finished))) {
+        TAILQ_REMOVE(&c->finished, r, link);
+        judge(c, r);
+    }
 }
 
 int mm_client_wait(struct mm_client *c, int fd, int timeout_ms, bool *ret_readable,
@@ -332,7 +372,7 @@ int mm_client_wait(struct mm_client *c, int fd, int timeout_ms, bool *ret_readab
         timeout_ms = 0;
     if (curl_multi_poll(c->multi, &channel, 1, shorten(c, timeout_ms), &n) != CURLM_OK)
         return mm_fail(ei, MM_ERR_INTERNAL, "CURL", "libcurl cannot wait");
-    mm_transfers_run(c);
+    run(c);
     *ret_readable = channel.revents != 0;
     return MM_OK;
 }

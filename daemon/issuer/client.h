@@ -18,6 +18,7 @@
 #include <sys/queue.h>
 
 struct mm_client;
+struct mm_node;
 struct mm_request;
 
 /* What became of a request. */
@@ -47,8 +48,14 @@ struct mm_request {
     struct mm_verdict (*done)(struct mm_request *r, const struct mm_outcome *out);
 
     /* Inside. */
-    TAILQ_ENTRY(mm_request) link;
-    unsigned tried; /* bit set of nodes */
+    TAILQ_ENTRY(mm_request) link; /* in the queue, or finished and not judged yet */
+    unsigned tried;               /* bit set of nodes */
+    struct mm_node *at;           /* once it is finished: who was asked, */
+    struct mm_reply reply;        /* and what came, */
+    char text[MM_ISSUER_TEXT_MAX];
+    struct mm_buf answer;
+    int64_t took_us;    /* how soon, */
+    unsigned in_flight; /* while so many were, this one included */
 };
 
 int mm_client_new(const struct mm_conf_issuer *conf, const struct mm_credential *credential,

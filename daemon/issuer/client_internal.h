@@ -40,6 +40,8 @@ struct mm_client {
     size_t n_transfers;
     LIST_HEAD(, mm_transfer) idle;
     TAILQ_HEAD(mm_requests, mm_request) queue;
+    struct mm_requests finished; /* not judged yet */
+    bool troubled;               /* one of them counts against its node */
     unsigned pending;
     bool answered; /* done was called since mm_client_wait began */
 };
@@ -52,6 +54,5 @@ bool mm_transfer_begin(struct mm_client *c, struct mm_node *node, struct mm_requ
 /* Moves everything on and hands finished ones to mm_client_finished. */
 void mm_transfers_run(struct mm_client *c);
 
-/* transfer.c tells of one; the transfer is idle again. body is valid during the call. */
-void mm_client_finished(struct mm_client *c, struct mm_node *node, struct mm_request *r,
-                        const struct mm_reply *reply, struct mm_bytes body, int64_t took_us);
+/* transfer.c tells of one that has its reply, answer and took_us; the transfer is idle again. */
+void mm_client_finished(struct mm_client *c, struct mm_node *node, struct mm_request *r);

@@ -187,18 +187,16 @@ static struct mm_reply read_reply(const struct mm_transfer *t, CURLcode code,
 
 static void finish(struct mm_client *c, struct mm_transfer *t, CURLcode code)
 {
-    char text[MM_ISSUER_TEXT_MAX];
-    const struct mm_reply reply = read_reply(t, code, text);
     struct mm_request *r = t->request;
-    const int64_t took_us = mm_clock_mono_us() - t->started_us;
-    /* done may begin the next request on this transfer. */
-    MM_BUF_CLEANUP struct mm_buf answer = t->answer;
 
+    r->reply = read_reply(t, code, r->text);
+    r->took_us = mm_clock_mono_us() - t->started_us;
+    r->answer = t->answer;
     t->answer = MM_BUF_INIT(0);
     t->request = NULL;
     curl_multi_remove_handle(c->multi, t->easy);
     LIST_INSERT_HEAD(&c->idle, t, link);
-    mm_client_finished(c, t->node, r, &reply, (struct mm_bytes){answer.data, answer.len}, took_us);
+    mm_client_finished(c, t->node, r);
 }
 
 void mm_transfers_run(struct mm_client *c)

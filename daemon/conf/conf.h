@@ -118,7 +118,7 @@ struct mm_conf_issuer {
     char *client_password_credential; /* name of a systemd credential */
     unsigned requests_start;          /* in flight to a node, at first; default 4 */
     unsigned requests_max;            /* and at the most; default 24 */
-    unsigned jobs;                /* that the worker has; default 0: twice what may be in flight */
+    unsigned jobs;                /* that the worker has; default 0: 4 × what may be in flight */
     unsigned connect_timeout_ms;  /* default 5000 */
     unsigned request_timeout_ms;  /* default 30000 */
     unsigned breaker_failures;    /* in a row that take a node out of use; default 5 */

@@ -250,7 +250,7 @@ static const struct mm_setting settings[] = {
     {ISSUER(requests_max), .type = MM_SETTING_UINT, .min = 1, .max = MM_ISSUER_REQUESTS_MAX,
      .fallback = "24", .help = "ejbca: the same, at the most."},
     {ISSUER(jobs), .type = MM_SETTING_UINT, .max = MM_ISSUER_JOBS_MAX, .fallback = "0",
-     .help = "ejbca: jobs that the worker has; 0: twice what may be in flight."},
+     .help = "ejbca: jobs that the worker has; 0: four times what may be in flight."},
     {ISSUER(connect_timeout_ms), .type = MM_SETTING_UINT, .min = 100, .max = 600000,
      .fallback = "5000", .unit = "ms", .help = "ejbca: for a connection and its TLS handshake."},
     {ISSUER(request_timeout_ms), .type = MM_SETTING_UINT, .min = 100, .max = 600000,

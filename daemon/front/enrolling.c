@@ -24,7 +24,7 @@ static struct mm_enrolling_profile *find(const struct mm_enrolling *e, const cha
 {
     struct mm_enrolling_profile *p;
 
-    LIST_FOREACH(p, &e->profiles, link)
+    TAILQ_FOREACH(p, &e->profiles, link)
     {
         if (strcmp(p->name, name) == 0)
             return p;
@@ -45,7 +45,7 @@ static struct mm_enrolling_profile *find_or_add(struct mm_enrolling *e, const ch
     p->due_ms = INT64_MAX;
     snprintf(p->name, sizeof(p->name), "%s", name);
     TAILQ_INIT(&p->issued);
-    LIST_INSERT_HEAD(&e->profiles, p, link);
+    TAILQ_INSERT_TAIL(&e->profiles, p, link);
     return p;
 }
 
@@ -54,7 +54,7 @@ int mm_enrolling_configure(struct mm_enrolling *e)
     const struct mm_conf *conf = e->app->conf;
     struct mm_enrolling_profile *p;
 
-    LIST_FOREACH(p, &e->profiles, link) p->configured = false;
+    TAILQ_FOREACH(p, &e->profiles, link) p->configured = false;
     for (size_t i = 0; i < conf->n_profiles; i++) {
         if (!conf->profiles[i].ejbca)
             continue;
@@ -93,7 +93,7 @@ void mm_enrolling_store_ready(struct mm_enrolling *e, const Mintmark__Internal__
         if (p)
             mm_enrolling_learn(p, c);
     }
-    LIST_FOREACH(p, &e->profiles, link) p->due_ms = 0;
+    TAILQ_FOREACH(p, &e->profiles, link) p->due_ms = 0;
     e->revocations_due_ms = 0;
     mm_enrolling_kick(e);
 }
@@ -122,7 +122,7 @@ void mm_enrolling_each(const struct mm_enrolling *e,
 {
     const struct mm_enrolling_profile *p;
 
-    LIST_FOREACH(p, &e->profiles, link)
+    TAILQ_FOREACH(p, &e->profiles, link)
     {
         struct mm_errinfo ignored;
         const struct mm_enrolling_info info = {
@@ -264,7 +264,7 @@ static unsigned promised(const struct mm_enrolling *e, const char *issuer)
     const struct mm_enrolling_profile *p;
     unsigned n = 0;
 
-    LIST_FOREACH(p, &e->profiles, link)
+    TAILQ_FOREACH(p, &e->profiles, link)
     {
         if (p->taking && strcmp(p->issuer, issuer) == 0)
             n += p->limit;
@@ -282,13 +282,26 @@ static unsigned room_of(const struct mm_enrolling_profile *p)
     return p->running == 0 && mm_clock_mono_us() >= p->retry_us ? 1 : 0;
 }
 
+/* A page costs the store a transaction, whatever is on it: while the issuer has enough to do, it
+ * waits until a quarter of its jobs are done. */
+static bool is_worth(const struct mm_enrolling_profile *p, unsigned room)
+{
+    return room > 0 &&
+           (p->away || room >= mm_issuers_depth(p->enrolling->app->issuers, p->issuer) / 4);
+}
+
 static void look(struct mm_enrolling_profile *p, int64_t now_ms)
 {
+    struct mm_enrolling *e = p->enrolling;
     const unsigned room = p->configured ? room_of(p) : 0;
-    const unsigned taken = promised(p->enrolling, p->issuer);
+    const unsigned taken = promised(e, p->issuer);
 
-    if (room > taken && !p->taking && p->due_ms <= now_ms)
-        take(p, room - taken, now_ms);
+    if (room <= taken || !is_worth(p, room - taken) || p->taking || p->due_ms > now_ms)
+        return;
+    /* The issuer's other profiles come first the next time. */
+    TAILQ_REMOVE(&e->profiles, p, link);
+    TAILQ_INSERT_TAIL(&e->profiles, p, link);
+    take(p, room - taken, now_ms);
 }
 
 void mm_enrolling_kick(struct mm_enrolling *e)
@@ -297,7 +310,7 @@ void mm_enrolling_kick(struct mm_enrolling *e)
     struct mm_enrolling_profile *p;
 
     if (mm_enrolling_open(e)) {
-        LIST_FOREACH(p, &e->profiles, link) look(p, now_ms);
+        TAILQ_FOREACH(p, &e->profiles, link) look(p, now_ms);
         mm_enrolling_revoke(e, now_ms);
     }
     mm_enrolling_plan(e);
@@ -333,7 +346,7 @@ void mm_enrolling_plan(struct mm_enrolling *e)
         return;
     if (!mm_enrolling_open(e))
         soonest_ms = RETRY_MS;
-    LIST_FOREACH(p, &e->profiles, link)
+    TAILQ_FOREACH(p, &e->profiles, link)
     {
         const int64_t wait_ms = wait_of(p, now_ms);
 
@@ -352,7 +365,7 @@ int mm_enrolling_new(struct mm_app *app, struct mm_enrolling **ret_enrolling)
     if (!e)
         return MM_ERR_MEMORY;
     e->app = app;
-    LIST_INIT(&e->profiles);
+    TAILQ_INIT(&e->profiles);
     uv_timer_init(app->loop, &e->timer);
     e->timer.data = e;
     *ret_enrolling = e;
@@ -378,8 +391,8 @@ void mm_enrolling_free(struct mm_enrolling *e)
 
     if (!e)
         return;
-    while ((p = LIST_FIRST(&e->profiles))) {
-        LIST_REMOVE(p, link);
+    while ((p = TAILQ_FIRST(&e->profiles))) {
+        TAILQ_REMOVE(&e->profiles, p, link);
         free(p);
     }
     free(e);

@@ -9,7 +9,7 @@
 enum { MM_ENROLLING_UID = 16 };
 
 struct mm_enrolling_profile {
-    LIST_ENTRY(mm_enrolling_profile) link;
+    TAILQ_ENTRY(mm_enrolling_profile) link;
     struct mm_enrolling *enrolling;
     char name[MM_NAME_MAX + 1];
     char issuer[MM_NAME_MAX + 1]; /* its section */
@@ -50,7 +50,7 @@ struct mm_enrolling_group {
 
 struct mm_enrolling {
     struct mm_app *app;
-    LIST_HEAD(, mm_enrolling_profile) profiles;
+    TAILQ_HEAD(, mm_enrolling_profile) profiles; /* who took a page last stands last */
     uv_timer_t timer;
     bool stopped;
     /* Revocations. */

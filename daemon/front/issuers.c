@@ -247,11 +247,12 @@ static struct issuer *add(struct mm_issuers *m, const char *section)
 
 static unsigned depth_of(const struct mm_conf_issuer *conf)
 {
-    const unsigned twice = 2 * conf->requests_max * (unsigned)conf->n_nodes;
+    /* What is not in flight yet is to last while the store gives out more, even when its disk is
+     * slow: three rounds of answers. */
+    const unsigned usual = 4 * conf->requests_max * (unsigned)conf->n_nodes;
+    const unsigned depth = conf->jobs ? conf->jobs : usual;
 
-    return (conf->jobs ? conf->jobs : twice) < MM_ISSUER_JOBS_MAX
-               ? (conf->jobs ? conf->jobs : twice)
-               : MM_ISSUER_JOBS_MAX;
+    return depth < MM_ISSUER_JOBS_MAX ? depth : MM_ISSUER_JOBS_MAX;
 }
 
 static int new_pool(struct issuer *i, const struct mm_conf *conf,
@@ -392,6 +393,13 @@ unsigned mm_issuers_room(const struct mm_issuers *m, const char *section)
     const struct issuer *i = find(m, section);
 
     return i && pool_of(i) && i->running < i->depth ? i->depth - i->running : 0;
+}
+
+unsigned mm_issuers_depth(const struct mm_issuers *m, const char *section)
+{
+    const struct issuer *i = find(m, section);
+
+    return i ? i->depth : 0;
 }
 
 int mm_issuers_submit(struct mm_issuers *m, const char *section, struct mm_job *job,

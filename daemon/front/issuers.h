@@ -37,6 +37,8 @@ void mm_issuers_free(struct mm_issuers *m);
 
 /* Jobs that the section's worker would take now; 0 when it has no worker that is ready. */
 unsigned mm_issuers_room(const struct mm_issuers *m, const char *section);
+/* Jobs that it takes when it has none; 0 for a section that there is not. */
+unsigned mm_issuers_depth(const struct mm_issuers *m, const char *section);
 
 /* As mm_pool_submit: MM_OK, and job->done is called exactly once, with an IssuerResult or an error;
  * MM_ERR_AGAIN: no room; MM_ERR_UNAVAILABLE ISSUER_UNAVAILABLE: no worker is ready, and why.

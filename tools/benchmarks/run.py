@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the service beside a bare loop of the same PKCS#11 calls, alternating, and prints medians.
 
-usage: tools/bench [--seconds S] [--rounds R] [--grpc-only] [--json]
+usage: tools/bench [--seconds S] [--rounds R] [--grpc-only | --ejbca-only] [--json]
 
-The gRPC layer by itself is measured too, beside grpc++: see grpc_load.py.
+The gRPC layer by itself is measured too, beside grpc++: see grpc_load.py; and certificates from an
+EJBCA: see ejbca_load.py.
 """
 import argparse
 import json
@@ -14,6 +15,7 @@ import statistics
 import sys
 import tempfile
 
+import ejbca_load
 import grpc_load
 import verify_load
 
@@ -205,6 +207,13 @@ def show_verify(r):
 {r['verify_devices']} in {r['verify_cpu_s']} s of CPU""")
 
 
+def show_ejbca(r):
+    print(f"""  certificates from EJBCA {r['ejbca_per_s']:>10} /s of {r['ejbca_limit_per_s']}, devices that waited; \
+{r['ejbca_stream_per_s']} /s in one stream
+  mintmark-issuer         {r['ejbca_cpu_us_per_enrolment']:>10} us a certificate; front \
+{r['ejbca_front_cpu_us']}, store {r['ejbca_store_cpu_us']}""")
+
+
 def show_grpc(r):
     print(f"""  empty gRPC call         {r['grpc_empty_call_cpu_us']:>10} us of the server's CPU, \
 {r['grpc_empty_call_writes']} writes; {r['grpc_empty_calls_per_s']} /s""")
@@ -238,20 +247,24 @@ def main():
     parser.add_argument('--seconds', type=float, default=5, help='of each measurement (default 5)')
     parser.add_argument('--rounds', type=int, default=3, help='of alternation (default 3)')
     parser.add_argument('--grpc-only', action='store_true', help='no tokens: gRPC by itself alone')
+    parser.add_argument('--ejbca-only', action='store_true', help='certificates from an EJBCA alone')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
     if args.seconds <= 0 or args.rounds < 1:
         parser.error('--seconds and --rounds must be positive')
-    grpc = measure_grpc(args)
-    service = {} if args.grpc_only else (measure(args) | measure_ledger(args) |
-                                         verify_load.measure(VERIFY))
+    grpc = {} if args.ejbca_only else measure_grpc(args)
+    service = {} if args.grpc_only or args.ejbca_only else (
+        measure(args) | measure_ledger(args) | verify_load.measure(VERIFY))
+    ejbca = {} if args.grpc_only else ejbca_load.measure(args.seconds, args.rounds)
     if args.json:
-        print(json.dumps(service | grpc))
+        print(json.dumps(service | ejbca | grpc))
         return
     if service:
         show(service)
         show_ledger(service)
         show_verify(service)
+    if ejbca:
+        show_ejbca(ejbca)
     if grpc:
         show_grpc(grpc)
 

@@ -5,11 +5,11 @@
  *   station bulk    --batch UID --seconds S                 one stream, as fast as it goes
  *   station single  --batch UID --seconds S --connections C [--rate R]
  *
- * bulk repeats Provision calls of --per-call devices until the time is over. single asks for one
- * device a call on C connections (a process each): without --rate each connection calls again at
- * once (capacity); with --rate the calls come at random times, R a second in all, and a latency
- * counts from the moment the call was due, so that a stall is seen by all who would have called
- * meanwhile. Prints one JSON object.
+ * bulk repeats Provision calls of --per-call devices until the time is over, after one of --warm
+ * that is not counted (256 if not given). single asks for one device a call on C connections (a
+ * process each): without --rate each connection calls again at once (capacity); with --rate the
+ * calls come at random times, R a second in all, and a latency counts from the moment the call was
+ * due, so that a stall is seen by all who would have called meanwhile. Prints one JSON object.
  */
 #include "client/mintmark.h"
 
@@ -31,7 +31,7 @@ struct settings {
     struct mintmark_options client;
     const char *batch;
     double seconds, rate;
-    unsigned connections, per_call;
+    unsigned connections, per_call, warm;
 };
 
 /* What a connection's process leaves behind, in memory shared with the parent. */
@@ -87,9 +87,8 @@ static int bulk(const struct settings *s)
     struct mintmark *client = open_client(s);
     uint64_t devices = 0, warm = 0;
     double began, took;
-    int r;
+    int r = s->warm ? provision(client, s, s->warm, &warm) : 0;
 
-    r = provision(client, s, 256, &warm);
     began = now_s();
     do {
         if (r == 0)
@@ -201,26 +200,29 @@ static unsigned positive(const char *text)
 static int usage(void)
 {
     fputs("usage: station bulk|single --target HOST:PORT --ca FILE --certificate FILE --key FILE\n"
-          "               --batch UID --seconds S [--per-call N] [--connections C] [--rate R]\n",
+          "               --batch UID --seconds S [--per-call N] [--warm N] [--connections C]\n"
+          "               [--rate R]\n",
           stderr);
     return 64;
 }
 
+static const struct option options[] = {
+    {"target", required_argument, NULL, 't'},
+    {"ca", required_argument, NULL, 'a'},
+    {"certificate", required_argument, NULL, 'c'},
+    {"key", required_argument, NULL, 'k'},
+    {"batch", required_argument, NULL, 'b'},
+    {"seconds", required_argument, NULL, 's'},
+    {"per-call", required_argument, NULL, 'p'},
+    {"warm", required_argument, NULL, 'w'},
+    {"connections", required_argument, NULL, 'n'},
+    {"rate", required_argument, NULL, 'r'},
+    {0},
+};
+
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"target", required_argument, NULL, 't'},
-        {"ca", required_argument, NULL, 'a'},
-        {"certificate", required_argument, NULL, 'c'},
-        {"key", required_argument, NULL, 'k'},
-        {"batch", required_argument, NULL, 'b'},
-        {"seconds", required_argument, NULL, 's'},
-        {"per-call", required_argument, NULL, 'p'},
-        {"connections", required_argument, NULL, 'n'},
-        {"rate", required_argument, NULL, 'r'},
-        {0},
-    };
-    struct settings s = {.seconds = 5, .connections = 8, .per_call = 20000};
+    struct settings s = {.seconds = 5, .connections = 8, .per_call = 20000, .warm = 256};
     int c;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -245,6 +247,9 @@ int main(int argc, char **argv)
             break;
         case 'p':
             s.per_call = positive(optarg);
+            break;
+        case 'w':
+            s.warm = positive(optarg);
             break;
         case 'n':
             s.connections = positive(optarg);

@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What an officer asks of a token: token test, audit. With a real SoftHSM."""
+"""What an officer asks of a token: token test, audit and bench. With a real SoftHSM, and with the
+mock for what that cannot do."""
 import subprocess
 import unittest
+import xml.etree.ElementTree
 
-from officer_site import USER_PIN, Base
+from officer_site import BUILD, MODULE, USER_PIN, Base
 
 
 class Asked(Base):
@@ -85,6 +87,63 @@ client 'a' { uri = 'urn:a' roles = {'station'} }
         answer = self.data('token', 'audit')
         self.assertEqual({k['name']: k['use'] for k in answer['keys']},
                          {'pai': 'ca', 'line': 'transport', 'firmware': 'signing'})
+
+
+class Measured(Base):
+    def mock(self, rules, pin='1234'):
+        """The site's token becomes the mock in plain C, which does what the rules say."""
+        text = self.conf.read_text()
+        text = text.replace(f"'SOFTHSM2_CONF={self.dir}/softhsm2.conf'", f"'MM_MOCK_P11_RULES={rules}'")
+        self.conf.write_text(text.replace(MODULE, str(BUILD / 'tests/mock/mm-mock-p11.so'))
+                             .replace('token=test', 'token=mock;serial=0001'))
+        self.secret('user.pin', pin)
+
+    def test_bench_draws_the_curve(self):
+        self.init()
+        svg = self.dir / 'curve.svg'
+        answer = self.data('token', 'bench', '--operation', 'sign', '--seconds', '1', '--max', '2',
+                           '--svg', svg)
+        self.assertEqual([s['workers'] for s in answer['steps']], [1, 2])
+        for step in answer['steps']:
+            self.assertGreater(step['per_second'], 0)
+            self.assertLessEqual(step['p50_ms'], step['p99_ms'])
+        self.assertIn(answer['recommended_workers'], (1, 2))
+        root = xml.etree.ElementTree.parse(svg).getroot()
+        self.assertTrue(root.tag.endswith('svg'))
+        self.assertIn('sign on token test', ''.join(root.itertext()))
+        self.assertNotIn('href', svg.read_text())  # stands alone
+        _, error = self.run_officer('token', 'bench', '--svg', svg, status=1)
+        self.assertIn('not overwritten', error)
+        self.assertEqual(self.key_labels(), [])
+
+    def test_bench_of_whole_identities_and_of_each_operation(self):
+        self.init()
+        text, _ = self.run_officer('token', 'bench', '--seconds', '1', '--max', '1')
+        self.assertRegex(text, r'workers +a second +p50 ms')
+        self.assertIn("recommended: workers = 1 in section token 'main'", text)
+        answer = self.data('token', 'bench', '--operation', 'generate', '--seconds', '1', '--max', '1')
+        self.assertEqual(answer['bench']['operation'], 'generate')
+
+    def test_bench_refuses_wrong_options(self):
+        for options, word in ((['--operation', 'dance'], 'mint, sign'), (['--max', '0'], '--max'),
+                              (['--max', '257'], '--max'), (['--seconds', '61'], '--seconds')):
+            self.assertIn(word, self.run_officer('token', 'bench', *options, status=64)[1])
+
+    def test_bench_tells_of_a_worker_that_dies_or_fails(self):
+        self.mock('C_Sign:20=crash')
+        self.assertIn('died', self.run_officer('token', 'bench', '--operation', 'sign', '--max', '1',
+                                               '--seconds', '1', status=69)[1])
+
+    def test_bench_passes_on_what_the_token_says(self):
+        self.mock('C_Sign:20=0x30')
+        self.assertIn('CKR_DEVICE_ERROR', self.run_officer(
+            'token', 'bench', '--operation', 'sign', '--max', '1', '--seconds', '1', status=69)[1])
+
+    def test_bench_tries_a_wrong_pin_once(self):
+        self.init()
+        self.secret('user.pin', 'wrong-pin')
+        _, error = self.run_officer('token', 'bench', '--max', '4', '--seconds', '1', status=77)
+        self.assertIn('refuses the user PIN', error)
 
 
 if __name__ == '__main__':

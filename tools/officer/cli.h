@@ -59,7 +59,11 @@ enum mm_exit {
       "signing CA's certificate and its chain, PEM")                                               \
     X(STR, csr_out, "csr-out", "FILE", "make a request for a CA elsewhere in place of --parent-…") \
     X(FLAG, csr, "csr", NULL, "write certification requests for the two keys too")                 \
-    X(STR, seconds, "seconds", "S", "how long to measure each operation, 1 to 60; default 2")      \
+    X(STR, seconds, "seconds", "S", "how long to measure each step, 1 to 60; default 2")           \
+    X(STR, operation, "operation", "OP",                                                           \
+      "what to measure: mint (default), sign, generate or each")                                   \
+    X(STR, max, "max", "N", "most workers to try")                                                 \
+    X(STR, svg, "svg", "FILE", "draw the curve into a new SVG file")                               \
     X(STR, id, "id", "ID", "name of the order")                                                    \
     X(STR, quantity, "quantity", "N", "devices that may be made")                                  \
     X(STR, not_before, "not-before", "DATE", "YYYY-MM-DD (its start, UTC) or RFC 3339; now")       \

@@ -43,9 +43,10 @@ const struct mm_command mm_commands[] = {
     },
     {
         .words = "token bench",
-        .summary = "measure every operation, one after the other",
+        .summary = "how fast the token is, with one worker, with two, with four, and so on",
         .required = OPTIONS(MM_OPT_config),
-        .optional = OPTIONS(MM_OPT_token, PIN, MM_OPT_seconds, MM_OPT_json),
+        .optional = OPTIONS(MM_OPT_token, PIN, MM_OPT_operation, MM_OPT_seconds, MM_OPT_max,
+                            MM_OPT_svg, MM_OPT_json),
         .run = mm_cmd_token_bench,
     },
     {

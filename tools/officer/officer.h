@@ -39,6 +39,12 @@ int mm_officer_choose_token(struct mm_officer *o, const char *name,
 int mm_officer_token(struct mm_officer *o, const char *name, enum mm_officer_login login,
                      struct mm_errinfo *ei) MM_MUST_USE;
 
+/* The user PIN of the chosen token, from where options and configuration say; the token is not
+ * asked.
+ */
+int mm_officer_pin(struct mm_officer *o, struct mm_secret **ret_pin,
+                   struct mm_errinfo *ei) MM_MUST_USE;
+
 /* How to open it; borrows from the configuration. */
 struct mm_token_open mm_officer_how(const struct mm_conf_token *conf_token);
 
@@ -95,6 +101,8 @@ int mm_cmd_token_status(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_token_test(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_token_audit(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_token_bench(struct mm_officer *o, struct mm_errinfo *ei);
+/* Its --operation each: every operation of the self-test, one after the other, in one process. */
+int mm_token_bench_each(struct mm_officer *o, struct mm_errinfo *ei) MM_MUST_USE;
 int mm_cmd_key_create(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_key_list(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_key_public(struct mm_officer *o, struct mm_errinfo *ei);

@@ -104,7 +104,7 @@ static int read_pin_fd(struct mm_officer *o, struct mm_secret **ret_pin, struct 
     return mm_pin_from_fd((int)fd, ret_pin, ei);
 }
 
-static int user_pin(struct mm_officer *o, struct mm_secret **ret_pin, struct mm_errinfo *ei)
+int mm_officer_pin(struct mm_officer *o, struct mm_secret **ret_pin, struct mm_errinfo *ei)
 {
     const struct mm_args *const a = &o->args;
     char prompt[MM_NAME_MAX + 32];
@@ -156,7 +156,7 @@ static int log_in(struct mm_officer *o, struct mm_errinfo *ei)
     r = refuse_last_try(o, ei);
     if (r < 0)
         return r;
-    r = user_pin(o, &pin, ei);
+    r = mm_officer_pin(o, &pin, ei);
     if (r < 0)
         return r;
     return mm_token_login(o->token, &pin, ei);

@@ -174,7 +174,7 @@ int mm_cmd_token_test(struct mm_officer *o, struct mm_errinfo *ei)
     return r < 0 ? r : run_selftest(o, 0, columns, MM_ARRAY_SIZE(columns), ei);
 }
 
-int mm_cmd_token_bench(struct mm_officer *o, struct mm_errinfo *ei)
+int mm_token_bench_each(struct mm_officer *o, struct mm_errinfo *ei)
 {
     static const struct mm_column columns[] = {{"operation", "operation"},
                                                {"result", "result"},

@@ -87,6 +87,8 @@ enum {
     MM_ISSUER_CRL_MAX = 4 * 1024 * 1024, /* bytes of a CRL */
     MM_ISSUER_LIST_BODY_MAX = 4 * 1024 * 1024, /* bytes of a page of certificates */
     MM_ISSUER_PAGE_MAX = 200,                  /* certificates in such a page */
+    MM_RECONCILE_PAGE_MAX = 256,               /* devices or certificates in one step of it */
+    MM_RECONCILE_ROW_MAX = 1 << 30,            /* devices that it can tell apart: 128 MiB of bits */
     MM_ISSUER_TEXT_MAX = 512,                  /* bytes of EJBCA's text in an error */
     MM_ISSUER_NAME_MAX = 250,                  /* a CA's or profile's name, a username; bytes */
     MM_ISSUER_CHECKS_MAX = 1024,               /* lines in the answer to a check */

@@ -38,6 +38,7 @@ struct mm_app {
     uint64_t devices_replayed; /* sent again, having been recorded before their call */
     uint64_t signatures_made;  /* by Sign calls of this run, delivered or not */
     uint64_t random_bytes;     /* drawn for Random calls of this run */
+    bool reconciling;          /* a Reconcile call is under way */
     size_t signing_bytes;      /* messages of the Sign calls under way */
     bool draining;
     void (*on_status)(void *arg); /* readiness may have changed; may be NULL */

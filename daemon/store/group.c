@@ -68,6 +68,13 @@ static int do_enrolment_verb(struct mm_store *s, const Mintmark__Internal__Store
         return mm_store_revoke(s, job->revoke, &to->revocations, ei);
     case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_REVOCATIONS:
         return mm_store_take_revocations(s, job->take_revocations, &to->revocations, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_PAGE_ENROLMENTS:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_ENROLMENTS_PAGE;
+        return mm_store_page_enrolments(s, job->page_enrolments, &to->enrolments_page, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_MATCH_CERTIFICATES:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_MATCHED_CERTIFICATES;
+        return mm_store_match_certificates(s, job->match_certificates, &to->matched_certificates,
+                                           ei);
     default: /* mm_job_check lets no other through */
         return mm_store_end_revocation(s, job->end_revocation, &to->revocations, ei);
     }

@@ -91,6 +91,8 @@ static bool always(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_WITHHELD:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_PAGE_ENROLMENTS:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_MATCH_CERTIFICATES:
         return true;
     default:
         return false;

@@ -265,6 +265,17 @@ static void check_end_revocation(struct check *c, const Mintmark__Internal__EndR
     time_ms(c, "next_time_ms", r->next_time_ms);
 }
 
+static void check_match(struct check *c, const Mintmark__Internal__MatchCertificates *m)
+{
+    range(c, "certificates", m->n_certificates, 1, MM_RECONCILE_PAGE_MAX);
+    for (size_t i = 0; c->r == MM_OK && i < m->n_certificates; i++) {
+        range(c, "certificates.username", strlen(m->certificates[i]->username), 0,
+              MM_ISSUER_NAME_MAX);
+        bytes(c, "certificates.serial", &m->certificates[i]->serial, 0, SERIAL_BYTES_MAX);
+        bytes(c, "certificates.spki_sha256", &m->certificates[i]->spki_sha256, 0, DIGEST_BYTES);
+    }
+}
+
 static void check_enrolment_job(struct check *c, const Mintmark__Internal__StoreJob *job)
 {
     switch (job->job_case) {
@@ -296,6 +307,13 @@ static void check_enrolment_job(struct check *c, const Mintmark__Internal__Store
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_END_REVOCATION:
         check_end_revocation(c, job->end_revocation);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_PAGE_ENROLMENTS:
+        range(c, "after_row", job->page_enrolments->after_row, 0, INT64_MAX);
+        range(c, "limit", job->page_enrolments->limit, 1, MM_RECONCILE_PAGE_MAX);
+        break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_MATCH_CERTIFICATES:
+        check_match(c, job->match_certificates);
         break;
     default:
         c->r = mm_fail(c->ei, MM_ERR_UNSUPPORTED, "UNKNOWN_JOB", "the store does not know job %d",

@@ -243,8 +243,12 @@ static const char version_4[] =
     " CHECK (keys_deleted BETWEEN 0 AND 1);"
     "CREATE INDEX batches_keys ON batches (released_ms) WHERE state = 2 AND keys_deleted = 0;";
 
+static const char version_5[] =
+    /* The device of a certificate that an authority has. */
+    "CREATE INDEX enrolments_username ON enrolments (username, device);";
+
 /* migrations[v] brings a database of version v to v + 1. */
-static const char *const migrations[] = {version_1, version_2, version_3, version_4};
+static const char *const migrations[] = {version_1, version_2, version_3, version_4, version_5};
 enum { VERSION = MM_ARRAY_SIZE(migrations) };
 
 static int read_identity(struct mm_store *s, int64_t *ret_version, bool *ret_ours, bool *ret_empty,

@@ -21,6 +21,11 @@
     "d.uid, d.hw_serial, d.number, e.state, e.text, e.next_ms, e.attempts, d.key_deleted"          \
     " FROM enrolments e JOIN devices d ON d.row = e.device"
 
+/* Of take_enrolment (reconcile.c). */
+#define RECONCILE_COLUMNS                                                                          \
+    "e.device, e.state, (SELECT name FROM profiles WHERE row = e.profile), d.uid, e.username,"     \
+    " e.serial, d.spki_sha256, e.begun FROM enrolments e JOIN devices d ON d.row = e.device"
+
 const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_BEGIN] = "BEGIN IMMEDIATE",
     [MM_SQL_COMMIT] = "COMMIT",
@@ -232,6 +237,14 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_REVOCATION_END] =
         "UPDATE revocations SET done_ms = ?2, next_ms = ?3, text = ?4, attempts = attempts + 1"
         " WHERE row = ?1 AND done_ms IS NULL",
+
+    [MM_SQL_RECONCILE_PAGE] =
+        "SELECT " RECONCILE_COLUMNS " WHERE e.device > ?1 ORDER BY e.device LIMIT ?2",
+    [MM_SQL_RECONCILE_MATCH] =
+        "SELECT " RECONCILE_COLUMNS " WHERE e.username = ?1 ORDER BY e.serial IS ?2 DESC,"
+        " d.spki_sha256 = ?3 DESC, e.device DESC LIMIT 1",
+    [MM_SQL_RECONCILE_REVOCATION] =
+        "SELECT max(done_ms IS NOT NULL) FROM revocations WHERE serial = ?1 HAVING count(*) > 0",
 
     [MM_SQL_NONCE_ADD] = "INSERT INTO nonces (nonce, made_ms, made_by, document)"
                          " VALUES (?1, ?2, ?3, ?4)"

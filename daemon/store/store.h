@@ -230,6 +230,15 @@ int mm_store_list_withheld(struct mm_store *s, const Mintmark__Internal__ListWit
                            Mintmark__Internal__WithheldDevices **ret_list,
                            struct mm_errinfo *ei) MM_MUST_USE;
 
+/* For the comparison with an authority's certificates. */
+int mm_store_page_enrolments(struct mm_store *s, const Mintmark__Internal__PageEnrolments *job,
+                             Mintmark__Internal__EnrolmentsPage **ret_page,
+                             struct mm_errinfo *ei) MM_MUST_USE;
+int mm_store_match_certificates(struct mm_store *s,
+                                const Mintmark__Internal__MatchCertificates *job,
+                                Mintmark__Internal__MatchedCertificates **ret_matched,
+                                struct mm_errinfo *ei) MM_MUST_USE;
+
 /* What the front begins with. */
 int mm_store_ready(struct mm_store *s, Mintmark__Internal__StoreReady **ret_ready,
                    struct mm_errinfo *ei) MM_MUST_USE;

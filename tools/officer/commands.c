@@ -120,6 +120,13 @@ const struct mm_command mm_commands[] = {
         .run = mm_cmd_issuer_check,
     },
     {
+        .words = "issuer reconcile",
+        .summary = "compare EJBCA's certificates with the devices recorded here",
+        .required = OPTIONS(MM_OPT_site),
+        .optional = OPTIONS(MM_OPT_issuer, MM_OPT_profile, MM_OPT_target, MM_OPT_json),
+        .run = mm_cmd_issuer_reconcile,
+    },
+    {
         .words = "appliance init",
         .summary = "make the appliance's identity and audit keys, and their certificates",
         .ceremony = true,

@@ -131,4 +131,5 @@ int mm_cmd_ledger_unlock(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_ledger_export(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_ledger_verify(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_issuer_check(struct mm_officer *o, struct mm_errinfo *ei);
+int mm_cmd_issuer_reconcile(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_config_check(struct mm_officer *o, struct mm_errinfo *ei);

@@ -35,6 +35,7 @@ void mm_rpc_export_ledger(struct mm_call *call, const ProtobufCMessage *request)
 void mm_rpc_list_withheld(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_change_enrolment(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_revoke_device(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_reconcile(struct mm_call *call, const ProtobufCMessage *request);
 
 /* The ledger as the API shows it; borrows from the app's anchoring. */
 void mm_ledger_status(const struct mm_app *app, Mintmark__V1__LedgerStatus *ret_status);

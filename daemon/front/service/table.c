@@ -70,5 +70,7 @@ const struct mm_rpc mm_rpcs[] = {
      &mintmark__v1__change_enrolment_request__descriptor, .message = mm_rpc_change_enrolment},
     {OFFICER("RevokeDevice"), MM_RPC_UNARY, MM_ROLE_OFFICER,
      &mintmark__v1__revoke_device_request__descriptor, .message = mm_rpc_revoke_device},
+    {OFFICER("Reconcile"), MM_RPC_SERVER_STREAM, MM_ROLE_OFFICER | MM_ROLE_AUDITOR,
+     &mintmark__v1__reconcile_request__descriptor, .message = mm_rpc_reconcile},
 };
 const size_t mm_n_rpcs = MM_ARRAY_SIZE(mm_rpcs);

@@ -2,6 +2,8 @@
 /* What the objects of a manifest say, before they are signed: docs/manifest.md. */
 #include "daemon/base/json.h"
 #include "daemon/document/document.h"
+#include "daemon/pki/der.h"
+#include "daemon/pki/issued.h"
 #include "daemon/store/message.h"
 #include "daemon/store/report.h"
 #include "proto/grpc/unpack.h"
@@ -9,14 +11,14 @@
 #include <string.h>
 
 MM_DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
-MM_DEFINE_CLEANUP(X509 *, X509_free)
 
 enum { PAYLOAD_MAX = 64 * 1024, PIECE_MAX = 4 * 1024 * 1024, PROTECTED_MAX = 1024 };
 
 struct page {
     struct mm_store *s;
     const char *batch_uid;
-    X509 *issuer;       /* NULL: none is known */
+    X509 *issuer; /* NULL: none is known */
+    struct mm_bytes issuer_der, issuer_subject;
     struct mm_buf head; /* of every payload, up to the time */
     Mintmark__Internal__ManifestPiece *piece;
     Mintmark__Internal__ReportPlace *at;
@@ -89,62 +91,105 @@ static int put_head(struct page *p, int64_t batch, struct mm_errinfo *ei)
     return mm_sql_end(&q, ei);
 }
 
-static void put_certificate(struct mm_buf *b, X509 *certificate)
+static void put_certificate(struct mm_buf *b, struct mm_bytes der)
 {
-    uint8_t *der = NULL;
-    const int len = i2d_X509(certificate, &der);
-
     mm_buf_append_u8(b, '"');
-    if (len > 0)
-        mm_json_base64(b, (struct mm_bytes){der, (size_t)len});
+    mm_json_base64(b, der);
     mm_buf_append_u8(b, '"');
-    OPENSSL_free(der);
 }
 
-/* SEC 1 section 2.3.3: 04, x, y. */
-static int put_point(struct mm_buf *b, X509_PUBKEY *key, struct mm_errinfo *ei)
+/* Of a SubjectPublicKeyInfo (RFC 5480): the point, 04, x, y (SEC 1 section 2.3.3). */
+static int put_point(struct mm_buf *b, struct mm_bytes spki, struct mm_errinfo *ei)
 {
-    const unsigned char *point = NULL;
-    int len = 0;
+    struct mm_der key, algorithm, bits;
+    struct mm_bytes point;
     size_t half;
 
-    if (!key || X509_PUBKEY_get0_param(NULL, &point, &len, NULL, key) != 1 ||
-        (len != 65 && len != 97) || point[0] != 4)
+    if (!mm_der_part(&spki, MM_DER_SEQUENCE, &key) ||
+        !mm_der_part(&key.content, MM_DER_SEQUENCE, &algorithm) ||
+        !mm_der_part(&key.content, MM_DER_BIT_STRING, &bits) || bits.content.len < 2)
         return fail_bundle(ei);
-    half = (size_t)(len - 1) / 2;
+    point = (struct mm_bytes){bits.content.data + 1, bits.content.len - 1}; /* no unused bits */
+    if ((point.len != 65 && point.len != 97) || point.data[0] != 4)
+        return fail_bundle(ei);
+    half = (point.len - 1) / 2;
     mm_buf_printf(b, "\"crv\":\"%s\",\"x\":\"", half == 32 ? "P-256" : "P-384");
-    mm_json_base64url(b, (struct mm_bytes){point + 1, half});
+    mm_json_base64url(b, (struct mm_bytes){point.data + 1, half});
     mm_buf_append_str(b, "\",\"y\":\"");
-    mm_json_base64url(b, (struct mm_bytes){point + 1 + half, half});
+    mm_json_base64url(b, (struct mm_bytes){point.data + 1 + half, half});
     mm_buf_append_str(b, "\"");
     return MM_OK;
 }
 
+static int put_request_key(struct mm_buf *b, const ProtobufCBinaryData *csr, struct mm_errinfo *ei)
+{
+    const unsigned char *at = csr->data;
+    MM_CLEANUP(X509_REQ_free_p) X509_REQ *request = d2i_X509_REQ(NULL, &at, (long)csr->len);
+    uint8_t *spki = NULL;
+    const int len = request ? i2d_X509_PUBKEY(X509_REQ_get_X509_PUBKEY(request), &spki) : 0;
+    int r = len > 0 ? put_point(b, (struct mm_bytes){spki, (size_t)len}, ei) : fail_bundle(ei);
+
+    OPENSSL_free(spki);
+    return r;
+}
+
+/* The issuer's key as the certificate names it (RFC 5280 section 4.2.1.1); empty when it does not.
+ */
+static struct mm_bytes authority_key_id(struct mm_bytes extensions)
+{
+    static const uint8_t oid[] = {0x55, 0x1d, 0x23};
+    enum { KEY_IDENTIFIER = 0x80 };
+    struct mm_der extension, id, value, body, key;
+
+    while (mm_der_part(&extensions, MM_DER_SEQUENCE, &extension)) {
+        if (mm_der_part(&extension.content, MM_DER_OID, &id) &&
+            mm_bytes_equal(id.content, (struct mm_bytes){oid, sizeof(oid)}) &&
+            mm_der_part(&extension.content, MM_DER_OCTET_STRING, &value) &&
+            mm_der_part(&value.content, MM_DER_SEQUENCE, &body) &&
+            mm_der_part(&body.content, KEY_IDENTIFIER, &key))
+            return key.content;
+    }
+    return (struct mm_bytes){0};
+}
+
+/* After a CA was renewed, its certificate now is not the one of older devices. */
+static bool is_by(const struct page *p, const struct mm_issued *cert)
+{
+    const ASN1_OCTET_STRING *id = p->issuer ? X509_get0_subject_key_id(p->issuer) : NULL;
+    const struct mm_bytes named = authority_key_id(cert->extensions);
+
+    if (!p->issuer || !mm_bytes_equal(cert->issuer, p->issuer_subject))
+        return false;
+    return !id || named.len == 0 ||
+           mm_bytes_equal(
+               named, (struct mm_bytes){ASN1_STRING_get0_data(id), (size_t)ASN1_STRING_length(id)});
+}
+
+/* The certificate is taken apart by hand: d2i_X509 makes a key of it, which takes longer than all
+ * else that a device costs here. */
 static int put_key(const struct page *p, struct mm_buf *b, const Mintmark__V1__Bundle *bundle,
                    struct mm_errinfo *ei)
 {
-    const unsigned char *at = bundle->certificate.data, *csr = bundle->csr.data;
-    MM_CLEANUP(X509_free_p) X509 *certificate = NULL;
-    MM_CLEANUP(X509_REQ_free_p) X509_REQ *request = NULL;
+    const struct mm_bytes certificate = {bundle->certificate.data, bundle->certificate.len};
+    struct mm_issued cert;
     int r;
 
     mm_buf_append_str(b, ",\"publicKeySet\":{\"keys\":[{\"kid\":\"0\",\"kty\":\"EC\",");
-    if (bundle->certificate.len == 0) {
-        request = d2i_X509_REQ(NULL, &csr, (long)bundle->csr.len);
-        r = put_point(b, request ? X509_REQ_get_X509_PUBKEY(request) : NULL, ei);
+    if (certificate.len == 0) {
+        r = put_request_key(b, &bundle->csr, ei);
         mm_buf_append_str(b, "}]}}");
         return r;
     }
-    certificate = d2i_X509(NULL, &at, (long)bundle->certificate.len);
-    r = put_point(b, certificate ? X509_get_X509_PUBKEY(certificate) : NULL, ei);
+    if (mm_issued_read(certificate, &cert, ei) < 0)
+        return fail_bundle(ei);
+    r = put_point(b, cert.spki, ei);
     if (r < 0)
         return r;
     mm_buf_append_str(b, ",\"x5c\":[");
     put_certificate(b, certificate);
-    /* After a CA was renewed, its certificate now is not the one of older devices. */
-    if (p->issuer && X509_check_issued(p->issuer, certificate) == X509_V_OK) {
+    if (is_by(p, &cert)) {
         mm_buf_append_str(b, ",");
-        put_certificate(b, p->issuer);
+        put_certificate(b, p->issuer_der);
     }
     mm_buf_append_str(b, "]}]}}");
     return MM_OK;
@@ -259,6 +304,19 @@ static int fill(struct page *p, int64_t batch, struct mm_errinfo *ei)
     return MM_OK;
 }
 
+/* One that cannot be read is one that is not known. */
+static void take_issuer(struct page *p, const ProtobufCBinaryData *der)
+{
+    const unsigned char *at = der->data;
+    struct mm_issued cert;
+
+    p->issuer_der = (struct mm_bytes){der->data, der->len};
+    if (der->len == 0 || mm_issued_read(p->issuer_der, &cert, &(struct mm_errinfo){0}) < 0)
+        return;
+    p->issuer_subject = cert.subject;
+    p->issuer = d2i_X509(NULL, &at, (long)der->len);
+}
+
 static int begin(struct mm_store *s, const Mintmark__Internal__ManifestPage *job,
                  struct mm_released *ret_released, struct mm_errinfo *ei)
 {
@@ -277,7 +335,6 @@ int mm_store_manifest_page(struct mm_store *s, const Mintmark__Internal__Manifes
         mm_message_new(&mintmark__internal__manifest_piece__descriptor);
     struct page p = {
         .s = s, .batch_uid = job->batch_uid, .piece = piece, .head = MM_BUF_INIT(PAYLOAD_MAX)};
-    const unsigned char *at = job->issuer.data;
     struct mm_released released;
     int r = begin(s, job, &released, ei);
 
@@ -292,8 +349,7 @@ int mm_store_manifest_page(struct mm_store *s, const Mintmark__Internal__Manifes
         p.at->request = job->place->request;
         p.at->row = job->place->row;
     }
-    if (job->issuer.len > 0)
-        p.issuer = d2i_X509(NULL, &at, (long)job->issuer.len);
+    take_issuer(&p, &job->issuer);
     r = fill(&p, released.batch.row, ei);
     mm_buf_done(&p.head);
     X509_free(p.issuer);

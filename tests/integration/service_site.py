@@ -38,6 +38,7 @@ sys.path.insert(0, GENERATED.name)
 sys.path.insert(0, str(ROOT / 'tests/support'))
 from mintmark.v1 import document_pb2, officer_pb2, station_pb2, types_pb2  # noqa: E402
 from oem import Oem, identity_hash  # noqa: E402
+from processes import end_all  # noqa: E402
 
 
 def _messages():
@@ -150,22 +151,6 @@ PEOPLE = {'station': 'urn:test:station', 'other': 'urn:test:other', 'third': 'ur
           'officer': 'urn:test:officer', 'monitor': 'urn:test:monitor', 'nobody': 'urn:test:nobody'}
 
 
-def descendants(pid):
-    try:
-        children = pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
-    except OSError:
-        return []
-    return [p for child in map(int, children) for p in [child, *descendants(child)]]
-
-
-def alive(pid):
-    """Runs, and is not a zombie that its new parent has not looked at yet."""
-    try:
-        return pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] not in 'ZX'
-    except OSError:
-        return False
-
-
 class Service:
     """mintmarkd with fake token workers, on a folder that it keeps between starts."""
 
@@ -249,15 +234,8 @@ class Service:
         """Ends it; its exit status."""
         if not self.daemon:
             return None
-        below = descendants(self.daemon.pid)
-        if self.daemon.poll() is None:
-            self.daemon.send_signal(sig)
-        status = self.daemon.wait(timeout=WAIT_S)
+        status = end_all(self.daemon, sig, WAIT_S)
         self.daemon = None
-        # After SIGKILL the store is still at its files for a moment.
-        end = time.monotonic() + WAIT_S
-        while any(alive(pid) for pid in below) and time.monotonic() < end:
-            time.sleep(0.01)
         return status
 
     # -- its users -----------------------------------------------------------------------------

@@ -10,10 +10,11 @@ import subprocess
 import sys
 import unittest
 
-from service_site import BUILD, ROOT, Base, descendants
+from service_site import BUILD, ROOT, Base
 
 sys.path.insert(0, str(ROOT / 'tests/support'))
 from fake_ejbca import FakeEjbca  # noqa: E402
+from processes import descendants  # noqa: E402
 
 ISSUER = """
 issuer 'pki' {{

@@ -14,6 +14,8 @@ import subprocess
 import tempfile
 import time
 
+from processes import end_all
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('MINTMARK_BUILD', ROOT / 'build'))
 MINTMARKD = BUILD / 'daemon/front/mintmarkd'
@@ -131,9 +133,7 @@ class Site:
         """Ends the service; its exit status."""
         if self.daemon is None:
             return None
-        if self.daemon.poll() is None:
-            self.daemon.send_signal(sig)
-        status = self.daemon.wait(timeout=timeout)
+        status = end_all(self.daemon, sig, timeout)
         self.daemon = None
         return status
 

@@ -75,6 +75,9 @@ static int do_enrolment_verb(struct mm_store *s, const Mintmark__Internal__Store
         to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_MATCHED_CERTIFICATES;
         return mm_store_match_certificates(s, job->match_certificates, &to->matched_certificates,
                                            ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_FIND_ENROLMENT:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_ENROLMENT_FOUND;
+        return mm_store_find_enrolment(s, job->find_enrolment, &to->enrolment_found, ei);
     default: /* mm_job_check lets no other through */
         return mm_store_end_revocation(s, job->end_revocation, &to->revocations, ei);
     }

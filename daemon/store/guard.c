@@ -93,6 +93,7 @@ static bool always(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_WITHHELD:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_PAGE_ENROLMENTS:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_MATCH_CERTIFICATES:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_FIND_ENROLMENT:
         return true;
     default:
         return false;

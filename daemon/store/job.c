@@ -315,6 +315,9 @@ static void check_enrolment_job(struct check *c, const Mintmark__Internal__Store
     case MINTMARK__INTERNAL__STORE_JOB__JOB_MATCH_CERTIFICATES:
         check_match(c, job->match_certificates);
         break;
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_FIND_ENROLMENT:
+        bytes(c, "uid", &job->find_enrolment->uid, UID_BYTES, UID_BYTES);
+        break;
     default:
         c->r = mm_fail(c->ei, MM_ERR_UNSUPPORTED, "UNKNOWN_JOB", "the store does not know job %d",
                        (int)job->job_case);

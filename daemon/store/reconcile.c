@@ -77,7 +77,7 @@ static int match_device(struct mm_sql *q,
 }
 
 static int match_revocation(struct mm_sql *q, const ProtobufCBinaryData *serial,
-                            Mintmark__Internal__MatchedCertificates__Match *m,
+                            protobuf_c_boolean *ret_revoked, protobuf_c_boolean *ret_done,
                             struct mm_errinfo *ei)
 {
     int r;
@@ -87,8 +87,8 @@ static int match_revocation(struct mm_sql *q, const ProtobufCBinaryData *serial,
     r = mm_sql_step(q, ei);
     if (r <= 0)
         return r;
-    m->revoked = true;
-    m->revocation_done = mm_sql_int(q, 0) != 0;
+    *ret_revoked = true;
+    *ret_done = mm_sql_int(q, 0) != 0;
     return mm_sql_end(q, ei);
 }
 
@@ -114,7 +114,7 @@ static int match_all(struct mm_store *s, const Mintmark__Internal__MatchCertific
         room[to->n_matches++] = m;
         r = match_device(&device, c, &m->device, ei);
         if (r == MM_OK)
-            r = match_revocation(&revocation, &c->serial, m, ei);
+            r = match_revocation(&revocation, &c->serial, &m->revoked, &m->revocation_done, ei);
     }
     return r;
 }
@@ -134,5 +134,42 @@ int mm_store_match_certificates(struct mm_store *s,
     if (r < 0)
         return r;
     *ret_matched = MM_TAKE(matched);
+    return MM_OK;
+}
+
+/* ---- one device -------------------------------------------------------------------------- */
+
+static int find(struct mm_store *s, const ProtobufCBinaryData *uid,
+                Mintmark__Internal__EnrolmentFound *found, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql device = mm_sql_start(s, MM_SQL_RECONCILE_DEVICE);
+    MM_SQL_CLEANUP struct mm_sql revocation = mm_sql_start(s, MM_SQL_RECONCILE_REVOCATION);
+    int r;
+
+    mm_sql_bind_blob(&device, uid->data, uid->len);
+    r = mm_sql_step(&device, ei);
+    if (r == 0)
+        return mm_device_fail_unknown(uid, ei);
+    if (r > 0)
+        r = take_enrolment(&device, false, &found->device, ei);
+    if (r < 0 || found->device->serial.len == 0)
+        return r;
+    return match_revocation(&revocation, &found->device->serial, &found->revoked,
+                            &found->revocation_done, ei);
+}
+
+int mm_store_find_enrolment(struct mm_store *s, const Mintmark__Internal__FindEnrolment *job,
+                            Mintmark__Internal__EnrolmentFound **ret_found, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__Internal__EnrolmentFound *found =
+        mm_message_new(&mintmark__internal__enrolment_found__descriptor);
+    int r;
+
+    if (!found)
+        return mm_fail_memory(ei);
+    r = find(s, &job->uid, found, ei);
+    if (r < 0)
+        return r;
+    *ret_found = MM_TAKE(found);
     return MM_OK;
 }

@@ -243,6 +243,7 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_RECONCILE_MATCH] =
         "SELECT " RECONCILE_COLUMNS " WHERE e.username = ?1 ORDER BY e.serial IS ?2 DESC,"
         " d.spki_sha256 = ?3 DESC, e.device DESC LIMIT 1",
+    [MM_SQL_RECONCILE_DEVICE] = "SELECT " RECONCILE_COLUMNS " WHERE d.uid = ?1",
     [MM_SQL_RECONCILE_REVOCATION] =
         "SELECT max(done_ms IS NOT NULL) FROM revocations WHERE serial = ?1 HAVING count(*) > 0",
 

@@ -238,6 +238,10 @@ int mm_store_match_certificates(struct mm_store *s,
                                 const Mintmark__Internal__MatchCertificates *job,
                                 Mintmark__Internal__MatchedCertificates **ret_matched,
                                 struct mm_errinfo *ei) MM_MUST_USE;
+/* MM_ERR_NOT_FOUND UNKNOWN_DEVICE: also for one that never waited for a certificate. */
+int mm_store_find_enrolment(struct mm_store *s, const Mintmark__Internal__FindEnrolment *job,
+                            Mintmark__Internal__EnrolmentFound **ret_found,
+                            struct mm_errinfo *ei) MM_MUST_USE;
 
 /* What the front begins with. */
 int mm_store_ready(struct mm_store *s, Mintmark__Internal__StoreReady **ret_ready,

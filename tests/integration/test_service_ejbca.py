@@ -3,9 +3,11 @@
 """Devices whose certificates come from an EJBCA: the whole service with a real SoftHSM token, on a demo
 site, and the stand-in for EJBCA (tests/fake/ejbca) behind it. What the service has delivered is held
 against what the stand-in has issued."""
+import json
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -16,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 from cryptography import x509  # noqa: E402
 from fake_ejbca import FakeEjbca  # noqa: E402
 from service_site import WAIT_S, Client, Refused, station_pb2, types_pb2  # noqa: E402
-from site_under_test import Site  # noqa: E402
+from site_under_test import OFFICER, Site  # noqa: E402
 from test_enroll import DER, Users, device, enroll, new_key, request, spki  # noqa: E402
 
 import grpc  # noqa: E402
@@ -348,6 +350,112 @@ class Ejbca(unittest.TestCase):
         finally:
             self.ejbca.start()
         until(lambda: self.ejbca.certificates(uid)[0]['status'] == 'revoked')
+
+    # -- the officer's commands --------------------------------------------------------------------
+
+    def tool(self, *args, status=0, json_=True):
+        """mintmark-officer; what it prints, or its complaint."""
+        done = subprocess.run(
+            [OFFICER, *args, '--site', self.site.dir / 'officer.conf', '--target',
+             f'127.0.0.1:{self.site.port}', *(['--json'] if json_ else [])],
+            capture_output=True, timeout=60, text=True)
+        self.assertEqual(done.returncode, status, done)
+        return done.stderr if status else json.loads(done.stdout) if json_ else done.stdout
+
+    def ceremony(self, *args, status=0):
+        return self.tool(*args, '--operator', 'Anna', '--yes', '--transcript',
+                         self.site.base / f'{os.urandom(6).hex()}.txt', status=status)
+
+    def uids(self, *args):
+        answer = self.tool('device', 'list', *args)
+        return [d['device_uid'] for d in answer['devices']], answer
+
+    def test_officer_lists_retries_and_drops(self):
+        batch = self.batch('misfit')
+        self.ejbca.fault('wrong_subject', times=4)
+        call = Provision(self.station, batch, 'r', 4).end()
+        self.assertEqual(call.refused.reason, 'DEVICES_PARKED')
+        self.ejbca.no_faults()
+        uids, answer = self.uids('--state', 'parked', '--profile', 'misfit')
+        self.assertEqual(len(uids), 4)
+        self.assertFalse(answer['more'])
+        row = answer['devices'][0]
+        self.assertEqual((row['state'], row['profile']), ('parked', 'misfit'))
+        self.assertIn('subject', row['reason'])
+        self.assertRegex(row['age'], r'^0m \d+s$')
+        self.assertEqual(self.uids('--state', 'waiting', '--profile', 'misfit')[0], [])
+        listed, answer = self.uids('--profile', 'misfit', '--limit', '3')
+        self.assertEqual((listed, answer['more']), (uids[:3], True))
+        text = self.tool('device', 'list', '--profile', 'misfit', json_=False)
+        self.assertIn(uids[3], text)
+
+        # The wrong ones are revoked first; then this one gets another, as the officer wants it.
+        until(lambda: all(c['status'] == 'revoked' for uid in uids for c in self.ejbca.certificates(uid)))
+        self.doubles += 1
+        self.assertEqual(self.tool('device', 'retry', uids[0])['devices'], 1)
+        until(lambda: self.data(uids[0]).bundles)
+        self.assertEqual(self.ceremony('device', 'drop', uids[1], '--reason', 'of no use')['devices'], 1)
+        failed = self.uids('--state', 'failed', '--profile', 'misfit')[1]['devices']
+        self.assertIn((uids[1], 'of no use'), [(d['device_uid'], d['reason']) for d in failed])
+        self.assertIn('has failed', self.tool('device', 'retry', uids[1], status=1))
+        self.doubles += 2
+        self.assertEqual(self.tool('device', 'retry', '--profile', 'misfit')['devices'], 2)
+        until(lambda: all(self.data(uid).bundles for uid in uids[2:]))
+        self.ejbca.fault('wrong_subject', times=2)
+        Provision(self.station, batch, 'r2', 2).end()
+        self.ejbca.no_faults()
+        self.assertEqual(self.ceremony('device', 'drop', '--profile', 'misfit')['devices'], 2)
+        self.assertEqual(self.uids('--state', 'parked', '--profile', 'misfit')[0], [])
+
+    def test_officer_drops_and_retries_only_what_is_named(self):
+        for args in ((), ('A', '--profile', 'few')):
+            self.assertIn('name one device', self.tool('device', 'retry', *args, status=64))
+        self.assertIn('device_uid', self.tool('device', 'retry', 'A', status=65))
+        self.assertIn('--state', self.tool('device', 'list', '--state', 'lost', status=64))
+        self.assertIn('--limit', self.tool('device', 'list', '--limit', '0', status=64))
+        nobody = '01a20177-c615-70bb-ab1b-fbfeedecd54b'
+        self.assertIn(nobody, self.ceremony('device', 'drop', nobody, status=1))
+        self.assertIn(nobody, self.tool('device', 'status', nobody, status=1))
+
+    def test_officer_revokes_and_sees_it_and_the_crl(self):
+        batch = self.batch()
+        uid = Provision(self.station, batch, 'r', 1).done().bundles[0].device_uid
+        before = self.tool('device', 'status', uid)['certificate']
+        self.assertEqual((before['revoked'], before['recorded'], before['reason']),
+                         (False, False, 'NOT_REVOKED'))
+        self.assertEqual(before['serial'], self.ejbca.certificates(uid)[0]['serial'])
+        self.assertIn('--reason', self.ceremony('device', 'revoke', uid, '--reason', 'why not', status=64))
+        self.ceremony('device', 'revoke', uid, '--reason', 'key-compromise')
+        until(lambda: self.tool('device', 'status', uid)['certificate']['told'])
+        after = self.tool('device', 'status', uid)['certificate']
+        self.assertEqual((after['revoked'], after['recorded'], after['reason']),
+                         (True, True, 'KEY_COMPROMISE'))
+        self.assertIn('revoked', self.ceremony('device', 'revoke', uid, '--reason', 'superseded', status=1))
+        path = self.site.base / 'ca.crl'
+        answer = self.tool('issuer', 'crl', '--profile', 'wrapped', '--out', path)
+        crl = x509.load_der_x509_crl(path.read_bytes())
+        self.assertEqual(answer['crl']['revoked'], len(crl))
+        self.assertIn('already', self.tool('issuer', 'crl', '--profile', 'wrapped', '--out', path, status=1))
+
+    def test_officer_fetches_the_chain(self):
+        path = self.site.base / 'chain.pem'
+        answer = self.tool('issuer', 'chain', '--profile', 'wrapped', '--out', path)
+        self.assertTrue(answer['pinned'])
+        self.assertEqual(path.read_text().split(), (self.site.base / 'pki.pem').read_text().split())
+        self.assertIn('dac', self.tool('issuer', 'chain', '--profile', 'dac', '--out',
+                                       self.site.base / 'other.pem', status=1))
+        with self.assertRaises(Refused) as refused:
+            self.station.call('OfficerService', 'GetCaChain', profile='wrapped')
+        self.assertEqual(refused.exception.code, grpc.StatusCode.PERMISSION_DENIED)
+
+    def test_officer_is_told_that_ejbca_is_away(self):
+        self.ejbca.stop()
+        try:
+            self.tool('issuer', 'chain', '--profile', 'wrapped', '--out', self.site.base / 'no.pem', status=69)
+            self.tool('issuer', 'crl', '--profile', 'wrapped', '--out', self.site.base / 'no.crl', status=69)
+            self.assertFalse((self.site.base / 'no.crl').exists())
+        finally:
+            self.ejbca.start()
 
     # -- kill -9 -----------------------------------------------------------------------------------
 

@@ -129,6 +129,30 @@ START_TEST(match_among_devices_of_one_username)
 }
 END_TEST
 
+START_TEST(find_enrolment_of_one_device)
+{
+    Mintmark__Internal__FindEnrolment find = MINTMARK__INTERNAL__FIND_ENROLMENT__INIT;
+
+    record("r1", 2, 1, 2, true);
+    done(give(1));
+    mintmark__internal__store_job__init(&q.job);
+    q.job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_FIND_ENROLMENT;
+    q.job.find_enrolment = &find;
+    find.uid = uid(0, 1);
+    ck_assert_int_eq(fixture_do(&f, &q.job), MM_OK);
+    ck_assert_str_eq(f.results[0]->enrolment_found->device->username, "user-1");
+    ck_assert_mem_eq(f.results[0]->enrolment_found->device->serial.data, "\x03\xe9", 2);
+    ck_assert(!f.results[0]->enrolment_found->revoked);
+    find.uid = uid(0, 2);
+    ck_assert_int_eq(fixture_do(&f, &q.job), MM_OK);
+    ck_assert_uint_eq(f.results[0]->enrolment_found->device->serial.len, 0);
+    find.uid = uid(0, 3);
+    fixture_refused(&f, &q.job, MM_ERR_NOT_FOUND, "UNKNOWN_DEVICE");
+    find.uid.len = 15;
+    fixture_refused(&f, &q.job, MM_ERR_INVALID, "INVALID_FIELD");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_reconcile");
@@ -139,6 +163,7 @@ int main(void)
     tcase_add_test(tc, page_enrolments_by_row);
     tcase_add_test(tc, match_finds_the_device_and_its_revocation);
     tcase_add_test(tc, match_among_devices_of_one_username);
+    tcase_add_test(tc, find_enrolment_of_one_device);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

@@ -89,6 +89,9 @@ enum mm_exit {
     X(STR, witness, "witness", "NAME", "second person, who confirms too")                          \
     X(STR, transcript, "transcript", "FILE", "append to this transcript; default: a new one")      \
     X(FLAG, yes, "yes", NULL, "confirm everything beforehand, for scripts")                        \
+    X(STR, state, "state", "STATE", "waiting, parked or failed; all three if left out")            \
+    X(STR, limit, "limit", "N", "most devices that are listed; 1,000 if left out")                 \
+    X(FLAG, delta, "delta", NULL, "the delta CRL")                                                 \
     X(FLAG, json, "json", NULL, "machine-readable output")                                         \
     X(FLAG, help, "help", NULL, "explain this command")
 

@@ -347,12 +347,9 @@ static void on_store(struct mm_job *job, const ProtobufCMessage *result,
 static int take_failure(struct reconcile *c, const Mintmark__Internal__IssuerFailure *f,
                         struct mm_errinfo *ei)
 {
-    const bool permanent = f->class_ == MINTMARK__INTERNAL__ISSUER_FAILURE__CLASS__PERMANENT;
     struct mm_errinfo why = {0};
 
-    mm_fail(&why, permanent ? MM_ERR_PRECONDITION : MM_ERR_UNAVAILABLE,
-            *f->reason ? f->reason : "ISSUER_UNAVAILABLE", "%s", f->text);
-    if (!permanent)
+    if (mm_issuer_fail(f, &why) == MM_ERR_UNAVAILABLE)
         return ask_later(c, f->retry_ms, &why, ei);
     *ei = why;
     return ei->code;

@@ -36,9 +36,16 @@ void mm_rpc_list_withheld(struct mm_call *call, const ProtobufCMessage *request)
 void mm_rpc_change_enrolment(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_revoke_device(struct mm_call *call, const ProtobufCMessage *request);
 void mm_rpc_reconcile(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_get_revocation(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_get_ca_chain(struct mm_call *call, const ProtobufCMessage *request);
+void mm_rpc_get_crl(struct mm_call *call, const ProtobufCMessage *request);
 
 /* The ledger as the API shows it; borrows from the app's anchoring. */
 void mm_ledger_status(const struct mm_app *app, Mintmark__V1__LedgerStatus *ret_status);
+
+/* Why an EJBCA did not do what it was asked: MM_ERR_UNAVAILABLE when it is worth asking again, else
+ * MM_ERR_PRECONDITION; with EJBCA's reason and text. */
+int mm_issuer_fail(const Mintmark__Internal__IssuerFailure *f, struct mm_errinfo *ei);
 
 /* Logs what has become of an order, and tells the view. */
 void mm_learn_order(struct mm_app *app, const char *call_id, const char *event,

@@ -72,5 +72,11 @@ const struct mm_rpc mm_rpcs[] = {
      &mintmark__v1__revoke_device_request__descriptor, .message = mm_rpc_revoke_device},
     {OFFICER("Reconcile"), MM_RPC_SERVER_STREAM, MM_ROLE_OFFICER | MM_ROLE_AUDITOR,
      &mintmark__v1__reconcile_request__descriptor, .message = mm_rpc_reconcile},
+    {OFFICER("GetRevocation"), MM_RPC_UNARY, MM_ROLE_OFFICER | MM_ROLE_AUDITOR,
+     &mintmark__v1__get_revocation_request__descriptor, .message = mm_rpc_get_revocation},
+    {OFFICER("GetCaChain"), MM_RPC_UNARY, MM_ROLE_OFFICER | MM_ROLE_AUDITOR,
+     &mintmark__v1__get_ca_chain_request__descriptor, .message = mm_rpc_get_ca_chain},
+    {OFFICER("GetCrl"), MM_RPC_SERVER_STREAM, MM_ROLE_OFFICER | MM_ROLE_AUDITOR,
+     &mintmark__v1__get_crl_request__descriptor, .message = mm_rpc_get_crl},
 };
 const size_t mm_n_rpcs = MM_ARRAY_SIZE(mm_rpcs);

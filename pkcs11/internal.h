@@ -141,6 +141,17 @@ int mm_object_find(struct mm_token *t, CK_ATTRIBUTE *template, CK_ULONG n_templa
 void mm_object_drop(struct mm_token *t, CK_OBJECT_HANDLE object);
 void mm_cache_clear(struct mm_token *t);
 
+/* ---- keys.c ------------------------------------------------------------------------------ */
+
+/* The public key of a private key, found by its CKA_ID. */
+int mm_token_public_half(struct mm_token *t, mm_handle private_key, mm_handle *ret_public,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+/* Labels and ids of keys that stay. MM_ERR_EXISTS when there is a key of that label. */
+int mm_key_refuse_duplicate(struct mm_token *t, const char *label,
+                            struct mm_errinfo *ei) MM_MUST_USE;
+/* Did the token dislike the template, rather than fail? */
+bool mm_key_template_refused(CK_RV rv);
+
 /* ---- curve.c ----------------------------------------------------------------------------- */
 
 /* DER of the named curve's OID, as CKA_EC_PARAMS holds it (RFC 5480 section 2.1.1.1). */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The keys that stay: made once in a ceremony, listed, and described. */
+#include "pkcs11/exchange.h"
 #include "pkcs11/policy.h"
 #include "pkcs11/soft.h"
 
@@ -16,7 +17,7 @@ enum {
 
 /* ---- making ------------------------------------------------------------------------------ */
 
-static int refuse_duplicate(struct mm_token *t, const char *label, struct mm_errinfo *ei)
+int mm_key_refuse_duplicate(struct mm_token *t, const char *label, struct mm_errinfo *ei)
 {
     static const CK_OBJECT_CLASS classes[] = {CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_SECRET_KEY};
 
@@ -50,8 +51,7 @@ static CK_ULONG add_names(CK_ATTRIBUTE *attrs, CK_ULONG n, const char *label,
     return n;
 }
 
-/* Did the token dislike the template, rather than fail? */
-static bool template_refused(CK_RV rv)
+bool mm_key_template_refused(CK_RV rv)
 {
     return rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_ATTRIBUTE_VALUE_INVALID ||
            rv == CKR_TEMPLATE_INCONSISTENT || rv == CKR_ATTRIBUTE_READ_ONLY;
@@ -61,14 +61,24 @@ static CK_RV generate_pair(struct mm_token *t, enum mm_key_use use, const char *
                            const uint8_t id[KEY_ID_BYTES], const struct mm_curve_info *curve,
                            bool optional, struct mm_keypair *ret_pair)
 {
-    CK_MECHANISM mechanism = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
-    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-    CK_ATTRIBUTE public_key[6] = {MM_ATTR(CKA_TOKEN, yes), MM_ATTR(CKA_PRIVATE, no),
-                                  MM_ATTR(CKA_VERIFY, yes),
-                                  MM_ATTR_BYTES(CKA_EC_PARAMS, curve->params, curve->params_len)};
+    const bool rsa = use == MM_USE_EXCHANGE_RSA;
+    CK_MECHANISM mechanism = {rsa ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_KEY_PAIR_GEN, NULL, 0};
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE, verifies = use == MM_USE_CA || use == MM_USE_SIGNING;
+    CK_ULONG bits = MM_EXCHANGE_RSA_BITS;
+    static const uint8_t f4[] = {1, 0, 1};
+    CK_ATTRIBUTE public_key[8] = {MM_ATTR(CKA_TOKEN, yes), MM_ATTR(CKA_PRIVATE, no),
+                                  MM_ATTR(CKA_VERIFY, verifies)};
     CK_ATTRIBUTE private_key[TEMPLATE_MAX];
-    const CK_ULONG n_public = add_names(public_key, 4, label, id);
+    CK_ULONG n_public = add_names(public_key, 3, label, id);
     CK_ULONG n_private = mm_policy_template(use, optional, private_key, MM_POLICY_ATTRS_MAX);
+
+    if (rsa) {
+        public_key[n_public++] = MM_ATTR(CKA_MODULUS_BITS, bits);
+        public_key[n_public++] = MM_ATTR_BYTES(CKA_PUBLIC_EXPONENT, f4, sizeof(f4));
+        public_key[n_public++] = MM_ATTR(CKA_ENCRYPT, yes);
+    } else {
+        public_key[n_public++] = MM_ATTR_BYTES(CKA_EC_PARAMS, curve->params, curve->params_len);
+    }
 
     n_private = add_names(private_key, n_private, label, id);
     return MM_CK(t, C_GenerateKeyPair(t->session, &mechanism, public_key, n_public, private_key,
@@ -82,14 +92,14 @@ static int create_pair(struct mm_token *t, enum mm_key_use use, const char *labe
     struct mm_keypair pair = {0};
     uint8_t id[KEY_ID_BYTES];
     CK_RV rv;
-    int r = refuse_duplicate(t, label, ei);
+    int r = mm_key_refuse_duplicate(t, label, ei);
 
     if (r == MM_OK)
         r = mm_token_random(t, id, sizeof(id), ei);
     if (r < 0)
         return r;
     rv = generate_pair(t, use, label, id, c, true, &pair);
-    if (template_refused(rv))
+    if (mm_key_template_refused(rv))
         rv = generate_pair(t, use, label, id, c, false, &pair);
     if (rv != CKR_OK)
         return mm_token_fail(ei, rv, "C_GenerateKeyPair");
@@ -114,6 +124,12 @@ int mm_token_create_signing_key(struct mm_token *t, const char *label, enum mm_c
     return create_pair(t, MM_USE_SIGNING, label, curve, ret_private, ei);
 }
 
+int mm_token_create_exchange_key(struct mm_token *t, const char *label, enum mm_key_use use,
+                                 mm_handle *ret_private, struct mm_errinfo *ei)
+{
+    return create_pair(t, use, label, MM_CURVE_P256, ret_private, ei);
+}
+
 static CK_RV generate_transport(struct mm_token *t, const char *label,
                                 const uint8_t id[KEY_ID_BYTES], bool optional,
                                 CK_OBJECT_HANDLE *ret_key)
@@ -132,14 +148,14 @@ int mm_token_create_transport_key(struct mm_token *t, const char *label, mm_hand
     CK_OBJECT_HANDLE key = CK_INVALID_HANDLE;
     uint8_t id[KEY_ID_BYTES];
     CK_RV rv;
-    int r = refuse_duplicate(t, label, ei);
+    int r = mm_key_refuse_duplicate(t, label, ei);
 
     if (r == MM_OK)
         r = mm_token_random(t, id, sizeof(id), ei);
     if (r < 0)
         return r;
     rv = generate_transport(t, label, id, true, &key);
-    if (template_refused(rv))
+    if (mm_key_template_refused(rv))
         rv = generate_transport(t, label, id, false, &key);
     if (rv != CKR_OK)
         return mm_token_fail(ei, rv, "C_GenerateKey");
@@ -265,6 +281,8 @@ static int read_flags(struct mm_token *t, struct mm_key_info *info, struct mm_er
         {CKA_LOCAL, &info->local},
         {CKA_SIGN, &info->sign},
         {CKA_WRAP, &info->wrap},
+        {CKA_DERIVE, &info->derive},
+        {CKA_DECRYPT, &info->decrypt},
     };
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(flags); i++) {
@@ -409,14 +427,12 @@ int mm_token_list_others(struct mm_token *t,
     return r;
 }
 
-int mm_token_public_point(struct mm_token *t, mm_handle private_key, enum mm_curve *ret_curve,
-                          uint8_t point[MM_POINT_MAX], size_t *ret_len, struct mm_errinfo *ei)
+int mm_token_public_half(struct mm_token *t, mm_handle private_key, mm_handle *ret_public,
+                         struct mm_errinfo *ei)
 {
-    const struct mm_curve_info *curve = NULL;
     CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
-    uint8_t id[64], value[256];
-    CK_ULONG id_len, len, n = 0;
-    CK_OBJECT_HANDLE public_key;
+    CK_ULONG id_len, n = 0;
+    uint8_t id[64];
     int r = mm_object_read(t, private_key, CKA_ID, id, sizeof(id), &id_len, ei);
 
     if (r < 0)
@@ -426,12 +442,26 @@ int mm_token_public_point(struct mm_token *t, mm_handle private_key, enum mm_cur
                        "the private key has no CKA_ID to find its public key by");
     CK_ATTRIBUTE template[] = {MM_ATTR(CKA_CLASS, class), MM_ATTR_BYTES(CKA_ID, id, id_len)};
 
-    r = mm_object_find(t, template, MM_ARRAY_SIZE(template), &public_key, 1, &n, ei);
+    r = mm_object_find(t, template, MM_ARRAY_SIZE(template), ret_public, 1, &n, ei);
     if (r < 0)
         return r;
     if (n == 0)
         return mm_fail(ei, MM_ERR_NOT_FOUND, "TOKEN_OBJECT_NOT_FOUND",
                        "the token has no public key of the private key's CKA_ID");
+    return MM_OK;
+}
+
+int mm_token_public_point(struct mm_token *t, mm_handle private_key, enum mm_curve *ret_curve,
+                          uint8_t point[MM_POINT_MAX], size_t *ret_len, struct mm_errinfo *ei)
+{
+    const struct mm_curve_info *curve = NULL;
+    CK_OBJECT_HANDLE public_key;
+    uint8_t value[256];
+    CK_ULONG len;
+    int r = mm_token_public_half(t, private_key, &public_key, ei);
+
+    if (r < 0)
+        return r;
     r = mm_object_read(t, public_key, CKA_EC_PARAMS, value, sizeof(value), &len, ei);
     if (r < 0)
         return r;

@@ -62,9 +62,13 @@ int mm_mechanisms_probe(struct mm_token *t, struct mm_errinfo *ei)
         CK_MECHANISM_TYPE type;
         bool *has;
     } wanted[] = {
-        {CKM_EC_KEY_PAIR_GEN, &m->ec_key_gen}, {CKM_ECDSA, &m->ecdsa},
-        {CKM_ECDH1_DERIVE, &m->ecdh},          {CKM_AES_CBC_ENCRYPT_DATA, &cbc_derive},
-        {CKM_RSA_PKCS_OAEP, &m->rsa_oaep},     {CKM_AES_KEY_GEN, &m->aes_key_gen},
+        {CKM_EC_KEY_PAIR_GEN, &m->ec_key_gen},
+        {CKM_ECDSA, &m->ecdsa},
+        {CKM_ECDH1_DERIVE, &m->ecdh1},
+        {CKM_AES_CBC_ENCRYPT_DATA, &cbc_derive},
+        {CKM_RSA_PKCS_KEY_PAIR_GEN, &m->rsa_key_gen},
+        {CKM_RSA_PKCS_OAEP, &m->rsa_oaep},
+        {CKM_AES_KEY_GEN, &m->aes_key_gen},
     };
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(wanted); i++) {
@@ -74,7 +78,7 @@ int mm_mechanisms_probe(struct mm_token *t, struct mm_errinfo *ei)
             return r;
     }
     /* The transport export derives its key in two steps, both in the token. */
-    m->ecdh = m->ecdh && cbc_derive;
+    m->ecdh = m->ecdh1 && cbc_derive;
     return probe_kwp_numbers(t, ei);
 }
 

@@ -8,8 +8,13 @@ enum {
     CA = 1 << MM_USE_CA,
     TRANSPORT = 1 << MM_USE_TRANSPORT,
     SIGNING = 1 << MM_USE_SIGNING,
-    EC = CA | SIGNING, /* pairs that sign and do nothing else */
     DEVICE = 1 << MM_USE_DEVICE,
+    ECDH = 1 << MM_USE_EXCHANGE,
+    OAEP = 1 << MM_USE_EXCHANGE_RSA,
+    IMPORTED = 1 << MM_USE_IMPORTED,
+    EC = CA | SIGNING,      /* pairs that sign and do nothing else */
+    OWN = EC | ECDH | OAEP, /* pairs that the token has made to stay */
+    PAIR = OWN | IMPORTED,
 };
 
 static const char *const plurals[] = {
@@ -17,14 +22,22 @@ static const char *const plurals[] = {
     [MM_USE_TRANSPORT] = "transport keys",
     [MM_USE_SIGNING] = "signing keys",
     [MM_USE_DEVICE] = "retained device keys",
+    [MM_USE_EXCHANGE] = "exchange keys",
+    [MM_USE_EXCHANGE_RSA] = "RSA exchange keys",
+    [MM_USE_IMPORTED] = "keys from packages",
 };
 
 /* What an attribute is to be. */
-enum expected { IS_FALSE, IS_TRUE, IS_AES_256, IS_ECDSA, IS_ANY };
+enum expected { IS_FALSE, IS_TRUE, IS_AES_256, IS_ECDSA, IS_ECDH, IS_OAEP, IS_ANY };
 
 static const char *const expected_names[] = {
-    [IS_FALSE] = "false",           [IS_TRUE] = "true", [IS_AES_256] = "32", [IS_ANY] = "any",
+    [IS_FALSE] = "false",
+    [IS_TRUE] = "true",
+    [IS_AES_256] = "32",
+    [IS_ANY] = "any",
     [IS_ECDSA] = "CKM_ECDSA alone",
+    [IS_ECDH] = "CKM_ECDH1_DERIVE alone",
+    [IS_OAEP] = "CKM_RSA_PKCS_OAEP alone",
 };
 
 enum rank {
@@ -47,27 +60,32 @@ static const struct rule {
     enum rank rank;
     int uses;
 } rules[] = {
-    {CKA_TOKEN, "CKA_TOKEN", IS_TRUE, REQUIRED, EC | TRANSPORT | DEVICE},
-    {CKA_PRIVATE, "CKA_PRIVATE", IS_TRUE, REQUIRED, EC | TRANSPORT | DEVICE},
-    {CKA_SENSITIVE, "CKA_SENSITIVE", IS_TRUE, REQUIRED, EC | TRANSPORT | DEVICE},
-    {CKA_ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", IS_TRUE, REQUIRED, EC | TRANSPORT},
-    {CKA_LOCAL, "CKA_LOCAL", IS_TRUE, REQUIRED, EC | TRANSPORT | DEVICE},
-    {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", IS_FALSE, REQUIRED, EC | DEVICE},
+    {CKA_TOKEN, "CKA_TOKEN", IS_TRUE, REQUIRED, PAIR | TRANSPORT | DEVICE},
+    {CKA_PRIVATE, "CKA_PRIVATE", IS_TRUE, REQUIRED, PAIR | TRANSPORT | DEVICE},
+    {CKA_SENSITIVE, "CKA_SENSITIVE", IS_TRUE, REQUIRED, PAIR | TRANSPORT | DEVICE},
+    {CKA_ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", IS_TRUE, REQUIRED, OWN | TRANSPORT},
+    {CKA_LOCAL, "CKA_LOCAL", IS_TRUE, REQUIRED, OWN | TRANSPORT | DEVICE},
+    {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", IS_FALSE, REQUIRED, PAIR | DEVICE},
     {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", IS_TRUE, MADE, TRANSPORT},
-    {CKA_NEVER_EXTRACTABLE, "CKA_NEVER_EXTRACTABLE", IS_TRUE, REQUIRED, EC},
-    {CKA_SIGN, "CKA_SIGN", IS_TRUE, REQUIRED, EC | DEVICE},
-    {CKA_SIGN, "CKA_SIGN", IS_FALSE, REFUSED, TRANSPORT},
+    {CKA_NEVER_EXTRACTABLE, "CKA_NEVER_EXTRACTABLE", IS_TRUE, REQUIRED, OWN},
+    {CKA_SIGN, "CKA_SIGN", IS_TRUE, REQUIRED, EC | DEVICE | IMPORTED},
+    {CKA_SIGN, "CKA_SIGN", IS_FALSE, REFUSED, TRANSPORT | ECDH | OAEP},
     {CKA_WRAP, "CKA_WRAP", IS_TRUE, REQUIRED, TRANSPORT},
     {CKA_ENCRYPT, "CKA_ENCRYPT", IS_FALSE, REFUSED, TRANSPORT},
     {CKA_VERIFY, "CKA_VERIFY", IS_FALSE, REFUSED, TRANSPORT},
-    {CKA_SIGN_RECOVER, "CKA_SIGN_RECOVER", IS_FALSE, REFUSED, EC},
-    {CKA_DECRYPT, "CKA_DECRYPT", IS_FALSE, REFUSED, EC | TRANSPORT},
-    {CKA_UNWRAP, "CKA_UNWRAP", IS_FALSE, REFUSED, EC | TRANSPORT},
-    {CKA_DERIVE, "CKA_DERIVE", IS_FALSE, REFUSED, EC | TRANSPORT | DEVICE},
+    {CKA_SIGN_RECOVER, "CKA_SIGN_RECOVER", IS_FALSE, REFUSED, PAIR},
+    {CKA_DECRYPT, "CKA_DECRYPT", IS_TRUE, REQUIRED, OAEP},
+    {CKA_DECRYPT, "CKA_DECRYPT", IS_FALSE, REFUSED, EC | ECDH | IMPORTED | TRANSPORT},
+    {CKA_UNWRAP, "CKA_UNWRAP", IS_FALSE, REFUSED, PAIR | TRANSPORT},
+    {CKA_DERIVE, "CKA_DERIVE", IS_TRUE, REQUIRED, ECDH},
+    {CKA_DERIVE, "CKA_DERIVE", IS_FALSE, REFUSED, EC | OAEP | IMPORTED | TRANSPORT | DEVICE},
     {CKA_VALUE_LEN, "CKA_VALUE_LEN", IS_AES_256, REQUIRED, TRANSPORT},
-    {CKA_MODIFIABLE, "CKA_MODIFIABLE", IS_FALSE, WISHED, EC},
-    {CKA_COPYABLE, "CKA_COPYABLE", IS_FALSE, WISHED, EC | TRANSPORT},
+    /* Not IMPORTED: SoftHSM lets nothing be set behind it in C_UnwrapKey's template. */
+    {CKA_MODIFIABLE, "CKA_MODIFIABLE", IS_FALSE, WISHED, OWN},
+    {CKA_COPYABLE, "CKA_COPYABLE", IS_FALSE, WISHED, PAIR | TRANSPORT},
     {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_ECDSA, WISHED, EC},
+    {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_ECDH, WISHED, ECDH},
+    {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_OAEP, WISHED, OAEP},
     {CKA_WRAP_WITH_TRUSTED, "CKA_WRAP_WITH_TRUSTED", IS_ANY, SHOWN, EC | TRANSPORT},
     {CKA_TRUSTED, "CKA_TRUSTED", IS_ANY, SHOWN, TRANSPORT},
 };
@@ -77,7 +95,8 @@ static int check_class(struct mm_token *t, CK_OBJECT_HANDLE key, enum mm_key_use
 {
     const bool pair = use != MM_USE_TRANSPORT;
     const CK_OBJECT_CLASS want = pair ? CKO_PRIVATE_KEY : CKO_SECRET_KEY;
-    const CK_KEY_TYPE want_type = pair ? CKK_EC : CKK_AES;
+    const CK_KEY_TYPE want_type = !pair ? CKK_AES : use == MM_USE_EXCHANGE_RSA ? CKK_RSA : CKK_EC;
+    const bool either = use == MM_USE_IMPORTED; /* EJBCA's clients have RSA keys, mostly */
     CK_OBJECT_CLASS class = 0;
     CK_KEY_TYPE type = 0;
     CK_ULONG class_len, type_len;
@@ -88,10 +107,23 @@ static int check_class(struct mm_token *t, CK_OBJECT_HANDLE key, enum mm_key_use
     if (r < 0)
         return r;
     if (class_len != sizeof(class) || type_len != sizeof(type) || class != want ||
-        type != want_type)
+        (type != want_type && !(either && type == CKK_RSA)))
         return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_KEY_POLICY", "the key is not %s",
-                       pair ? "an EC private key" : "an AES key");
+                       !pair                        ? "an AES key"
+                       : use == MM_USE_EXCHANGE_RSA ? "an RSA private key"
+                       : either                     ? "an EC or RSA private key"
+                                                    : "an EC private key");
     return MM_OK;
+}
+
+/* The one mechanism that an expectation of CKA_ALLOWED_MECHANISMS means; 0 for other expectations.
+ */
+static CK_MECHANISM_TYPE mechanism_of(enum expected expected)
+{
+    return expected == IS_ECDSA  ? CKM_ECDSA
+           : expected == IS_ECDH ? CKM_ECDH1_DERIVE
+           : expected == IS_OAEP ? CKM_RSA_PKCS_OAEP
+                                 : 0;
 }
 
 /* ---- reading ----------------------------------------------------------------------------- */
@@ -132,12 +164,12 @@ static int read_mechanisms(struct mm_token *t, CK_OBJECT_HANDLE key, const struc
     if (!a->known)
         return MM_OK;
     n = len / sizeof(list[0]);
-    a->as_expected = n == 1 && list[0] == CKM_ECDSA;
+    a->as_expected = n == 1 && list[0] == mechanism_of(rule->expected);
     for (size_t i = 0; i < n && used < sizeof(a->text); i++)
         used += (size_t)snprintf(a->text + used, sizeof(a->text) - used, "%s0x%04lx", i ? " " : "",
                                  list[i]);
     if (a->as_expected)
-        snprintf(a->text, sizeof(a->text), "%s", expected_names[IS_ECDSA]);
+        snprintf(a->text, sizeof(a->text), "%s", expected_names[rule->expected]);
     return MM_OK;
 }
 
@@ -150,7 +182,7 @@ static int read_actual(struct mm_token *t, CK_OBJECT_HANDLE key, const struct ru
 
     if (rule->expected == IS_AES_256)
         r = read_number(t, key, rule, &a, ei);
-    else if (rule->expected == IS_ECDSA)
+    else if (mechanism_of(rule->expected) != 0)
         r = read_mechanisms(t, key, rule, &a, ei);
     else {
         r = mm_object_read_bool(t, key, rule->type, &value, ei);
@@ -246,13 +278,17 @@ static CK_ATTRIBUTE attribute_of(const struct rule *rule)
 {
     static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
     static CK_ULONG bytes = MM_AES_256_BYTES;
-    static CK_MECHANISM_TYPE mechanism = CKM_ECDSA;
+    static CK_MECHANISM_TYPE ecdsa = CKM_ECDSA, ecdh = CKM_ECDH1_DERIVE, oaep = CKM_RSA_PKCS_OAEP;
 
     switch (rule->expected) {
     case IS_AES_256:
         return MM_ATTR(rule->type, bytes);
     case IS_ECDSA:
-        return MM_ATTR(rule->type, mechanism);
+        return MM_ATTR(rule->type, ecdsa);
+    case IS_ECDH:
+        return MM_ATTR(rule->type, ecdh);
+    case IS_OAEP:
+        return MM_ATTR(rule->type, oaep);
     case IS_TRUE:
         return MM_ATTR(rule->type, yes);
     case IS_FALSE:

@@ -110,7 +110,8 @@ int mm_token_info(struct mm_token *t, struct mm_token_info *ret_info,
  * 0x210A as another padding. */
 struct mm_token_mechanisms {
     bool ec_key_gen, ecdsa, ecdh, rsa_oaep, aes_key_gen;
-    unsigned long aes_kwp; /* the number under which this token does RFC 5649, 0: it cannot */
+    bool ecdh1, rsa_key_gen; /* for exchange keys; ecdh is more than ecdh1 */
+    unsigned long aes_kwp;   /* the number under which this token does RFC 5649, 0: it cannot */
 };
 const struct mm_token_mechanisms *mm_token_mechanisms(const struct mm_token *t);
 
@@ -125,10 +126,13 @@ int mm_token_find(struct mm_token *t, const char *uri, enum mm_key_class class,
 
 /* The policy of a key that stays, by what it is for; docs/keys.md has the table of attributes. */
 enum mm_key_use {
-    MM_USE_CA,        /* EC: signs certificates. Sensitive, never extractable, sign only */
-    MM_USE_TRANSPORT, /* AES-256: wraps device keys. Sensitive, extractable only under a wrap */
-    MM_USE_SIGNING,   /* EC: signs what clients bring. As a CA's, and never one */
-    MM_USE_DEVICE,    /* EC: a device's retained key; made by mm_token_generate */
+    MM_USE_CA,           /* EC: signs certificates. Sensitive, never extractable, sign only */
+    MM_USE_TRANSPORT,    /* AES-256: wraps device keys. Sensitive, extractable only under a wrap */
+    MM_USE_SIGNING,      /* EC: signs what clients bring. As a CA's, and never one */
+    MM_USE_DEVICE,       /* EC: a device's retained key; made by mm_token_generate */
+    MM_USE_EXCHANGE,     /* EC: opens packages by ECDH, no more. Sensitive, never extractable */
+    MM_USE_EXCHANGE_RSA, /* RSA: the same by OAEP */
+    MM_USE_IMPORTED,     /* EC or RSA: came in a package. Sensitive, not extractable, sign only */
 };
 struct mm_key_info {
     mm_handle handle;
@@ -138,6 +142,7 @@ struct mm_key_info {
     size_t id_len;
     char type[16]; /* "EC P-256", "AES-256", "RSA-2048" */
     bool sensitive, always_sensitive, extractable, never_extractable, local, sign, wrap;
+    bool derive, decrypt;
 };
 
 /* Makes a token key pair (CA, signing) or a secret key (transport) with that label and a random

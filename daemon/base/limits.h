@@ -54,6 +54,11 @@ enum {
     MM_CSR_DEPTH_MAX = 16,                 /* elements within elements of it */
     MM_BUNDLE_MAX = 32 * 1024,             /* one device's Bundle; a chunk fits a gRPC message */
     MM_DOCUMENT_MAX = 64 * 1024,           /* a signed document: order, revocation, receipt */
+    MM_PACKAGE_MAX = 12 * 1024 * 1024,     /* an exchange package, with all that is around it */
+    MM_PACKAGE_ITEMS_MAX = 64,             /* items in it */
+    MM_PACKAGE_VALUE_MAX = 4096,           /* bytes of a variable's value */
+    MM_PACKAGE_RECIPIENTS_MAX = 16,        /* certificates that it is encrypted to */
+    MM_PACKAGE_DAYS_MAX = 366,             /* from created to not_after */
     MM_CHAIN_MAX = 4,                      /* certificates above a leaf */
     MM_ITEM_INLINE_MAX = 64 * 1024,        /* a profile's named item that travels in the stream */
     MM_ITEMS_MAX = 16,                     /* named items in a profile */

@@ -66,14 +66,17 @@ struct mm_conf_store {
 /* Who the appliance is, and how its ledger is held fast: docs/ledger.md. */
 struct mm_conf_appliance {
     int line;
-    bool given;                  /* the section is in the file; otherwise nothing is anchored */
-    char *token;                 /* name of a token section */
-    char *identity_key;          /* label of a P-256 key in it; default mintmark-identity */
-    char *audit_key;             /* the same; default mintmark-audit */
-    char *identity_certificate;  /* PEM file */
-    char *audit_certificate;     /* PEM file */
-    char *oem_certificates;      /* PEM file: whose signatures on orders count; "" */
-    char *officer_certificates;  /* PEM file: whose signatures on an unlock count; "" */
+    bool given;                 /* the section is in the file; otherwise nothing is anchored */
+    char *token;                /* name of a token section */
+    char *identity_key;         /* label of a P-256 key in it; default mintmark-identity */
+    char *audit_key;            /* the same; default mintmark-audit */
+    char *identity_certificate; /* PEM file */
+    char *audit_certificate;    /* PEM file */
+    char *oem_certificates;     /* PEM file: whose signatures on orders count; "" */
+    char *officer_certificates; /* PEM file: whose signatures on an unlock count; "" */
+    char *exchange_key; /* label of the key that opens packages; default mintmark-exchange */
+    char *exchange_certificate;  /* PEM file: its certificate; "" */
+    char *exchange_folder;       /* where what arrives in packages is kept; "" */
     unsigned anchor_devices;     /* spent at most beyond the last anchor; default 4096 */
     unsigned anchor_seconds;     /* a new anchor after so long, if anything changed; default 60 */
     unsigned unclean_starts_max; /* then the service locks; default 16 */

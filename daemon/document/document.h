@@ -47,6 +47,12 @@ void mm_document_done(struct mm_document *document);
 int mm_document_open(struct mm_bytes cms, struct mm_arena *arena, struct mm_document *ret_document,
                      struct mm_errinfo *ei) MM_MUST_USE;
 
+/* The same for a content of another kind, such as a package's: cms has at most max bytes, and the
+ * content is appended to it, unread. ret_document->content is NULL. What libcrypto copied of it is
+ * wiped. */
+int mm_document_open_bytes(struct mm_bytes cms, size_t max, struct mm_document *ret_document,
+                           struct mm_buf *content, struct mm_errinfo *ei) MM_MUST_USE;
+
 /* Certificates whose holders may sign: an end entity's own, or a CA's for those it issued. */
 struct mm_trust;
 /* From PEM; at least one, at most MM_TRUST_MAX. MM_ERR_INVALID TRUST_INVALID. */
@@ -86,3 +92,6 @@ struct mm_document_signer {
 int mm_document_sign(const struct mm_document_signer *signer,
                      const Mintmark__V1__SignedDocument *content, struct mm_buf *cms,
                      struct mm_errinfo *ei) MM_MUST_USE;
+/* The same for a content of another kind; would pass mm_document_open_bytes. */
+int mm_document_sign_bytes(const struct mm_document_signer *signer, struct mm_bytes content,
+                           struct mm_buf *cms, struct mm_errinfo *ei) MM_MUST_USE;

@@ -31,19 +31,19 @@ static bool parses_whole(CMS_ContentInfo *cms, struct mm_bytes der)
     const int len = i2d_CMS_ContentInfo(cms, &again);
     const bool same = len > 0 && (size_t)len == der.len && memcmp(again, der.data, der.len) == 0;
 
-    OPENSSL_free(again);
+    OPENSSL_clear_free(again, len > 0 ? (size_t)len : 0);
     return same;
 }
 
-static int parse(struct mm_bytes der, CMS_ContentInfo **ret_cms, struct mm_errinfo *ei)
+static int parse(struct mm_bytes der, size_t max, CMS_ContentInfo **ret_cms, struct mm_errinfo *ei)
 {
     MM_CLEANUP(CMS_ContentInfo_free_p) CMS_ContentInfo *cms = NULL;
     const unsigned char *at = der.data;
     ASN1_OCTET_STRING **content;
 
-    if (der.len > MM_DOCUMENT_MAX)
+    if (der.len > max)
         return mm_fail(ei, MM_ERR_TOO_BIG, "DOCUMENT_TOO_BIG",
-                       "the document has %zu bytes; at most %d are read", der.len, MM_DOCUMENT_MAX);
+                       "the document has %zu bytes; at most %zu are read", der.len, max);
     if (mm_der_check(der, ei) < 0)
         return MM_ERR_INVALID;
     cms = d2i_CMS_ContentInfo(NULL, &at, (long)der.len);
@@ -223,23 +223,59 @@ static int unpack(CMS_ContentInfo *cms, struct mm_arena *arena, struct mm_docume
     return MM_OK;
 }
 
+static int open_any(struct mm_bytes cms, size_t max, CMS_ContentInfo **ret_parsed,
+                    struct mm_document *document, struct mm_errinfo *ei)
+{
+    CMS_SignerInfo *info = NULL;
+    int r = parse(cms, max, ret_parsed, ei);
+
+    if (r == MM_OK)
+        r = take_signer(*ret_parsed, document, &info, ei);
+    if (r == MM_OK)
+        r = verify(*ret_parsed, info, ei);
+    return r < 0 ? r : describe_signer(document, ei);
+}
+
 int mm_document_open(struct mm_bytes cms, struct mm_arena *arena, struct mm_document *ret_document,
                      struct mm_errinfo *ei)
 {
     MM_CLEANUP(CMS_ContentInfo_free_p) CMS_ContentInfo *parsed = NULL;
     struct mm_document document = MM_DOCUMENT_INIT;
-    CMS_SignerInfo *info = NULL;
-    int r = parse(cms, &parsed, ei);
+    int r = open_any(cms, MM_DOCUMENT_MAX, &parsed, &document, ei);
 
-    if (r == MM_OK)
-        r = take_signer(parsed, &document, &info, ei);
-    if (r == MM_OK)
-        r = verify(parsed, info, ei);
-    if (r == MM_OK)
-        r = describe_signer(&document, ei);
     if (r == MM_OK)
         r = unpack(parsed, arena, &document, ei);
     if (r < 0) {
+        mm_document_done(&document);
+        return r;
+    }
+    *ret_document = document;
+    return MM_OK;
+}
+
+/* The content may be secret: libcrypto frees it as it is. */
+static void take_content(CMS_ContentInfo *cms, struct mm_buf *content)
+{
+    ASN1_OCTET_STRING *const octets = *CMS_get0_content(cms);
+
+    mm_buf_append(content, ASN1_STRING_get0_data(octets), (size_t)ASN1_STRING_length(octets));
+    OPENSSL_cleanse((void *)(uintptr_t)ASN1_STRING_get0_data(octets),
+                    (size_t)ASN1_STRING_length(octets));
+}
+
+int mm_document_open_bytes(struct mm_bytes cms, size_t max, struct mm_document *ret_document,
+                           struct mm_buf *content, struct mm_errinfo *ei)
+{
+    MM_CLEANUP(CMS_ContentInfo_free_p) CMS_ContentInfo *parsed = NULL;
+    struct mm_document document = MM_DOCUMENT_INIT;
+    int r = open_any(cms, max, &parsed, &document, ei);
+
+    if (parsed)
+        take_content(parsed, content);
+    if (r == MM_OK && mm_buf_err(content) < 0)
+        r = mm_fail(ei, mm_buf_err(content), "DOCUMENT_TOO_BIG", "no room for the content");
+    if (r < 0) {
+        mm_buf_reset(content);
         mm_document_done(&document);
         return r;
     }

@@ -30,10 +30,10 @@ static int fail_signing(struct mm_errinfo *ei)
 }
 
 static int assemble(const struct mm_document_signer *signer, const EVP_MD *digest,
-                    struct mm_buf *packed, CMS_ContentInfo **ret_cms, struct mm_errinfo *ei)
+                    struct mm_bytes packed, CMS_ContentInfo **ret_cms, struct mm_errinfo *ei)
 {
     const unsigned flags = CMS_BINARY | CMS_NOSMIMECAP;
-    MM_CLEANUP(BIO_free_all_p) BIO *content = BIO_new_mem_buf(packed->data, (int)packed->len);
+    MM_CLEANUP(BIO_free_all_p) BIO *content = BIO_new_mem_buf(packed.data, (int)packed.len);
     MM_CLEANUP(CMS_ContentInfo_free_p)
     CMS_ContentInfo *cms =
         CMS_sign_ex(NULL, NULL, signer->chain, NULL, flags | CMS_PARTIAL, signer->ctx, NULL);
@@ -47,12 +47,10 @@ static int assemble(const struct mm_document_signer *signer, const EVP_MD *diges
     return MM_OK;
 }
 
-int mm_document_sign(const struct mm_document_signer *signer,
-                     const Mintmark__V1__SignedDocument *content, struct mm_buf *cms,
-                     struct mm_errinfo *ei)
+int mm_document_sign_bytes(const struct mm_document_signer *signer, struct mm_bytes content,
+                           struct mm_buf *cms, struct mm_errinfo *ei)
 {
     MM_CLEANUP(CMS_ContentInfo_free_p) CMS_ContentInfo *made = NULL;
-    MM_BUF_CLEANUP struct mm_buf packed = MM_BUF_INIT(0);
     const EVP_MD *digest = mm_document_digest(X509_get0_pubkey(signer->certificate));
     unsigned char *der = NULL;
     int r, len;
@@ -61,16 +59,26 @@ int mm_document_sign(const struct mm_document_signer *signer,
         return mm_fail(ei, MM_ERR_INVALID, "DOCUMENT_ALGORITHM",
                        "documents are signed with EC keys on P-256 or P-384, or RSA keys of 2048 "
                        "bits or more");
-    r = pack(content, &packed, ei);
-    if (r == MM_OK)
-        r = assemble(signer, digest, &packed, &made, ei);
+    r = assemble(signer, digest, content, &made, ei);
     if (r < 0)
         return r;
     len = i2d_CMS_ContentInfo(made, &der);
     if (len <= 0)
         return mm_fail_memory(ei);
     mm_buf_append(cms, der, (size_t)len);
-    OPENSSL_free(der);
+    OPENSSL_clear_free(der, (size_t)len);
     r = mm_buf_err(cms);
     return r < 0 ? mm_fail(ei, r, "DOCUMENT_TOO_BIG", "the signed document has %d bytes", len) : r;
+}
+
+int mm_document_sign(const struct mm_document_signer *signer,
+                     const Mintmark__V1__SignedDocument *content, struct mm_buf *cms,
+                     struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf packed = MM_BUF_INIT(0);
+    const int r = pack(content, &packed, ei);
+
+    return r < 0 ? r
+                 : mm_document_sign_bytes(signer, (struct mm_bytes){packed.data, packed.len}, cms,
+                                          ei);
 }

@@ -8,27 +8,20 @@
 #include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/pkcs12.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 MM_DEFINE_CLEANUP(BIO *, BIO_free_all)
-MM_DEFINE_CLEANUP(PKCS12 *, PKCS12_free)
 
 void mm_credential_done(struct mm_credential *c)
 {
     X509_STORE_free(c->server_ca);
     X509_free(c->certificate);
     sk_X509_pop_free(c->chain, X509_free);
-    EVP_PKEY_free(c->key);
+    mm_p12_done(&c->p12);
     mm_provider_key_done(&c->in_token);
-    for (size_t i = 0; i < MM_ARRAY_SIZE(c->p12_providers); i++) {
-        if (c->p12_providers[i])
-            OSSL_PROVIDER_unload(c->p12_providers[i]);
-    }
-    OSSL_LIB_CTX_free(c->p12_ctx);
-    *c = (struct mm_credential){.key = NULL};
+    *c = (struct mm_credential){.certificate = NULL};
 }
 
 static int fail_credential(struct mm_errinfo *ei, const char *file, const char *what)
@@ -128,47 +121,25 @@ static int read_secret(const char *file, const char *credential, struct mm_secre
 
 /* ---- a PKCS#12 file ---------------------------------------------------------------------- */
 
-/* EJBCA and keytool still write files with RC2 and triple DES, which OpenSSL has in its legacy
- * provider only; here they get no further than this file. */
-static int open_context(struct mm_credential *c, struct mm_errinfo *ei)
-{
-    c->p12_ctx = OSSL_LIB_CTX_new();
-    if (!c->p12_ctx)
-        return mm_fail_memory(ei);
-    c->p12_providers[0] = OSSL_PROVIDER_load(c->p12_ctx, "default");
-    c->p12_providers[1] = OSSL_PROVIDER_load(c->p12_ctx, "legacy");
-    ERR_clear_error(); /* without it only newer files can be read */
-    return c->p12_providers[0] ? MM_OK : mm_fail_memory(ei);
-}
-
 static int read_p12(const struct mm_conf_issuer *issuer, struct mm_credential *c,
                     struct mm_errinfo *ei)
 {
     MM_BUF_CLEANUP struct mm_buf der = MM_BUF_INIT(MM_PEM_FILE_MAX);
     MM_SECRET_CLEANUP struct mm_secret *password = NULL;
-    MM_CLEANUP(PKCS12_free_p) PKCS12 *p12 = NULL;
-    const uint8_t *at;
     int r = read_secret(issuer->client_password_file, issuer->client_password_credential, &password,
                         ei);
 
     if (r == MM_OK)
         r = mm_io_read_file(issuer->client_p12, MM_PEM_FILE_MAX, &der, ei);
-    if (r == MM_OK)
-        r = open_context(c, ei);
     if (r < 0)
         return r;
-    at = der.data;
-    p12 = PKCS12_init_ex(NID_pkcs7_data, c->p12_ctx, NULL);
-    if (!p12 || !d2i_PKCS12(&p12, &at, (long)der.len)) {
-        p12 = NULL; /* d2i has freed it */
-        return fail_credential(ei, issuer->client_p12, "is no PKCS#12 file");
-    }
-    if (!PKCS12_parse(p12, (const char *)mm_secret_data(password), &c->key, &c->certificate,
-                      &c->chain))
-        return fail_credential(ei, issuer->client_p12, "the password does not open it");
-    return c->key && c->certificate
-               ? MM_OK
-               : fail_credential(ei, issuer->client_p12, "has no key, or no certificate");
+    r = mm_p12_open((struct mm_bytes){der.data, der.len}, (const char *)mm_secret_data(password),
+                    "CLIENT_CREDENTIAL", &c->p12, ei);
+    if (r < 0)
+        return mm_err_prefix(ei, "%.160s", issuer->client_p12);
+    c->certificate = MM_TAKE(c->p12.certificate);
+    c->chain = MM_TAKE(c->p12.chain);
+    return MM_OK;
 }
 
 /* ---- a key in a token -------------------------------------------------------------------- */
@@ -238,7 +209,7 @@ static int read_chain(const struct mm_conf_issuer *issuer, struct mm_credential 
 
 static EVP_PKEY *key_of(const struct mm_credential *c)
 {
-    return c->key ? c->key : c->in_token.key;
+    return c->p12.key ? c->p12.key : c->in_token.key;
 }
 
 /* By the keys' text forms: the token's is of another library context. */

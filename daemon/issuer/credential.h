@@ -6,6 +6,7 @@
 #pragma once
 
 #include "daemon/conf/conf.h"
+#include "daemon/provider/p12.h"
 #include "daemon/provider/provider.h"
 
 #include <openssl/ssl.h>
@@ -15,10 +16,8 @@ struct mm_credential {
     X509_STORE *server_ca;
     X509 *certificate;
     STACK_OF(X509) * chain;
-    EVP_PKEY *key;                   /* a PKCS#12 file's; or */
-    struct mm_provider_key in_token; /* its key */
-    OSSL_LIB_CTX *p12_ctx;           /* where the file's old ciphers are allowed */
-    OSSL_PROVIDER *p12_providers[2];
+    struct mm_p12 p12;               /* the key of a PKCS#12 file; or */
+    struct mm_provider_key in_token; /* one in a token */
 };
 void mm_credential_done(struct mm_credential *c);
 

@@ -14,6 +14,9 @@ static const struct {
     {MM_USE_SIGNING, "Signing key (EC)"},
     {MM_USE_TRANSPORT, "Transport key (AES-256)"},
     {MM_USE_DEVICE, "Retained device key (EC)"},
+    {MM_USE_EXCHANGE, "Exchange key (EC)"},
+    {MM_USE_EXCHANGE_RSA, "Exchange key (RSA)"},
+    {MM_USE_IMPORTED, "Key from a package (EC, RSA)"},
 };
 
 enum { ROWS_MAX = 64, COLUMNS = MM_ARRAY_SIZE(columns) };

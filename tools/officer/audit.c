@@ -3,6 +3,7 @@
  * configuration uses it for; and what else the token holds. */
 #include "daemon/base/text.h"
 #include "pkcs11/anchor.h"
+#include "pkcs11/exchange.h"
 #include "tools/officer/officer.h"
 
 #include <string.h>
@@ -12,7 +13,10 @@ enum { NAMED_MAX = 256 };
 static const char *const uses[] = {[MM_USE_CA] = "ca",
                                    [MM_USE_TRANSPORT] = "transport",
                                    [MM_USE_SIGNING] = "signing",
-                                   [MM_USE_DEVICE] = "device"};
+                                   [MM_USE_DEVICE] = "device",
+                                   [MM_USE_EXCHANGE] = "exchange",
+                                   [MM_USE_EXCHANGE_RSA] = "exchange (RSA)",
+                                   [MM_USE_IMPORTED] = "imported"};
 
 /* A key that the configuration names, and finds. */
 struct named {
@@ -99,10 +103,30 @@ static int name_appliance(struct audit *a, struct mm_errinfo *ei)
     return name_key(a, "appliance", c->audit_key, c->token, uri, MM_USE_CA, ei);
 }
 
+/* EC or RSA, as the token has it. */
+static int name_exchange(struct audit *a, struct mm_errinfo *ei)
+{
+    const struct mm_conf_appliance *const c = &a->o->conf->appliance;
+    const size_t before = a->n_named;
+    char uri[MM_NAME_MAX + 32];
+    int r;
+
+    if (!c->given || !*c->exchange_certificate)
+        return MM_OK;
+    snprintf(uri, sizeof(uri), "pkcs11:object=%s", c->exchange_key);
+    r = name_key(a, "appliance", c->exchange_key, c->token, uri, MM_USE_EXCHANGE, ei);
+    if (r == MM_OK && a->n_named > before && a->named[before].info.decrypt)
+        a->named[before].use = MM_USE_EXCHANGE_RSA;
+    return r;
+}
+
 static int name_keys(struct audit *a, struct mm_errinfo *ei)
 {
     const struct mm_conf *const c = a->o->conf;
     int r = name_appliance(a, ei);
+
+    if (r == MM_OK)
+        r = name_exchange(a, ei);
 
     for (size_t i = 0; r == MM_OK && i < c->n_issuers; i++)
         if (!mm_conf_issuer_is_ejbca(&c->issuers[i]))
@@ -236,7 +260,8 @@ static int walk_other(void *arg, const struct mm_object_info *object)
 {
     const struct walk *const w = arg;
     const bool ours = strcmp(object->kind, "data") == 0
-                          ? strcmp(object->label, MM_ANCHOR_LABEL) == 0
+                          ? strcmp(object->label, MM_ANCHOR_LABEL) == 0 ||
+                                strcmp(object->label, MM_PACKAGE_MARK_LABEL) == 0
                           : strcmp(object->kind, "public key") == 0 && object->id_len > 0 &&
                                 has_private(w->a, object);
 

@@ -29,6 +29,7 @@ enum mm_exit {
     X(STR, token, "token", "NAME", "token section of the configuration; the only one if left out") \
     X(STR, label, "label", "LABEL", "label of the token or key")                                   \
     X(STR, use, "use", "USE", "what the key is for: ca, transport or signing")                     \
+    X(STR, algorithm, "algorithm", "ALG", "ecdh or rsa; without, what the token has, ecdh first")  \
     X(STR, curve, "curve", "CURVE", "p256 (default) or p384")                                      \
     X(STR, pin_file, "pin-file", "FILE", "user PIN from a file that others cannot read")           \
     X(STR, pin_fd, "pin-fd", "N", "user PIN from the next line of an open descriptor")             \
@@ -59,6 +60,7 @@ enum mm_exit {
       "signing CA's certificate and its chain, PEM")                                               \
     X(STR, csr_out, "csr-out", "FILE", "make a request for a CA elsewhere in place of --parent-…") \
     X(FLAG, csr, "csr", NULL, "write certification requests for the two keys too")                 \
+    X(FLAG, replace, "replace", NULL, "replace what an earlier package has brought")               \
     X(STR, seconds, "seconds", "S", "how long to measure each step, 1 to 60; default 2")           \
     X(STR, operation, "operation", "OP",                                                           \
       "what to measure: mint (default), sign, generate or each")                                   \

@@ -8,14 +8,28 @@
 
 #include <string.h>
 
+/* By what it may do: whose policy it is to be held against. */
+static enum mm_key_use use_of(const struct mm_key_info *key)
+{
+    if (key->class == MM_KEY_SECRET)
+        return MM_USE_TRANSPORT;
+    if (key->derive)
+        return MM_USE_EXCHANGE;
+    if (key->decrypt)
+        return MM_USE_EXCHANGE_RSA;
+    return key->local ? MM_USE_CA : MM_USE_IMPORTED;
+}
+
 json_t *mm_keys_describe(struct mm_officer *o, const struct mm_key_info *key)
 {
-    const enum mm_key_use use = key->class == MM_KEY_SECRET ? MM_USE_TRANSPORT : MM_USE_CA;
+    const enum mm_key_use use = use_of(key);
     struct mm_errinfo verdict = {0};
     char id[2 * sizeof(key->id) + 1];
 
     if (mm_token_check_policy(o->token, key->handle, use, &verdict) == MM_OK)
-        snprintf(verdict.text, sizeof(verdict.text), "good");
+        snprintf(verdict.text, sizeof(verdict.text), "%s",
+                 use == MM_USE_IMPORTED ? "good, but not made in the token: from a package"
+                                        : "good");
     mm_hex_encode(key->id, key->id_len, id);
     return json_pack("{s:o, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b}", "label",
                      mm_out_string(key->label, strlen(key->label)), "id", id, "type", key->type,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mintmark-officer: tokens, keys, CAs and production orders of a site. See mintmark-officer(8). */
 #include "tools/officer/officer.h"
+#include "tools/officer/wipe.h"
 
 #include <string.h>
 
@@ -85,6 +86,8 @@ static int start(struct mm_officer *o, int argc, char **argv, struct mm_errinfo 
     int r;
 
     r = mm_secret_harden_process(ei);
+    if (r == MM_OK)
+        r = mm_wipe_libraries(ei);
     if (r < 0)
         return r;
     o->command = mm_cli_find(argc, argv, &used);

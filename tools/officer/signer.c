@@ -154,22 +154,54 @@ static int check_made(const struct mm_buf *cms, struct mm_errinfo *ei)
     return mm_document_open((struct mm_bytes){cms->data, cms->len}, &arena, &document, ei);
 }
 
-int mm_signer_sign(const struct mm_signer *s, const Mintmark__V1__SignedDocument *content,
-                   struct mm_buf *cms, struct mm_errinfo *ei)
+/* *ret_chain is the caller's, to free with its borrowed certificates. */
+static int describe(const struct mm_signer *s, struct mm_document_signer *ret_signer,
+                    STACK_OF(X509) * *ret_chain, struct mm_errinfo *ei)
 {
     STACK_OF(X509) *chain = sk_X509_new_null();
-    struct mm_document_signer signer = {
-        .ctx = s->key.ctx, .key = s->key.key, .certificate = sk_X509_value(s->certificates, 0)};
     int r = chain ? MM_OK : mm_fail_memory(ei);
 
     for (int i = 1; r == MM_OK && i < sk_X509_num(s->certificates); i++)
         if (!sk_X509_push(chain, sk_X509_value(s->certificates, i)))
             r = mm_fail_memory(ei);
-    signer.chain = sk_X509_num(chain) > 0 ? chain : NULL;
+    *ret_chain = chain;
+    *ret_signer = (struct mm_document_signer){
+        .ctx = s->key.ctx,
+        .key = s->key.key,
+        .certificate = sk_X509_value(s->certificates, 0),
+        .chain = sk_X509_num(chain) > 0 ? chain : NULL,
+    };
+    return r;
+}
+
+int mm_signer_sign(const struct mm_signer *s, const Mintmark__V1__SignedDocument *content,
+                   struct mm_buf *cms, struct mm_errinfo *ei)
+{
+    struct mm_document_signer signer;
+    STACK_OF(X509) * chain;
+    int r = describe(s, &signer, &chain, ei);
+
     if (r == MM_OK)
         r = mm_document_sign(&signer, content, cms, ei);
     sk_X509_free(chain);
     return r < 0 ? r : check_made(cms, ei);
+}
+
+int mm_signer_sign_bytes(const struct mm_signer *s, struct mm_bytes content, struct mm_buf *cms,
+                         struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf again = MM_BUF_INIT(cms->max);
+    MM_DOCUMENT_CLEANUP struct mm_document document = MM_DOCUMENT_INIT;
+    struct mm_document_signer signer;
+    STACK_OF(X509) * chain;
+    int r = describe(s, &signer, &chain, ei);
+
+    if (r == MM_OK)
+        r = mm_document_sign_bytes(&signer, content, cms, ei);
+    sk_X509_free(chain);
+    return r < 0 ? r
+                 : mm_document_open_bytes((struct mm_bytes){cms->data, cms->len}, cms->max,
+                                          &document, &again, ei);
 }
 
 int mm_signer_write(struct mm_officer *o, const struct mm_signer *s,

@@ -23,6 +23,10 @@ int mm_signer_open(struct mm_officer *o, struct mm_signer *s, struct mm_errinfo 
 int mm_signer_sign(const struct mm_signer *s, const Mintmark__V1__SignedDocument *content,
                    struct mm_buf *cms, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* The same for any content, as mm_document_open_bytes takes it. */
+int mm_signer_sign_bytes(const struct mm_signer *s, struct mm_bytes content, struct mm_buf *cms,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+
 /* The same, into the new file --out. */
 int mm_signer_write(struct mm_officer *o, const struct mm_signer *s,
                     const Mintmark__V1__SignedDocument *content, struct mm_errinfo *ei) MM_MUST_USE;

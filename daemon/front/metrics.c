@@ -81,6 +81,11 @@ static void restarts(struct mm_exposition *e, const void *source)
         mm_sample(e, ONE(kinds[k].name), kinds[k].stats(source)->restarts);
 }
 
+static void distrusted(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, mm_mints_stats(((const struct mm_app *)source)->mints)->distrusted);
+}
+
 static void jobs(struct mm_exposition *e, const void *source)
 {
     for (size_t k = 0; k < KINDS; k++) {
@@ -339,6 +344,11 @@ const struct mm_metric mm_metrics[] = {
      "Worker processes that ended and should not.",
      {"kind"},
      restarts},
+    {"mintmark_token_distrusted_total",
+     MM_COUNTER,
+     "Times that what a token made was false, and it was taken out of service.",
+     {NULL},
+     distrusted},
     {"mintmark_jobs_total", MM_COUNTER, "Jobs that workers ended.", {"kind", "outcome"}, jobs},
     {"mintmark_job_seconds",
      MM_HISTOGRAM,

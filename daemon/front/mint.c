@@ -283,6 +283,17 @@ void mm_mint_fail_flows(struct mm_mint *mint, const struct mm_errinfo *ei)
     mm_mint_collect(mint);
 }
 
+void mm_mint_distrust(struct mm_mint *mint, const struct mm_errinfo *why)
+{
+    mint->pins++;
+    for (size_t i = 0; i < MM_MINT_POOLS; i++) {
+        if (mint->pools[i])
+            mm_pool_distrust(mint->pools[i], why);
+    }
+    mint->pins--;
+    mm_mint_collect(mint);
+}
+
 static void on_grace(uv_timer_t *timer)
 {
     struct mm_mint *mint = timer->data;

@@ -95,6 +95,9 @@ struct mm_shared *mm_mint_shared(struct mm_mint *mint, const char *profile);
 /* Is it still what the profile's deliveries share? */
 bool mm_mint_is_current(const struct mm_mint *mint, const struct mm_shared *shared);
 
+/* What its token made is false: mm_pool_distrust for all its workers. */
+void mm_mint_distrust(struct mm_mint *mint, const struct mm_errinfo *why);
+
 /* The flow joins a section, with nothing to do yet; and leaves it. */
 void mm_mint_join(struct mm_mint *mint, struct mm_mint_flow *flow);
 void mm_mint_leave(struct mm_mint_flow *flow);

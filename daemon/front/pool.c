@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/base/clock.h"
 #include "daemon/base/limits.h"
+#include "daemon/base/log.h"
 #include "daemon/front/pool_internal.h"
 #include "internal/issuer.pb-c.h"
 #include "internal/store.pb-c.h"
@@ -62,12 +63,18 @@ static uint64_t read_issuer(const ProtobufCMessage *result,
     return r->id;
 }
 
+static bool token_distrusted(const ProtobufCMessage *result)
+{
+    return ((const Mintmark__Internal__TokenResult *)result)->distrusted;
+}
+
 const struct mm_pool_kind mm_pool_token = {
     .program = MM_PROGRAM_TOKEN,
     .result = &mintmark__internal__token_result__descriptor,
     .away = "TOKEN_UNAVAILABLE",
     .stamp = stamp_token,
     .read = read_token,
+    .distrusted = token_distrusted,
 };
 
 const struct mm_pool_kind mm_pool_store = {
@@ -135,6 +142,34 @@ static void finish(struct mm_pool_worker *w, struct mm_job *job, const ProtobufC
     mm_channel_error_from(error, &ei);
     w->jobs_failed++;
     stats->jobs_failed++;
+    job->done(job, NULL, &ei);
+}
+
+void mm_pool_distrust(struct mm_pool *p, const struct mm_errinfo *why)
+{
+    p->stats->distrusted++;
+    mm_log(MM_LOG_ERROR, "token_distrusted", MM_STR("section", p->section),
+           MM_STR("reason", why->reason), MM_STR("text", why->text),
+           MM_STR("hint", "out of service until it proves itself again"));
+    p->ending = true;
+    for (unsigned i = 0; i < p->n_workers; i++) {
+        if (p->workers[i].life != MM_LIFE_DOWN && p->workers[i].life != MM_LIFE_ENDING)
+            mm_pool_worker_end(&p->workers[i], why);
+    }
+    p->ending = false;
+}
+
+/* The job's own failure is told when no worker is left that would take it again. */
+static void distrust(struct mm_pool_worker *w, struct mm_job *job,
+                     const Mintmark__Internal__Error *error)
+{
+    struct mm_errinfo ei;
+
+    mm_channel_error_from(error, &ei);
+    take_job(w, job, false);
+    w->jobs_failed++;
+    w->pool->stats->jobs_failed++;
+    mm_pool_distrust(w->pool, &ei);
     job->done(job, NULL, &ei);
 }
 
@@ -222,6 +257,8 @@ void mm_pool_answer(struct mm_pool_worker *w, struct mm_bytes payload)
         nonsense(w, ei.text);
     else if (p->kind->read(result, &error) != id)
         nonsense(w, "a result with two ids");
+    else if (job && error && p->kind->distrusted && p->kind->distrusted(result))
+        distrust(w, job, error);
     else if (job)
         finish(w, job, result, error);
     else
@@ -232,7 +269,7 @@ void mm_pool_answer(struct mm_pool_worker *w, struct mm_bytes payload)
 
 static bool has_room(const struct mm_pool_worker *w)
 {
-    return w->life == MM_LIFE_READY && w->n_jobs < w->pool->jobs_per_worker;
+    return w->life == MM_LIFE_READY && !w->pool->ending && w->n_jobs < w->pool->jobs_per_worker;
 }
 
 /* The least busy worker with room; `avoid` only when there is no other. */

@@ -34,6 +34,8 @@ struct mm_pool_kind {
     void (*stamp)(ProtobufCMessage *job, uint64_t id, int64_t deadline_us);
     /* The job that a result answers, and its error if it has one. */
     uint64_t (*read)(const ProtobufCMessage *result, const Mintmark__Internal__Error **ret_error);
+    /* Does the result say that what the workers work with is not to be trusted? May be NULL. */
+    bool (*distrusted)(const ProtobufCMessage *result);
 };
 extern const struct mm_pool_kind mm_pool_token;
 extern const struct mm_pool_kind mm_pool_store;
@@ -43,6 +45,7 @@ extern const struct mm_pool_kind mm_pool_issuer;
 struct mm_pool_stats {
     uint64_t restarts;
     uint64_t jobs_done, jobs_failed;
+    uint64_t distrusted;                    /* mm_pool_distrust */
     uint64_t token_cpu_us, sampled_devices; /* as mm_pool_account */
     struct mm_histogram latency; /* of answered jobs, from their submission; waiting included */
 };
@@ -85,6 +88,9 @@ int mm_pool_new(uv_loop_t *loop, struct mm_launcher *launcher,
 void mm_pool_retire(struct mm_pool *p, unsigned n);
 /* Ends all workers at once; jobs that run fail. empty follows. */
 void mm_pool_kill(struct mm_pool *p);
+/* What the workers work with is not to be trusted, for this reason: all end at once, and jobs that
+ * run fail. They are started again as always, and prove it then before they are ready. */
+void mm_pool_distrust(struct mm_pool *p, const struct mm_errinfo *why);
 /* Only after empty, or once the launcher is lost. The memory goes with the close callbacks. */
 void mm_pool_free(struct mm_pool *p);
 

@@ -52,6 +52,7 @@ struct mm_pool {
     uint64_t next_id;
     struct mm_arena scratch; /* for results that nobody keeps */
     bool halted;             /* the PIN was refused */
+    bool ending;             /* all workers are being ended: none has room */
     bool empty;              /* ops->empty has been called */
     struct mm_errinfo why;   /* the last failure of any worker */
     unsigned n_workers;

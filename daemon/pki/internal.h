@@ -8,6 +8,7 @@
 #include "daemon/pki/san.h"
 #include "daemon/pki/validity.h"
 
+#include <openssl/ec.h>
 #include <openssl/evp.h>
 
 /* A curve, with the hash that its keys sign with (RFC 5758 section 3.2). */
@@ -27,6 +28,19 @@ enum { MM_SPKI_PREFIX_MAX = 32 };
 /* SubjectPublicKeyInfo up to the point; the point's bytes make it whole. */
 int mm_ec_spki_prefix(const struct mm_ec *ec, uint8_t prefix[MM_SPKI_PREFIX_MAX],
                       size_t *ret_len) MM_MUST_USE;
+
+struct mm_verifier {
+    EVP_PKEY *key;
+    EVP_PKEY_CTX *ctx; /* initialised for verifying */
+    const struct mm_ec *ec;
+    EC_POINT *point; /* on P-256 only, for ecdsa.c */
+    EC_GROUP *table; /* with the key as base point; NULL until it has signed often */
+    unsigned n_checked;
+};
+/* Of ecdsa.c. One more signature was checked: makes the table when it is worth it. */
+void mm_verifier_count(struct mm_verifier *v);
+/* Fills v->point. */
+int mm_verifier_decode_point(struct mm_verifier *v, const uint8_t *point, size_t len) MM_MUST_USE;
 
 enum mm_profile_kind { MM_KIND_CSR, MM_KIND_SELF_SIGNED, MM_KIND_ISSUED };
 

@@ -6,12 +6,6 @@
 #include <openssl/err.h>
 #include <openssl/param_build.h>
 
-struct mm_verifier {
-    EVP_PKEY *key;
-    EVP_PKEY_CTX *ctx; /* initialised for verifying */
-    const struct mm_ec *ec;
-};
-
 static EVP_PKEY *decode_key(const struct mm_ec *ec, const uint8_t *point)
 {
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
@@ -42,7 +36,8 @@ int mm_verifier_new(const uint8_t *point, size_t point_len, struct mm_verifier *
     v->ec = ec;
     v->key = ec ? decode_key(ec, point) : NULL;
     v->ctx = v->key ? EVP_PKEY_CTX_new_from_pkey(NULL, v->key, NULL) : NULL;
-    if (!v->ctx || EVP_PKEY_verify_init(v->ctx) != 1) {
+    if (!v->ctx || EVP_PKEY_verify_init(v->ctx) != 1 ||
+        (ec->bits == 256 && mm_verifier_decode_point(v, point, point_len) < 0)) {
         mm_verifier_free(v);
         ERR_clear_error();
         return mm_fail(ei, MM_ERR_INVALID, "KEY_UNSUPPORTED",
@@ -56,9 +51,16 @@ void mm_verifier_free(struct mm_verifier *v)
 {
     if (!v)
         return;
+    EC_POINT_free(v->point);
+    EC_GROUP_free(v->table);
     EVP_PKEY_CTX_free(v->ctx);
     EVP_PKEY_free(v->key);
     free(v);
+}
+
+size_t mm_verifier_order_len(const struct mm_verifier *v)
+{
+    return v->ec->bits / 8;
 }
 
 int mm_verifier_check_der(struct mm_verifier *v, const uint8_t *digest, size_t digest_len,

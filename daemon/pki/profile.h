@@ -111,6 +111,8 @@ struct mm_verifier;
 int mm_verifier_new(const uint8_t *point, size_t point_len, struct mm_verifier **ret_verifier,
                     struct mm_errinfo *ei) MM_MUST_USE;
 void mm_verifier_free(struct mm_verifier *v);
+/* Bytes of the curve's order: of a digest that the key signs as it is. */
+size_t mm_verifier_order_len(const struct mm_verifier *v);
 MM_DEFINE_CLEANUP(struct mm_verifier *, mm_verifier_free)
 int mm_verifier_check(struct mm_verifier *v, const uint8_t *digest, size_t digest_len,
                       const uint8_t *signature, size_t signature_len,

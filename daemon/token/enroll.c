@@ -30,7 +30,7 @@ static int certify(struct mm_making *m, size_t i, struct mm_errinfo *ei)
     struct mm_buf *der = &m->chunk->der;
 
     if (!mm_profile_makes_requests(m->profile->profile))
-        return mm_making_sign(m, NULL, ei);
+        return mm_making_sign(m, i, NULL, ei);
     mm_buf_reset(der);
     mm_buf_append(der, request.data, request.len);
     return mm_buf_err(der) < 0 ? mm_fail_memory(ei) : MM_OK;

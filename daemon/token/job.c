@@ -6,6 +6,7 @@
 #include "daemon/token/random.h"
 #include "daemon/token/request.h"
 #include "daemon/token/signing.h"
+#include "daemon/token/trust.h"
 
 enum { TOKEN_RETRY_MS = 1000 }; /* about how long a worker takes to start again */
 
@@ -92,6 +93,8 @@ static int start(struct mm_worker *w, struct mm_errinfo *ei)
         return mm_fail_memory(ei);
     w->state = s;
     r = mm_minter_open(w->conf, w->section, &s->minter, ei);
+    if (r == MM_OK)
+        r = mm_trust_prove(s->minter, ei);
     if (r == MM_OK && mm_chunk_new(&s->chunk) < 0)
         r = mm_fail_memory(ei);
     if (r == MM_OK)
@@ -114,6 +117,28 @@ static bool is_lost(const struct mm_errinfo *why)
     return class != MM_TOKEN_OK && class != MM_TOKEN_FATAL;
 }
 
+/* The answer goes to who asked, and says to the front that the token is out of service. */
+static int distrust(struct mm_worker *w, uint64_t id, const struct mm_errinfo *why,
+                    struct mm_errinfo *ei)
+{
+    Mintmark__Internal__TokenResult result;
+    Mintmark__Internal__Error error;
+    int r;
+
+    mintmark__internal__token_result__init(&result);
+    mm_channel_error_to(why, &error);
+    result.id = id;
+    result.error = &error;
+    result.distrusted = true;
+    r = reply(w, &result, ei);
+    if (r == MM_OK)
+        r = mm_worker_send(w, ei);
+    if (r < 0)
+        return r;
+    *ei = *why;
+    return ei->code;
+}
+
 /* Answers a failed job. When the token is lost the front hears so before the process ends. */
 static int fail_job(struct mm_worker *w, uint64_t id, const struct mm_errinfo *why,
                     struct mm_errinfo *ei)
@@ -121,6 +146,8 @@ static int fail_job(struct mm_worker *w, uint64_t id, const struct mm_errinfo *w
     struct mm_errinfo lost;
     int r;
 
+    if (mm_trust_is_lost(why))
+        return distrust(w, id, why, ei);
     if (!is_lost(why))
         return reply_error(w, id, why, ei);
     (void)mm_fail(&lost, MM_ERR_UNAVAILABLE, "TOKEN_UNAVAILABLE",

@@ -3,6 +3,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
+#include "daemon/token/random.h"
 
 #include <string.h>
 
@@ -108,39 +109,48 @@ int mm_making_tbs(struct mm_making *m, size_t i, const uint8_t *point, size_t po
     return mm_profile_username(profile, &s, m->chunk->devices[i].username, ei);
 }
 
-/* The CA's signature under the CA's key, or a request's under the device's own. A sample: the
- * first of each chunk, at a third of the cost of making one device. */
-static int check_signature(const struct mm_making *m, const struct mm_keypair *pair,
-                           const uint8_t *signature, size_t len, struct mm_errinfo *ei)
-{
-    const struct mm_tbs *tbs = &m->chunk->tbs;
-    struct mm_verifier *own = NULL;
-    int r = MM_OK;
-
-    if (pair)
-        r = mm_verifier_new(pair->point, pair->point_len, &own, ei);
-    if (r == MM_OK)
-        r = mm_verifier_check(own ? own : m->profile->verifier, tbs->digest, tbs->digest_len,
-                              signature, len, ei);
-    mm_verifier_free(own);
-    return r;
-}
-
-int mm_making_sign(struct mm_making *m, const struct mm_keypair *pair, struct mm_errinfo *ei)
+int mm_making_sign(struct mm_making *m, size_t i, const struct mm_keypair *pair,
+                   struct mm_errinfo *ei)
 {
     struct mm_chunk *c = m->chunk;
-    uint8_t signature[MM_SIGNATURE_MAX];
-    size_t len = 0;
-    int r = mm_token_sign(m->minter->token, pair ? pair->private_key : m->profile->ca_key,
-                          c->tbs.digest, c->tbs.digest_len, signature, &len, ei);
+    struct mm_device *d = &c->devices[i];
+    const int r =
+        mm_token_sign(m->minter->token, pair ? pair->private_key : m->profile->ca_key,
+                      c->tbs.digest, c->tbs.digest_len, d->signature, &d->signature_len, ei);
 
-    if (r == MM_OK && !m->verified)
-        r = check_signature(m, pair, signature, len, ei);
     if (r < 0)
         return r;
-    m->verified = true;
+    memcpy(d->digest, c->tbs.digest, c->tbs.digest_len);
+    d->digest_len = c->tbs.digest_len;
     mm_buf_reset(&c->der);
-    return mm_pki_assemble(&c->tbs, signature, len, &c->der, ei);
+    return mm_pki_assemble(&c->tbs, d->signature, d->signature_len, &c->der, ei);
+}
+
+/* Every signature of the chunk: the CA's under the CA's key, a request's under its device's own. A
+ * wrong one may give a key away, and is given to nobody. */
+static int check_signatures(struct mm_making *m, struct mm_errinfo *ei)
+{
+    struct mm_check list[MM_CHUNK_DEVICES];
+    size_t n = 0, bad = 0;
+    int r;
+
+    for (size_t i = 0; i < m->chunk->n_made; i++) {
+        const struct mm_device *d = &m->chunk->devices[i];
+
+        if (d->signature_len == 0)
+            continue;
+        list[n++] = (struct mm_check){
+            .key = m->profile->verifier,
+            .point = {d->pair.point, d->pair.point_len},
+            .digest = {d->digest, d->digest_len},
+            .signature = {d->signature, d->signature_len},
+        };
+    }
+    r = mm_checks_run(m->minter->checks, list, n, &bad, ei);
+    if (r == MM_ERR_CORRUPT)
+        r = mm_fail(ei, r, "TOKEN_SIGNATURE_INVALID",
+                    "the token made a signature that does not verify; it was kept back");
+    return r;
 }
 
 static int append_bundle(struct mm_chunk *c, struct mm_device *d,
@@ -206,8 +216,14 @@ static int check_deadline(const struct mm_making *m, struct mm_errinfo *ei)
 static int draw(struct mm_making *m, struct mm_errinfo *ei)
 {
     struct mm_chunk *c = m->chunk;
-    const int r = mm_token_random(m->minter->token, c->random, m->count * RANDOM_PER_DEVICE, ei);
+    const size_t len = m->count * RANDOM_PER_DEVICE;
+    int r;
 
+    /* What a token leaves that says it did, and did not: nothing but zeros, which fail. */
+    memset(c->random, 0, len);
+    r = mm_token_random(m->minter->token, c->random, len, ei);
+    if (r == MM_OK)
+        r = mm_random_check(&m->minter->drawn, c->random, len, ei);
     if (r < 0)
         return r;
     for (size_t i = 0; i < m->count; i++) {
@@ -244,6 +260,7 @@ static int next_step(struct mm_making *m, struct mm_errinfo *ei)
 
     if (r == MM_OK && !m->drawn)
         r = draw(m, ei);
+    m->chunk->devices[m->chunk->n_made].signature_len = 0;
     if (r == MM_OK)
         r = m->make(m, m->chunk->n_made, ei);
     if (r == MM_OK)
@@ -264,5 +281,5 @@ int mm_making_run(struct mm_making *m, struct mm_errinfo *ei)
         if (r < 0)
             return r;
     }
-    return MM_OK;
+    return check_signatures(m, ei);
 }

@@ -18,7 +18,9 @@ struct mm_device {
     char username[MM_ISSUER_NAME_MAX + 1]; /* in EJBCA; "" with other issuers */
     struct mm_keypair pair; /* minted; retained keys: kept until the whole chunk is done */
     size_t bundle_start, bundle_len;
-    struct mm_errinfo refusal; /* enrolled: code is not MM_OK when its request was refused */
+    uint8_t digest[MM_DIGEST_MAX], signature[MM_SIGNATURE_MAX];
+    size_t digest_len, signature_len; /* 0: nothing was signed for it */
+    struct mm_errinfo refusal;        /* enrolled: code is not MM_OK when its request was refused */
 };
 
 /* A chunk, at work or finished. A message points into it and holds until the next job. */
@@ -59,7 +61,6 @@ struct mm_making {
     void (*lost)(struct mm_making *m, size_t i);
     const void *job;
     bool drawn;    /* the random bytes are there */
-    bool verified; /* a signature of this chunk was checked */
     bool reopened; /* handles of pairs made so far are stale */
 };
 
@@ -67,17 +68,19 @@ struct mm_making {
 int mm_making_check(const struct mm_making *m, const char *profile,
                     struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Makes all devices. A token's hiccup (retry, reopen, log in) is cured and the device at hand begun
- * again, a few times a job. On failure chunk->n_made devices are made. */
+/* Makes all devices, and verifies every signature that was made for them. A token's hiccup (retry,
+ * reopen, log in) is cured and the device at hand begun again, a few times a job. On failure
+ * chunk->n_made devices are made. */
 int mm_making_run(struct mm_making *m, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Fills chunk->tbs for device i, whose public key is point: of its certificate, or of its request
  * where the profile makes those. */
 int mm_making_tbs(struct mm_making *m, size_t i, const uint8_t *point, size_t point_len,
                   struct mm_errinfo *ei) MM_MUST_USE;
-/* Signs chunk->tbs and fills chunk->der with the finished certificate or request; the first
- * signature of a chunk is verified. pair: whose key signs requests; NULL where the CA's signs. */
-int mm_making_sign(struct mm_making *m, const struct mm_keypair *pair,
+/* Signs chunk->tbs for device i and fills chunk->der with the finished certificate or request; the
+ * signature is verified with the chunk's others when all are made. pair: whose key signs requests,
+ * device i's; NULL where the CA's signs. */
+int mm_making_sign(struct mm_making *m, size_t i, const struct mm_keypair *pair,
                    struct mm_errinfo *ei) MM_MUST_USE;
 /* Packs device i's bundle, in bundle as far as the job has filled it; the rest is filled here. */
 int mm_making_pack(struct mm_making *m, size_t i, Mintmark__V1__Bundle *bundle,

@@ -3,6 +3,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
+#include "daemon/token/trust.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -107,7 +108,9 @@ static int mint_device(struct mm_making *m, size_t i, struct mm_errinfo *ei)
         return r;
     r = mm_making_tbs(m, i, d->pair.point, d->pair.point_len, ei);
     if (r == MM_OK)
-        r = mm_making_sign(m, request ? &d->pair : NULL, ei);
+        r = mm_trust_new_key(m->minter, d->spki_sha256, ei);
+    if (r == MM_OK)
+        r = mm_making_sign(m, i, request ? &d->pair : NULL, ei);
     if (r == MM_OK)
         r = deliver_key(m, &d->pair, ei);
     if (r == MM_OK)

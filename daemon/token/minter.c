@@ -239,7 +239,9 @@ int mm_minter_open(const struct mm_conf *conf, const char *section, struct mm_mi
     m->section = mm_conf_token_get(conf, section);
     if (!m->section)
         return mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_TOKEN", "no token section \"%s\"", section);
-    r = open_token(m, ei);
+    r = mm_checks_new(&m->checks, ei);
+    if (r == MM_OK)
+        r = open_token(m, ei);
     if (r == MM_OK)
         r = prepare_all(m, ei);
     if (r == MM_OK)
@@ -264,6 +266,7 @@ void mm_minter_free(struct mm_minter *m)
     free(m->profiles);
     mm_signings_free(m);
     mm_appliance_free(m->appliance);
+    mm_checks_free(m->checks);
     mm_token_free(m->token);
     free(m);
 }

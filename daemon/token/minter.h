@@ -6,6 +6,7 @@
 #pragma once
 
 #include "daemon/conf/conf.h"
+#include "daemon/pki/ecdsa.h"
 #include "daemon/pki/profile.h"
 #include "daemon/token/appliance.h"
 #include "internal/token.pb-c.h"
@@ -14,6 +15,13 @@
 enum {
     MM_WITNESS_LEN = 16,
     MM_RECOVERIES_MAX = 3, /* in one job */
+    MM_KEYS_REMEMBERED = 256,
+};
+
+/* How the drawing of random bytes before began. */
+struct mm_witness {
+    uint8_t bytes[MM_WITNESS_LEN];
+    bool filled;
 };
 
 /* One profile, ready to mint. Handles are those of the open session. */
@@ -47,9 +55,12 @@ struct mm_minter {
     size_t n_profiles;
     struct mm_signing *signings;
     size_t n_signings;
-    uint8_t
-        witness[MM_WITNESS_LEN]; /* random bytes that are given to nobody: daemon/token/random.h */
-    bool witnessed;
+    struct mm_checks *checks;
+    /* Of bytes for clients (given to nobody: daemon/token/random.h), and of those for devices. */
+    struct mm_witness given, drawn;
+    /* SHA-256 of the SubjectPublicKeyInfo of the keys made last (daemon/token/trust.h). */
+    uint8_t remembered[MM_KEYS_REMEMBERED][32];
+    unsigned n_keys; /* made so far */
     unsigned chunks; /* minted so far, for sampling */
 };
 

@@ -60,14 +60,14 @@ static int draw(struct mm_minter *m, struct mm_buf *out, size_t len, struct mm_e
     return MM_OK;
 }
 
-/* The drawn bytes begin with the witness. */
-static int check(struct mm_minter *m, const struct mm_buf *drawn, struct mm_errinfo *ei)
+int mm_random_check(struct mm_witness *before, const uint8_t *data, size_t len,
+                    struct mm_errinfo *ei)
 {
-    const bool repeated = m->witnessed && memcmp(m->witness, drawn->data, sizeof(m->witness)) == 0;
+    const bool repeated = before->filled && memcmp(before->bytes, data, MM_WITNESS_LEN) == 0;
 
-    memcpy(m->witness, drawn->data, sizeof(m->witness));
-    m->witnessed = true;
-    if (!repeated && mm_random_is_sound(drawn->data, drawn->len))
+    memcpy(before->bytes, data, MM_WITNESS_LEN);
+    before->filled = true;
+    if (!repeated && mm_random_is_sound(data, len))
         return MM_OK;
     return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_RANDOM_FAULTY",
                    "the token's random bytes %s; they were kept back",
@@ -86,7 +86,7 @@ int mm_random(struct mm_minter *m, size_t length, int64_t deadline_mono_us, stru
                        "the deadline passed before the bytes were drawn");
     r = draw(m, out, MM_WITNESS_LEN + length, ei);
     if (r == MM_OK)
-        r = check(m, out, ei);
+        r = mm_random_check(&m->given, out->data, out->len, ei);
     if (r < 0) {
         mm_buf_reset(out);
         return r;

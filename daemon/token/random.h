@@ -13,6 +13,11 @@
  * before it. */
 bool mm_random_is_sound(const uint8_t *data, size_t len);
 
+/* The same, and no drawing may begin as the one before did; *before keeps how this one begins.
+ * MM_ERR_CORRUPT TOKEN_RANDOM_FAULTY. len is MM_WITNESS_LEN or more. */
+int mm_random_check(struct mm_witness *before, const uint8_t *data, size_t len,
+                    struct mm_errinfo *ei) MM_MUST_USE;
+
 /* Draws length bytes (1 to MM_RANDOM_MAX), and MM_WITNESS_LEN before them that are given to nobody:
  * these must differ from those of the job before. out is empty, and wiped on failure.
  * MM_ERR_INVALID for a wrong length; MM_ERR_TIMEOUT once deadline_mono_us (0: none) has passed;

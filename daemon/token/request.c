@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/token/request.h"
 
+#include "daemon/token/random.h"
+
 static int pack(const Mintmark__V1__SignedDocument *content, struct mm_buf *packed,
                 struct mm_errinfo *ei)
 {
@@ -25,6 +27,9 @@ int mm_request_make(struct mm_appliance *appliance, const Mintmark__Internal__Re
         return mm_fail(ei, MM_ERR_PRECONDITION, "NO_IDENTITY",
                        "the appliance's keys are not in this token");
     r = mm_token_random(appliance->token, made->nonce, sizeof(made->nonce), ei);
+    if (r == MM_OK && !mm_random_is_sound(made->nonce, sizeof(made->nonce)))
+        r = mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_RANDOM_FAULTY",
+                    "the token's random bytes repeat themselves; they were kept back");
     if (r == MM_OK)
         r = mm_document_key_hash(appliance->certificates[MM_APPLIANCE_IDENTITY], identity, ei);
     if (r < 0)

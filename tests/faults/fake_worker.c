@@ -5,7 +5,7 @@
  *
  *   # fake start=ready|refuse|pin|exit-pin|die|silent|garbage
  *   # fake job=obey|die|hang|garbage|oversized|other-id|unavailable|invalid|short|
- *              wrong-number|both|corrupt|other-kind
+ *              wrong-number|both|corrupt|distrusted|other-kind
  *   # fake until=PATH      misbehaves until PATH exists; makes it when it does so
  *   # fake delay_ms=N      before each answer
  *   # fake bundle_bytes=N  of each device, at most 4000
@@ -89,7 +89,7 @@ static void reply(const Mintmark__Internal__TokenResult *result)
         _exit(MM_EXIT_CHANNEL);
 }
 
-static void reply_error(uint64_t id, enum mm_err code, const char *reason)
+static void reply_failure(uint64_t id, enum mm_err code, const char *reason, bool distrusted)
 {
     Mintmark__Internal__TokenResult result;
     Mintmark__Internal__Error error;
@@ -100,7 +100,13 @@ static void reply_error(uint64_t id, enum mm_err code, const char *reason)
     mm_channel_error_to(&ei, &error);
     result.id = id;
     result.error = &error;
+    result.distrusted = distrusted;
     reply(&result);
+}
+
+static void reply_error(uint64_t id, enum mm_err code, const char *reason)
+{
+    reply_failure(id, code, reason, false);
 }
 
 static void reply_ready(const struct fake *f)
@@ -501,6 +507,8 @@ static void misbehave(const struct fake *f, const Mintmark__Internal__TokenJob *
         answer(f, job, job->id, 0, 0, true);
     else if (strcmp(what, "corrupt") == 0)
         reply_error(job->id, MM_ERR_CORRUPT, "TOKEN_SIGNATURE_INVALID");
+    else if (strcmp(what, "distrusted") == 0)
+        reply_failure(job->id, MM_ERR_CORRUPT, "TOKEN_SIGNATURE_INVALID", true);
     else if (strcmp(what, "other-kind") == 0)
         draw(job->id, 1);
 }

@@ -236,11 +236,26 @@ static bool set_scalar(struct mock_object *o, EVP_PKEY *key, const char *group)
     return good;
 }
 
+/* A new key, or the last one again. */
+static EVP_PKEY *make_pair(const char *group)
+{
+    EVP_PKEY *key = mock_behaviour.repeat_pair ? mock.last_pair : NULL;
+
+    if (key && EVP_PKEY_up_ref(key) == 1)
+        return key;
+    key = EVP_PKEY_Q_keygen(mock.libctx, NULL, "EC", group);
+    EVP_PKEY_free(mock.last_pair);
+    mock.last_pair = key;
+    if (key)
+        EVP_PKEY_up_ref(key);
+    return key;
+}
+
 static bool fill_pair(struct mock_object *public_key, struct mock_object *private_key)
 {
     const struct mock_attr *params = mock_get(public_key, CKA_EC_PARAMS);
     const char *group = group_of(params);
-    EVP_PKEY *key = group ? EVP_PKEY_Q_keygen(mock.libctx, NULL, "EC", group) : NULL;
+    EVP_PKEY *key = group ? make_pair(group) : NULL;
 
     if (!key)
         return false;

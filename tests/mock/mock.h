@@ -9,10 +9,12 @@
  * 2 a blank token (serial 0002), 3 a second token "mock" (serial 0003) with the rule "twin".
  *
  * Rules come from $MM_MOCK_P11_RULES at C_Initialize, or from mm_mock_p11_rules, as a list of items
- * with ';' between them: those of tests/mock/calls.h with two words, and more:
+ * with ';' between them: those of tests/mock/calls.h with four words, and more:
  *
  *   FUNCTION…=sessions    all sessions are lost, the login and session objects with them
  *   FUNCTION…=removed     the token is gone from its slot, for good
+ *   FUNCTION…=lie         from here on as bad=signature
+ *   FUNCTION…=repeat      from here on C_GenerateKeyPair makes the pair that it made before
  *   attr:TYPE=VALUE       reading the boolean attribute gives VALUE, whatever was set
  *   noattr:TYPE           no object has the attribute, and a template naming it is refused
  *   pin=final | locked | low
@@ -86,6 +88,7 @@ struct mock_session {
 struct mock_state {
     bool initialised;
     OSSL_LIB_CTX *libctx;
+    EVP_PKEY *last_pair;                    /* that C_GenerateKeyPair made */
     struct mock_slot slots[MOCK_SLOTS + 1]; /* by slot id; 0 is none */
     struct mock_session sessions[MOCK_SESSIONS + 1];
     struct mock_object objects[MOCK_OBJECTS + 1];
@@ -100,7 +103,7 @@ struct mock_behaviour {
     bool counter; /* to be made, or set, before the next search */
     unsigned long counter_value;
     bool oaep_sha1_only, no_import, twin, short_signature, short_wrap;
-    bool bad_signature, random_zero, random_same;
+    bool bad_signature, random_zero, random_same, repeat_pair;
     enum { PIN_NORMAL, PIN_LOW, PIN_FINAL, PIN_LOCKED } pin;
     struct {
         CK_ATTRIBUTE_TYPE type;

@@ -5,8 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WORD_SESSIONS, WORD_REMOVED };
-static const char *const words[] = {[WORD_SESSIONS] = "sessions", [WORD_REMOVED] = "removed", NULL};
+enum { WORD_SESSIONS, WORD_REMOVED, WORD_LIE, WORD_REPEAT };
+static const char *const words[] = {[WORD_SESSIONS] = "sessions",
+                                    [WORD_REMOVED] = "removed",
+                                    [WORD_LIE] = "lie",
+                                    [WORD_REPEAT] = "repeat",
+                                    NULL};
 
 struct mock_behaviour mock_behaviour = {.kwp = CKM_AES_KEY_WRAP_PAD};
 
@@ -126,10 +130,19 @@ const char *mm_mock_p11_failed(void)
 
 static CK_RV act(size_t word)
 {
-    if (word == WORD_SESSIONS)
+    switch (word) {
+    case WORD_SESSIONS:
         mock_lose_sessions();
-    else
+        break;
+    case WORD_REMOVED:
         mock_remove_tokens();
+        break;
+    case WORD_LIE:
+        mock_behaviour.bad_signature = true;
+        break;
+    default:
+        mock_behaviour.repeat_pair = true;
+    }
     return CKR_OK;
 }
 

@@ -64,6 +64,8 @@ CK_RV C_Finalize(void *reserved)
         return CKR_CRYPTOKI_NOT_INITIALIZED;
     mock_lose_sessions();
     mock_objects_all();
+    EVP_PKEY_free(mock.last_pair);
+    mock.last_pair = NULL;
     OSSL_LIB_CTX_free(mock.libctx);
     mock.libctx = NULL;
     mock.initialised = false;

@@ -4,6 +4,7 @@
 #include "daemon/token/mint.h"
 
 #include "daemon/base/clock.h"
+#include "daemon/token/trust.h"
 #include "mintmark/v1/types.pb-c.h"
 #include "tests/unit/mint_fixture.h"
 
@@ -220,6 +221,108 @@ START_TEST(mint_signature_that_does_not_verify_is_found)
 }
 END_TEST
 
+/* Everything that a token may lie about: the job fails, nothing is left in the token, and the
+ * trust is lost. The fault comes late, so that a sample of what comes first does not find it. */
+START_TEST(mint_lie_is_found_wherever_it_comes)
+{
+    static const struct {
+        const char *profile, *rules, *reason;
+    } lies[] = {
+        {"wrapped", "C_Sign:3=lie", "TOKEN_SIGNATURE_INVALID"},
+        {"kept", "C_Sign:3=lie", "TOKEN_SIGNATURE_INVALID"},
+        {"bare", "C_Sign:3=lie", "TOKEN_SIGNATURE_INVALID"},
+        {"csr", "C_Sign:3=lie", "TOKEN_SIGNATURE_INVALID"},
+        {"wrapped", "C_GenerateKeyPair:3=repeat", "TOKEN_KEY_REPEATED"},
+        {"kept", "C_GenerateKeyPair:3=repeat", "TOKEN_KEY_REPEATED"},
+        {"csr", "C_GenerateKeyPair:3=repeat", "TOKEN_KEY_REPEATED"},
+        {"wrapped", "point=off", "TOKEN_POINT_INVALID"},
+        {"wrapped", "random=zero", "TOKEN_RANDOM_FAULTY"},
+        {"wrapped", "attr:0x103=0", "TOKEN_ATTRIBUTE_MISMATCH"},
+        {"wrapped", "short=wrap", "TOKEN_WRAP_INVALID"},
+    };
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(lies); i++) {
+        const size_t before = mock_objects();
+
+        fresh_session(lies[i].rules);
+        ck_assert_int_eq(mint(lies[i].profile, 0), MM_ERR_CORRUPT);
+        ck_assert_str_eq(ei.reason, lies[i].reason);
+        ck_assert(mm_trust_is_lost(&ei));
+        ck_assert_uint_eq(chunk->n_made, 0);
+        ck_assert_uint_eq(mock_objects(), before);
+    }
+}
+END_TEST
+
+/* A generator that begins anew at each job, and a key that comes back in a later one. */
+START_TEST(mint_lie_across_jobs_is_found)
+{
+    mock_rules("random=same");
+    ck_ok(mint("wrapped", 0));
+    ck_assert_int_eq(mint("wrapped", 0), MM_ERR_CORRUPT);
+    ck_assert_str_eq(ei.reason, "TOKEN_RANDOM_FAULTY");
+    mock_rules("C_GenerateKeyPair:1=repeat");
+    ck_assert_int_eq(mint("wrapped", 0), MM_ERR_CORRUPT);
+    ck_assert_str_eq(ei.reason, "TOKEN_KEY_REPEATED");
+}
+END_TEST
+
+START_TEST(trust_keys_are_remembered_in_turn)
+{
+    uint8_t hash[32] = {0};
+    unsigned n = 0;
+
+    for (; n < 5 * MM_KEYS_REMEMBERED; n++) {
+        memcpy(hash, &n, sizeof(n));
+        ck_ok(mm_trust_new_key(minter, hash, &ei));
+        ck_assert_int_eq(mm_trust_new_key(minter, hash, &ei), MM_ERR_CORRUPT);
+    }
+    n -= MM_KEYS_REMEMBERED;
+    memcpy(hash, &n, sizeof(n));
+    ck_assert_int_eq(mm_trust_new_key(minter, hash, &ei), MM_ERR_CORRUPT);
+    ck_assert_str_eq(ei.reason, "TOKEN_KEY_REPEATED");
+    n--;
+    memcpy(hash, &n, sizeof(n));
+    ck_ok(mm_trust_new_key(minter, hash, &ei));
+}
+END_TEST
+
+START_TEST(trust_proof_passes_and_leaves_nothing)
+{
+    const size_t before = mock_objects();
+
+    ck_ok(mm_trust_prove(minter, &ei));
+    ck_assert_uint_eq(mock_objects(), before);
+}
+END_TEST
+
+START_TEST(trust_proof_of_a_token_that_lies_fails)
+{
+    static const struct {
+        const char *rules, *reason;
+    } lies[] = {
+        {"bad=signature", "TOKEN_SIGNATURE_INVALID"},
+        {"C_Sign:3=lie", "TOKEN_SIGNATURE_INVALID"}, /* the CA's */
+        {"C_GenerateKeyPair:2=repeat", "TOKEN_KEY_REPEATED"},
+        {"point=off", "TOKEN_POINT_INVALID"},
+        {"random=zero", "TOKEN_RANDOM_FAULTY"},
+        {"random=same", "TOKEN_RANDOM_FAULTY"},
+        {"attr:0x103=0", "TOKEN_ATTRIBUTE_MISMATCH"},
+    };
+    const size_t before = mock_objects();
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(lies); i++) {
+        mock_rules(lies[i].rules);
+        ck_err(mm_trust_prove(minter, &ei), MM_ERR_CORRUPT);
+        ck_assert_str_eq(ei.reason, lies[i].reason);
+        ck_assert(mm_trust_is_lost(&ei));
+        ck_assert_uint_eq(mock_objects(), before);
+    }
+    mock_rules("");
+    ck_ok(mm_trust_prove(minter, &ei));
+}
+END_TEST
+
 START_TEST(mint_for_devices_that_make_their_keys_is_refused)
 {
     mock_rules("");
@@ -358,6 +461,11 @@ int main(void)
     tcase_add_test(t, mint_token_pulled_out_is_a_case_for_restart);
     tcase_add_test(t, mint_pin_refused_at_reopen_is_said);
     tcase_add_test(t, mint_signature_that_does_not_verify_is_found);
+    tcase_add_test(t, mint_lie_is_found_wherever_it_comes);
+    tcase_add_test(t, mint_lie_across_jobs_is_found);
+    tcase_add_test(t, trust_keys_are_remembered_in_turn);
+    tcase_add_test(t, trust_proof_passes_and_leaves_nothing);
+    tcase_add_test(t, trust_proof_of_a_token_that_lies_fails);
     tcase_add_test(t, mint_for_devices_that_make_their_keys_is_refused);
     tcase_add_test(t, mint_stops_at_the_deadline);
     tcase_add_checked_fixture(s, setup, teardown);

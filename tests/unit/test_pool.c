@@ -331,6 +331,29 @@ START_TEST(pool_hands_on_what_a_worker_says_of_a_job)
 }
 END_TEST
 
+/* One worker says that the token lies: its job fails as it says, and the others, which work with
+ * the same token, end too; all are started again. */
+START_TEST(pool_ends_all_workers_of_a_token_that_lies)
+{
+    start_pool(2, once("job", "distrusted"));
+    await(mm_pool_ready(pool) == 2);
+    ck_assert_int_eq(submit(&jobs[0], 2), MM_OK);
+    await(jobs[0].done);
+    ck_assert_int_eq(jobs[0].ei.code, MM_ERR_CORRUPT);
+    ck_assert_str_eq(jobs[0].ei.reason, "TOKEN_SIGNATURE_INVALID");
+    ck_assert_uint_eq(mm_pool_ready(pool), 0);
+    ck_assert(!mm_pool_room(pool));
+    ck_assert_str_eq(mm_pool_why(pool)->reason, "TOKEN_SIGNATURE_INVALID");
+    ck_assert_uint_eq(stats.distrusted, 1);
+    await(mm_pool_ready(pool) == 2);
+    ck_assert_uint_eq(count_restarts(), 2);
+    ck_assert_int_eq(submit(&jobs[1], 2), MM_OK);
+    await(jobs[1].done);
+    ck_assert_int_eq(jobs[1].ei.code, MM_OK);
+    ck_assert_uint_eq(stats.distrusted, 1);
+}
+END_TEST
+
 /* ---- workers that don't start ------------------------------------------------------------ */
 
 static const char *const stillborn[] = {"refuse", "die", "garbage"};
@@ -410,6 +433,7 @@ int main(void)
                         MM_ARRAY_SIZE(lethal));
     tcase_add_test(ill, pool_leaves_other_workers_alone_when_one_dies);
     tcase_add_test(ill, pool_hands_on_what_a_worker_says_of_a_job);
+    tcase_add_test(ill, pool_ends_all_workers_of_a_token_that_lies);
     tcase_add_loop_test(ill, pool_tries_again_when_a_worker_does_not_start, 0,
                         MM_ARRAY_SIZE(stillborn));
     tcase_add_loop_test(ill, pool_tries_a_refused_pin_once_with_all_its_workers, 0,

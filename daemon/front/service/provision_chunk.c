@@ -399,6 +399,13 @@ static void name_quota(const struct mm_chunk *c, struct mm_errinfo *ei)
         mm_err_subject(ei, "order", reservation->order_id);
 }
 
+/* What the token makes is random; that the store has it already is the token's fault. */
+static void look_at_duplicate(struct mm_provision *p, const struct mm_errinfo *ei)
+{
+    if (!p->kind->on_device && p->flow.mint && strcmp(ei->reason, "DUPLICATE_DEVICE") == 0)
+        mm_mint_distrust(p->flow.mint, ei);
+}
+
 /* model: REFUSE */
 static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
                         const struct mm_errinfo *error)
@@ -420,6 +427,7 @@ static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
     } else {
         name_quota(c, &ei);
         free_chunk(c);
+        look_at_duplicate(p, &ei);
         mm_provision_end(p, &ei);
     }
     stopped_running(p);

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* EC_GROUP_precompute_mult is deprecated since OpenSSL 3.0, and does what nothing else does. */
+#ifdef MM_HAVE_PRECOMPUTE
+#undef OPENSSL_NO_DEPRECATED
+#define OPENSSL_SUPPRESS_DEPRECATED
+#endif
+#include "daemon/pki/ecdsa.h"
+
+#include "daemon/pki/internal.h"
+
+#include <openssl/bn.h>
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/obj_mac.h>
+#include <string.h>
+
+enum {
+    P256_BYTES = 32,
+    /* A table takes as long to make (26 ms) as it saves over some 600 signatures. */
+    TABLE_AFTER = 1024,
+};
+
+/* One signature at work. */
+struct item {
+    const struct mm_check *check;
+    BIGNUM *r, *s, *z;
+    BIGNUM *product; /* of s and those of all items before, modulo the order */
+};
+
+struct mm_checks {
+    BN_CTX *bn;
+    EC_GROUP *group; /* P-256 */
+    EC_POINT *sum, *other;
+    BIGNUM *inverse, *w, *u1, *u2;
+    struct item items[MM_CHECKS_MAX];
+    size_t n_items;
+};
+
+static bool allocate(struct mm_checks *c)
+{
+    bool good;
+
+    c->bn = BN_CTX_new();
+    c->group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+    c->sum = c->group ? EC_POINT_new(c->group) : NULL;
+    c->other = c->group ? EC_POINT_new(c->group) : NULL;
+    c->inverse = BN_new();
+    c->w = BN_new();
+    c->u1 = BN_new();
+    c->u2 = BN_new();
+    good = c->bn && c->sum && c->other && c->inverse && c->w && c->u1 && c->u2;
+    for (size_t i = 0; i < MM_CHECKS_MAX; i++) {
+        struct item *item = &c->items[i];
+
+        item->r = BN_new();
+        item->s = BN_new();
+        item->z = BN_new();
+        item->product = BN_new();
+        good = good && item->r && item->s && item->z && item->product;
+    }
+    return good;
+}
+
+int mm_checks_new(struct mm_checks **ret_checks, struct mm_errinfo *ei)
+{
+    struct mm_checks *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return mm_fail_memory(ei);
+    if (!allocate(c)) {
+        mm_checks_free(c);
+        ERR_clear_error();
+        return mm_fail_memory(ei);
+    }
+    *ret_checks = c;
+    return MM_OK;
+}
+
+void mm_checks_free(struct mm_checks *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < MM_CHECKS_MAX; i++) {
+        BN_free(c->items[i].r);
+        BN_free(c->items[i].s);
+        BN_free(c->items[i].z);
+        BN_free(c->items[i].product);
+    }
+    BN_free(c->inverse);
+    BN_free(c->w);
+    BN_free(c->u1);
+    BN_free(c->u2);
+    EC_POINT_free(c->sum);
+    EC_POINT_free(c->other);
+    EC_GROUP_free(c->group);
+    BN_CTX_free(c->bn);
+    free(c);
+}
+
+static int invalid(struct mm_errinfo *ei)
+{
+    ERR_clear_error();
+    return mm_fail(ei, MM_ERR_CORRUPT, "SIGNATURE_INVALID", "the signature does not verify");
+}
+
+static bool in_range(const BIGNUM *v, const BIGNUM *order)
+{
+    return !BN_is_zero(v) && BN_cmp(v, order) < 0;
+}
+
+/* Takes a signature up: r, s, z (the leftmost bits of the digest), and the product so far. */
+static bool take(struct mm_checks *c, const struct mm_check *check)
+{
+    const BIGNUM *order = EC_GROUP_get0_order(c->group);
+    struct item *item = &c->items[c->n_items];
+    const struct mm_bytes digest = check->digest;
+    const size_t digest_len = digest.len < P256_BYTES ? digest.len : P256_BYTES;
+    const uint8_t *signature = check->signature.data;
+
+    if (check->signature.len != (size_t)2 * P256_BYTES ||
+        !BN_bin2bn(signature, P256_BYTES, item->r) ||
+        !BN_bin2bn(signature + P256_BYTES, P256_BYTES, item->s) ||
+        !BN_bin2bn(digest.data, (int)digest_len, item->z) || !in_range(item->r, order) ||
+        !in_range(item->s, order))
+        return false;
+    item->check = check;
+    c->n_items++;
+    if (c->n_items == 1)
+        return BN_copy(item->product, item->s) != NULL;
+    return BN_mod_mul(item->product, item[-1].product, item->s, order, c->bn) == 1;
+}
+
+/* w = 1/s of the last item: 1/(s1 … sn) times s1 … s(n-1). What is left is the inverse of the items
+ * before. */
+static bool invert(struct mm_checks *c)
+{
+    const BIGNUM *order = EC_GROUP_get0_order(c->group);
+    const struct item *item = &c->items[c->n_items - 1];
+
+    if (c->n_items == 1)
+        return BN_copy(c->w, c->inverse) != NULL;
+    return BN_mod_mul(c->w, c->inverse, item[-1].product, order, c->bn) == 1 &&
+           BN_mod_mul(c->inverse, c->inverse, item->s, order, c->bn) == 1;
+}
+
+/* sum = u1 G + u2 Q */
+static bool multiply(struct mm_checks *c, const struct mm_check *check)
+{
+    const struct mm_verifier *v = check->key;
+
+    if (v && v->table)
+        return EC_POINT_mul(c->group, c->sum, c->u1, NULL, NULL, c->bn) == 1 &&
+               EC_POINT_mul(v->table, c->other, c->u2, NULL, NULL, c->bn) == 1 &&
+               EC_POINT_add(c->group, c->sum, c->sum, c->other, c->bn) == 1;
+    if (!v &&
+        EC_POINT_oct2point(c->group, c->other, check->point.data, check->point.len, c->bn) != 1)
+        return false;
+    return EC_POINT_mul(c->group, c->sum, c->u1, v ? v->point : c->other, c->u2, c->bn) == 1;
+}
+
+/* Is the sum's x, modulo the order, r? */
+static bool holds(struct mm_checks *c, const struct item *item)
+{
+    const BIGNUM *order = EC_GROUP_get0_order(c->group);
+
+    return BN_mod_mul(c->u1, item->z, c->w, order, c->bn) == 1 &&
+           BN_mod_mul(c->u2, item->r, c->w, order, c->bn) == 1 && multiply(c, item->check) &&
+           EC_POINT_is_at_infinity(c->group, c->sum) == 0 &&
+           EC_POINT_get_affine_coordinates(c->group, c->sum, c->u1, NULL, c->bn) == 1 &&
+           BN_nnmod(c->u1, c->u1, order, c->bn) == 1 && BN_cmp(c->u1, item->r) == 0;
+}
+
+/* A curve that is used seldom: by libcrypto's own function. */
+static int check_alone(const struct mm_check *check, struct mm_errinfo *ei)
+{
+    struct mm_verifier *own = NULL;
+    int r = MM_OK;
+
+    if (!check->key)
+        r = mm_verifier_new(check->point.data, check->point.len, &own, ei);
+    if (r == MM_OK)
+        r = mm_verifier_check(own ? own : check->key, check->digest.data, check->digest.len,
+                              check->signature.data, check->signature.len, ei);
+    mm_verifier_free(own);
+    return r;
+}
+
+static bool is_p256(const struct mm_check *check)
+{
+    const size_t len = check->key ? check->key->ec->point_len : check->point.len;
+
+    return len == 1 + (size_t)2 * P256_BYTES;
+}
+
+static int check_taken(struct mm_checks *c, const struct mm_check *list, size_t *ret_bad,
+                       struct mm_errinfo *ei)
+{
+    const BIGNUM *order = EC_GROUP_get0_order(c->group);
+    const struct item *last = &c->items[c->n_items - 1];
+
+    if (c->n_items == 0)
+        return MM_OK;
+    if (!BN_mod_inverse(c->inverse, last->product, order, c->bn))
+        return mm_fail_memory(ei);
+    for (; c->n_items > 0; c->n_items--) {
+        const struct item *item = &c->items[c->n_items - 1];
+
+        if (!invert(c) || !holds(c, item)) {
+            *ret_bad = (size_t)(item->check - list);
+            return invalid(ei);
+        }
+        if (item->check->key)
+            mm_verifier_count(item->check->key);
+    }
+    return MM_OK;
+}
+
+int mm_checks_run(struct mm_checks *c, const struct mm_check *list, size_t n, size_t *ret_bad,
+                  struct mm_errinfo *ei)
+{
+    c->n_items = 0;
+    if (n > MM_CHECKS_MAX)
+        return mm_fail(ei, MM_ERR_INTERNAL, "TOO_MANY_CHECKS", "%zu signatures at once", n);
+    for (size_t i = 0; i < n; i++) {
+        int r = MM_OK;
+
+        if (!is_p256(&list[i]))
+            r = check_alone(&list[i], ei);
+        else if (!take(c, &list[i]))
+            r = invalid(ei);
+        if (r < 0) {
+            *ret_bad = i;
+            return r;
+        }
+    }
+    return check_taken(c, list, ret_bad, ei);
+}
+
+/* ---- a key's table ----------------------------------------------------------------------- */
+
+#ifdef MM_HAVE_PRECOMPUTE
+/* The group over again with the key for its base point, so that libcrypto keeps multiples of it as
+ * it does of the curve's own. NULL when that does not work out; it is not needed. */
+static EC_GROUP *make_table(const EC_POINT *point)
+{
+    EC_GROUP *table = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+
+    if (table &&
+        EC_GROUP_set_generator(table, point, EC_GROUP_get0_order(table),
+                               EC_GROUP_get0_cofactor(table)) == 1 &&
+        EC_GROUP_precompute_mult(table, NULL) == 1)
+        return table;
+    EC_GROUP_free(table);
+    ERR_clear_error();
+    return NULL;
+}
+#else
+static EC_GROUP *make_table(MM_UNUSED const EC_POINT *point)
+{
+    return NULL;
+}
+#endif
+
+void mm_verifier_count(struct mm_verifier *v)
+{
+    if (v->n_checked < TABLE_AFTER && ++v->n_checked == TABLE_AFTER && v->point)
+        v->table = make_table(v->point);
+}
+
+int mm_verifier_decode_point(struct mm_verifier *v, const uint8_t *point, size_t len)
+{
+    EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+    bool good = false;
+
+    if (group)
+        v->point = EC_POINT_new(group);
+    if (v->point)
+        good = EC_POINT_oct2point(group, v->point, point, len, NULL) == 1;
+    EC_GROUP_free(group);
+    return good ? MM_OK : MM_ERR_INVALID;
+}

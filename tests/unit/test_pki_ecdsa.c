@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Many signatures checked at once, held against libcrypto's own signatures. */
+#include "check_main.h"
+#include "daemon/pki/ecdsa.h"
+
+#include <openssl/core_names.h>
+#include <openssl/ecdsa.h>
+#include <openssl/evp.h>
+#include <string.h>
+
+enum { N = MM_CHECKS_MAX };
+
+struct signer {
+    EVP_PKEY *key;
+    uint8_t point[97];
+    size_t point_len;
+    struct mm_verifier *verifier;
+};
+
+struct batch {
+    uint8_t digests[N][48], signatures[N][96];
+    struct mm_check list[N];
+};
+
+static struct mm_checks *checks;
+
+static struct signer make_signer(const char *group)
+{
+    struct signer s = {.key = EVP_EC_gen(group)};
+    struct mm_errinfo ei;
+
+    ck_assert_int_eq(EVP_PKEY_get_octet_string_param(s.key, OSSL_PKEY_PARAM_PUB_KEY, s.point,
+                                                     sizeof(s.point), &s.point_len),
+                     1);
+    ck_assert_int_eq(mm_verifier_new(s.point, s.point_len, &s.verifier, &ei), MM_OK);
+    return s;
+}
+
+static void free_signer(struct signer *s)
+{
+    mm_verifier_free(s->verifier);
+    EVP_PKEY_free(s->key);
+}
+
+/* Entry i, signed by s over a digest of its own; alone: the check gets the point only. */
+static void fill(struct batch *b, size_t i, const struct signer *s, uint32_t number, bool alone)
+{
+    const int half = EVP_PKEY_get_bits(s->key) / 8;
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(s->key, NULL);
+    uint8_t der[160];
+    const uint8_t *at = der;
+    size_t len = sizeof(der);
+    ECDSA_SIG *sig;
+
+    ck_assert_int_eq(EVP_Q_digest(NULL, half == 32 ? "SHA256" : "SHA384", NULL, &number,
+                                  sizeof(number), b->digests[i], NULL),
+                     1);
+    ck_assert_int_eq(EVP_PKEY_sign_init(ctx), 1);
+    ck_assert_int_eq(EVP_PKEY_sign(ctx, der, &len, b->digests[i], (size_t)half), 1);
+    sig = d2i_ECDSA_SIG(NULL, &at, (long)len);
+    BN_bn2binpad(ECDSA_SIG_get0_r(sig), b->signatures[i], half);
+    BN_bn2binpad(ECDSA_SIG_get0_s(sig), b->signatures[i] + half, half);
+    ECDSA_SIG_free(sig);
+    EVP_PKEY_CTX_free(ctx);
+    b->list[i] = (struct mm_check){
+        .key = alone ? NULL : s->verifier,
+        .point = {s->point, s->point_len},
+        .digest = {b->digests[i], (size_t)half},
+        .signature = {b->signatures[i], 2 * (size_t)half},
+    };
+}
+
+static void expect_good(struct batch *b, size_t n)
+{
+    struct mm_errinfo ei = {0};
+    size_t bad = 99;
+
+    ck_assert_msg(mm_checks_run(checks, b->list, n, &bad, &ei) == MM_OK, "%zu: %s", bad, ei.text);
+}
+
+static void expect_bad(struct batch *b, size_t n, size_t which)
+{
+    struct mm_errinfo ei = {0};
+    size_t bad = 99;
+
+    ck_assert_int_eq(mm_checks_run(checks, b->list, n, &bad, &ei), MM_ERR_CORRUPT);
+    ck_assert_uint_eq(bad, which);
+    ck_assert_str_eq(ei.reason, "SIGNATURE_INVALID");
+}
+
+static void setup(void)
+{
+    struct mm_errinfo ei;
+
+    ck_assert_int_eq(mm_checks_new(&checks, &ei), MM_OK);
+}
+
+static void teardown(void)
+{
+    mm_checks_free(checks);
+}
+
+/* Every byte of a signature and of a digest counts, wherever in the batch. */
+static void spoil_each(struct batch *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const size_t at = (i * 7) % b->list[i].signature.len;
+
+        b->signatures[i][at] ^= 0x10;
+        expect_bad(b, n, i);
+        b->signatures[i][at] ^= 0x10;
+        b->digests[i][i % b->list[i].digest.len] ^= 1;
+        expect_bad(b, n, i);
+        b->digests[i][i % b->list[i].digest.len] ^= 1;
+    }
+    expect_good(b, n);
+}
+
+START_TEST(run_one_key_accepts_only_true_signatures)
+{
+    struct signer s = make_signer("P-256");
+    struct batch b;
+
+    for (uint32_t i = 0; i < 6; i++)
+        fill(&b, i, &s, i, false);
+    expect_good(&b, 0);
+    expect_good(&b, 1);
+    spoil_each(&b, 6);
+    free_signer(&s);
+}
+END_TEST
+
+START_TEST(run_own_keys_and_both_curves_accepts_only_true_signatures)
+{
+    struct signer s[4] = {make_signer("P-256"), make_signer("P-384"), make_signer("P-256"),
+                          make_signer("P-384")};
+    struct batch b;
+
+    for (uint32_t i = 0; i < 4; i++)
+        fill(&b, i, &s[i], i, i < 2);
+    spoil_each(&b, 4);
+    /* another's signature */
+    b.list[0].point = (struct mm_bytes){s[2].point, s[2].point_len};
+    expect_bad(&b, 4, 0);
+    for (size_t i = 0; i < 4; i++)
+        free_signer(&s[i]);
+}
+END_TEST
+
+/* A key that signs on and on gets a table: before, at and after that point all is as it was. */
+START_TEST(run_key_with_a_table_accepts_only_true_signatures)
+{
+    struct signer s = make_signer("P-256");
+    struct batch b;
+
+    for (uint32_t i = 0; i < N; i++)
+        fill(&b, i, &s, i, false);
+    for (int round = 0; round < 20; round++)
+        expect_good(&b, N);
+    for (uint32_t i = 0; i < N; i++)
+        fill(&b, i, &s, 1000 + i, false);
+    spoil_each(&b, N);
+    free_signer(&s);
+}
+END_TEST
+
+/* r and s run from 1 to the order less one (FIPS 186-5 section 6.4.2). */
+START_TEST(run_number_out_of_range_is_refused)
+{
+    static const uint8_t order[32] = {0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00,
+                                      0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                      0xbc, 0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84,
+                                      0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51};
+    struct signer s = make_signer("P-256");
+    struct batch b;
+
+    for (size_t half = 0; half < 2; half++) {
+        for (uint32_t i = 0; i < 3; i++)
+            fill(&b, i, &s, i, false);
+        memset(b.signatures[1] + 32 * half, 0, 32);
+        expect_bad(&b, 3, 1);
+        memcpy(b.signatures[1] + 32 * half, order, 32);
+        expect_bad(&b, 3, 1);
+        memset(b.signatures[1] + 32 * half, 0xff, 32);
+        expect_bad(&b, 3, 1);
+    }
+    fill(&b, 1, &s, 1, false);
+    b.list[1].signature.len = 63;
+    expect_bad(&b, 3, 1);
+    free_signer(&s);
+}
+END_TEST
+
+START_TEST(run_point_off_the_curve_is_refused)
+{
+    struct signer s = make_signer("P-256");
+    struct batch b;
+
+    fill(&b, 0, &s, 0, true);
+    s.point[64] ^= 1;
+    expect_bad(&b, 1, 0);
+    free_signer(&s);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("pki_ecdsa");
+    TCase *t = tcase_create("all");
+
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, run_one_key_accepts_only_true_signatures);
+    tcase_add_test(t, run_own_keys_and_both_curves_accepts_only_true_signatures);
+    tcase_add_test(t, run_key_with_a_table_accepts_only_true_signatures);
+    tcase_add_test(t, run_number_out_of_range_is_refused);
+    tcase_add_test(t, run_point_off_the_curve_is_refused);
+    suite_add_tcase(suite, t);
+    return run_suite(suite);
+}

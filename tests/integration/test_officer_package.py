@@ -185,6 +185,23 @@ class Ecdh(Packages):
         key = next(k for k in self.data('key', 'list')['keys'] if k['label'] == 'old')
         self.assertEqual(key['type'], 'RSA-2048')
 
+    def test_the_audit_knows_what_packages_brought(self):
+        p12, _ = self.p12()
+        self.seal(self.content(self.item('pkcs12', 'ejbca-ra', p12, password=PASSWORD)))
+        self.take()
+        # The demo site's other keys are missing, so that the audit fails; that is not its matter.
+        answer = self.data('token', 'audit', status=1)
+        self.assertEqual([u['label'] for u in answer['unknown']], ['ejbca-ra'])
+        self.conf.write_text(self.conf.read_text() + """
+            issuer 'pki' { kind = ejbca certificate = 'pai.pem' nodes = {'https://ejbca.example/'}
+                server_ca = 'tls.pem' client_key = 'pkcs11:object=ejbca-ra;type=private'
+                client_token = 'main' client_certificate = 'exchange/certificates/ejbca-ra.pem' }""")
+        answer = self.data('token', 'audit', status=1)
+        verdicts = {k['label']: (k['use'], k['verdict']) for k in answer['keys']}
+        self.assertEqual(verdicts['ejbca-ra'], ('imported', 'good'))
+        self.assertEqual(verdicts['mintmark-exchange'], ('exchange', 'good'))
+        self.assertEqual(answer['unknown'], [])
+
     def test_replacing_takes_a_word(self):
         first, _ = self.p12('first')
         second, _ = self.p12('second')

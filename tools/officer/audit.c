@@ -120,6 +120,21 @@ static int name_exchange(struct audit *a, struct mm_errinfo *ei)
     return r;
 }
 
+/* The key that the appliance shows to EJBCA, when it came in a package. One that an operator has
+ * brought in another way is not for us to judge. */
+static int name_client(struct audit *a, const struct mm_conf_issuer *issuer, struct mm_errinfo *ei)
+{
+    struct mm_errinfo why = {0};
+    mm_handle handle;
+
+    if (!*issuer->client_key || strcmp(issuer->client_token, a->o->conf_token->name) != 0 ||
+        mm_token_find(a->o->token, issuer->client_key, MM_KEY_PRIVATE, &handle, &why) < 0 ||
+        mm_token_check_policy(a->o->token, handle, MM_USE_IMPORTED, &why) < 0)
+        return MM_OK;
+    return name_key(a, "issuer", issuer->name, issuer->client_token, issuer->client_key,
+                    MM_USE_IMPORTED, ei);
+}
+
 static int name_keys(struct audit *a, struct mm_errinfo *ei)
 {
     const struct mm_conf *const c = a->o->conf;
@@ -129,7 +144,9 @@ static int name_keys(struct audit *a, struct mm_errinfo *ei)
         r = name_exchange(a, ei);
 
     for (size_t i = 0; r == MM_OK && i < c->n_issuers; i++)
-        if (!mm_conf_issuer_is_ejbca(&c->issuers[i]))
+        if (mm_conf_issuer_is_ejbca(&c->issuers[i]))
+            r = name_client(a, &c->issuers[i], ei);
+        else
             r = name_key(a, "issuer", c->issuers[i].name, c->issuers[i].token, c->issuers[i].key,
                          MM_USE_CA, ei);
     for (size_t i = 0; r == MM_OK && i < c->n_transports; i++)

@@ -116,7 +116,7 @@ static void print_issuer(const struct mm_issued *cert, char *out, size_t size)
 }
 
 /* cert: NULL when it could not be read. Of another key it may be another device's, and must not be
- * revoked for this one: then no serial number is told. */
+ * revoked for this one: then nothing is told by which it could be. */
 static void bad_certificate(struct mm_task *t, const struct mm_outcome *out, struct mm_bytes der,
                             const struct mm_issued *cert, const char *why)
 {
@@ -128,9 +128,9 @@ static void bad_certificate(struct mm_task *t, const struct mm_outcome *out, str
     set_failure(&result, &failure, "BAD_CERTIFICATE", why);
     failure.http_status = out->reply.status;
     failure.node = (char *)(uintptr_t)out->node;
-    failure.certificate = (ProtobufCBinaryData){der.len <= MM_CERT_DER_MAX ? der.len : 0,
-                                                (uint8_t *)(uintptr_t)der.data};
     if (cert && is_of_key(s, cert)) {
+        failure.certificate = (ProtobufCBinaryData){der.len <= MM_CERT_DER_MAX ? der.len : 0,
+                                                    (uint8_t *)(uintptr_t)der.data};
         failure.serial =
             (ProtobufCBinaryData){cert->serial.len, (uint8_t *)(uintptr_t)cert->serial.data};
         if (!mm_profile_is_issuer(t->profile->profile, cert))

@@ -277,6 +277,20 @@ START_TEST(compare_failed_and_parked_devices_have_none)
 }
 END_TEST
 
+START_TEST(compare_another_key_of_a_failed_device_is_settled_by_revoking)
+{
+    ck_assert_int_eq(mm_compare_device(c, device(1, CSTATE(FAILED)), &ei), MM_OK);
+    ck_assert_int_eq(mm_compare_device(c, device(2, CSTATE(FAILED)), &ei), MM_OK);
+    ck_assert_int_eq(mm_compare_device(c, device(3, CSTATE(PARKED)), &ei), MM_OK);
+    PAGE({.row = 1, .serial = 91, .key = 9, .revoked = true}, {.row = 2, .serial = 92, .key = 9},
+         {.row = 3, .serial = 93, .key = 9, .revoked = true});
+    ck_assert_uint_eq(found.n, 2);
+    is_found(0, KIND(OTHER_KEY), "user-2", 92);
+    is_found(1, KIND(OTHER_KEY), "user-3", 93);
+    ck_assert_uint_eq(mm_compare_next(c, 0), 0);
+}
+END_TEST
+
 START_TEST(compare_many_rows_take_a_bit_each)
 {
     Mintmark__Internal__EnrolmentRow *e = device(1, CSTATE(ISSUED));
@@ -349,6 +363,7 @@ int main(void)
     tcase_add_test(tc, compare_revocations);
     tcase_add_test(tc, compare_a_waiting_device_has_one_under_way);
     tcase_add_test(tc, compare_failed_and_parked_devices_have_none);
+    tcase_add_test(tc, compare_another_key_of_a_failed_device_is_settled_by_revoking);
     tcase_add_test(tc, compare_many_rows_take_a_bit_each);
     tcase_add_test(tc, compare_other_matches_than_asked_for_is_refused);
     tcase_add_test(tc, compare_short_of_memory_says_so);

@@ -283,6 +283,9 @@ static int compare_withheld(struct mm_compare *c, const struct pair *p, struct m
 {
     struct mm_compare_profile *profile = find_profile(c, p->device->profile);
 
+    /* The device has failed for it, and it is out of force: that is how it ends. */
+    if (other_key(p) && p->device->state == CSTATE(FAILED) && p->entry->revoked)
+        return MM_OK;
     if (other_key(p))
         return tell_pair(c, p, KIND(OTHER_KEY), found, ei);
     if (is_under_way(c, p)) {

@@ -87,6 +87,7 @@ enum {
     /* EJBCA, and what comes from it. */
     MM_ISSUER_NODES_MAX = 8,             /* of one issuer section */
     MM_ISSUER_REQUESTS_MAX = 256,        /* in flight to one node */
+    MM_ISSUER_PER_S_MAX = 10000,         /* the bound of devices given to an issuer in a second */
     MM_ISSUER_JOBS_MAX = 4096,           /* that an issuer's worker has at one time */
     MM_ISSUER_BODY_MAX = 256 * 1024,     /* bytes of an answer, but for a list's and a CRL's */
     MM_ISSUER_CRL_MAX = 4 * 1024 * 1024, /* bytes of a CRL */

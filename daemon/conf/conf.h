@@ -122,6 +122,7 @@ struct mm_conf_issuer {
     unsigned requests_start;          /* in flight to a node, at first; default 4 */
     unsigned requests_max;            /* and at the most; default 24 */
     unsigned jobs;                /* that the worker has; default 0: 4 × what may be in flight */
+    unsigned per_s;               /* devices given to it in a second; default 0: no bound */
     unsigned connect_timeout_ms;  /* default 5000 */
     unsigned request_timeout_ms;  /* default 30000 */
     unsigned breaker_failures;    /* in a row that take a node out of use; default 5 */

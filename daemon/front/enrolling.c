@@ -11,6 +11,7 @@
 
 enum {
     RETRY_MS = 1000,      /* after the store has refused */
+    REFUSALS_MAX = 5,     /* in a row that are about no device, until the issuer counts as away */
     SPARE_MS = 500,       /* for what is on its way between processes */
     LONGEST_MS = 3600000, /* that the timer is set for */
 };
@@ -158,6 +159,15 @@ void mm_enrolling_answered(struct mm_enrolling_profile *p)
     if (p->away)
         mm_log(MM_LOG_INFO, "issuer_back", MM_STR("issuer", p->issuer), MM_STR("profile", p->name));
     p->away = false;
+    p->refusals = 0;
+}
+
+bool mm_enrolling_refused(struct mm_enrolling_profile *p, uint32_t retry_ms, const char *text)
+{
+    if (++p->refusals < REFUSALS_MAX && !p->away)
+        return false;
+    mm_enrolling_unanswered(p, retry_ms, text);
+    return true;
 }
 
 void mm_enrolling_unanswered(struct mm_enrolling_profile *p, uint32_t retry_ms, const char *text)
@@ -212,6 +222,7 @@ int mm_enrolling_ask(struct mm_enrolling *e, struct mm_job *job,
 
 static void take(struct mm_enrolling_profile *p, unsigned room, int64_t now_ms)
 {
+    struct mm_bucket *bucket = mm_issuers_bucket(p->enrolling->app->issuers, p->issuer);
     Mintmark__Internal__StoreJob job;
     Mintmark__Internal__TakeWaiting body;
     struct mm_errinfo ei = {0};
@@ -229,10 +240,13 @@ static void take(struct mm_enrolling_profile *p, unsigned room, int64_t now_ms)
     body.limit = p->limit;
     p->take = (struct mm_job){.done = on_page};
     p->due_again = false;
-    if (mm_enrolling_ask(p->enrolling, &p->take, &job, &ei) == MM_OK)
-        p->taking = true;
-    else
+    if (mm_enrolling_ask(p->enrolling, &p->take, &job, &ei) < 0) {
         p->due_ms = now_ms + RETRY_MS;
+        return;
+    }
+    p->taking = true;
+    if (bucket)
+        mm_bucket_spend(bucket, p->limit);
 }
 
 static void on_page(struct mm_job *job, const ProtobufCMessage *result,
@@ -241,6 +255,7 @@ static void on_page(struct mm_job *job, const ProtobufCMessage *result,
     struct mm_enrolling_profile *p =
         (struct mm_enrolling_profile *)((char *)job - offsetof(struct mm_enrolling_profile, take));
     const Mintmark__Internal__StoreResult *r = (const Mintmark__Internal__StoreResult *)result;
+    struct mm_bucket *bucket = mm_issuers_bucket(p->enrolling->app->issuers, p->issuer);
     const Mintmark__Internal__WaitingPage *page;
 
     p->taking = false;
@@ -250,6 +265,8 @@ static void on_page(struct mm_job *job, const ProtobufCMessage *result,
         return;
     }
     page = r->waiting_page;
+    if (bucket && page->n_devices < p->limit)
+        mm_bucket_return(bucket, p->limit - (unsigned)page->n_devices);
     p->due_ms = page->next_time_ms ? page->next_time_ms : INT64_MAX;
     if (p->due_again)
         p->due_ms = 0;
@@ -286,22 +303,37 @@ static unsigned room_of(const struct mm_enrolling_profile *p)
  * waits until a quarter of its jobs are done. */
 static bool is_worth(const struct mm_enrolling_profile *p, unsigned room)
 {
-    return room > 0 &&
-           (p->away || room >= mm_issuers_depth(p->enrolling->app->issuers, p->issuer) / 4);
+    const struct mm_issuers *issuers = p->enrolling->app->issuers;
+    const struct mm_bucket *bucket = mm_issuers_bucket(issuers, p->issuer);
+    const unsigned quarter = mm_issuers_depth(issuers, p->issuer) / 4;
+
+    if (room == 0 || p->away)
+        return room > 0;
+    return room >= (bucket && bucket->burst < quarter ? bucket->burst : quarter);
+}
+
+/* Of the room, what the issuer's rate allows. */
+static unsigned allowed(const struct mm_enrolling_profile *p, unsigned room)
+{
+    struct mm_bucket *bucket = mm_issuers_bucket(p->enrolling->app->issuers, p->issuer);
+    const unsigned left = bucket ? mm_bucket_left(bucket, mm_clock_mono_us()) : room;
+
+    return left < room ? left : room;
 }
 
 static void look(struct mm_enrolling_profile *p, int64_t now_ms)
 {
     struct mm_enrolling *e = p->enrolling;
-    const unsigned room = p->configured ? room_of(p) : 0;
+    const unsigned free_jobs = p->configured ? room_of(p) : 0;
     const unsigned taken = promised(e, p->issuer);
+    const unsigned room = free_jobs > taken ? allowed(p, free_jobs - taken) : 0;
 
-    if (room <= taken || !is_worth(p, room - taken) || p->taking || p->due_ms > now_ms)
+    if (!is_worth(p, room) || p->taking || p->due_ms > now_ms)
         return;
     /* The issuer's other profiles come first the next time. */
     TAILQ_REMOVE(&e->profiles, p, link);
     TAILQ_INSERT_TAIL(&e->profiles, p, link);
-    take(p, room - taken, now_ms);
+    take(p, room, now_ms);
 }
 
 void mm_enrolling_kick(struct mm_enrolling *e)
@@ -322,8 +354,15 @@ void mm_enrolling_kick(struct mm_enrolling *e)
  * kicks when that has changed; an issuer that is away is tried when its time has come. */
 static int64_t wait_of(const struct mm_enrolling_profile *p, int64_t now_ms)
 {
+    struct mm_bucket *bucket = mm_issuers_bucket(p->enrolling->app->issuers, p->issuer);
     int64_t wait_ms = p->due_ms > now_ms ? p->due_ms - now_ms : 0;
 
+    if (bucket) {
+        const int64_t full_ms = (mm_bucket_full_us(bucket, mm_clock_mono_us()) + 999) / 1000;
+
+        if (full_ms > wait_ms)
+            wait_ms = full_ms;
+    }
     if (!p->configured || p->taking || p->due_ms == INT64_MAX)
         return LONGEST_MS;
     if (p->away && (p->retry_us - mm_clock_mono_us()) / 1000 + 1 > wait_ms)

@@ -18,9 +18,10 @@ struct mm_enrolling_profile {
     int64_t due_ms;     /* when the store may have something to give out, by the wall clock */
     struct mm_job take; /* of a page */
     bool taking;
-    bool due_again; /* something was recorded while a page was taken */
-    unsigned limit; /* of that page */
-    bool away;      /* its issuer has said that nobody answers it: */
+    bool due_again;    /* something was recorded while a page was taken */
+    unsigned limit;    /* of that page */
+    bool away;         /* nobody answers its issuer, or all are refused: one at a time tries */
+    unsigned refusals; /* in a row, that are about no device */
     int64_t retry_us;
     char away_text[MM_ERR_TEXT_MAX];
     unsigned running;
@@ -72,6 +73,9 @@ void mm_enrolling_learn(struct mm_enrolling_profile *p,
 int64_t mm_enrolling_request_ms(const struct mm_enrolling *e, const char *issuer);
 /* The issuer's authority has answered; or nobody did. */
 void mm_enrolling_answered(struct mm_enrolling_profile *p);
+/* It has refused what it would refuse any device; is it away for this profile, after a few of them?
+ */
+bool mm_enrolling_refused(struct mm_enrolling_profile *p, uint32_t retry_ms, const char *text);
 void mm_enrolling_unanswered(struct mm_enrolling_profile *p, uint32_t retry_ms, const char *text);
 /* Gives the device to the issuer; on failure it is let go. */
 void mm_enrol_begin(struct mm_enrolling_profile *p,

@@ -150,12 +150,43 @@ static void bad_certificate(struct mm_enrol *d, const Mintmark__Internal__Issuer
     record_change(d, ACTION(PARK), 0, f->text);
 }
 
+/* It is no fault of the device's, so this is no attempt: else an outage, or a right that is missing
+ * for an hour, would have an officer look at every device. */
+static void wait_on(struct mm_enrol *d, const Mintmark__Internal__IssuerFailure *f)
+{
+    const int64_t settle_ms =
+        f->uncertain ? mm_enrolling_request_ms(d->profile->enrolling, d->profile->issuer) : 0;
+    uint32_t ms = backoff_ms(d);
+
+    if (ms < f->retry_ms)
+        ms = f->retry_ms;
+    if (ms < settle_ms)
+        ms = (uint32_t)settle_ms;
+    d->begun = d->begun || f->uncertain;
+    record_change(d, ACTION(RELEASE), ms, f->text);
+}
+
+static void take_refusal(struct mm_enrol *d, const Mintmark__Internal__IssuerFailure *f)
+{
+    /* Too much at once is over soon. */
+    if (strcmp(f->reason, "EJBCA_BUSY") != 0 &&
+        mm_enrolling_refused(d->profile, f->retry_ms, f->text))
+        mm_provisions_issuer_away(d->profile->enrolling->app);
+    wait_on(d, f);
+}
+
 static void take_failure(struct mm_enrol *d, const Mintmark__Internal__IssuerFailure *f)
 {
+    const bool was_away = d->profile->away;
+
     if (f->class_ == CLASS(UNAVAILABLE)) {
         mm_enrolling_unanswered(d->profile, f->retry_ms, f->text);
         record_change(d, ACTION(RELEASE), 0, f->text);
         mm_provisions_issuer_away(d->profile->enrolling->app);
+        return;
+    }
+    if (f->general) {
+        take_refusal(d, f);
         return;
     }
     if (f->http_status != 0)
@@ -164,6 +195,8 @@ static void take_failure(struct mm_enrol *d, const Mintmark__Internal__IssuerFai
         bad_certificate(d, f);
     else if (f->class_ == CLASS(PERMANENT))
         record_change(d, ACTION(FAIL), 0, f->text);
+    else if (was_away)
+        wait_on(d, f);
     else
         try_later(d, f->uncertain, f->retry_ms, f->text);
 }

@@ -28,6 +28,7 @@ struct issuer {
     size_t n_nodes;
     unsigned depth; /* jobs that the newest worker takes */
     unsigned running;
+    struct mm_bucket bucket; /* of devices; per_s 0: no bound */
 };
 
 struct mm_issuers {
@@ -280,8 +281,11 @@ static int new_pool(struct issuer *i, const struct mm_conf *conf,
 }
 
 /* Of one that has never served nothing is lost. */
-static void adopt(struct issuer *i, struct mm_pool *pool, unsigned depth)
+static void adopt(struct issuer *i, struct mm_pool *pool, const struct mm_conf_issuer *conf)
 {
+    if (conf->per_s != i->bucket.per_s)
+        i->bucket = (struct mm_bucket)MM_BUCKET_INIT(conf->per_s / 10 > 0 ? conf->per_s / 10 : 1,
+                                                     conf->per_s);
     i->pinned = true;
     if (i->pools[POOLS - 1])
         mm_pool_kill(i->pools[POOLS - 1]);
@@ -289,7 +293,7 @@ static void adopt(struct issuer *i, struct mm_pool *pool, unsigned depth)
     for (size_t k = POOLS - 1; k > 0; k--)
         i->pools[k] = i->pools[k - 1];
     i->pools[0] = pool;
-    i->depth = depth;
+    i->depth = depth_of(conf);
     if (i->pools[1] && mm_pool_ready(i->pools[1]) == 0)
         mm_pool_kill(i->pools[1]);
 }
@@ -356,7 +360,7 @@ int mm_issuers_configure(struct mm_issuers *m, const struct mm_conf *conf,
     }
     for (size_t k = 0; k < conf->n_issuers; k++) {
         if (r == MM_OK && pools[k])
-            adopt(issuers[k], pools[k], depth_of(&conf->issuers[k]));
+            adopt(issuers[k], pools[k], &conf->issuers[k]);
         else
             mm_pool_free(pools[k]);
         if (r < 0 && issuers[k] && !has_pools(issuers[k]))
@@ -400,6 +404,13 @@ unsigned mm_issuers_depth(const struct mm_issuers *m, const char *section)
     const struct issuer *i = find(m, section);
 
     return i ? i->depth : 0;
+}
+
+struct mm_bucket *mm_issuers_bucket(const struct mm_issuers *m, const char *section)
+{
+    struct issuer *i = find(m, section);
+
+    return i && i->bucket.per_s > 0 ? &i->bucket : NULL;
 }
 
 int mm_issuers_submit(struct mm_issuers *m, const char *section, struct mm_job *job,

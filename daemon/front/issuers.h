@@ -10,6 +10,7 @@
 #pragma once
 
 #include "daemon/conf/conf.h"
+#include "daemon/front/bucket.h"
 #include "daemon/front/pool.h"
 #include "internal/issuer.pb-c.h"
 
@@ -39,6 +40,8 @@ void mm_issuers_free(struct mm_issuers *m);
 unsigned mm_issuers_room(const struct mm_issuers *m, const char *section);
 /* Jobs that it takes when it has none; 0 for a section that there is not. */
 unsigned mm_issuers_depth(const struct mm_issuers *m, const char *section);
+/* The bucket of its setting per_s; NULL when it has no bound. */
+struct mm_bucket *mm_issuers_bucket(const struct mm_issuers *m, const char *section);
 
 /* As mm_pool_submit: MM_OK, and job->done is called exactly once, with an IssuerResult or an error;
  * MM_ERR_AGAIN: no room; MM_ERR_UNAVAILABLE ISSUER_UNAVAILABLE: no worker is ready, and why.

@@ -142,6 +142,7 @@ void mm_task_fail(struct mm_task *t, const struct mm_outcome *out, const struct 
     failure.text = for_packing(out->reply.text[0] ? out->reply.text : "not an answer of EJBCA's");
     failure.retry_ms = v->class == MM_VERDICT_RETRY ? v->retry_ms : 0;
     failure.uncertain = v->class == MM_VERDICT_RETRY && (uncertain || v->uncertain);
+    failure.general = v->class == MM_VERDICT_RETRY && v->general;
     failure.http_status = out->reply.status;
     failure.node = for_packing(out->node);
     mm_task_reply(t, &result);

@@ -34,24 +34,28 @@ struct rule {
     }
 #define CONFIGURATION                                                                              \
     {                                                                                              \
-        .class = MM_VERDICT_RETRY, .reason = "EJBCA_CONFIGURATION", .retry_ms = MUCH_LATER_MS      \
+        .class = MM_VERDICT_RETRY, .reason = "EJBCA_CONFIGURATION", .general = true,               \
+        .retry_ms = MUCH_LATER_MS                                                                  \
     }
 #define FORBIDDEN                                                                                  \
     {                                                                                              \
-        .class = MM_VERDICT_RETRY, .reason = "EJBCA_FORBIDDEN", .retry_ms = MUCH_LATER_MS          \
+        .class = MM_VERDICT_RETRY, .reason = "EJBCA_FORBIDDEN", .general = true,                   \
+        .retry_ms = MUCH_LATER_MS                                                                  \
     }
 #define LOCKED_OUT                                                                                 \
     {                                                                                              \
-        .class = MM_VERDICT_RETRY, .reason = "EJBCA_FORBIDDEN", .blame = true,                     \
+        .class = MM_VERDICT_RETRY, .reason = "EJBCA_FORBIDDEN", .blame = true, .general = true,    \
         .retry_ms = MUCH_LATER_MS                                                                  \
     }
 #define OFFLINE                                                                                    \
     {                                                                                              \
-        .class = MM_VERDICT_RETRY, .reason = "EJBCA_OFFLINE", .blame = true, .retry_ms = LATER_MS  \
+        .class = MM_VERDICT_RETRY, .reason = "EJBCA_OFFLINE", .blame = true, .general = true,      \
+        .retry_ms = LATER_MS                                                                       \
     }
 #define BUSY                                                                                       \
     {                                                                                              \
-        .class = MM_VERDICT_RETRY, .reason = "EJBCA_BUSY", .overload = true, .retry_ms = SOON_MS   \
+        .class = MM_VERDICT_RETRY, .reason = "EJBCA_BUSY", .overload = true, .general = true,      \
+        .retry_ms = SOON_MS                                                                        \
     }
 #define FAILED                                                                                     \
     {                                                                                              \
@@ -117,7 +121,7 @@ static const struct rule rules[] = {
     {429, ANY, NULL, BUSY},
     {503, ANY, "Device was unavailable", OFFLINE},
     {503, ANY, NULL, {.class = MM_VERDICT_RETRY, .reason = "EJBCA_BUSY", .uncertain = true,
-                      .blame = true, .overload = true, .retry_ms = SOON_MS}},
+                      .blame = true, .overload = true, .general = true, .retry_ms = SOON_MS}},
     {500, ANY, NULL, FAILED},
 };
 /* clang-format on */
@@ -135,6 +139,7 @@ static struct mm_verdict not_ejbca(const struct mm_reply *reply)
     case 0:
         v.reason = reply->sent ? "NO_ANSWER" : "NODE_UNREACHABLE";
         v.uncertain = reply->sent;
+        v.general = !reply->sent;
         v.overload = reply->timed_out;
         /* EJBCA may be at work on it still: a look that comes too soon finds nothing. */
         if (reply->timed_out)
@@ -143,16 +148,17 @@ static struct mm_verdict not_ejbca(const struct mm_reply *reply)
     case 403: /* a service that is switched off, or a refused client */
         v.reason = "EJBCA_FORBIDDEN";
         v.uncertain = false;
+        v.general = true;
         v.retry_ms = MUCH_LATER_MS;
         break;
     case 429:
         v.reason = "EJBCA_BUSY";
         v.uncertain = v.blame = false;
-        v.overload = true;
+        v.overload = v.general = true;
         break;
     case 503:
         v.reason = "EJBCA_BUSY";
-        v.overload = true;
+        v.overload = v.general = true;
         break;
     case 500:
         v.reason = "EJBCA_FAILED";

@@ -39,6 +39,7 @@ struct mm_verdict {
     bool uncertain;     /* an enrolment may have happened all the same */
     bool blame;         /* counts against the node */
     bool overload;      /* the node has too much to do */
+    bool general;       /* not about this device: every other one would fare the same */
     uint32_t retry_ms;  /* without jitter */
 };
 

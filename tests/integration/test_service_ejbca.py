@@ -24,7 +24,7 @@ from test_enroll import DER, Users, device, enroll, new_key, request, spki  # no
 import grpc  # noqa: E402
 
 ISSUER = """
-issuer 'pki' {{
+issuer '{name}' {{
     kind = ejbca
     certificate = '{chain}'
     nodes = {{'{url}'}}
@@ -36,11 +36,12 @@ issuer 'pki' {{
     breaker_failures = 3
     breaker_wait_ms = 50
     breaker_wait_max_ms = 200
+    per_s = {per_s}
 }}
 """
 PROFILE = """
 profile '{name}' {{
-    issuer = 'pki' token = 'main' delivery = '{delivery}'
+    issuer = '{issuer}' token = 'main' delivery = '{delivery}'
     subject = '{subject}'
     ca = 'IssuingCA' certificate_profile = '{certificate_profile}' end_entity_profile = 'DevEE'
     {more}
@@ -52,7 +53,11 @@ PROFILES = (('wrapped', 'wrapped', "transport = 'line'", 'DevCert'),
             ('few', 'wrapped', "transport = 'line' waiting_max = 10", 'DevCert'),
             ('misfit', 'wrapped', "transport = 'line'", 'DevCert'),
             ('ko', 'wrapped', "transport = 'line' revoke_ko = true", 'DevCert'),
+            ('refused', 'wrapped', "transport = 'line' when_away = fail", 'DevCert'),
+            ('slow', 'wrapped', "transport = 'line'", 'DevCert'),
+            ('slow2', 'wrapped', "transport = 'line'", 'DevCert'),
             ('own', 'on-device', '', 'DevCert'))
+SLOW = ('slow', 'slow2')  # of an issuer that is given 20 devices a second
 REFUSAL = "User 'x' is not allowed to use same key as another user is using."
 WAITING, ISSUED, FAILED, PARKED = (types_pb2.CERTIFICATE_STATE_WAITING,
                                    types_pb2.CERTIFICATE_STATE_ISSUED,
@@ -115,9 +120,10 @@ class Ejbca(unittest.TestCase):
         chain = cls.site.base / 'pki.pem'
         chain.write_text(''.join(cls.ejbca.ca_certificate(n).read_text()
                                  for n in ('IssuingCA', 'RootCA')))
-        text = ISSUER.format(ejbca=cls.ejbca, url=cls.ejbca.url, chain=chain)
+        text = ''.join(ISSUER.format(name=name, ejbca=cls.ejbca, url=cls.ejbca.url, chain=chain, per_s=per_s)
+                       for name, per_s in (('pki', 0), ('slow', 20)))
         for name, delivery, more, certificate_profile in PROFILES:
-            text += PROFILE.format(name=name, delivery=delivery, more=more,
+            text += PROFILE.format(name=name, issuer='slow' if name in SLOW else 'pki', delivery=delivery, more=more,
                                    certificate_profile=certificate_profile,
                                    # A device cannot know its number.
                                    subject='CN=${hw_serial}' if name == 'own' else SUBJECT.format(name=name))
@@ -282,7 +288,50 @@ class Ejbca(unittest.TestCase):
         for result in results:
             self.check_one(result.bundle)
 
+    def test_drained_no_faster_than_the_issuer_is_to_be_given_devices_and_by_turns(self):
+        batches = [self.batch(name) for name in SLOW]
+        self.ejbca.stop()
+        try:
+            calls = [Provision(self.station, batch, 'r', 30, timeout=2) for batch in batches]
+            until(lambda: [self.enrolments(name).waiting for name in SLOW] == [30, 30])
+            for call in calls:
+                call.call.cancel()
+        finally:
+            self.ejbca.start()
+        until(lambda: not any(self.enrolments(name).waiting for name in SLOW))
+        issued = [c for c in self.ejbca.certificates() if 'CN=slow' in c['subject']]
+        self.assertEqual(len(issued), 60)
+        times = [c['issued_ms'] for c in issued]
+        # 60 at 20 a second, two of them at once and one more that looked whether EJBCA is back.
+        self.assertGreater(max(times) - min(times), 57 / 20 * 1000 - 500)
+        first = [c['subject'].count('CN=slow2') for c in issued[:30]]
+        self.assertIn(sum(first), range(10, 21))
+        for batch in batches:
+            self.check(Provision(self.station, batch, 'r', 30).done().bundles, 30)
+
     # -- faults ------------------------------------------------------------------------------------
+
+    def test_refusals_that_are_no_device_s_fault_are_as_if_ejbca_were_away(self):
+        batch = self.batch('refused')
+        self.ejbca.fault('answer', status=403, message='Administrator is not authorized to resource /ca/1. Msg: .')
+        call = Provision(self.station, batch, 'r', 20).end()
+        self.assertEqual(call.refused.reason, 'ISSUER_UNAVAILABLE')
+        self.assertIn('not authorized', call.refused.text)
+        with self.assertRaises(Refused) as refused:
+            Provision(self.station, batch, 'r2', 1).done()
+        self.assertEqual(refused.exception.reason, 'ISSUER_UNAVAILABLE')
+        found = self.enrolments('refused')
+        self.assertEqual((found.waiting, found.parked, found.failed), (20, 0, 0))
+        self.assertIn('not authorized', found.away)
+        self.assertLessEqual(self.ejbca.state()['faults']['answer'], 20)  # none is tried again and again
+        self.officer_fails('refused')
+
+    def officer_fails(self, profile):
+        """So that nothing of it waits when other tests count."""
+        for device in self.officer.call('OfficerService', 'ListWithheld', state=WAITING).devices:
+            self.officer.call('OfficerService', 'ChangeEnrolment', device_uid=device.device_uid, action=2,
+                              reason='not needed')
+        self.assertEqual(self.enrolments(profile).waiting, 0)
 
     def test_cut_after_issuing_the_certificate_is_found_and_taken(self):
         batch = self.batch()

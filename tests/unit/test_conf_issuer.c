@@ -49,6 +49,7 @@ START_TEST(parse_ejbca_fills_in_defaults)
     ck_assert_str_eq(issuer->client_p12, "/etc/mintmark/ra.p12");
     ck_assert_uint_eq(issuer->requests_start, 4);
     ck_assert_uint_eq(issuer->requests_max, 24);
+    ck_assert_uint_eq(issuer->per_s, 0);
     ck_assert(p->ejbca);
     ck_assert_str_eq(p->token, "t");
     ck_assert_str_eq(p->validity, "");

@@ -128,6 +128,19 @@ static const struct {
     {R, 202, NULL, END, "EJBCA_APPROVAL", NONE},
 };
 
+/* About no device in particular. */
+static bool is_general(const char *reason)
+{
+    static const char *const general[] = {"EJBCA_CONFIGURATION", "EJBCA_FORBIDDEN", "EJBCA_OFFLINE",
+                                          "EJBCA_BUSY", "NODE_UNREACHABLE"};
+
+    for (size_t i = 0; reason && i < MM_ARRAY_SIZE(general); i++) {
+        if (strcmp(general[i], reason) == 0)
+            return true;
+    }
+    return false;
+}
+
 START_TEST(verdict_of_every_text_of_ejbca)
 {
     const struct mm_reply reply = {
@@ -143,6 +156,7 @@ START_TEST(verdict_of_every_text_of_ejbca)
     ck_assert_int_eq(v.class, verdicts[_i].class);
     ck_assert_pstr_eq(v.reason, verdicts[_i].reason);
     ck_assert_uint_eq(flags, verdicts[_i].flags);
+    ck_assert_int_eq(v.general, is_general(v.reason));
     ck_assert(v.class == MM_VERDICT_RETRY ? v.retry_ms > 0 : v.retry_ms == 0);
 }
 END_TEST
@@ -153,7 +167,7 @@ START_TEST(verdict_without_an_answer_tells_whether_it_left)
     struct mm_verdict v = mm_verdict(MM_CALL_ENROL, &reply);
 
     ck_assert_str_eq(v.reason, "NODE_UNREACHABLE");
-    ck_assert(!v.uncertain && v.blame && !v.overload);
+    ck_assert(!v.uncertain && v.blame && !v.overload && v.general);
     reply.sent = reply.timed_out = true;
     v = mm_verdict(MM_CALL_ENROL, &reply);
     ck_assert_str_eq(v.reason, "NO_ANSWER");

@@ -51,6 +51,12 @@ profile 'ejbca' {{
 """
 
 
+def rss_kb(pid):
+    """Resident memory that is the process's own."""
+    return next(int(line.split()[1]) for line in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines()
+                if line.startswith('RssAnon:'))
+
+
 class EjbcaBench:
     """The service on a site with an EJBCA."""
 
@@ -183,5 +189,36 @@ def measure(seconds, rounds):
     }
 
 
+def measure_waiting(count):
+    """So many devices wait; then EJBCA is back. Memory of each process, in kB: before there were any, when
+    all wait, the most while they drain, and after; the most that one has grown by."""
+    sizes = {}
+
+    def note(when):
+        for kind, pids in bench.pids().items():
+            now = max(rss_kb(p) for p in pids)
+            row = sizes.setdefault(kind, {})
+            row[when] = max(row.get(when, 0), now)
+
+    with FakeEjbca(latency_ms=LATENCY_MS, issue_first=True, popo=False) as ejbca, Site() as site:
+        favour(ejbca.pid)
+        bench = EjbcaBench(site, ejbca)
+        bench.stream(1000)  # warm
+        note('before')
+        began = time.monotonic()
+        bench.leave_waiting(count)
+        recorded_s = time.monotonic() - began
+        note('waiting')
+        rate, _, took = bench.drain(lambda: note('most'))
+        note('after')
+        doubles = ejbca.state()['doubles']
+    del sizes['fake']
+    return {'ejbca_waiting_devices': count, 'ejbca_waiting_recorded_s': round(recorded_s, 1),
+            'ejbca_waiting_drained_s': round(took, 1), 'ejbca_waiting_per_s': round(rate, 1),
+            'ejbca_waiting_doubles': doubles,
+            'ejbca_waiting_growth_kb': max(max(row.values()) - row['before'] for row in sizes.values()),
+            'ejbca_waiting_rss_kb': sizes}
+
+
 if __name__ == '__main__':
-    print(json.dumps(measure(float(sys.argv[1]) if len(sys.argv) > 1 else 5, 3), indent=1))
+    print(json.dumps(measure_waiting(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000), indent=1))

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the service beside a bare loop of the same PKCS#11 calls, alternating, and prints medians.
 
-usage: tools/bench [--seconds S] [--rounds R] [--grpc-only | --ejbca-only] [--json]
+usage: tools/bench [--seconds S] [--rounds R] [--grpc-only | --ejbca-only | --ejbca-waiting N]
+                   [--json]
 
 The gRPC layer by itself is measured too, beside grpc++: see grpc_load.py; and certificates from an
 EJBCA: see ejbca_load.py.
@@ -248,10 +249,15 @@ def main():
     parser.add_argument('--rounds', type=int, default=3, help='of alternation (default 3)')
     parser.add_argument('--grpc-only', action='store_true', help='no tokens: gRPC by itself alone')
     parser.add_argument('--ejbca-only', action='store_true', help='certificates from an EJBCA alone')
+    parser.add_argument('--ejbca-waiting', type=int, metavar='N',
+                        help='how N devices that wait for an EJBCA drain, and what memory that takes')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
     if args.seconds <= 0 or args.rounds < 1:
         parser.error('--seconds and --rounds must be positive')
+    if args.ejbca_waiting:
+        print(json.dumps(ejbca_load.measure_waiting(args.ejbca_waiting), indent=None if args.json else 1))
+        return
     grpc = {} if args.ejbca_only else measure_grpc(args)
     service = {} if args.grpc_only or args.ejbca_only else (
         measure(args) | measure_ledger(args) | verify_load.measure(VERIFY))

@@ -168,8 +168,8 @@ static void wait_on(struct mm_enrol *d, const Mintmark__Internal__IssuerFailure 
 
 static void take_refusal(struct mm_enrol *d, const Mintmark__Internal__IssuerFailure *f)
 {
-    /* Too much at once is over soon. */
-    if (strcmp(f->reason, "EJBCA_BUSY") != 0 &&
+    /* Too much at once is over soon; where nothing answered, the nodes' breakers see to it. */
+    if (f->http_status != 0 && strcmp(f->reason, "EJBCA_BUSY") != 0 &&
         mm_enrolling_refused(d->profile, f->retry_ms, f->text))
         mm_provisions_issuer_away(d->profile->enrolling->app);
     wait_on(d, f);

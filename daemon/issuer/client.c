@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { LATE_MS = 100 };
+
 static const char default_path[] = "/ejbca/ejbca-rest-api";
 
 uint32_t mm_client_chance(void)
@@ -173,7 +175,10 @@ static void answer_late(struct mm_client *c, struct mm_request *r)
 {
     const struct mm_outcome out = {
         .reply = {.text = "the deadline passed before the request was sent"},
-        .verdict = {.class = MM_VERDICT_RETRY, .reason = "DEADLINE_EXCEEDED"},
+        .verdict = {.class = MM_VERDICT_RETRY,
+                    .reason = "DEADLINE_EXCEEDED",
+                    .general = true,
+                    .retry_ms = LATE_MS},
         .node = "",
     };
 

@@ -68,6 +68,21 @@ class Enrol(IssuerTest):
         self.assertLess(state['connections']['accepted'], 40)
         self.assertEqual((state['certificates'], state['doubles']), (100, 0))
 
+    def test_ejbca_writes_subjects_in_its_own_order(self):
+        for order in ('request', 'ldap', 'x500'):
+            with self.subTest(order=order):
+                self.ejbca.set(certificate_profiles={'DevCert': {'subject_order': order}})
+                w, d = self.worker(), Device()
+                self.issued(w.issue(d), d)
+
+    def test_one_that_is_too_late_is_not_sent_and_was_no_attempt(self):
+        w, d = self.worker(), Device()
+        job = d.job()
+        job.deadline_mono_us = 1
+        f = self.failed(w.do(job), FAILURE.RETRY, 'DEADLINE_EXCEEDED')
+        self.assertTrue(f.general)
+        self.assertEqual(self.count(d), 0)
+
     def test_the_chain_is_compared_when_it_was_asked_for(self):
         w, d = self.worker(profile='include_chain = true'), Device()
         self.issued(w.issue(d), d)
@@ -305,6 +320,16 @@ class Nodes(IssuerTest):
         self.assertIn('EJBCA_AWAY', reasons)
         self.ejbca.set(listen=True)
         Refusals.back(self, w, d)
+
+    def test_a_node_may_be_named(self):
+        w, d = self.worker(nodes=[self.ejbca.url.replace('127.0.0.1', 'localhost')]), Device()
+        self.issued(w.issue(d), d)
+        self.assertIn('localhost', w.state().nodes[0].name)
+
+    def test_a_name_that_nobody_has_is_a_node_that_is_away(self):
+        w, d = self.worker(nodes=['https://no-such-host.invalid:8443', self.ejbca.url]), Device()
+        self.issued(w.issue(d), d)
+        self.assertIn('no-such-host', w.state().nodes[0].last_error)
 
     def test_a_server_of_another_ca_is_not_believed(self):
         with FakeEjbca() as other:

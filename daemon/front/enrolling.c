@@ -132,6 +132,8 @@ void mm_enrolling_each(const struct mm_enrolling *e,
             .parked = p->parked,
             .certified = p->certified,
             .failed = p->failed,
+            .doubles = p->doubles,
+            .bad = p->bad,
             .running = p->running,
             .away = mm_enrolling_check(e, p->name, &ignored) < 0,
         };

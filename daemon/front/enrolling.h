@@ -53,8 +53,9 @@ int mm_enrolling_check(const struct mm_enrolling *e, const char *profile,
 struct mm_enrolling_info {
     const char *profile;
     uint64_t waiting, parked, certified, failed;
-    unsigned running; /* jobs that the issuer has */
-    bool away;        /* its issuer */
+    uint64_t doubles, bad; /* certificates, since the start: one too many; not as they must be */
+    unsigned running;      /* jobs that the issuer has */
+    bool away;             /* its issuer */
 };
 void mm_enrolling_each(const struct mm_enrolling *e,
                        void (*each)(void *arg, const struct mm_enrolling_info *info), void *arg);

@@ -15,8 +15,9 @@ struct mm_enrolling_profile {
     char issuer[MM_NAME_MAX + 1]; /* its section */
     bool configured;
     uint64_t waiting, parked, certified, failed;
-    int64_t due_ms;     /* when the store may have something to give out, by the wall clock */
-    struct mm_job take; /* of a page */
+    uint64_t doubles, bad; /* certificates of this run: one too many, not as they must be */
+    int64_t due_ms;        /* when the store may have something to give out, by the wall clock */
+    struct mm_job take;    /* of a page */
     bool taking;
     bool due_again;    /* something was recorded while a page was taken */
     unsigned limit;    /* of that page */
@@ -82,6 +83,8 @@ void mm_enrol_begin(struct mm_enrolling_profile *p,
                     const Mintmark__Internal__WaitingDevice *device);
 /* A certificate that was issued for the device and is not what was asked for. */
 void mm_enrol_revoke_bad(const struct mm_enrol *d, const ProtobufCBinaryData *certificate);
+/* One more than the device's own, which has been recorded. */
+void mm_enrol_revoke_double(const struct mm_enrol *d, const ProtobufCBinaryData *serial);
 /* Looks what revocations are due. */
 void mm_enrolling_revoke(struct mm_enrolling *e, int64_t now_ms);
 /* Sets the timer to the next thing to do. */

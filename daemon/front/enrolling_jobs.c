@@ -145,6 +145,7 @@ static void bad_certificate(struct mm_enrol *d, const Mintmark__Internal__Issuer
     const struct mm_app *app = d->profile->enrolling->app;
     const struct mm_conf_profile *conf = mm_conf_profile_get(app->conf, d->profile->name);
 
+    d->profile->bad++;
     if (conf && conf->revoke_bad && f->certificate.len > 0)
         mm_enrol_revoke_bad(d, &f->certificate);
     record_change(d, ACTION(PARK), 0, f->text);
@@ -304,12 +305,33 @@ static void refused(struct mm_enrol *d, const Mintmark__Internal__Error *error)
     record_change(d, ACTION(PARK), 0, error->text);
 }
 
+/* Certificates that the authority has of the device beside the one that it took: made by somebody
+ * else, or by an enrolment whose answer was lost twice. */
+static void doubles(struct mm_enrol *d)
+{
+    const struct mm_app *app = d->profile->enrolling->app;
+    const struct mm_conf_profile *conf = mm_conf_profile_get(app->conf, d->profile->name);
+    const bool revoke = conf && conf->revoke_bad;
+    char uid[MM_UID_LEN + 1];
+
+    if (d->issued->n_others == 0)
+        return;
+    mm_uuid_format(d->uid, uid);
+    mm_log(MM_LOG_ERROR, "double_certificates", MM_STR("profile", d->profile->name),
+           MM_STR("device", uid), MM_UINT("others", d->issued->n_others),
+           MM_STR("revoked", revoke ? "yes" : "no"));
+    d->profile->doubles += d->issued->n_others;
+    for (size_t i = 0; revoke && i < d->issued->n_others; i++)
+        mm_enrol_revoke_double(d, &d->issued->others[i]);
+}
+
 static void take_settled(struct mm_enrol *d, const Mintmark__Internal__Settled *s)
 {
     if (s->error) {
         refused(d, s->error);
         return;
     }
+    doubles(d);
     mm_enrolling_learn(d->profile, s->counts);
     mm_provisions_settled(d->profile->enrolling->app, s->request, d->uid);
 }

@@ -145,6 +145,7 @@ static void submit(struct mm_enrolling *e, const Mintmark__Internal__PendingRevo
     job.revoke = &body;
     body.profile = pending->profile;
     body.serial = pending->serial;
+    body.issuer_name = pending->issuer_name;
     /* Both have RFC 5280's numbers. */
     body.reason = (Mintmark__Internal__RevokeJob__Reason)pending->reason;
     if (mm_issuers_submit(e->app->issuers, conf->issuer, &v->job, &job, INT64_MAX, &ei) == MM_OK) {
@@ -215,7 +216,8 @@ static void on_bad_recorded(struct mm_job *job, const ProtobufCMessage *result,
     mm_enrolling_revoked(e);
 }
 
-void mm_enrol_revoke_bad(const struct mm_enrol *d, const ProtobufCBinaryData *certificate)
+static void revoke_one(const struct mm_enrol *d, const ProtobufCBinaryData *certificate,
+                       const ProtobufCBinaryData *serial)
 {
     struct mm_enrolling *e = d->profile->enrolling;
     struct ending *x = calloc(1, sizeof(*x));
@@ -234,7 +236,20 @@ void mm_enrol_revoke_bad(const struct mm_enrol *d, const ProtobufCBinaryData *ce
     body.uid = (ProtobufCBinaryData){sizeof(d->uid), (uint8_t *)(uintptr_t)d->uid};
     body.reason = MINTMARK__V1__REVOCATION_REASON__REVOCATION_REASON_SUPERSEDED;
     body.now_ms = mm_clock_wall_ms();
-    body.certificate = *certificate;
+    if (certificate)
+        body.certificate = *certificate;
+    if (serial)
+        body.serial = *serial;
     if (mm_enrolling_ask(e, &x->job, &job, &ei) < 0)
         free(x);
+}
+
+void mm_enrol_revoke_bad(const struct mm_enrol *d, const ProtobufCBinaryData *certificate)
+{
+    revoke_one(d, certificate, NULL);
+}
+
+void mm_enrol_revoke_double(const struct mm_enrol *d, const ProtobufCBinaryData *serial)
+{
+    revoke_one(d, NULL, serial);
 }

@@ -328,6 +328,19 @@ static void enrolments(struct mm_exposition *e, const void *source)
     mm_enrolling_each(((const struct mm_app *)source)->enrolling, add_settled, e);
 }
 
+static void add_wrong(void *arg, const struct mm_enrolling_info *info)
+{
+    const char *doubles[] = {info->profile, "double"}, *bad[] = {info->profile, "bad"};
+
+    mm_sample(arg, doubles, info->doubles);
+    mm_sample(arg, bad, info->bad);
+}
+
+static void wrong_certificates(struct mm_exposition *e, const void *source)
+{
+    mm_enrolling_each(((const struct mm_app *)source)->enrolling, add_wrong, e);
+}
+
 static void revocations(struct mm_exposition *e, const void *source)
 {
     mm_sample(e, NULL, mm_enrolling_revocations(((const struct mm_app *)source)->enrolling));
@@ -429,6 +442,11 @@ const struct mm_metric mm_metrics[] = {
      "made.",
      {"profile", "outcome"},
      enrolments},
+    {"mintmark_wrong_certificates_total",
+     MM_COUNTER,
+     "Certificates from an issuer elsewhere that were not as they must be, or one too many.",
+     {"profile", "kind"},
+     wrong_certificates},
     {"mintmark_revocations_pending",
      MM_GAUGE,
      "Revocations that no issuer has taken in yet.",

@@ -100,21 +100,6 @@ static void set_failure(Mintmark__Internal__IssuerResult *result,
     failure->text = (char *)(uintptr_t)text;
 }
 
-/* RFC 2253, for a path of EJBCA's: its own order is known of its own CAs only. */
-static void print_issuer(const struct mm_issued *cert, char *out, size_t size)
-{
-    const uint8_t *at = cert->issuer.data;
-    X509_NAME *name = d2i_X509_NAME(NULL, &at, (long)cert->issuer.len);
-    BIO *bio = BIO_new(BIO_s_mem());
-    int n = -1;
-
-    if (name && bio && X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253) >= 0)
-        n = BIO_read(bio, out, (int)size - 1);
-    out[n > 0 ? n : 0] = 0;
-    BIO_free_all(bio);
-    X509_NAME_free(name);
-}
-
 /* cert: NULL when it could not be read. Of another key it may be another device's, and must not be
  * revoked for this one: then nothing is told by which it could be. */
 static void bad_certificate(struct mm_task *t, const struct mm_outcome *out, struct mm_bytes der,
@@ -134,7 +119,7 @@ static void bad_certificate(struct mm_task *t, const struct mm_outcome *out, str
         failure.serial =
             (ProtobufCBinaryData){cert->serial.len, (uint8_t *)(uintptr_t)cert->serial.data};
         if (!mm_profile_is_issuer(t->profile->profile, cert))
-            print_issuer(cert, issuer_dn, sizeof(issuer_dn));
+            mm_request_issuer_dn(cert->issuer, issuer_dn, sizeof(issuer_dn));
         failure.issuer_dn = issuer_dn;
     }
     mm_log(MM_LOG_ERROR, "bad_certificate", MM_STR("profile", t->profile->conf->name),
@@ -271,7 +256,7 @@ static void ask_status(struct mm_task *t)
         mm_task_error(t, &ei); /* it was read before */
         return;
     }
-    print_issuer(&cert, dn, sizeof(dn));
+    mm_request_issuer_dn(cert.issuer, dn, sizeof(dn));
     mm_task_prepare(t);
     mm_request_certificate_path(&t->request.path,
                                 mm_profile_is_issuer(t->profile->profile, &cert) &&

@@ -105,13 +105,33 @@ static struct mm_verdict on_revoked(struct mm_task *t, const struct mm_outcome *
     return out->verdict;
 }
 
+static const char *issuer_of(struct mm_task *t, char other[MM_CA_DN_MAX])
+{
+    const Mintmark__Internal__RevokeJob *job = t->job->revoke;
+    const uint8_t *at = job->issuer_name.data;
+    X509_NAME *name;
+    bool own;
+
+    if (*job->issuer_dn)
+        return job->issuer_dn;
+    name = d2i_X509_NAME(NULL, &at, (long)job->issuer_name.len);
+    own = !name ||
+          X509_NAME_cmp(name, X509_get_subject_name(sk_X509_value(t->issuer->chain, 0))) == 0;
+    X509_NAME_free(name);
+    if (own)
+        return t->profile->ca->dn;
+    mm_request_issuer_dn((struct mm_bytes){job->issuer_name.data, job->issuer_name.len}, other,
+                         MM_CA_DN_MAX);
+    return other;
+}
+
 static void revoke(struct mm_task *t)
 {
     const Mintmark__Internal__RevokeJob *job = t->job->revoke;
+    char other[MM_CA_DN_MAX];
 
     mm_task_prepare(t);
-    mm_request_certificate_path(&t->request.path,
-                                *job->issuer_dn ? job->issuer_dn : t->profile->ca->dn,
+    mm_request_certificate_path(&t->request.path, issuer_of(t, other),
                                 (struct mm_bytes){job->serial.data, job->serial.len}, "revoke");
     mm_buf_append_str(&t->request.path, "?reason=");
     mm_buf_append_str(&t->request.path, reason_name(job->reason));

@@ -2,6 +2,7 @@
 #include "daemon/issuer/request.h"
 
 #include <openssl/evp.h>
+#include <openssl/x509.h>
 #include <string.h>
 
 void mm_request_encode(struct mm_buf *path, const char *text)
@@ -111,6 +112,30 @@ void mm_request_list(struct mm_buf *body, const char *ca, const char *certificat
                   "\"sort\":{\"property\":\"USERNAME\",\"operation\":\"ASC\"},\"criteria\":[",
                   page_size, page);
     append_profiles(body, ca, certificate_profile, end_entity_profile);
+}
+
+static bool begins_with_cn(X509_NAME *name)
+{
+    const ASN1_OBJECT *first = X509_NAME_ENTRY_get_object(X509_NAME_get_entry(name, 0));
+
+    return first && OBJ_obj2nid(first) == NID_commonName;
+}
+
+void mm_request_issuer_dn(struct mm_bytes name, char *out, size_t size)
+{
+    const uint8_t *at = name.data;
+    X509_NAME *n = d2i_X509_NAME(NULL, &at, (long)name.len);
+    BIO *bio = BIO_new(BIO_s_mem());
+    unsigned long flags = XN_FLAG_RFC2253;
+    int len = -1;
+
+    if (n && begins_with_cn(n))
+        flags &= ~(unsigned long)XN_FLAG_DN_REV;
+    if (n && bio && X509_NAME_print_ex(bio, n, 0, flags) >= 0)
+        len = BIO_read(bio, out, (int)size - 1);
+    out[len > 0 ? len : 0] = 0;
+    BIO_free_all(bio);
+    X509_NAME_free(n);
 }
 
 void mm_request_certificate_path(struct mm_buf *path, const char *issuer_dn, struct mm_bytes serial,

@@ -26,6 +26,10 @@ void mm_request_search_profiles(struct mm_buf *body, const char *ca,
 void mm_request_list(struct mm_buf *body, const char *ca, const char *certificate_profile,
                      const char *end_entity_profile, unsigned page, unsigned page_size);
 
+/* The DER of a CA's name as EJBCA would spell it: CN first, as RFC 2253 is written. For CAs whose
+ * spelling EJBCA has not told. "" for what is no name. */
+void mm_request_issuer_dn(struct mm_bytes name, char *out, size_t size);
+
 /* v1/certificate/{issuer DN}/{serial}/what: appended. */
 void mm_request_certificate_path(struct mm_buf *path, const char *issuer_dn, struct mm_bytes serial,
                                  const char *what);

@@ -343,6 +343,22 @@ static int put_certificate(struct mm_store *s, int64_t device, struct mm_bytes b
     return mm_sql_run(&q, ei);
 }
 
+/* As a wrong one of another device: then it must not be delivered. */
+static int check_not_revoked(struct mm_store *s, const struct mm_certificate_id *id,
+                             struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REVOCATION_KNOWN);
+    int r;
+
+    mm_sql_bind_blob(&q, id->serial.data, id->serial.len);
+    mm_sql_bind_blob(&q, id->issuer.data, id->issuer.len);
+    r = mm_sql_step(&q, ei);
+    if (r <= 0)
+        return r;
+    return mm_fail(ei, MM_ERR_EXISTS, "CERTIFICATE_REVOKED",
+                   "the certificate is revoked, or about to be");
+}
+
 static int check_new(struct mm_store *s, const struct mm_certificate_id *id, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ENROLMENT_KNOWN);
@@ -352,7 +368,7 @@ static int check_new(struct mm_store *s, const struct mm_certificate_id *id, str
     mm_sql_bind_blob(&q, id->issuer.data, id->issuer.len);
     r = mm_sql_step(&q, ei);
     if (r <= 0)
-        return r;
+        return r < 0 ? r : check_not_revoked(s, id, ei);
     return mm_fail(ei, MM_ERR_EXISTS, "CERTIFICATE_KNOWN",
                    "another device has a certificate with this issuer and serial number");
 }

@@ -254,6 +254,7 @@ static void check_revoke(struct check *c, const Mintmark__Internal__RevokeDevice
           MINTMARK__V1__REVOCATION_REASON__REVOCATION_REASON_PRIVILEGE_WITHDRAWN);
     by_name_or_none(c, r->by);
     bytes(c, "certificate", &r->certificate, 0, MM_CERT_DER_MAX);
+    bytes(c, "serial", &r->serial, 0, r->certificate.len > 0 ? 0 : SERIAL_BYTES_MAX);
     time_ms(c, "now_ms", r->now_ms);
 }
 

@@ -46,7 +46,22 @@ static int fail_none(struct mm_errinfo *ei)
                    "the device has no certificate that an authority elsewhere issued");
 }
 
-/* The certificate that is the device's. */
+/* What was issued for one device is never another one's own. */
+static int check_nobodys(struct mm_store *s, const struct mm_revocation *v, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ENROLMENT_KNOWN);
+    int r;
+
+    mm_sql_bind_blob(&q, v->serial.data, v->serial.len);
+    mm_sql_bind_blob(&q, v->issuer.data, v->issuer.len);
+    r = mm_sql_step(&q, ei);
+    if (r <= 0 || mm_sql_int(&q, 0) == v->device)
+        return r < 0 ? r : MM_OK;
+    return mm_fail(ei, MM_ERR_EXISTS, "CERTIFICATE_KNOWN",
+                   "the certificate is another device's own, and is not revoked");
+}
+
+/* The certificate that is the device's; or, with a serial number, one more of it by its issuer. */
 static int revoke_own(struct mm_store *s, const ProtobufCBinaryData *uid, struct mm_revocation *v,
                       struct mm_errinfo *ei)
 {
@@ -62,8 +77,11 @@ static int revoke_own(struct mm_store *s, const ProtobufCBinaryData *uid, struct
     v->device = mm_sql_int(&q, 0);
     v->profile = mm_sql_int(&q, 1);
     v->issuer = mm_sql_blob(&q, 4);
-    v->serial = mm_sql_blob(&q, 5);
+    if (v->serial.len == 0)
+        v->serial = mm_sql_blob(&q, 5);
     r = mm_sql_end(&q, ei);
+    if (r == MM_OK)
+        r = check_nobodys(s, v, ei);
     return r < 0 ? r : mm_revocation_add(s, v, ei);
 }
 
@@ -83,7 +101,8 @@ static int revoke_wrong(struct mm_store *s, const ProtobufCBinaryData *uid,
     v->profile = e.profile;
     v->issuer = id.issuer;
     v->serial = id.serial;
-    return mm_revocation_add(s, v, ei);
+    r = check_nobodys(s, v, ei);
+    return r < 0 ? r : mm_revocation_add(s, v, ei);
 }
 
 static int revoke(struct mm_store *s, const Mintmark__Internal__RevokeDevice *job,
@@ -92,6 +111,7 @@ static int revoke(struct mm_store *s, const Mintmark__Internal__RevokeDevice *jo
     const struct mm_bytes certificate = {job->certificate.data, job->certificate.len};
     struct mm_revocation v = {
         .uid = {job->uid.data, job->uid.len},
+        .serial = {job->serial.data, job->serial.len},
         .reason = job->reason,
         .by = job->by,
         .now_ms = job->now_ms,

@@ -226,6 +226,7 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_REVOCATION_ADD] =
         "INSERT INTO revocations (device, profile, issuer, serial, reason, by, made_ms, next_ms)"
         " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT (serial, issuer) DO NOTHING",
+    [MM_SQL_REVOCATION_KNOWN] = "SELECT 1 FROM revocations WHERE serial = ?1 AND issuer = ?2",
     [MM_SQL_REVOCATIONS_DUE] =
         "SELECT v.row, p.name, v.serial, v.reason, v.attempts, v.issuer, d.uid"
         " FROM revocations v JOIN profiles p ON p.row = v.profile JOIN devices d ON d.row = "

@@ -142,7 +142,7 @@ int mm_store_take_waiting(struct mm_store *s, const Mintmark__Internal__TakeWait
                           struct mm_errinfo *ei) MM_MUST_USE;
 /* What is wrong with one certificate is in its answer: MM_ERR_NOT_FOUND UNKNOWN_DEVICE;
  * MM_ERR_PRECONDITION NOT_WAITING; MM_ERR_INVALID CERTIFICATE_MALFORMED, CERTIFICATE_KEY;
- * MM_ERR_EXISTS CERTIFICATE_KNOWN. */
+ * MM_ERR_EXISTS CERTIFICATE_KNOWN, CERTIFICATE_REVOKED. */
 int mm_store_certify(struct mm_store *s, const Mintmark__Internal__CertifyDevices *job,
                      Mintmark__Internal__Certified **ret_certified,
                      struct mm_errinfo *ei) MM_MUST_USE;
@@ -152,7 +152,7 @@ int mm_store_change_enrolment(struct mm_store *s, const Mintmark__Internal__Chan
                               Mintmark__Internal__Settled **ret_settled,
                               Mintmark__V1__Order **ret_order, struct mm_errinfo *ei) MM_MUST_USE;
 /* MM_ERR_NOT_FOUND UNKNOWN_DEVICE; MM_ERR_PRECONDITION NO_CERTIFICATE; MM_ERR_EXISTS
- * ALREADY_REVOKED; MM_ERR_INVALID CERTIFICATE_MALFORMED. */
+ * ALREADY_REVOKED, CERTIFICATE_KNOWN; MM_ERR_INVALID CERTIFICATE_MALFORMED. */
 int mm_store_revoke(struct mm_store *s, const Mintmark__Internal__RevokeDevice *job,
                     Mintmark__Internal__RevocationsPage **ret_page,
                     struct mm_errinfo *ei) MM_MUST_USE;

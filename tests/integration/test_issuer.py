@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import unittest
 
+from cryptography import x509
 from issuer_site import Device, FakeEjbca, Worker, issuer_pb2
 
 FAILURE = issuer_pb2.IssuerFailure
@@ -280,8 +281,19 @@ class BadCertificates(IssuerTest):
         self.issued(w.issue(d, lookup_first=True), d)
 
     def test_of_another_issuer(self):
-        _, _, f = self.bad('wrong_issuer', 'another issuer', True)
-        self.assertTrue(f.issuer_dn)
+        w, _, f = self.bad('wrong_issuer', 'another issuer', True)
+        self.assertEqual(f.issuer_dn, 'CN=OtherCA,O=Elsewhere,C=SE')
+        # Its own CA is asked, by the name in it; here that one is not EJBCA's.
+        name = x509.load_der_x509_certificate(f.certificate).issuer.public_bytes()
+        self.assertIn("'CN=OtherCA,O=Elsewhere,C=SE' does not exist", self.failed(w.do(issuer_pb2.IssuerJob(
+            revoke=issuer_pb2.RevokeJob(profile='widget', serial=f.serial, reason='SUPERSEDED',
+                                        issuer_name=name))), FAILURE.PERMANENT, 'EJBCA_NOT_FOUND').text)
+
+    def test_of_the_own_issuer_by_its_name(self):
+        w, _, f = self.bad('wrong_subject', 'another subject', True)
+        name = x509.load_der_x509_certificate(f.certificate).issuer.public_bytes()
+        self.assertTrue(w.do(issuer_pb2.IssuerJob(revoke=issuer_pb2.RevokeJob(
+            profile='widget', serial=f.serial, reason='SUPERSEDED', issuer_name=name))).revocation.revoked)
 
     def test_of_a_forged_issuer(self):
         self.bad('forged_issuer', '', True)

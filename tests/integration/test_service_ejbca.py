@@ -3,6 +3,8 @@
 """Devices whose certificates come from an EJBCA: the whole service with a real SoftHSM token, on a demo
 site, and the stand-in for EJBCA (tests/fake/ejbca) behind it. What the service has delivered is held
 against what the stand-in has issued."""
+import base64
+import hashlib
 import json
 import os
 import pathlib
@@ -16,6 +18,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 from cryptography import x509  # noqa: E402
+import ejbca_client  # noqa: E402
 from fake_ejbca import FakeEjbca  # noqa: E402
 from service_site import WAIT_S, Client, Refused, station_pb2, types_pb2  # noqa: E402
 from site_under_test import OFFICER, Site  # noqa: E402
@@ -63,6 +66,10 @@ WAITING, ISSUED, FAILED, PARKED = (types_pb2.CERTIFICATE_STATE_WAITING,
                                    types_pb2.CERTIFICATE_STATE_ISSUED,
                                    types_pb2.CERTIFICATE_STATE_FAILED,
                                    types_pb2.CERTIFICATE_STATE_PARKED)
+
+
+def key_sha256(key):
+    return hashlib.sha256(spki(key.public_key())).hexdigest()
 
 
 def until(what, seconds=WAIT_S):
@@ -373,6 +380,33 @@ class Ejbca(unittest.TestCase):
         self.check(again.bundles, 4)
         self.assertEqual([(w.device_uid, w.state, w.text) for w in again.withheld],
                          [(uid, FAILED, 'cannot be used')])
+
+    def test_more_than_one_are_found_and_all_but_one_are_revoked(self):
+        """Somebody else enrols for the same username and key, before the answer that was cut off is
+        looked for."""
+        batch = self.batch('own')
+        key = new_key()
+        self.ejbca.fault('cut_after', times=1)
+        self.ejbca.fault('answer', calls=['search'], status=503)
+        call = threading.Thread(target=enroll, daemon=True, args=(
+            self.station, batch, f'e-{batch}', [device(request(key, 'D-1', wishes=False), 'D-1')]))
+        call.start()
+        made = until(lambda: [c for c in self.ejbca.certificates()
+                              if c['key_sha256'].lower() == key_sha256(key)])
+        other = ejbca_client.Client(self.ejbca)
+        uid = made[0]['username']
+        csr = base64.b64encode(request(key, 'D-1', wishes=False)).decode()
+        self.assertEqual(other.enroll(uid, csr=csr).status, 201)
+        other.close()
+        self.doubles += 1
+        self.ejbca.no_faults()
+        until(lambda: self.data(uid).bundles)
+        call.join(WAIT_S)
+        until(lambda: sorted(c['status'] for c in self.ejbca.certificates(uid)) == ['active', 'revoked'])
+        serial = x509.load_der_x509_certificate(self.data(uid).bundles[0].certificate).serial_number
+        self.assertEqual([int(c['serial'], 16) for c in self.ejbca.certificates(uid)
+                          if c['status'] == 'active'], [serial])
+        self.assertIn('event=double_certificates profile=own', self.site.log_tail(200))
 
     def test_revoke(self):
         batch = self.batch()

@@ -3,58 +3,8 @@
  * Every allocation fails in turn, SQLite's and ours: the job is refused or done, never half done,
  * and nothing leaks.
  */
-#include "daemon/base/io.h"
 #include "tests/unit/check_main.h"
-#include "tests/unit/memory.h"
-#include "tests/unit/store_fixture.h"
-
-#include <malloc.h>
-#include <string.h>
-
-/* SQLite's memory comes from this program's malloc, so that it runs out with ours. */
-static void *sqlite_malloc(int size)
-{
-    return malloc((size_t)size);
-}
-
-static void sqlite_free(void *p)
-{
-    free(p);
-}
-
-static void *sqlite_realloc(void *p, int size)
-{
-    return realloc(p, (size_t)size);
-}
-
-static int sqlite_size(void *p)
-{
-    return (int)malloc_usable_size(p);
-}
-
-static int sqlite_roundup(int size)
-{
-    return (size + 7) & ~7;
-}
-
-static int sqlite_init(MM_UNUSED void *data)
-{
-    return SQLITE_OK;
-}
-
-static void sqlite_shutdown(MM_UNUSED void *data)
-{
-}
-
-static void hook_sqlite(void)
-{
-    static const sqlite3_mem_methods methods = {
-        sqlite_malloc,  sqlite_free, sqlite_realloc,  sqlite_size,
-        sqlite_roundup, sqlite_init, sqlite_shutdown, NULL};
-
-    if (sqlite3_config(SQLITE_CONFIG_MALLOC, &methods) != SQLITE_OK)
-        abort();
-}
+#include "tests/unit/store_sweep.h"
 
 static struct fixture f;
 
@@ -77,68 +27,9 @@ static void teardown(void)
     fixture_teardown(&f);
 }
 
-static int keep_code(void *user, const Mintmark__Internal__StoreResult *result,
-                     MM_UNUSED struct mm_errinfo *ei)
-{
-    *(int *)user = result->error ? result->error->code : MM_OK;
-    return MM_OK;
-}
-
-/* Unpacks and does one job while the nth allocation fails. */
-static int do_short_of_memory(const Mintmark__Internal__StoreJob *job, unsigned nth,
-                              bool *ret_failed)
-{
-    static uint8_t packed[16384];
-    const size_t len = mintmark__internal__store_job__get_packed_size(job);
-    struct mm_errinfo ei = {0};
-    int code = MM_OK, r;
-
-    ck_assert_uint_le(len, sizeof(packed));
-    mintmark__internal__store_job__pack(job, packed);
-    memory_fail_at(nth);
-    r = mm_group_add(&f.group, (struct mm_bytes){packed, len}, &ei);
-    if (r == MM_OK)
-        r = mm_group_run(&f.group, f.store, keep_code, &code, &ei);
-    *ret_failed = memory_failed();
-    memory_fail_at(0);
-    return r < 0 ? r : code;
-}
-
-static char *dump_afresh(void)
-{
-    fixture_close(&f);
-    fixture_open(&f);
-    return fixture_dump(&f);
-}
-
-/* The job, with each of its allocations failing in turn. Each time begins with the same database,
- * just opened, so that the nth allocation is the same one. SQLite can do without some, and then the
- * job is done. */
 static void sweep(const Mintmark__Internal__StoreJob *job)
 {
-    MM_BUF_CLEANUP struct mm_buf file = MM_BUF_INIT(1 << 20);
-    struct mm_errinfo ei = {0};
-    bool failed = true;
-
-    fixture_close(&f);
-    ck_assert_int_eq(mm_io_read_file(f.path, 1 << 20, &file, &ei), MM_OK);
-    for (unsigned nth = 1; failed; nth++) {
-        char *before = dump_afresh(), *after;
-        const int code = do_short_of_memory(job, nth, &failed);
-
-        ck_assert_msg(code == MM_OK || (code == MM_ERR_MEMORY && failed), "allocation %u: %s", nth,
-                      mm_err_name(code));
-        after = fixture_dump(&f);
-        if (code != MM_OK)
-            ck_assert_str_eq(before, after);
-        free(before);
-        free(after);
-        fixture_close(&f);
-        if (code == MM_OK && failed)
-            ck_assert_int_eq(mm_io_write_file(f.path, 0600, file.data, file.len, &ei), MM_OK);
-    }
-    fixture_open(&f);
-    fixture_check_invariants(&f);
+    sweep_job(&f, job);
 }
 
 START_TEST(writing_jobs_short_of_memory_change_nothing)

@@ -224,6 +224,48 @@ START_TEST(revoke_a_wrong_certificate_of_a_device_that_waits)
 }
 END_TEST
 
+START_TEST(revoke_one_more_of_a_device)
+{
+    const Mintmark__Internal__RevocationsPage *page;
+    struct certificate cert;
+
+    record("r1", 2, 1, 2, true);
+    make_revoke(1, NULL);
+    c.revoke.serial = (ProtobufCBinaryData){1, (uint8_t *)TEXT("\x07")};
+    fixture_refused(&f, &c.job, MM_ERR_PRECONDITION, "NO_CERTIFICATE");
+    done(give(1));
+    cert = give(2);
+    make_revoke(1, NULL);
+    c.revoke.serial = (ProtobufCBinaryData){1, (uint8_t *)TEXT("\x07")};
+    ck_assert_int_eq(fixture_do(&f, &c.job), MM_OK);
+    fixture_refused(&f, &c.job, MM_ERR_EXISTS, "ALREADY_REVOKED");
+    page = due(T0);
+    ck_assert_uint_eq(page->n_revocations, 1);
+    ck_assert_mem_eq(page->revocations[0]->serial.data, "\x07", 1);
+    ck_assert_uint_gt(page->revocations[0]->issuer_name.len, 0);
+    /* not what is another device's own */
+    make_revoke(1, NULL);
+    c.revoke.serial = (ProtobufCBinaryData){2, (uint8_t *)TEXT("\x03\xea")};
+    fixture_refused(&f, &c.job, MM_ERR_EXISTS, "CERTIFICATE_KNOWN");
+    make_revoke(1, &cert);
+    fixture_refused(&f, &c.job, MM_ERR_EXISTS, "CERTIFICATE_KNOWN");
+    c.revoke.serial = (ProtobufCBinaryData){1, (uint8_t *)TEXT("\x07")};
+    fixture_refused(&f, &c.job, MM_ERR_INVALID, "INVALID_FIELD");
+    done(cert);
+}
+END_TEST
+
+START_TEST(certify_with_what_was_revoked_is_refused)
+{
+    struct certificate cert = certify(keys[2], 77, "CA");
+
+    record("r1", 2, 1, 2, true);
+    make_revoke(1, &cert); /* it came for device 1 */
+    ck_assert_int_eq(fixture_do(&f, &c.job), MM_OK);
+    refused(2, cert, "CERTIFICATE_REVOKED");
+}
+END_TEST
+
 START_TEST(report_ko_revokes_if_it_is_asked_to)
 {
     struct report_job report;
@@ -259,6 +301,8 @@ int main(void)
     tcase_add_test(tc, list_withheld_newest_first_in_pages);
     tcase_add_test(tc, revoke_is_given_out_until_it_is_done);
     tcase_add_test(tc, revoke_a_wrong_certificate_of_a_device_that_waits);
+    tcase_add_test(tc, revoke_one_more_of_a_device);
+    tcase_add_test(tc, certify_with_what_was_revoked_is_refused);
     tcase_add_test(tc, report_ko_revokes_if_it_is_asked_to);
     suite_add_tcase(suite, tc);
     return run_suite(suite);

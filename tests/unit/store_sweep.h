@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Jobs of a store of store_fixture.h while every allocation fails in turn, SQLite's and ours. For
+ * programs with dep_memory; main calls hook_sqlite before anything else. */
+#pragma once
+
+#include "daemon/base/io.h"
+#include "tests/unit/memory.h"
+#include "tests/unit/store_fixture.h"
+
+#include <check.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* SQLite's memory comes from this program's malloc, so that it runs out with ours. */
+static void *sqlite_malloc(int size)
+{
+    return malloc((size_t)size);
+}
+
+static void sqlite_free(void *p)
+{
+    free(p);
+}
+
+static void *sqlite_realloc(void *p, int size)
+{
+    return realloc(p, (size_t)size);
+}
+
+static int sqlite_size(void *p)
+{
+    return (int)malloc_usable_size(p);
+}
+
+static int sqlite_roundup(int size)
+{
+    return (size + 7) & ~7;
+}
+
+static int sqlite_init(MM_UNUSED void *data)
+{
+    return SQLITE_OK;
+}
+
+static void sqlite_shutdown(MM_UNUSED void *data)
+{
+}
+
+static void hook_sqlite(void)
+{
+    static const sqlite3_mem_methods methods = {
+        sqlite_malloc,  sqlite_free, sqlite_realloc,  sqlite_size,
+        sqlite_roundup, sqlite_init, sqlite_shutdown, NULL};
+
+    if (sqlite3_config(SQLITE_CONFIG_MALLOC, &methods) != SQLITE_OK)
+        abort();
+}
+
+static int keep_code(void *user, const Mintmark__Internal__StoreResult *result,
+                     MM_UNUSED struct mm_errinfo *ei)
+{
+    *(int *)user = result->error ? result->error->code : MM_OK;
+    return MM_OK;
+}
+
+/* Unpacks and does one job while the nth allocation fails. */
+static int do_short_of_memory(struct fixture *on, const Mintmark__Internal__StoreJob *job,
+                              unsigned nth, bool *ret_failed)
+{
+    static uint8_t packed[16384];
+    const size_t len = mintmark__internal__store_job__get_packed_size(job);
+    struct mm_errinfo ei = {0};
+    int code = MM_OK, r;
+
+    ck_assert_uint_le(len, sizeof(packed));
+    mintmark__internal__store_job__pack(job, packed);
+    memory_fail_at(nth);
+    r = mm_group_add(&on->group, (struct mm_bytes){packed, len}, &ei);
+    if (r == MM_OK)
+        r = mm_group_run(&on->group, on->store, keep_code, &code, &ei);
+    *ret_failed = memory_failed();
+    memory_fail_at(0);
+    return r < 0 ? r : code;
+}
+
+static char *dump_afresh(struct fixture *on)
+{
+    fixture_close(on);
+    fixture_open(on);
+    return fixture_dump(on);
+}
+
+/* The job, with each of its allocations failing in turn. Each time begins with the same database,
+ * just opened, so that the nth allocation is the same one. SQLite can do without some, and then the
+ * job is done. */
+static void sweep_job(struct fixture *on, const Mintmark__Internal__StoreJob *job)
+{
+    MM_BUF_CLEANUP struct mm_buf file = MM_BUF_INIT(1 << 20);
+    struct mm_errinfo ei = {0};
+    bool failed = true;
+
+    fixture_close(on);
+    ck_assert_int_eq(mm_io_read_file(on->path, 1 << 20, &file, &ei), MM_OK);
+    for (unsigned nth = 1; failed; nth++) {
+        char *before = dump_afresh(on), *after;
+        const int code = do_short_of_memory(on, job, nth, &failed);
+
+        ck_assert_msg(code == MM_OK || (code == MM_ERR_MEMORY && failed), "allocation %u: %s", nth,
+                      mm_err_name(code));
+        after = fixture_dump(on);
+        if (code != MM_OK)
+            ck_assert_str_eq(before, after);
+        free(before);
+        free(after);
+        fixture_close(on);
+        if (code == MM_OK && failed)
+            ck_assert_int_eq(mm_io_write_file(on->path, 0600, file.data, file.len, &ei), MM_OK);
+    }
+    fixture_open(on);
+    fixture_check_invariants(on);
+}

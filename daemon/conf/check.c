@@ -4,6 +4,7 @@
 #include "daemon/conf/format.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* One element of a titled section, for messages: its kind, its place in the file. */
@@ -55,6 +56,26 @@ static int known_token(const struct subject *s, const char *token)
     return bad(s, "token", "there is no section token '%s'", token);
 }
 
+static bool is_among(const char *name, char *const *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(names[i], name))
+            return true;
+    return false;
+}
+
+/* Several tokens with one key, each named once. */
+static int known_tokens(const struct subject *s, char *const *tokens, size_t n)
+{
+    int r = MM_OK;
+
+    for (size_t i = 0; i < n && r >= 0; i++)
+        r = is_among(tokens[i], tokens, i)
+                ? bad(s, "token", "token '%s' stands in the list twice", tokens[i])
+                : known_token(s, tokens[i]);
+    return r;
+}
+
 /* The page has no names or keys of devices, but it has the plant's output, and asks nobody who he
  * is. */
 static int check_metrics(const struct mm_draft *draft)
@@ -102,7 +123,10 @@ static int check_transports(const struct mm_draft *draft)
     for (size_t i = 0; i < draft->conf->n_transports && r >= 0; i++) {
         const struct subject s = subject_at(draft, "transport", i);
 
-        r = known_token(&s, draft->conf->transports[i].token);
+        struct mm_conf_transport *t = &draft->conf->transports[i];
+
+        t->token = t->tokens[0];
+        r = known_tokens(&s, t->tokens, t->n_tokens);
     }
     return r;
 }
@@ -144,7 +168,7 @@ static int check_local(const struct subject *s, const struct mm_conf_issuer *iss
 
     if (r >= 0)
         r = refuse_settings(s, others, MM_ARRAY_SIZE(others), "ejbca");
-    return r < 0 ? r : known_token(s, issuer->token);
+    return r < 0 ? r : known_tokens(s, issuer->tokens, issuer->n_tokens);
 }
 
 /* Who the appliance is to EJBCA. */
@@ -198,6 +222,8 @@ static int check_issuers(const struct mm_draft *draft)
     for (size_t i = 0; i < draft->conf->n_issuers && r >= 0; i++) {
         const struct subject s = subject_at(draft, "issuer", i);
 
+        draft->conf->issuers[i].token =
+            draft->conf->issuers[i].n_tokens > 0 ? draft->conf->issuers[i].tokens[0] : "";
         if (!strcmp(s.name, "none"))
             return bad(&s, NULL, "'none' means that there is no issuer; choose another name");
         r = mm_conf_issuer_is_ejbca(&draft->conf->issuers[i])
@@ -207,34 +233,56 @@ static int check_issuers(const struct mm_draft *draft)
     return r;
 }
 
-/* Keys are made where the CA's key is: one job is one token's. */
-static int check_profile_token(const struct subject *s, struct mm_conf_profile *p)
+static int copy_tokens(const struct subject *s, struct mm_conf_profile *p, char *const *tokens,
+                       size_t n)
+{
+    char **copy = calloc(n + 1, sizeof(*copy));
+
+    free(p->tokens);
+    p->tokens = copy;
+    while (copy && p->n_tokens < n) {
+        copy[p->n_tokens] = strdup(tokens[p->n_tokens]);
+        if (!copy[p->n_tokens])
+            break;
+        p->n_tokens++;
+    }
+    return p->n_tokens == n ? MM_OK : mm_fail_memory(s->draft->place->ei);
+}
+
+/* issuer: the one in tokens here, or NULL. */
+static int choose_tokens(const struct subject *s, struct mm_conf_profile *p,
+                         const struct mm_conf_issuer *issuer)
 {
     const struct mm_conf *conf = s->draft->conf;
-    const struct mm_conf_issuer *issuer = mm_conf_issuer_get(conf, p->issuer);
-    const char *token = NULL;
+
+    if (p->n_tokens == 0 && issuer)
+        return copy_tokens(s, p, issuer->tokens, issuer->n_tokens);
+    if (p->n_tokens == 0 && conf->n_tokens == 1)
+        return copy_tokens(s, p, &conf->tokens[0].name, 1);
+    if (p->n_tokens == 0)
+        return bad(s, "issuer", "set token: there are %zu to choose from", conf->n_tokens);
+    for (size_t i = 0; issuer && i < p->n_tokens; i++)
+        if (!is_among(p->tokens[i], issuer->tokens, issuer->n_tokens))
+            return bad(s, "token", "its issuer's key is in token '%s': device keys are made there",
+                       issuer->token);
+    return known_tokens(s, p->tokens, p->n_tokens);
+}
+
+/* Keys are made where the CA's key is: one job is one token's. */
+static int check_profile_tokens(const struct subject *s, struct mm_conf_profile *p)
+{
+    const struct mm_conf_issuer *issuer = mm_conf_issuer_get(s->draft->conf, p->issuer);
+    int r;
 
     p->ejbca = mm_conf_issuer_is_ejbca(issuer);
     if (!issuer && strcmp(p->issuer, "none") != 0)
         return bad(s, "issuer", "there is no section issuer '%s'; write 'none' for requests (CSR)",
                    p->issuer);
-    if (p->ejbca)
-        issuer = NULL; /* the CA's key is elsewhere, so the devices' keys may be in any token */
-    if (*p->token) {
-        if (issuer && strcmp(issuer->token, p->token) != 0)
-            return bad(s, "token", "its issuer's key is in token '%s': device keys are made there",
-                       issuer->token);
-        return known_token(s, p->token);
-    }
-    if (issuer)
-        token = issuer->token;
-    else if (conf->n_tokens == 1)
-        token = conf->tokens[0].name;
-    else
-        return bad(s, "issuer", "set token: there are %zu to choose from", conf->n_tokens);
-    free(p->token);
-    p->token = strdup(token);
-    return p->token ? MM_OK : mm_fail_memory(s->draft->place->ei);
+    /* With the CA's key elsewhere, the devices' keys may be in any token. */
+    r = choose_tokens(s, p, p->ejbca ? NULL : issuer);
+    if (r >= 0)
+        p->token = p->tokens[0];
+    return r;
 }
 
 static int check_delivery(const struct subject *s, const struct mm_conf_profile *p)
@@ -251,10 +299,11 @@ static int check_delivery(const struct subject *s, const struct mm_conf_profile 
         return bad(s, "delivery", "delivery 'wrapped' needs a transport key: set transport");
     if (!transport)
         return bad(s, "transport", "there is no section transport '%s'", p->transport);
-    if (strcmp(transport->token, p->token) != 0)
-        return bad(s, "transport",
-                   "its key is in token '%s', but device keys are made in token '%s'",
-                   transport->token, p->token);
+    for (size_t i = 0; i < p->n_tokens; i++)
+        if (!is_among(p->tokens[i], transport->tokens, transport->n_tokens))
+            return bad(s, "transport",
+                       "its key is in token '%s', but device keys are made in token '%s'",
+                       transport->token, p->tokens[i]);
     return MM_OK;
 }
 
@@ -324,7 +373,7 @@ static int check_profiles(const struct mm_draft *draft)
         const struct subject s = subject_at(draft, "profile", i);
         struct mm_conf_profile *p = &draft->conf->profiles[i];
 
-        r = check_profile_token(&s, p);
+        r = check_profile_tokens(&s, p);
         if (r >= 0)
             r = check_delivery(&s, p);
         if (r >= 0)
@@ -371,7 +420,7 @@ static int check_not_issuer(const struct subject *s, const struct mm_conf_signin
     const struct mm_conf *conf = s->draft->conf;
 
     for (size_t i = 0; i < conf->n_issuers; i++)
-        if (!strcmp(conf->issuers[i].token, signing->token) &&
+        if (is_among(signing->token, conf->issuers[i].tokens, conf->issuers[i].n_tokens) &&
             !strcmp(conf->issuers[i].key, signing->key))
             return bad(s, "key", "this is the key of issuer '%s'; a CA's key signs nothing else",
                        conf->issuers[i].name);

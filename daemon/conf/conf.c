@@ -201,6 +201,11 @@ static bool contains(char *const *list, size_t n, const char *text)
     return false;
 }
 
+bool mm_conf_profile_in_token(const struct mm_conf_profile *p, const char *token)
+{
+    return contains(p->tokens, p->n_tokens, token);
+}
+
 bool mm_conf_signing_client(const struct mm_conf_signing *s, const char *client)
 {
     return contains(s->clients, s->n_clients, client);

@@ -95,8 +95,10 @@ struct mm_conf_metrics {
 struct mm_conf_transport {
     char *name;
     int line;
-    char *token; /* name of a token section */
-    char *key;   /* RFC 7512 URI of an AES-256 secret key: pkcs11:object=… */
+    char **tokens; /* setting token: names of token sections, each with this key; at least one */
+    size_t n_tokens;
+    char *key;         /* RFC 7512 URI of an AES-256 secret key: pkcs11:object=… */
+    const char *token; /* tokens[0] */
 };
 
 /* An issuing CA. kind "local": the CA's key is in a token. kind "ejbca": an EJBCA has it, and the
@@ -104,8 +106,10 @@ struct mm_conf_transport {
 struct mm_conf_issuer {
     char *name;
     int line;
-    char *kind;        /* "local" (default) or "ejbca" */
-    char *token;       /* local: the token section that has the key */
+    char *kind;    /* "local" (default) or "ejbca" */
+    char **tokens; /* local, setting token: the token sections that have the key */
+    size_t n_tokens;
+    const char *token; /* tokens[0]; "" without */
     char *key;         /* local: RFC 7512 URI of the CA's private key */
     char *certificate; /* PEM file: the issuing CA's certificate, then its chain up to the root */
 
@@ -149,9 +153,12 @@ struct mm_conf_item {
 struct mm_conf_profile {
     char *name;
     int line;
-    char *preset;    /* "matter-dac", "ieee8021ar-idevid", "matter-pai", "matter-paa" or "" */
-    char *issuer;    /* name of an issuer section, or "none": a CSR in place of a certificate */
-    char *token;     /* where the device keys are made; default: the issuer's, or the only one */
+    char *preset;  /* "matter-dac", "ieee8021ar-idevid", "matter-pai", "matter-paa" or "" */
+    char *issuer;  /* name of an issuer section, or "none": a CSR in place of a certificate */
+    char **tokens; /* setting token: where device keys are made; default: where the issuer's key
+                    * is, or the only one. At least one once the file is checked */
+    size_t n_tokens;
+    char *token;     /* tokens[0] */
     char *key;       /* "p256" (default) or "p384" */
     char *delivery;  /* "wrapped" (default), "retained", "plain" or "on-device" */
     char *manifest;  /* of released batches: "none" (default) or "jws" */
@@ -275,6 +282,9 @@ const struct mm_conf_transport *mm_conf_transport_get(const struct mm_conf *c, c
 const struct mm_conf_issuer *mm_conf_issuer_get(const struct mm_conf *c, const char *name);
 const struct mm_conf_profile *mm_conf_profile_get(const struct mm_conf *c, const char *name);
 const struct mm_conf_signing *mm_conf_signing_get(const struct mm_conf *c, const char *name);
+
+/* Are device keys of the profile made in that token section? */
+bool mm_conf_profile_in_token(const struct mm_conf_profile *p, const char *token);
 
 /* May that client have it sign, and by that mechanism? */
 bool mm_conf_signing_client(const struct mm_conf_signing *s, const char *client);

@@ -103,6 +103,12 @@ static const char *const key_usages[] = {
 #define LIST_OF(type_struct, field)                                                                \
     .type = MM_SETTING_LIST, .count_offset = offsetof(struct type_struct, n_##field)
 
+/* `token` where it may be several: the same key is in each. */
+#define TOKENS(id, type_struct)                                                                    \
+    .section = MM_SECTION_##id, .key = "token", .offset = offsetof(struct type_struct, tokens),    \
+    LIST_OF(type_struct, tokens), .max = MM_TOKENS_MAX, .format = mm_format_name,                  \
+    .expects = "a name: letters, digits, '.', '_' and '-', at most 64"
+
 static const struct mm_setting settings[] = {
     {S(ROOT, mm_conf, site), A_NAME, .fallback = "mintmark", .help = "Name of the site."},
     {S(ROOT, mm_conf, log_level), .type = MM_SETTING_LEVEL, .choices = levels, .fallback = "info",
@@ -226,12 +232,14 @@ static const struct mm_setting settings[] = {
      .fallback = "10000", .unit = "ms",
      .help = "A worker whose job takes longer is killed and started again."},
 
-    {TRANSPORT(token), A_NAME, .required = true, .help = "The token section that holds the key."},
+    {TOKENS(TRANSPORT, mm_conf_transport), .required = true,
+     .help = "The token section that holds the key; or a list of several that hold the same."},
     {TRANSPORT(key), PKCS11_URI, .required = true, .help = "RFC 7512 URI of an AES-256 key."},
 
     {ISSUER(kind), .type = MM_SETTING_CHOICE, .choices = kinds, .fallback = "local",
      .help = "Who has the CA's key: a token here, or an EJBCA."},
-    {ISSUER(token), A_NAME, .help = "local: the token section that holds the CA's private key."},
+    {TOKENS(ISSUER, mm_conf_issuer),
+     .help = "local: the token section that holds the CA's private key; or a list of several."},
     {ISSUER(key), PKCS11_URI, .help = "local: RFC 7512 URI of the CA's private key."},
     {ISSUER(certificate), A_PATH, .required = true,
      .help = "PEM file of the CA's certificate, then its chain up to the root."},
@@ -276,8 +284,8 @@ static const struct mm_setting settings[] = {
      .help = "What the settings that are not given come from."},
     {PROFILE(issuer), A_NAME, .required = true,
      .help = "An issuer section; or none: devices get a certification request."},
-    {PROFILE(token), A_NAME,
-     .help = "The token section where device keys are made; default: the issuer's, or the only "
+    {TOKENS(PROFILE, mm_conf_profile),
+     .help = "The token sections where device keys are made; default: the issuer's, or the only "
              "one."},
     {PROFILE(key), .type = MM_SETTING_CHOICE, .choices = curves, .fallback = "p256",
      .help = "The devices' curve."},

@@ -72,6 +72,32 @@ bool mm_app_is_ready(const struct mm_app *app, char detail[MM_DETAIL_MAX])
     return !cannot_work(app, detail);
 }
 
+/* "profile/NAME" in the gRPC health service: can its devices be made? Worked out anew only when
+ * something has changed. */
+static void tell_profiles(struct mm_app *app, bool open)
+{
+    MM_FREE struct mm_health_state *states = NULL;
+    MM_FREE char(*names)[MM_NAME_MAX + 16] = NULL;
+    const struct mm_conf *conf = app->conf;
+    const uint64_t turns = mm_mints_turns(app->mints);
+
+    if (app->told.conf == conf && app->told.turns == turns && app->told.open == open)
+        return;
+    states = calloc(conf->n_profiles + 1, sizeof(*states));
+    names = calloc(conf->n_profiles + 1, sizeof(*names));
+    if (!states || !names)
+        return;
+    for (size_t i = 0; i < conf->n_profiles; i++) {
+        snprintf(names[i], sizeof(names[i]), "profile/%s", conf->profiles[i].name);
+        states[i].name = names[i];
+        states[i].serving = open && mm_mints_profile_ready(app->mints, &conf->profiles[i]);
+    }
+    mm_server_replace_health(app->server, states, conf->n_profiles);
+    app->told.conf = conf;
+    app->told.turns = turns;
+    app->told.open = open;
+}
+
 void mm_app_update(struct mm_app *app)
 {
     char detail[MM_DETAIL_MAX];
@@ -84,6 +110,7 @@ void mm_app_update(struct mm_app *app)
     if (app->server) {
         mm_server_set_health(app->server, "", ready);
         mm_server_set_health(app->server, "mintmark.v1.StationService", ready);
+        tell_profiles(app, ready);
     }
     if (app->on_status)
         app->on_status(app->on_status_arg);

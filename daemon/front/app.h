@@ -47,6 +47,11 @@ struct mm_app {
     void (*on_stopped)(void *arg);
     void *on_stopped_arg;
     bool ready; /* as told last */
+    struct {
+        const struct mm_conf *conf; /* compared, never followed */
+        uint64_t turns;             /* of mm_mints_turns */
+        bool open;
+    } told; /* when profiles' health was told last */
     bool mints_stopped, issuers_stopped;
 };
 

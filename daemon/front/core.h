@@ -14,6 +14,7 @@
 #include <sys/queue.h>
 
 struct mm_health_entry;
+TAILQ_HEAD(mm_health_entries, mm_health_entry);
 
 struct mm_core {
     /* The server's RPCs and the built-in ones, by path, and one more for what is none of them. */
@@ -23,9 +24,11 @@ struct mm_core {
     const struct mm_descriptors *descriptors;
     const char **services; /* full names in methods, each once */
     size_t n_services;
-    struct mm_health_entry *health; /* [0] is "", then as services */
-    size_t message_max;             /* bytes of a request message */
-    bool bare_errors;               /* no google.rpc details with a struct mm_errinfo */
+    struct mm_health_entry *health;       /* [0] is "", then as services */
+    struct mm_health_entries more_health; /* beside them: mm_health_replace */
+    size_t n_more_health;
+    size_t message_max; /* bytes of a request message */
+    bool bare_errors;   /* no google.rpc details with a struct mm_errinfo */
     unsigned max_streams;
     unsigned idle_timeout_ms; /* this and the next two, 0: never */
     unsigned connection_age_ms;
@@ -82,11 +85,19 @@ struct mm_health_entry {
     const char *service;
     bool serving;
     struct mm_health_watchers watchers;
+    /* Of more_health only. */
+    TAILQ_ENTRY(mm_health_entry) link;
+    char *name; /* service, owned */
+    bool wanted;
 };
 /* Sets up core->health; the services must be known. */
 int mm_health_init(struct mm_core *core) MM_MUST_USE;
 void mm_health_done(struct mm_core *core);
 /* Tells the watchers too. Names that are not known are ignored. */
 void mm_health_set(struct mm_core *core, const char *service, bool serving);
+/* Names that are no gRPC service's, all of them, in place of those of the last call. One that is
+ * not among them any more is NOT_SERVING for those who watch it, and unknown to others. One that no
+ * memory is left for stays unknown. */
+void mm_health_replace(struct mm_core *core, const struct mm_health_state *states, size_t n);
 /* Everything is NOT_SERVING from now on; watchers hear so. */
 void mm_health_shutdown(struct mm_core *core);

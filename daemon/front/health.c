@@ -19,6 +19,13 @@ struct mm_health_watcher {
 
 static struct mm_health_entry *find(const struct mm_core *core, const char *service)
 {
+    struct mm_health_entry *entry;
+
+    TAILQ_FOREACH(entry, &core->more_health, link)
+    {
+        if (strcmp(entry->service, service) == 0)
+            return entry;
+    }
     for (size_t i = 0; i <= core->n_services; i++) {
         if (strcmp(core->health[i].service, service) == 0)
             return &core->health[i];
@@ -53,14 +60,33 @@ static void check(struct mm_call *call, const ProtobufCMessage *message)
     mm_call_finish(call, &ei);
 }
 
+/* The answer of List, and what it is made of. */
+struct listing {
+    list_entry *entries, **pointers;
+    check_response *values;
+    size_t n;
+};
+
+static void add(struct listing *l, const struct mm_health_entry *entry)
+{
+    grpc__health__v1__health_list_response__statuses_entry__init(&l->entries[l->n]);
+    l->values[l->n] = response_of(entry);
+    l->entries[l->n].key = (char *)(uintptr_t)entry->service;
+    l->entries[l->n].value = &l->values[l->n];
+    l->pointers[l->n] = &l->entries[l->n];
+    l->n++;
+}
+
 static void list(struct mm_call *call, MM_UNUSED const ProtobufCMessage *message)
 {
     const struct mm_core *core = mm_call_core(call);
-    const size_t n = core->n_services + 1;
+    const size_t n = core->n_services + 1 + core->n_more_health;
     Grpc__Health__V1__HealthListResponse response = GRPC__HEALTH__V1__HEALTH_LIST_RESPONSE__INIT;
     MM_FREE list_entry *entries = calloc(n, sizeof(*entries));
     MM_FREE list_entry **pointers = calloc(n, sizeof(list_entry *));
     MM_FREE check_response *values = calloc(n, sizeof(*values));
+    struct listing l = {entries, pointers, values, 0};
+    const struct mm_health_entry *entry;
     struct mm_errinfo ei = {0};
 
     if (!entries || !pointers || !values) {
@@ -68,14 +94,11 @@ static void list(struct mm_call *call, MM_UNUSED const ProtobufCMessage *message
         mm_call_finish(call, &ei);
         return;
     }
-    for (size_t i = 0; i < n; i++) {
-        grpc__health__v1__health_list_response__statuses_entry__init(&entries[i]);
-        values[i] = response_of(&core->health[i]);
-        entries[i].key = (char *)(uintptr_t)core->health[i].service;
-        entries[i].value = &values[i];
-        pointers[i] = &entries[i];
-    }
-    response.n_statuses = n;
+    for (size_t i = 0; i <= core->n_services; i++)
+        add(&l, &core->health[i]);
+    TAILQ_FOREACH(entry, &core->more_health, link)
+    add(&l, entry);
+    response.n_statuses = l.n;
     response.statuses = pointers;
     mm_call_reply(call, &response.base);
 }
@@ -155,6 +178,7 @@ const size_t mm_n_health_rpcs = MM_ARRAY_SIZE(mm_health_rpcs);
 
 int mm_health_init(struct mm_core *core)
 {
+    TAILQ_INIT(&core->more_health);
     core->health = calloc(core->n_services + 1, sizeof(*core->health));
     if (!core->health)
         return MM_ERR_MEMORY;
@@ -166,17 +190,28 @@ int mm_health_init(struct mm_core *core)
     return MM_OK;
 }
 
+static void drop(struct mm_core *core, struct mm_health_entry *entry)
+{
+    TAILQ_REMOVE(&core->more_health, entry, link);
+    core->n_more_health--;
+    free(entry->name);
+    free(entry);
+}
+
 void mm_health_done(struct mm_core *core)
 {
+    struct mm_health_entry *entry;
+
+    while (core->health && (entry = TAILQ_FIRST(&core->more_health)))
+        drop(core, entry);
     free(core->health);
 }
 
-void mm_health_set(struct mm_core *core, const char *service, bool serving)
+static void set(struct mm_health_entry *entry, bool serving)
 {
-    struct mm_health_entry *entry = find(core, service);
     struct mm_health_watcher *w, *next;
 
-    if (!entry || entry->serving == serving)
+    if (entry->serving == serving)
         return;
     entry->serving = serving;
     for (w = TAILQ_FIRST(&entry->watchers); w; w = next) {
@@ -188,8 +223,59 @@ void mm_health_set(struct mm_core *core, const char *service, bool serving)
     }
 }
 
+void mm_health_set(struct mm_core *core, const char *service, bool serving)
+{
+    struct mm_health_entry *entry = find(core, service);
+
+    if (entry)
+        set(entry, serving);
+}
+
+static void put(struct mm_core *core, const struct mm_health_state *state)
+{
+    struct mm_health_entry *entry = find(core, state->name);
+
+    if (!entry) {
+        entry = calloc(1, sizeof(*entry));
+        if (entry)
+            entry->name = strdup(state->name);
+        if (!entry || !entry->name) {
+            free(entry);
+            return;
+        }
+        entry->service = entry->name;
+        TAILQ_INIT(&entry->watchers);
+        TAILQ_INSERT_TAIL(&core->more_health, entry, link);
+        core->n_more_health++;
+    }
+    entry->wanted = true;
+    set(entry, state->serving);
+}
+
+void mm_health_replace(struct mm_core *core, const struct mm_health_state *states, size_t n)
+{
+    struct mm_health_entry *entry, *next;
+
+    TAILQ_FOREACH(entry, &core->more_health, link)
+    entry->wanted = false;
+    for (size_t i = 0; i < n; i++)
+        put(core, &states[i]);
+    for (entry = TAILQ_FIRST(&core->more_health); entry; entry = next) {
+        next = TAILQ_NEXT(entry, link);
+        if (entry->wanted)
+            continue;
+        set(entry, false);
+        if (TAILQ_EMPTY(&entry->watchers))
+            drop(core, entry);
+    }
+}
+
 void mm_health_shutdown(struct mm_core *core)
 {
+    struct mm_health_entry *entry;
+
     for (size_t i = 0; i <= core->n_services; i++)
-        mm_health_set(core, core->health[i].service, false);
+        set(&core->health[i], false);
+    TAILQ_FOREACH(entry, &core->more_health, link)
+    set(entry, false);
 }

@@ -48,6 +48,55 @@ static void queue_wait(struct mm_exposition *e, const void *source)
     mm_mints_each(((const struct mm_app *)source)->mints, add_wait, e);
 }
 
+static void add_ready(void *arg, const struct mm_mint *mint, const char *section)
+{
+    mm_sample(arg, ONE(section), mm_mint_ready(mint));
+}
+
+static void token_workers_ready(struct mm_exposition *e, const void *source)
+{
+    mm_mints_each(((const struct mm_app *)source)->mints, add_ready, e);
+}
+
+static void add_jobs(void *arg, const struct mm_mint *mint, const char *section)
+{
+    mm_sample(arg, ONE(section), mm_mint_totals(mint)->jobs);
+}
+
+static void token_jobs(struct mm_exposition *e, const void *source)
+{
+    mm_mints_each(((const struct mm_app *)source)->mints, add_jobs, e);
+}
+
+static void add_units(void *arg, const struct mm_mint *mint, const char *section)
+{
+    mm_sample(arg, ONE(section), mm_mint_totals(mint)->units);
+}
+
+static void token_units(struct mm_exposition *e, const void *source)
+{
+    mm_mints_each(((const struct mm_app *)source)->mints, add_units, e);
+}
+
+static void add_busy(void *arg, const struct mm_mint *mint, const char *section)
+{
+    mm_sample_seconds(arg, ONE(section), mm_mint_totals(mint)->busy_us);
+}
+
+static void token_busy(struct mm_exposition *e, const void *source)
+{
+    mm_mints_each(((const struct mm_app *)source)->mints, add_busy, e);
+}
+
+static void profile_ready(struct mm_exposition *e, const void *source)
+{
+    const struct mm_app *app = source;
+
+    for (size_t i = 0; i < app->conf->n_profiles; i++)
+        mm_sample(e, ONE(app->conf->profiles[i].name),
+                  mm_mints_profile_ready(app->mints, &app->conf->profiles[i]));
+}
+
 static void store_jobs_waiting(struct mm_exposition *e, const void *source)
 {
     mm_sample(e, NULL, mm_store_queue_waiting(((const struct mm_app *)source)->store_queue));
@@ -136,6 +185,31 @@ const struct mm_metric mm_job_metrics[] = {
      "Expected time until all that is queued is done.",
      {"token", "class"},
      queue_wait},
+    {"mintmark_token_workers_ready",
+     MM_GAUGE,
+     "Workers of the token that are ready; 0: it is away.",
+     {"token"},
+     token_workers_ready},
+    {"mintmark_token_jobs_total",
+     MM_COUNTER,
+     "Jobs that the token's workers did for calls.",
+     {"token"},
+     token_jobs},
+    {"mintmark_token_units_total",
+     MM_COUNTER,
+     "Devices, signatures and the like in these jobs.",
+     {"token"},
+     token_units},
+    {"mintmark_token_busy_seconds_total",
+     MM_COUNTER,
+     "Time that the token's workers spent on calls.",
+     {"token"},
+     token_busy},
+    {"mintmark_profile_ready",
+     MM_GAUGE,
+     "1 when one of the profile's tokens has a ready worker.",
+     {"profile"},
+     profile_ready},
     {"mintmark_store_jobs_waiting",
      MM_GAUGE,
      "Jobs that wait for the store.",

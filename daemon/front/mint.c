@@ -2,7 +2,6 @@
 #include "daemon/front/mint_internal.h"
 
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct mm_mint *mm_mint_get(struct mm_mints *m, const char *section)
@@ -34,6 +33,29 @@ unsigned mm_mints_ready(const struct mm_mints *m)
     LIST_FOREACH(mint, &m->all, link)
     n += mm_mint_ready(mint);
     return n;
+}
+
+uint64_t mm_mints_turns(const struct mm_mints *m)
+{
+    return m->turns;
+}
+
+bool mm_mints_profile_ready(const struct mm_mints *m, const struct mm_conf_profile *profile)
+{
+    const struct mm_mint *mint;
+
+    LIST_FOREACH(mint, &m->all, link)
+    {
+        if (!mint->removed && mm_mint_ready(mint) > 0 &&
+            mm_conf_profile_in_token(profile, mint->section))
+            return true;
+    }
+    return false;
+}
+
+const struct mm_mint_totals *mm_mint_totals(const struct mm_mint *mint)
+{
+    return &mint->totals;
 }
 
 static const struct mm_errinfo *why(const struct mm_mint *mint)
@@ -117,82 +139,6 @@ int mm_mint_fail_away(const struct mm_mint *mint, struct mm_errinfo *ei)
             why(mint)->text);
     ei->retry_ms = 1000;
     return ei->code;
-}
-
-/* ---- what deliveries share --------------------------------------------------------------- */
-
-void mm_shared_unref(struct mm_shared *s)
-{
-    if (!s || --s->references > 0)
-        return;
-    mintmark__internal__raw_delivery__free_unpacked(s->delivery, NULL);
-    free(s->bytes);
-    free(s);
-}
-
-static struct mm_shared *find_shared(const struct mm_mint *mint, const char *profile)
-{
-    struct mm_shared *s;
-
-    LIST_FOREACH(s, &mint->shared, link)
-    {
-        if (strcmp(s->profile, profile) == 0)
-            return s;
-    }
-    return NULL;
-}
-
-struct mm_shared *mm_mint_shared(struct mm_mint *mint, const char *profile)
-{
-    struct mm_shared *s = find_shared(mint, profile);
-
-    if (s)
-        s->references++;
-    return s;
-}
-
-bool mm_mint_is_current(const struct mm_mint *mint, const struct mm_shared *shared)
-{
-    return find_shared(mint, shared->profile) == shared;
-}
-
-static struct mm_shared *new_shared(const Mintmark__Internal__ProfileShared *from)
-{
-    struct mm_shared *s = calloc(1, sizeof(*s));
-
-    if (!s)
-        return NULL;
-    s->references = 1;
-    s->len = from->delivery.len;
-    s->bytes = malloc(s->len + 1);
-    s->delivery = mintmark__internal__raw_delivery__unpack(NULL, s->len, from->delivery.data);
-    if (!s->bytes || !s->delivery || strlen(from->profile) > MM_NAME_MAX) {
-        mm_shared_unref(s);
-        return NULL;
-    }
-    memcpy(s->bytes, from->delivery.data, s->len);
-    memcpy(s->profile, from->profile, strlen(from->profile) + 1);
-    return s;
-}
-
-/* True when what is known of the profile has changed. */
-static bool take_shared(struct mm_mint *mint, const Mintmark__Internal__ProfileShared *from)
-{
-    struct mm_shared *old = find_shared(mint, from->profile);
-    struct mm_shared *s;
-
-    if (old && old->len == from->delivery.len &&
-        memcmp(old->bytes, from->delivery.data, old->len) == 0)
-        return false;
-    s = new_shared(from);
-    if (!s)
-        return false;
-    if (old) {
-        LIST_REMOVE(old, link);
-        mm_shared_unref(old);
-    }
-    LIST_INSERT_HEAD(&mint->shared, s, link);
-    return old != NULL;
 }
 
 /* ---- the flows --------------------------------------------------------------------------- */
@@ -305,16 +251,35 @@ static void on_grace(uv_timer_t *timer)
 
 /* ---- what the pools say ------------------------------------------------------------------ */
 
-void mm_mint_on_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *result)
+/* NULL: nothing that counts, for it is of an earlier configuration. */
+static const Mintmark__Internal__TokenReady *
+said(const struct mm_mint *mint, const struct mm_pool *pool, const ProtobufCMessage *result)
 {
     const Mintmark__Internal__TokenResult *r = (const Mintmark__Internal__TokenResult *)result;
-    struct mm_mint *mint = arg;
-    bool changed = false;
 
-    if (r->result_case != MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_READY || pool != mint->pools[0])
+    return r->result_case == MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_READY &&
+                   pool == mint->pools[0]
+               ? r->ready
+               : NULL;
+}
+
+int mm_mint_check_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *result,
+                        struct mm_errinfo *ei)
+{
+    const Mintmark__Internal__TokenReady *ready = said(arg, pool, result);
+
+    return ready ? mm_mint_check_shared(arg, ready, ei) : MM_OK;
+}
+
+void mm_mint_on_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *result)
+{
+    struct mm_mint *mint = arg;
+    const Mintmark__Internal__TokenReady *ready = said(mint, pool, result);
+    bool changed;
+
+    if (!ready)
         return;
-    for (size_t i = 0; i < r->ready->n_profiles; i++)
-        changed = take_shared(mint, r->ready->profiles[i]) || changed;
+    changed = mm_mint_take_shared(mint, ready);
     for (size_t i = 1; i < MM_MINT_POOLS; i++) {
         if (mint->pools[i])
             mm_pool_retire(mint->pools[i],
@@ -327,6 +292,10 @@ void mm_mint_on_changed(void *arg, struct mm_pool *pool)
     struct mm_mint *mint = arg;
 
     (void)pool;
+    if (mint->was_ready != (mm_mint_ready(mint) > 0)) {
+        mint->was_ready = !mint->was_ready;
+        mint->mints->turns++;
+    }
     if (mm_mint_ready(mint) > 0)
         uv_timer_stop(&mint->grace);
     else if (!uv_is_active((uv_handle_t *)&mint->grace))

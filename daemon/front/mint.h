@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Minting, one struct mm_mint per token section: its workers, the calls that wait for them in a
- * fair queue, and what the deliveries of its profiles share.
+ * Minting, one struct mm_mint per token section: its workers, and the calls that wait for them in a
+ * fair queue; and what the deliveries of the profiles share.
+ *
+ * A profile may have its keys made in several sections, whose tokens hold the same CA key. A call
+ * for it stands in the queue of each: whichever worker has room takes the next piece of it, so the
+ * work is spread by how fast the tokens are, and nothing goes to one that is away. What the
+ * deliveries share must be the same with all: a worker that comes with something else than those of
+ * a token that the profile names before is refused.
  *
  * On a reload a new pool of workers takes over from the old one, worker by worker; jobs that run
  * are finished where they are. When what a profile's deliveries share has changed (another chain,
@@ -10,6 +16,7 @@
  */
 #pragma once
 
+#include "daemon/base/limits.h"
 #include "daemon/conf/conf.h"
 #include "daemon/front/cost.h"
 #include "daemon/front/pool.h"
@@ -23,6 +30,11 @@ struct mm_mints; /* all of a service */
 struct mm_shared {
     LIST_ENTRY(mm_shared) link;
     unsigned references;
+    struct {
+        struct mm_mint *mint; /* whose workers have said so: */
+        bool in_force;        /* those of the configuration in force */
+    } by[MM_TOKENS_MAX];
+    unsigned n_by;
     char profile[MM_NAME_MAX + 1];
     uint8_t *bytes; /* a serialised mintmark.v1.Delivery without bundles */
     size_t len;
@@ -44,7 +56,8 @@ struct mm_mint_flow {
     /* A worker of this pool has room: give it one job, by mm_mint_submit. Returns its units; 0 when
      * that failed, and then the flow has left the section, and may be gone. */
     unsigned (*plan)(struct mm_mint_flow *flow, struct mm_pool *pool);
-    /* No worker has been ready for MM_MINT_GRACE_MS, or the section is no more: fail the call. */
+    /* No worker has been ready for MM_MINT_GRACE_MS, or the section is no more: leave it, and fail
+     * the call if it has no other. */
     void (*away)(struct mm_mint_flow *flow, const struct mm_errinfo *ei);
 };
 enum { MM_MINT_GRACE_MS = 3000 };
@@ -62,7 +75,8 @@ int mm_mints_new(uv_loop_t *loop, struct mm_launcher *launcher, struct mm_accoun
                  struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Starts workers for every token section of the configuration, or replaces those that run; sections
- * that it has no more are given up. On failure nothing has changed. */
+ * that it has no more are given up. conf is borrowed until the next. On failure nothing has
+ * changed. */
 int mm_mints_configure(struct mm_mints *m, const struct mm_conf *conf, struct mm_bytes conf_text,
                        struct mm_errinfo *ei) MM_MUST_USE;
 
@@ -77,6 +91,17 @@ struct mm_mint *mm_mint_get(struct mm_mints *m, const char *section);
 /* Workers that are ready, of one section or of all. */
 unsigned mm_mint_ready(const struct mm_mint *mint);
 unsigned mm_mints_ready(const struct mm_mints *m);
+/* Grows whenever a section has its first ready worker, or none is left, and with each
+ * configuration. */
+uint64_t mm_mints_turns(const struct mm_mints *m);
+/* Has one of the profile's sections a ready worker? */
+bool mm_mints_profile_ready(const struct mm_mints *m, const struct mm_conf_profile *profile);
+/* What the section's workers have done, whatever has become of them since. */
+struct mm_mint_totals {
+    uint64_t jobs, units; /* of those that ended well */
+    uint64_t busy_us;     /* worker time of all */
+};
+const struct mm_mint_totals *mm_mint_totals(const struct mm_mint *mint);
 /* The first section without a ready worker, and why; NULL when there is none. */
 const char *mm_mints_away(const struct mm_mints *m, const struct mm_errinfo **ret_why);
 void mm_mints_each_worker(const struct mm_mints *m,
@@ -113,6 +138,18 @@ struct mm_cost *mm_mint_cost(struct mm_mint *mint, const char *kind);
 int mm_mint_admit(struct mm_mint *mint, struct mm_mint_flow *flow, const char *station,
                   enum mm_sched_class class, uint64_t units, int64_t deadline_us,
                   struct mm_errinfo *ei) MM_MUST_USE;
+/* The same for a call that is to be done in several sections, in each a share of it. */
+struct mm_mint_share {
+    struct mm_mint *mint;
+    struct mm_mint_flow *flow;
+    uint64_t units;
+};
+int mm_mint_admit_shares(const struct mm_mint_share *shares, size_t n, const char *station,
+                         enum mm_sched_class class, int64_t deadline_us,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+/* How fast the section is with jobs of that cost, to compare it with others: units a second of its
+ * ready workers; while the cost is not known, as if a unit took a millisecond. */
+uint64_t mm_mint_speed(const struct mm_mint *mint, const struct mm_cost *cost);
 /* Could a job of so many units, begun now, be done by then? MM_ERR_TIMEOUT DEADLINE_TOO_SHORT. */
 int mm_mint_check_deadline(const struct mm_mint_flow *flow, uint64_t units, int64_t deadline_us,
                            struct mm_errinfo *ei) MM_MUST_USE;

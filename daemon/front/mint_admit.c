@@ -218,25 +218,56 @@ static int fail_late(const struct mm_mint *mint, uint64_t us, int64_t deadline_u
                    (unsigned long long)us / 1000, (long long)(left_ms > 0 ? left_ms : 0));
 }
 
+/* When the section would have done its share, on the clock of a queue that goes on as it is. */
+static uint64_t share_us(const struct mm_mint_share *share, enum mm_sched_class class)
+{
+    const struct mm_mint_flow *flow = share->flow;
+    const uint64_t alone_us = mm_cost_us(flow->cost, least(share->units, UNDIVIDED));
+    const uint64_t us =
+        finish_us(share->mint, flow->account, class, mm_cost_us(flow->cost, share->units));
+
+    return us < alone_us ? alone_us : us;
+}
+
+int mm_mint_admit_shares(const struct mm_mint_share *shares, size_t n, const char *station,
+                         enum mm_sched_class class, int64_t deadline_us, struct mm_errinfo *ei)
+{
+    struct mm_mints *m = shares[0].mint->mints;
+    struct mm_account *account = mm_account_get(m->accounts, station);
+    uint64_t units = 0, us = UINT64_MAX;
+    int r;
+
+    if (!account)
+        return mm_fail_memory(ei);
+    for (size_t i = 0; i < n; i++) {
+        shares[i].flow->account = account;
+        shares[i].flow->flow.class = class;
+        units += shares[i].units;
+    }
+    r = check_queue(shares[0].mint, shares[0].flow, jobs_for(units), ei);
+    if (r < 0)
+        return r;
+    /* Who is done first takes more than its share. */
+    for (size_t i = 0; i < n; i++)
+        us = least(us, share_us(&shares[i], class));
+    return is_too_late(us, deadline_us) ? fail_late(shares[0].mint, us, deadline_us, ei) : MM_OK;
+}
+
 int mm_mint_admit(struct mm_mint *mint, struct mm_mint_flow *flow, const char *station,
                   enum mm_sched_class class, uint64_t units, int64_t deadline_us,
                   struct mm_errinfo *ei)
 {
-    uint64_t us, alone_us;
-    int r;
+    const struct mm_mint_share all = {mint, flow, units};
 
-    flow->account = mm_account_get(mint->mints->accounts, station);
-    flow->flow.class = class;
-    if (!flow->account)
-        return mm_fail_memory(ei);
-    r = check_queue(mint, flow, jobs_for(units), ei);
-    if (r < 0)
-        return r;
-    us = finish_us(mint, flow->account, class, mm_cost_us(flow->cost, units));
-    alone_us = mm_cost_us(flow->cost, least(units, UNDIVIDED));
-    if (us < alone_us)
-        us = alone_us;
-    return is_too_late(us, deadline_us) ? fail_late(mint, us, deadline_us, ei) : MM_OK;
+    return mm_mint_admit_shares(&all, 1, station, class, deadline_us, ei);
+}
+
+uint64_t mm_mint_speed(const struct mm_mint *mint, const struct mm_cost *cost)
+{
+    const uint64_t chunk_us = mm_cost_us(cost, MM_CHUNK_DEVICES);
+
+    return mm_mint_ready(mint) *
+           (chunk_us > 0 ? MM_CHUNK_DEVICES * (uint64_t)1000000 / chunk_us + 1 : 1000);
 }
 
 int mm_mint_check_deadline(const struct mm_mint_flow *flow, uint64_t units, int64_t deadline_us,

@@ -60,6 +60,9 @@ void mm_mint_on_ended(void *arg, struct mm_pool *pool, struct mm_job *job, bool 
     mm_sched_settle(&mint->sched, &job->charge, (uint64_t)job->took_us);
     job->account->jobs++;
     job->account->token_us += (uint64_t)job->took_us;
+    mint->totals.busy_us += (uint64_t)job->took_us;
+    mint->totals.jobs += ok ? 1 : 0;
+    mint->totals.units += ok ? job->units : 0;
     if (ok && job->cost)
         mm_cost_learn(job->cost, job->units, job->took_us, MEMORY);
 }

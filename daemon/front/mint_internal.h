@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Inside minting: mint.c has flows and shared parts, mint_pools.c the coming and going of pools,
- * mint_cost.c what jobs cost, mint_admit.c what is refused for it would wait in vain. */
+ * mint_shared.c what deliveries share, mint_cost.c what jobs cost, mint_admit.c what is refused for
+ * it would wait in vain. */
 #pragma once
 
 #include "daemon/front/mint.h"
@@ -19,11 +20,12 @@ struct mm_mint {
     unsigned jobs_per_worker;
     struct mm_sched sched;
     LIST_HEAD(, mm_mint_flow) flows;
-    LIST_HEAD(, mm_shared) shared;
     LIST_HEAD(, mm_cost) costs;
     uv_timer_t grace; /* runs while no worker is ready */
     unsigned pins;    /* functions that still look at it: not collected meanwhile */
     bool removed;     /* the configuration has it no more */
+    bool was_ready;   /* as counted in turns */
+    struct mm_mint_totals totals;
 };
 
 struct mm_mints {
@@ -34,12 +36,29 @@ struct mm_mints {
     void *arg;
     struct mm_pool_stats stats;
     LIST_HEAD(, mm_mint) all;
+    LIST_HEAD(, mm_shared) shared; /* one for a profile: mint_shared.c */
+    uint64_t turns;                /* mm_mints_turns */
+    const struct mm_conf *conf;    /* the one in force; NULL before the first */
     void (*stopped)(void *arg);
     void *stopped_arg;
 };
 
 extern const struct mm_pool_ops mm_mint_pool_ops;
 
+/* May a worker of the section serve that comes with this? MM_ERR_PRECONDITION TOKENS_DIFFER:
+ * workers of a section that the profile names before, and that serve, have something else for it.
+ */
+int mm_mint_check_shared(const struct mm_mint *mint, const Mintmark__Internal__TokenReady *ready,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+/* It serves. True when what is known of a profile has changed: workers of other sections that serve
+ * with the old are let go, or started anew; the caller's are the caller's business. */
+bool mm_mint_take_shared(struct mm_mint *mint, const Mintmark__Internal__TokenReady *ready);
+/* The section has new workers, which have said nothing yet; or is no more. */
+void mm_mint_doubt_shared(struct mm_mint *mint);
+void mm_mint_forget_shared(struct mm_mint *mint);
+
+int mm_mint_check_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *result,
+                        struct mm_errinfo *ei) MM_MUST_USE;
 void mm_mint_on_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *result);
 void mm_mint_on_changed(void *arg, struct mm_pool *pool);
 void mm_mint_on_ended(void *arg, struct mm_pool *pool, struct mm_job *job, bool ok);

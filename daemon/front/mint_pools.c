@@ -20,6 +20,7 @@ int mm_mints_new(uv_loop_t *loop, struct mm_launcher *launcher, struct mm_accoun
     m->ops = ops;
     m->arg = arg;
     LIST_INIT(&m->all);
+    LIST_INIT(&m->shared);
     *ret_mints = m;
     return MM_OK;
 }
@@ -40,12 +41,7 @@ static void on_timer_closed(uv_handle_t *handle)
 
 static void destroy(struct mm_mint *mint)
 {
-    struct mm_shared *s;
-
-    while ((s = LIST_FIRST(&mint->shared))) {
-        LIST_REMOVE(s, link);
-        mm_shared_unref(s);
-    }
+    mm_mint_forget_shared(mint);
     mm_sched_done(&mint->sched);
     mm_mint_drop_costs(mint);
     LIST_REMOVE(mint, link);
@@ -56,7 +52,8 @@ void mm_mint_collect(struct mm_mint *mint)
 {
     struct mm_mints *m = mint->mints;
 
-    if (!mint->removed || mint->pins > 0 || has_pools(mint) || !LIST_EMPTY(&mint->flows))
+    if (!mint->removed || mint->pins > 0 || has_pools(mint) || !LIST_EMPTY(&mint->flows) ||
+        uv_is_closing((uv_handle_t *)&mint->grace))
         return;
     destroy(mint);
     if (LIST_EMPTY(&m->all) && m->stopped)
@@ -76,6 +73,7 @@ static void on_empty(void *arg, struct mm_pool *pool)
 }
 
 const struct mm_pool_ops mm_mint_pool_ops = {
+    .check = mm_mint_check_ready,
     .ready = mm_mint_on_ready,
     .changed = mm_mint_on_changed,
     .ended = mm_mint_on_ended,
@@ -92,7 +90,6 @@ static struct mm_mint *add_mint(struct mm_mints *m, const char *section)
     snprintf(mint->section, sizeof(mint->section), "%s", section);
     mm_sched_init(&mint->sched, m->accounts);
     LIST_INIT(&mint->flows);
-    LIST_INIT(&mint->shared);
     LIST_INIT(&mint->costs);
     uv_timer_init(m->loop, &mint->grace);
     mint->grace.data = mint;
@@ -166,6 +163,7 @@ static void drop_failed(struct mm_mint *mint)
 static void adopt(struct mm_mint *mint, struct mm_pool *pool, unsigned jobs_per_worker)
 {
     mint->pools[0] = pool;
+    mm_mint_doubt_shared(mint);
     mint->jobs_per_worker = jobs_per_worker;
     drop_failed(mint);
 }
@@ -253,6 +251,8 @@ int mm_mints_configure(struct mm_mints *m, const struct mm_conf *conf, struct mm
     }
     for (size_t i = 0; i < plan.n; i++)
         adopt(plan.mints[i], plan.pools[i], conf->limits.jobs_per_worker);
+    m->turns++;
+    m->conf = conf;
     remove_missing(m, conf);
     return MM_OK;
 }

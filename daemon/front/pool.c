@@ -229,14 +229,17 @@ static bool find_cause(struct mm_pool_worker *w, struct mm_bytes payload, uint64
 static void started(struct mm_pool_worker *w, const ProtobufCMessage *result,
                     const Mintmark__Internal__Error *error)
 {
+    const struct mm_pool_ops *ops = w->pool->ops;
     struct mm_errinfo ei;
 
-    if (!error || error->code == MM_OK) {
+    if (error && error->code != MM_OK) {
+        mm_channel_error_from(error, &ei);
+        mm_pool_worker_refused(w, &ei);
+    } else if (ops->check && ops->check(w->pool->arg, w->pool, result, &ei) < 0) {
+        mm_pool_worker_end(w, &ei);
+    } else {
         mm_pool_worker_ready(w, result);
-        return;
     }
-    mm_channel_error_from(error, &ei);
-    mm_pool_worker_refused(w, &ei);
 }
 
 void mm_pool_answer(struct mm_pool_worker *w, struct mm_bytes payload)
@@ -457,6 +460,14 @@ void mm_pool_retire(struct mm_pool *p, unsigned n)
     while (n-- > 0 && (w = least_missed(p)))
         mm_pool_worker_leave(w);
     mm_pool_check_empty(p);
+}
+
+void mm_pool_restart(struct mm_pool *p, const struct mm_errinfo *ei)
+{
+    for (unsigned i = 0; i < p->n_workers; i++) {
+        if (p->workers[i].life == MM_LIFE_READY || p->workers[i].life == MM_LIFE_STARTING)
+            mm_pool_worker_end(&p->workers[i], ei);
+    }
 }
 
 void mm_pool_kill(struct mm_pool *p)

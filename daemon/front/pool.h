@@ -51,7 +51,11 @@ struct mm_pool_stats {
 };
 
 struct mm_pool_ops {
-    /* A worker is ready; its first message says what it found. */
+    /* A worker would be ready; its first message says what it found. An error: it is ended, and
+     * started again, as if it had said so itself. May be NULL. */
+    int (*check)(void *arg, struct mm_pool *pool, const ProtobufCMessage *result,
+                 struct mm_errinfo *ei);
+    /* A worker is ready. */
     void (*ready)(void *arg, struct mm_pool *pool, const ProtobufCMessage *result);
     /* A worker has room for a job, or none is left that is ready: mm_pool_room and mm_pool_ready
      * tell. Jobs of a lost worker have been failed before. */
@@ -86,6 +90,8 @@ int mm_pool_new(uv_loop_t *loop, struct mm_launcher *launcher,
 /* No new jobs for n more of its workers (the least busy; UINT_MAX: all of them, and none is started
  * again); each ends when it has done what it has. empty follows when none is left. */
 void mm_pool_retire(struct mm_pool *p, unsigned n);
+/* Ends the workers that run, for this reason; they are started again, as after any failure. */
+void mm_pool_restart(struct mm_pool *p, const struct mm_errinfo *ei);
 /* Ends all workers at once; jobs that run fail. empty follows. */
 void mm_pool_kill(struct mm_pool *p);
 /* What the workers work with is not to be trusted, for this reason: all end at once, and jobs that

@@ -448,6 +448,12 @@ void mm_server_set_health(struct mm_server *s, const char *service, bool serving
         mm_health_set(s->core, service, serving);
 }
 
+void mm_server_replace_health(struct mm_server *s, const struct mm_health_state *states, size_t n)
+{
+    if (!s->draining)
+        mm_health_replace(s->core, states, n);
+}
+
 void mm_server_stats(const struct mm_server *s, struct mm_server_stats *ret_stats)
 {
     *ret_stats = s->core->stats;

@@ -34,6 +34,12 @@ void mm_server_reconfigure(struct mm_server *s, const struct mm_conf *conf, SSL_
  * the table, and the server, are NOT_SERVING until this says otherwise, and again from
  * mm_server_drain on. A name that the server does not know is ignored. */
 void mm_server_set_health(struct mm_server *s, const char *service, bool serving);
+/* Names beside the services, all of them: those of the last call are forgotten. */
+struct mm_health_state {
+    const char *name; /* copied */
+    bool serving;
+};
+void mm_server_replace_health(struct mm_server *s, const struct mm_health_state *states, size_t n);
 
 void mm_server_stats(const struct mm_server *s, struct mm_server_stats *ret_stats);
 /* All RPCs, built-in ones included, in the order of their paths; the last entry is for calls of

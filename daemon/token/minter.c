@@ -215,7 +215,7 @@ static int prepare_all(struct mm_minter *m, struct mm_errinfo *ei)
         struct mm_minting *p = &m->profiles[m->n_profiles];
         int r;
 
-        if (strcmp(m->conf->profiles[i].token, m->section->name) != 0)
+        if (!mm_conf_profile_in_token(&m->conf->profiles[i], m->section->name))
             continue;
         m->n_profiles++;
         p->conf = &m->conf->profiles[i];

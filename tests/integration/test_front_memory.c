@@ -122,6 +122,13 @@ void mm_server_set_health(struct mm_server *s, const char *service, bool serving
     (void)serving;
 }
 
+void mm_server_replace_health(struct mm_server *s, const struct mm_health_state *states, size_t n)
+{
+    (void)s;
+    (void)states;
+    (void)n;
+}
+
 static void on_patience(uv_timer_t *timer)
 {
     (void)timer;

@@ -91,6 +91,28 @@ START_TEST(parse_profile_takes_token_and_preset_defaults)
 }
 END_TEST
 
+START_TEST(parse_tokens_takes_one_or_several)
+{
+    MM_CONF_CLEANUP struct mm_conf *c = parse_good(
+        HEAD TOKEN "token 'u' { module = '/m.so' uri = 'pkcs11:token=u' pin_file = 'p' }\n"
+                   "transport 'w' { token = {'u', 't'} key = 'pkcs11:object=w' }\n"
+                   "issuer 'ca' { token = {'t', 'u'} key = 'pkcs11:object=k' certificate = 'c' }\n"
+                   "profile 'a' { issuer = 'ca' transport = 'w' preset = 'matter-dac' }\n"
+                   "profile 'b' { issuer = 'ca' token = 'u' transport = 'w' subject = 'CN=b'\n"
+                   "  validity = '1d' }\n");
+
+    ck_assert_str_eq(c->transports[0].token, "u");
+    ck_assert_str_eq(c->issuers[0].token, "t");
+    ck_assert_uint_eq(c->profiles[0].n_tokens, 2);
+    ck_assert_str_eq(c->profiles[0].tokens[0], "t");
+    ck_assert_str_eq(c->profiles[0].tokens[1], "u");
+    ck_assert(mm_conf_profile_in_token(&c->profiles[0], "u"));
+    ck_assert_uint_eq(c->profiles[1].n_tokens, 1);
+    ck_assert_str_eq(c->profiles[1].token, "u");
+    ck_assert(!mm_conf_profile_in_token(&c->profiles[1], "t"));
+}
+END_TEST
+
 START_TEST(parse_roles_gives_the_bits_of_the_header)
 {
     MM_CONF_CLEANUP struct mm_conf *c =
@@ -272,6 +294,11 @@ static const struct {
      "6: token 'a': set pin_file or pin_credential, not both"},
     {"transport 'w' {\n key = 'pkcs11:object=w'\n token = 'nope' }",
      "7: transport 'w': there is no section token 'nope'"},
+    {TOKEN "transport 'w' {\n key = 'pkcs11:object=w'\n token = {'t', 't'} }",
+     "8: transport 'w': token 't' stands in the list twice"},
+    {"transport 'w' {\n key = 'pkcs11:object=w'\n token = {'a b'} }",
+     "7: transport.token is 'a b'; it must be a name: letters, digits, '.', '_' and '-', at most "
+     "64"},
     {"issuer 'ca' { token = 'nope' key = 'pkcs11:object=a' certificate = 'c' }",
      "5: issuer 'ca': there is no section token 'nope'"},
     {TOKEN "issuer 'none' { token = 't' key = 'pkcs11:object=a' certificate = 'c' }",
@@ -546,6 +573,7 @@ int main(void)
 
     tcase_add_test(tc, parse_least_file_fills_in_defaults);
     tcase_add_test(tc, parse_profile_takes_token_and_preset_defaults);
+    tcase_add_test(tc, parse_tokens_takes_one_or_several);
     tcase_add_test(tc, parse_roles_gives_the_bits_of_the_header);
     tcase_add_test(tc, parse_quotes_keep_what_stands_in_them);
     tcase_add_test(tc, parse_signing_says_who_may_sign_and_how);

@@ -26,7 +26,8 @@ static int check_import(struct mm_officer *o, const struct mm_conf_issuer *issue
         r = mm_cert_require_ca(sk_X509_value(chain, 0), ei);
     if (r < 0)
         return mm_err_prefix(ei, "%s", o->args.in);
-    r = mm_officer_token(o, issuer->token, MM_OFFICER_USER, ei);
+    r = mm_officer_token(o, mm_officer_one_of(o, issuer->tokens, issuer->n_tokens), MM_OFFICER_USER,
+                         ei);
     if (r < 0)
         return r;
     r = mm_ca_key_find(o, issuer->key, &key, ei);
@@ -148,7 +149,8 @@ static int show_issuer(struct mm_officer *o, struct mm_errinfo *ei)
     r = describe_chain(o, chain, ei);
     if (r < 0)
         return r;
-    return describe_key(o, issuer->token, issuer->key, sk_X509_value(chain, 0), ei);
+    return describe_key(o, mm_officer_one_of(o, issuer->tokens, issuer->n_tokens), issuer->key,
+                        sk_X509_value(chain, 0), ei);
 }
 
 static int show_file(struct mm_officer *o, struct mm_errinfo *ei)

@@ -259,7 +259,8 @@ int mm_cmd_key_export(struct mm_officer *o, struct mm_errinfo *ei)
     r = mm_officer_absent(o->args.out, ei);
     if (r < 0)
         return r;
-    r = mm_officer_token(o, transport->token, MM_OFFICER_USER, ei);
+    r = mm_officer_token(o, mm_officer_one_of(o, transport->tokens, transport->n_tokens),
+                         MM_OFFICER_USER, ei);
     if (r < 0)
         return r;
     r = mm_token_find(o->token, transport->key, MM_KEY_SECRET, &key, ei);

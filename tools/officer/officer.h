@@ -29,6 +29,10 @@ enum mm_officer_login { MM_OFFICER_PUBLIC, MM_OFFICER_USER };
 /* Loads --config. The exit code of a failure is MM_EXIT_CONFIG. */
 int mm_officer_load(struct mm_officer *o, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Of token sections that hold the same key the one that --token names, or else the first; "" when
+ * there are none. */
+const char *mm_officer_one_of(const struct mm_officer *o, char *const *tokens, size_t n);
+
 /* The token section that --token names, or the only one; also checks that --token fits when another
  * section (of a transport key, of an issuer) has named one already. name may be NULL. */
 int mm_officer_choose_token(struct mm_officer *o, const char *name,

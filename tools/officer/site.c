@@ -65,6 +65,14 @@ int mm_officer_curve(struct mm_officer *o, enum mm_curve *ret_curve, struct mm_e
     return MM_OK;
 }
 
+const char *mm_officer_one_of(const struct mm_officer *o, char *const *tokens, size_t n)
+{
+    for (size_t i = 0; i < n && o->args.token; i++)
+        if (strcmp(tokens[i], o->args.token) == 0)
+            return tokens[i];
+    return n > 0 ? tokens[0] : "";
+}
+
 int mm_officer_choose_token(struct mm_officer *o, const char *name, struct mm_errinfo *ei)
 {
     const char *const given = o->args.token;

@@ -24,7 +24,6 @@ static void admit(struct mm_provision *p)
     const char *known = mm_view_batch_profile(p->app->view, p->args.batch_uid);
     char profile[MM_NAME_MAX + 1];
     struct mm_errinfo ei = {0};
-    struct mm_mint *mint;
 
     if (!known && p->recorded == 0) {
         mm_provision_check_batch(p);
@@ -32,12 +31,12 @@ static void admit(struct mm_provision *p)
     }
     /* A batch that was released since: what was enrolled in it is answered all the same. */
     snprintf(profile, sizeof(profile), "%s", known ? known : p->profile);
-    if (mm_provision_choose_ready(p, profile, &mint, &ei) < 0) {
+    if (mm_provision_choose_ready(p, profile, &ei) < 0) {
         mm_provision_end(p, &ei);
         return;
     }
     p->stage = MM_PROVISION_MINTING;
-    mm_chunks_begin(p, mint);
+    mm_chunks_begin(p);
 }
 
 static void found(struct mm_provision *p, const Mintmark__Internal__RequestFound *found)

@@ -30,11 +30,10 @@ static int take_found(struct mm_provision *p, const Mintmark__Internal__RequestF
 static void found(struct mm_provision *p, const Mintmark__Internal__RequestFound *found)
 {
     struct mm_errinfo ei = {0};
-    struct mm_mint *mint;
     int r = take_found(p, found, &ei);
 
     if (r == MM_OK && p->recorded > 0)
-        r = mm_provision_choose(p, found->profile, &mint, &ei);
+        r = mm_provision_choose(p, found->profile, &ei);
     if (r < 0) {
         mm_provision_end(p, &ei);
     } else if (p->recorded > 0) {
@@ -126,10 +125,9 @@ static void replay(struct mm_provision *p)
 
 /* ---- MINTING --------------------------------------------------------------------------- */
 
-static int reserve(struct mm_provision *p, const char *profile, struct mm_mint **ret_mint,
-                   struct mm_errinfo *ei)
+static int reserve(struct mm_provision *p, const char *profile, struct mm_errinfo *ei)
 {
-    const int r = mm_provision_choose_ready(p, profile, ret_mint, ei);
+    const int r = mm_provision_choose_ready(p, profile, ei);
 
     return r < 0 ? r
                  : mm_view_reserve(p->app->view, p->args.batch_uid, p->station, p->to_make,
@@ -150,7 +148,6 @@ static void admit(struct mm_provision *p)
 {
     const char *profile = mm_view_batch_profile(p->app->view, p->args.batch_uid);
     struct mm_errinfo ei = {0};
-    struct mm_mint *mint;
 
     if (p->to_make == 0) {
         made(p);
@@ -160,21 +157,21 @@ static void admit(struct mm_provision *p)
         mm_provision_check_batch(p);
         return;
     }
-    if (reserve(p, profile, &mint, &ei) < 0) {
+    if (reserve(p, profile, &ei) < 0) {
         mm_provision_end(p, &ei);
         return;
     }
     p->stage = MM_PROVISION_MINTING;
-    mm_chunks_begin(p, mint);
+    mm_chunks_begin(p);
 }
 
 /* The tail of a call is shared out among the workers, so that they end together. And no chunk takes
  * longer than MM_CHUNK_TARGET_US: no job is interrupted, so others wait at least until it ends. */
-static uint32_t chunk_size(const struct mm_provision *p)
+static uint32_t chunk_size(const struct mm_provision *p, const struct mm_lane *lane)
 {
     const uint32_t left = p->to_make - p->planned;
-    const uint32_t workers = mm_mint_ready(p->flow.mint);
-    const uint32_t most = mm_cost_units(p->flow.cost, MM_CHUNK_TARGET_US);
+    const uint32_t workers = mm_lanes_ready(p);
+    const uint32_t most = mm_cost_units(lane->flow.cost, MM_CHUNK_TARGET_US);
     uint32_t size = workers > 0 ? (left + workers - 1) / workers : left;
 
     if (size < MM_PROVISION_CHUNK_MIN)
@@ -184,14 +181,14 @@ static uint32_t chunk_size(const struct mm_provision *p)
     return size < left ? size : left;
 }
 
-static struct mm_chunk *next(struct mm_provision *p)
+static struct mm_chunk *next(struct mm_provision *p, const struct mm_lane *lane)
 {
     struct mm_chunk *c = mm_chunk_new(p);
 
     if (!c)
         return NULL;
     c->first = p->planned;
-    c->count = chunk_size(p);
+    c->count = chunk_size(p, lane);
     p->planned += c->count;
     return c;
 }

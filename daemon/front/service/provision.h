@@ -86,6 +86,9 @@ struct mm_chunk {
     bool outstanding; /* counted among those that may have to be recorded */
     bool tried;       /* one worker has failed with it already: */
     const struct mm_pool_worker *avoid;
+    const struct mm_mint *avoid_mint; /* never followed: its section, if there is another */
+    const struct mm_mint *made_in;    /* never followed: the section that has or had it */
+    struct mm_lane *lane;             /* that gives it out */
 
     /* Provision. */
     uint32_t first;                               /* of the call's devices that are to be made */
@@ -116,9 +119,9 @@ struct mm_provision_kind {
     /* They have been, and none is left. NULL: then the call ends. The provision may be gone after
      * it. */
     void (*made)(struct mm_provision *p);
-    /* Makes the next chunk, when none is in to_mint; NULL when out of memory. NULL for a kind whose
-     * chunks come from the station. */
-    struct mm_chunk *(*next)(struct mm_provision *p);
+    /* Makes the next chunk for that lane, when none is in to_mint; NULL when out of memory. NULL
+     * for a kind whose chunks come from the station. */
+    struct mm_chunk *(*next)(struct mm_provision *p, const struct mm_lane *lane);
     /* A chunk has come or gone: takes more of the station, or not for now. NULL likewise. */
     void (*read_on)(struct mm_provision *p);
     /* Gives the chunk to a worker, by mm_chunk_submit. */
@@ -135,6 +138,13 @@ struct mm_provision_kind {
     bool (*send)(struct mm_provision *p, const struct mm_chunk *c);
 };
 extern const struct mm_provision_kind mm_provision_minting, mm_provision_enrolling;
+
+/* The call's place in the queue of one of its profile's token sections. */
+struct mm_lane {
+    struct mm_mint_flow flow; /* its mint is NULL while the lane is in no queue */
+    struct mm_provision *p;
+    struct mm_mint *to_join; /* for mm_lanes_begin; not followed later */
+};
 
 struct mm_provision {
     const struct mm_provision_kind *kind;
@@ -156,7 +166,9 @@ struct mm_provision {
     uint64_t after_row;
     uint32_t recorded; /* before this call */
 
-    struct mm_mint_flow flow;
+    struct mm_lane lanes[MM_TOKENS_MAX]; /* the first n_lanes of them, in no order */
+    size_t n_lanes;                      /* 0 until MINTING */
+    const struct mm_mint_flow *lane_callbacks;
     struct mm_shared *shared;
     bool shared_sent;
     struct mm_reservation reservation;
@@ -200,21 +212,44 @@ void mm_provision_ask(struct mm_provision *p, Mintmark__Internal__StoreJob *job,
 struct mm_provision *mm_provision_answered(struct mm_job *job, const ProtobufCMessage *result,
                                            Mintmark__Internal__StoreResult__ResultCase expected,
                                            const struct mm_errinfo *ei);
-/* The profile decides which token section mints, and what deliveries share. */
-int mm_provision_choose(struct mm_provision *p, const char *profile, struct mm_mint **ret_mint,
+/* The profile decides which token sections mint, and what deliveries share. */
+int mm_provision_choose(struct mm_provision *p, const char *profile,
                         struct mm_errinfo *ei) MM_MUST_USE;
 /* The same, before something is made: keys must be made where the call has them made, a worker be
- * ready, and the queue have room for what is to be made, and time before the deadline. */
+ * ready, and the queue have room for what is to be made, and time before the deadline.
+ * mm_chunks_begin follows at once. */
 int mm_provision_choose_ready(struct mm_provision *p, const char *profile,
-                              struct mm_mint **ret_mint, struct mm_errinfo *ei) MM_MUST_USE;
+                              struct mm_errinfo *ei) MM_MUST_USE;
 /* CHECKING: admit follows when the batch is open after all; else the call ends. */
 void mm_provision_check_batch(struct mm_provision *p);
 
 /* Is it a small call or bulk? */
 enum mm_sched_class mm_provision_class(const struct mm_provision *p);
 
+/* provision_lanes.c: the token sections that a call is done in, one for each lane. */
+
+/* One for each of the profile's sections that has a ready worker, admitted but not joined yet. */
+int mm_lanes_open(struct mm_provision *p, struct mm_errinfo *ei) MM_MUST_USE;
+/* They join, with these callbacks, which stay where they are. */
+void mm_lanes_begin(struct mm_provision *p, const struct mm_mint_flow *callbacks);
+/* Sections that have come back since, or were away when the call began, join too. */
+void mm_lanes_rejoin(struct mm_provision *p);
+/* Leaves all queues. */
+void mm_lanes_leave(struct mm_provision *p);
+/* Is it in any queue? */
+bool mm_lanes_joined(const struct mm_provision *p);
+/* Is there a ready worker in another lane than that section's? */
+bool mm_lanes_other(const struct mm_provision *p, const struct mm_mint *mint);
+/* Ready workers of all lanes, and jobs that they take at once. */
+unsigned mm_lanes_ready(const struct mm_provision *p);
+unsigned mm_lanes_capacity(const struct mm_provision *p);
+/* The lane's share of so many units, by how fast its section is. */
+uint64_t mm_lane_share(const struct mm_lane *lane, uint64_t units);
+/* The lane whose token does such a job soonest; NULL when no token is there. */
+const struct mm_mint_flow *mm_lanes_quickest(const struct mm_provision *p, uint64_t units);
+
 /* Makes what is missing, and ends the call when all is sent. The provision may be gone after it. */
-void mm_chunks_begin(struct mm_provision *p, struct mm_mint *mint);
+void mm_chunks_begin(struct mm_provision *p);
 /* An empty one, counted; NULL when out of memory. */
 struct mm_chunk *mm_chunk_new(struct mm_provision *p);
 /* For the kinds' functions of like names. The messages are packed at once. */

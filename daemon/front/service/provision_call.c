@@ -51,7 +51,7 @@ void mm_provision_collect(struct mm_provision *p)
         return;
     LIST_REMOVE(p, link);
     mm_view_release(p->app->view, &p->reservation, p->reservation.n);
-    mm_mint_leave(&p->flow);
+    mm_lanes_leave(p);
     mm_provision_destroy(p);
     if (!successor)
         return;
@@ -69,7 +69,7 @@ static void over(struct mm_provision *p, const struct mm_errinfo *ei)
     if (p->job_runs && mm_store_cancel(p->app->store_queue, &p->job))
         p->job_runs = false;
     mm_chunks_drop(p);
-    mm_mint_leave(&p->flow);
+    mm_lanes_leave(p);
     mm_provision_collect(p);
 }
 
@@ -207,8 +207,7 @@ static void find(struct mm_provision *p)
 
 /* ---- CHECKING ---------------------------------------------------------------------------- */
 
-int mm_provision_choose(struct mm_provision *p, const char *profile, struct mm_mint **ret_mint,
-                        struct mm_errinfo *ei)
+int mm_provision_choose(struct mm_provision *p, const char *profile, struct mm_errinfo *ei)
 {
     const struct mm_conf_profile *conf = mm_conf_profile_get(p->app->conf, profile);
     struct mm_mint *mint = conf ? mm_mint_get(p->app->mints, conf->token) : NULL;
@@ -222,7 +221,6 @@ int mm_provision_choose(struct mm_provision *p, const char *profile, struct mm_m
         p->shared = mm_mint_shared(mint, profile);
     if (!p->shared)
         return mm_mint_fail_away(mint, ei);
-    *ret_mint = mint;
     return MM_OK;
 }
 
@@ -241,24 +239,15 @@ static int check_delivery(const struct mm_provision *p, const char *profile, str
                    "keys of profile %s are made in the token: call Provision", profile);
 }
 
-int mm_provision_choose_ready(struct mm_provision *p, const char *profile,
-                              struct mm_mint **ret_mint, struct mm_errinfo *ei)
+int mm_provision_choose_ready(struct mm_provision *p, const char *profile, struct mm_errinfo *ei)
 {
-    struct mm_mint *mint;
     int r = check_delivery(p, profile, ei);
 
     if (r == MM_OK)
-        r = mm_provision_choose(p, profile, &mint, ei);
-    if (r == MM_OK && mm_mint_ready(mint) == 0)
-        r = mm_mint_fail_away(mint, ei);
+        r = mm_provision_choose(p, profile, ei);
     if (r == MM_OK)
         r = mm_elsewhere_check(p, ei);
-    if (r < 0)
-        return r;
-    *ret_mint = mint;
-    p->flow.cost = mm_mint_cost(mint, p->profile);
-    return mm_mint_admit(mint, &p->flow, p->station, mm_provision_class(p), p->to_make,
-                         mm_call_deadline_us(p->call), ei);
+    return r == MM_OK ? mm_lanes_open(p, ei) : r;
 }
 
 /* The view knows open batches only; the store knows all. */

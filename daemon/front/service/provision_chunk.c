@@ -58,33 +58,65 @@ void mm_chunks_drop(struct mm_provision *p)
 
 unsigned mm_chunks_window(const struct mm_provision *p)
 {
-    return mm_mint_capacity(p->flow.mint) + MM_PROVISION_READ_AHEAD;
+    return mm_lanes_capacity(p) + MM_PROVISION_READ_AHEAD;
+}
+
+/* Of those that wait, the first that the section may have: one where it has failed does it only
+ * when there is no other. */
+static struct mm_chunk *first_for(const struct mm_provision *p, const struct mm_mint *mint)
+{
+    struct mm_chunk *c;
+
+    TAILQ_FOREACH(c, &p->to_mint, link)
+    {
+        if (c->avoid_mint != mint || !mm_lanes_other(p, mint))
+            return c;
+    }
+    return NULL;
 }
 
 /* Is there a chunk to give out now? A station that does not read gets nothing made in advance. */
-static bool wants(const struct mm_provision *p)
+static bool wants(const struct mm_provision *p, const struct mm_lane *lane)
 {
     if (p->blocked)
         return false;
-    return !TAILQ_EMPTY(&p->to_mint) ||
+    return first_for(p, lane->flow.mint) ||
            (p->kind->next && !p->kind->complete(p) && p->chunks < mm_chunks_window(p) &&
             mm_elsewhere_has_room(p));
 }
 
-/* Joins or leaves the queue. The provision may be gone after it. */
+/* In the queues of all lanes that have something to do, and of no other. */
+static int queue_up(struct mm_provision *p)
+{
+    int r = MM_OK;
+
+    for (size_t i = 0; i < p->n_lanes && r == MM_OK; i++) {
+        struct mm_lane *lane = &p->lanes[i];
+
+        if (!lane->flow.mint)
+            continue;
+        if (wants(p, lane))
+            r = mm_mint_want(&lane->flow, p->station, mm_provision_class(p));
+        else
+            mm_mint_pause(&lane->flow);
+    }
+    return r;
+}
+
+/* Joins or leaves the queues. The provision may be gone after it. */
 static void plan_on(struct mm_provision *p)
 {
+    struct mm_app *app = p->app;
     struct mm_errinfo ei;
 
     if (p->kind->read_on)
         p->kind->read_on(p);
-    if (!wants(p)) {
-        mm_mint_pause(&p->flow);
-    } else if (mm_mint_want(&p->flow, p->station, mm_provision_class(p)) < 0) {
+    mm_lanes_rejoin(p);
+    if (queue_up(p) < 0) {
         mm_fail_memory(&ei);
         mm_provision_end(p, &ei);
     } else {
-        mm_mint_kick(p->flow.mint);
+        mm_mints_kick(app->mints);
     }
 }
 
@@ -100,13 +132,16 @@ struct mm_chunk *mm_chunk_new(struct mm_provision *p)
     return c;
 }
 
-static struct mm_chunk *next_chunk(struct mm_provision *p)
+static struct mm_chunk *next_chunk(struct mm_provision *p, struct mm_lane *lane)
 {
-    struct mm_chunk *c = TAILQ_FIRST(&p->to_mint);
+    struct mm_chunk *c = first_for(p, lane->flow.mint);
 
-    if (!c)
-        return p->kind->next(p);
-    TAILQ_REMOVE(&p->to_mint, c, link);
+    if (c)
+        TAILQ_REMOVE(&p->to_mint, c, link);
+    else
+        c = p->kind->next(p, lane);
+    if (c)
+        c->lane = lane;
     return c;
 }
 
@@ -117,9 +152,10 @@ int mm_chunk_submit(struct mm_chunk *c, struct mm_pool *pool, Mintmark__Internal
     int r;
 
     c->job = (struct mm_job){.arena = &c->arena, .done = on_minted};
-    r = mm_mint_submit(&p->flow, pool, &c->job, c->count, &job->base, mm_call_deadline_us(p->call),
-                       c->avoid, ei);
+    r = mm_mint_submit(&c->lane->flow, pool, &c->job, c->count, &job->base,
+                       mm_call_deadline_us(p->call), c->avoid, ei);
     if (r == MM_OK) {
+        c->made_in = c->lane->flow.mint;
         p->running++;
         c->outstanding = true;
         mm_anchoring_begin_devices(&p->app->anchoring, c->count);
@@ -129,25 +165,28 @@ int mm_chunk_submit(struct mm_chunk *c, struct mm_pool *pool, Mintmark__Internal
     return r;
 }
 
-static struct mm_provision *provision_of(const struct mm_mint_flow *flow)
+static struct mm_lane *lane_of(const struct mm_mint_flow *flow)
 {
-    return (struct mm_provision *)((uintptr_t)flow - offsetof(struct mm_provision, flow));
+    return (struct mm_lane *)((uintptr_t)flow - offsetof(struct mm_lane, flow));
 }
 
 static bool flow_wants(const struct mm_mint_flow *flow)
 {
-    return wants(provision_of(flow));
+    const struct mm_lane *lane = lane_of(flow);
+
+    return wants(lane->p, lane);
 }
 
 static uint64_t flow_waiting(const struct mm_mint_flow *flow)
 {
-    const struct mm_provision *p = provision_of(flow);
+    const struct mm_lane *lane = lane_of(flow);
+    const struct mm_provision *p = lane->p;
     uint64_t devices = p->to_make - p->planned;
     const struct mm_chunk *c;
 
     TAILQ_FOREACH(c, &p->to_mint, link)
     devices += c->count;
-    return devices;
+    return mm_lane_share(lane, devices);
 }
 
 /* A chunk that is tried again keeps its numbers. */
@@ -160,22 +199,32 @@ static int take_numbers(struct mm_chunk *c, struct mm_errinfo *ei)
     return MM_OK;
 }
 
+/* A slow token's turn is no reason to fail a call that another one can do in time. */
+static int check_deadline(const struct mm_chunk *c, struct mm_errinfo *ei)
+{
+    const struct mm_mint_flow *quickest = mm_lanes_quickest(c->p, c->count);
+
+    return mm_mint_check_deadline(quickest ? quickest : &c->lane->flow, c->count,
+                                  mm_call_deadline_us(c->p->call), ei);
+}
+
 /* Gives the next chunk to a worker; *ret_devices says how many devices it has. model: PLAN */
-static int give_out(struct mm_provision *p, struct mm_pool *pool, unsigned *ret_devices,
+static int give_out(struct mm_lane *lane, struct mm_pool *pool, unsigned *ret_devices,
                     struct mm_errinfo *ei)
 {
+    struct mm_provision *p = lane->p;
     struct mm_chunk *c;
     int r;
 
-    if (!mm_mint_is_current(p->flow.mint, p->shared))
+    if (!mm_mint_is_current(lane->flow.mint, p->shared))
         return mm_fail(ei, MM_ERR_UNAVAILABLE, "PROFILE_CHANGED",
                        "profile %s has another chain or key since a reload; call again",
                        p->profile);
-    c = next_chunk(p);
+    c = next_chunk(p, lane);
     if (!c)
         return mm_fail_memory(ei);
     *ret_devices = c->count;
-    r = mm_mint_check_deadline(&p->flow, c->count, mm_call_deadline_us(p->call), ei);
+    r = check_deadline(c, ei);
     if (r == MM_OK)
         r = take_numbers(c, ei);
     if (r == MM_OK)
@@ -187,28 +236,33 @@ static int give_out(struct mm_provision *p, struct mm_pool *pool, unsigned *ret_
 
 static unsigned plan(struct mm_mint_flow *flow, struct mm_pool *pool)
 {
-    struct mm_provision *p = provision_of(flow);
+    struct mm_lane *lane = lane_of(flow);
     struct mm_errinfo ei = {0};
     unsigned devices = 0;
 
-    if (give_out(p, pool, &devices, &ei) == MM_OK)
+    if (give_out(lane, pool, &devices, &ei) == MM_OK)
         return devices;
-    mm_provision_end(p, &ei);
+    mm_provision_end(lane->p, &ei);
     return 0;
 }
 
 static void away(struct mm_mint_flow *flow, const struct mm_errinfo *ei)
 {
-    mm_provision_end(provision_of(flow), ei);
+    struct mm_provision *p = lane_of(flow)->p;
+
+    mm_mint_leave(flow);
+    if (mm_lanes_joined(p))
+        plan_on(p); /* what waited for this section, others do, now or when their time is up */
+    else
+        mm_provision_end(p, ei);
 }
 
-void mm_chunks_begin(struct mm_provision *p, struct mm_mint *mint)
+void mm_chunks_begin(struct mm_provision *p)
 {
-    p->flow.wants = flow_wants;
-    p->flow.waiting = flow_waiting;
-    p->flow.plan = plan;
-    p->flow.away = away;
-    mm_mint_join(mint, &p->flow);
+    static const struct mm_mint_flow callbacks = {
+        .wants = flow_wants, .waiting = flow_waiting, .plan = plan, .away = away};
+
+    mm_lanes_begin(p, &callbacks);
     mm_chunks_send(p);
 }
 
@@ -308,6 +362,7 @@ static void mint_failed(struct mm_chunk *c, const struct mm_errinfo *ei)
                MM_STR("text", ei->text));
         c->tried = true;
         c->avoid = c->job.worker;
+        c->avoid_mint = c->made_in;
         mm_arena_reset(&c->arena);
         TAILQ_INSERT_TAIL(&p->to_mint, c, link);
         plan_on(p);
@@ -400,10 +455,15 @@ static void name_quota(const struct mm_chunk *c, struct mm_errinfo *ei)
 }
 
 /* What the token makes is random; that the store has it already is the token's fault. */
-static void look_at_duplicate(struct mm_provision *p, const struct mm_errinfo *ei)
+static void look_at_duplicate(struct mm_provision *p, const struct mm_mint *made_in,
+                              const struct mm_errinfo *ei)
 {
-    if (!p->kind->on_device && p->flow.mint && strcmp(ei->reason, "DUPLICATE_DEVICE") == 0)
-        mm_mint_distrust(p->flow.mint, ei);
+    if (p->kind->on_device || strcmp(ei->reason, "DUPLICATE_DEVICE") != 0)
+        return;
+    for (size_t i = 0; i < p->n_lanes; i++) {
+        if (p->lanes[i].flow.mint && p->lanes[i].flow.mint == made_in)
+            mm_mint_distrust(p->lanes[i].flow.mint, ei);
+    }
 }
 
 /* model: REFUSE */
@@ -425,9 +485,11 @@ static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
     } else if (ei.code == MM_OK) {
         mm_chunk_finish(c);
     } else {
+        const struct mm_mint *made_in = c->made_in;
+
         name_quota(c, &ei);
         free_chunk(c);
-        look_at_duplicate(p, &ei);
+        look_at_duplicate(p, made_in, &ei);
         mm_provision_end(p, &ei);
     }
     stopped_running(p);

@@ -139,7 +139,7 @@ void mm_elsewhere_fetch(struct mm_provision *p)
 void mm_elsewhere_await(struct mm_provision *p)
 {
     p->stage = MM_PROVISION_AWAITING;
-    mm_mint_leave(&p->flow);
+    mm_lanes_leave(p);
     mm_elsewhere_fetch(p);
 }
 

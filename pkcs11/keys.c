@@ -118,6 +118,12 @@ int mm_token_create_ca_key(struct mm_token *t, const char *label, enum mm_curve 
     return create_pair(t, MM_USE_CA, label, curve, ret_private, ei);
 }
 
+int mm_token_create_ca_backup_key(struct mm_token *t, const char *label, enum mm_curve curve,
+                                  mm_handle *ret_private, struct mm_errinfo *ei)
+{
+    return create_pair(t, MM_USE_CA_BACKUP, label, curve, ret_private, ei);
+}
+
 int mm_token_create_signing_key(struct mm_token *t, const char *label, enum mm_curve curve,
                                 mm_handle *ret_private, struct mm_errinfo *ei)
 {

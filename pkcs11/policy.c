@@ -12,9 +12,12 @@ enum {
     ECDH = 1 << MM_USE_EXCHANGE,
     OAEP = 1 << MM_USE_EXCHANGE_RSA,
     IMPORTED = 1 << MM_USE_IMPORTED,
+    BACKUP = 1 << MM_USE_CA_BACKUP,     /* a CA's key that may leave, under a trusted key only */
+    RESTORED = 1 << MM_USE_CA_RESTORED, /* and what it is in the token it came to */
+    CAS = BACKUP | RESTORED,
     EC = CA | SIGNING,      /* pairs that sign and do nothing else */
     OWN = EC | ECDH | OAEP, /* pairs that the token has made to stay */
-    PAIR = OWN | IMPORTED,
+    PAIR = OWN | IMPORTED | CAS,
 };
 
 static const char *const plurals[] = {
@@ -25,6 +28,8 @@ static const char *const plurals[] = {
     [MM_USE_EXCHANGE] = "exchange keys",
     [MM_USE_EXCHANGE_RSA] = "RSA exchange keys",
     [MM_USE_IMPORTED] = "keys from packages",
+    [MM_USE_CA_BACKUP] = "CA keys that are backed up",
+    [MM_USE_CA_RESTORED] = "restored CA keys",
 };
 
 /* What an attribute is to be. */
@@ -63,27 +68,30 @@ static const struct rule {
     {CKA_TOKEN, "CKA_TOKEN", IS_TRUE, REQUIRED, PAIR | TRANSPORT | DEVICE},
     {CKA_PRIVATE, "CKA_PRIVATE", IS_TRUE, REQUIRED, PAIR | TRANSPORT | DEVICE},
     {CKA_SENSITIVE, "CKA_SENSITIVE", IS_TRUE, REQUIRED, PAIR | TRANSPORT | DEVICE},
-    {CKA_ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", IS_TRUE, REQUIRED, OWN | TRANSPORT},
-    {CKA_LOCAL, "CKA_LOCAL", IS_TRUE, REQUIRED, OWN | TRANSPORT | DEVICE},
-    {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", IS_FALSE, REQUIRED, PAIR | DEVICE},
-    {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", IS_TRUE, MADE, TRANSPORT},
+    {CKA_ALWAYS_SENSITIVE, "CKA_ALWAYS_SENSITIVE", IS_TRUE, REQUIRED, OWN | BACKUP | TRANSPORT},
+    {CKA_LOCAL, "CKA_LOCAL", IS_TRUE, REQUIRED, OWN | BACKUP | TRANSPORT | DEVICE},
+    {CKA_LOCAL, "CKA_LOCAL", IS_ANY, SHOWN, RESTORED},
+    {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", IS_FALSE, REQUIRED, OWN | IMPORTED | RESTORED | DEVICE},
+    {CKA_EXTRACTABLE, "CKA_EXTRACTABLE", IS_TRUE, MADE, BACKUP | TRANSPORT},
+    {CKA_WRAP_WITH_TRUSTED, "CKA_WRAP_WITH_TRUSTED", IS_TRUE, REQUIRED, CAS},
     {CKA_NEVER_EXTRACTABLE, "CKA_NEVER_EXTRACTABLE", IS_TRUE, REQUIRED, OWN},
-    {CKA_SIGN, "CKA_SIGN", IS_TRUE, REQUIRED, EC | DEVICE | IMPORTED},
+    {CKA_SIGN, "CKA_SIGN", IS_TRUE, REQUIRED, EC | CAS | DEVICE | IMPORTED},
     {CKA_SIGN, "CKA_SIGN", IS_FALSE, REFUSED, TRANSPORT | ECDH | OAEP},
     {CKA_WRAP, "CKA_WRAP", IS_TRUE, REQUIRED, TRANSPORT},
     {CKA_ENCRYPT, "CKA_ENCRYPT", IS_FALSE, REFUSED, TRANSPORT},
     {CKA_VERIFY, "CKA_VERIFY", IS_FALSE, REFUSED, TRANSPORT},
     {CKA_SIGN_RECOVER, "CKA_SIGN_RECOVER", IS_FALSE, REFUSED, PAIR},
     {CKA_DECRYPT, "CKA_DECRYPT", IS_TRUE, REQUIRED, OAEP},
-    {CKA_DECRYPT, "CKA_DECRYPT", IS_FALSE, REFUSED, EC | ECDH | IMPORTED | TRANSPORT},
+    {CKA_DECRYPT, "CKA_DECRYPT", IS_FALSE, REFUSED, EC | CAS | ECDH | IMPORTED | TRANSPORT},
     {CKA_UNWRAP, "CKA_UNWRAP", IS_FALSE, REFUSED, PAIR | TRANSPORT},
     {CKA_DERIVE, "CKA_DERIVE", IS_TRUE, REQUIRED, ECDH},
-    {CKA_DERIVE, "CKA_DERIVE", IS_FALSE, REFUSED, EC | OAEP | IMPORTED | TRANSPORT | DEVICE},
+    {CKA_DERIVE, "CKA_DERIVE", IS_FALSE, REFUSED, EC | CAS | OAEP | IMPORTED | TRANSPORT | DEVICE},
     {CKA_VALUE_LEN, "CKA_VALUE_LEN", IS_AES_256, REQUIRED, TRANSPORT},
-    /* Not IMPORTED: SoftHSM lets nothing be set behind it in C_UnwrapKey's template. */
-    {CKA_MODIFIABLE, "CKA_MODIFIABLE", IS_FALSE, WISHED, OWN},
+    /* Not IMPORTED, not RESTORED: SoftHSM lets nothing be set behind it in C_UnwrapKey's template.
+     */
+    {CKA_MODIFIABLE, "CKA_MODIFIABLE", IS_FALSE, WISHED, OWN | BACKUP},
     {CKA_COPYABLE, "CKA_COPYABLE", IS_FALSE, WISHED, PAIR | TRANSPORT},
-    {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_ECDSA, WISHED, EC},
+    {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_ECDSA, WISHED, EC | CAS},
     {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_ECDH, WISHED, ECDH},
     {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_OAEP, WISHED, OAEP},
     {CKA_WRAP_WITH_TRUSTED, "CKA_WRAP_WITH_TRUSTED", IS_ANY, SHOWN, EC | TRANSPORT},
@@ -316,4 +324,20 @@ CK_ULONG mm_policy_template(enum mm_key_use use, bool optional, CK_ATTRIBUTE *at
         attrs[n++] = attribute_of(&rules[i]);
     }
     return n;
+}
+
+CK_ULONG mm_policy_without_wishes(enum mm_key_use use, CK_ATTRIBUTE *attrs, CK_ULONG n)
+{
+    CK_ULONG kept = 0;
+
+    for (CK_ULONG at = 0; at < n; at++) {
+        bool wish = false;
+
+        for (size_t i = 0; i < MM_ARRAY_SIZE(rules); i++)
+            wish = wish || (rules[i].rank == WISHED && rules[i].type == attrs[at].type &&
+                            rules[i].uses & 1 << use);
+        if (!wish)
+            attrs[kept++] = attrs[at];
+    }
+    return kept;
 }

@@ -133,6 +133,8 @@ enum mm_key_use {
     MM_USE_EXCHANGE,     /* EC: opens packages by ECDH, no more. Sensitive, never extractable */
     MM_USE_EXCHANGE_RSA, /* RSA: the same by OAEP */
     MM_USE_IMPORTED,     /* EC or RSA: came in a package. Sensitive, not extractable, sign only */
+    MM_USE_CA_BACKUP,    /* EC: as a CA's, but extractable, under a trusted wrapping key alone */
+    MM_USE_CA_RESTORED,  /* EC: what a CA's key from a backup is: not extractable, not local */
 };
 struct mm_key_info {
     mm_handle handle;
@@ -151,6 +153,9 @@ struct mm_key_info {
  * returned. */
 int mm_token_create_ca_key(struct mm_token *t, const char *label, enum mm_curve curve,
                            mm_handle *ret_private, struct mm_errinfo *ei) MM_MUST_USE;
+/* One that may be backed up (pkcs11/backup.h): MM_USE_CA_BACKUP. */
+int mm_token_create_ca_backup_key(struct mm_token *t, const char *label, enum mm_curve curve,
+                                  mm_handle *ret_private, struct mm_errinfo *ei) MM_MUST_USE;
 int mm_token_create_signing_key(struct mm_token *t, const char *label, enum mm_curve curve,
                                 mm_handle *ret_private, struct mm_errinfo *ei) MM_MUST_USE;
 int mm_token_create_transport_key(struct mm_token *t, const char *label, mm_handle *ret_key,

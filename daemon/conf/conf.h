@@ -112,6 +112,7 @@ struct mm_conf_issuer {
     const char *token; /* tokens[0]; "" without */
     char *key;         /* local: RFC 7512 URI of the CA's private key */
     char *certificate; /* PEM file: the issuing CA's certificate, then its chain up to the root */
+    char *backup;      /* local: of the key: "never" (default), "allowed" or "required" */
 
     /* The rest is for ejbca. */
     char **nodes; /* URLs of its REST API, tried in this order; at least one */

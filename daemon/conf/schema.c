@@ -65,6 +65,7 @@ static const char *const roles[] = {"station", "officer", "auditor", "monitor", 
 static const char *const presets[] = {"matter-paa", "matter-pai", "matter-dac", "ieee8021ar-idevid",
                                       NULL};
 static const char *const kinds[] = {"local", "ejbca", NULL};
+static const char *const backups[] = {"never", "allowed", "required", NULL};
 static const char *const aways[] = {"wait", "fail", NULL};
 static const char *const curves[] = {"p256", "p384", NULL};
 static const char *const manifests[] = {"none", "jws", NULL};
@@ -243,6 +244,8 @@ static const struct mm_setting settings[] = {
     {ISSUER(key), PKCS11_URI, .help = "local: RFC 7512 URI of the CA's private key."},
     {ISSUER(certificate), A_PATH, .required = true,
      .help = "PEM file of the CA's certificate, then its chain up to the root."},
+    {ISSUER(backup), .type = MM_SETTING_CHOICE, .choices = backups, .fallback = "never",
+     .help = "local: whether the CA's key may be one that is backed up, or must have been."},
     {ISSUER(nodes), LIST_OF(mm_conf_issuer, nodes), .max = MM_ISSUER_NODES_MAX,
      .format = mm_format_https, .expects = "a URL, like 'https://ejbca.example:8443'",
      .help = "ejbca: URLs of its nodes, a list; the first that works is asked."},

@@ -67,7 +67,7 @@ int mm_making_check(const struct mm_making *m, const char *profile, struct mm_er
             return mm_fail_field(ei, "hw_serials", "a hardware serial number has at most %d bytes",
                                  MM_HW_SERIAL_MAX);
     }
-    return MM_OK;
+    return mm_minter_check_backup(m->minter, m->profile, ei);
 }
 
 bool mm_making_sampled(struct mm_making *m)

@@ -4,6 +4,7 @@
 #include "daemon/base/io.h"
 #include "daemon/base/log.h"
 #include "daemon/token/signing.h"
+#include "pkcs11/backup.h"
 
 #include <string.h>
 #include <time.h>
@@ -61,6 +62,44 @@ static int read_chain(const struct mm_conf_issuer *issuer, STACK_OF(X509) * *ret
     return MM_OK;
 }
 
+/* Which rows of the policy the key may be of is the configuration's to say: a key that can leave
+ * the token, or came from elsewhere, is none unless the site wants backups. */
+static int check_ca_policy(struct mm_minter *m, const struct mm_minting *p, struct mm_errinfo *ei)
+{
+    const struct mm_conf_issuer *issuer = mm_conf_issuer_get(m->conf, p->conf->issuer);
+    enum mm_key_use use = MM_USE_CA;
+    int r = MM_OK;
+
+    if (strcmp(issuer->backup, "never") != 0)
+        r = mm_token_ca_use(m->token, p->ca_key, &use, ei);
+    return r < 0 ? r : mm_token_check_policy(m->token, p->ca_key, use, ei);
+}
+
+int mm_minter_check_backup(struct mm_minter *m, struct mm_minting *p, struct mm_errinfo *ei)
+{
+    const struct mm_conf_issuer *issuer = mm_conf_issuer_get(m->conf, p->conf->issuer);
+    struct mm_errinfo why = {0};
+    uint8_t point[MM_POINT_MAX];
+    enum mm_curve curve;
+    size_t len;
+    int r;
+
+    if (p->backed_up || !p->ca_key || !issuer || strcmp(issuer->backup, "required") != 0)
+        return MM_OK;
+    r = mm_token_public_point(m->token, p->ca_key, &curve, point, &len, &why);
+    if (r == MM_OK)
+        r = mm_token_backup_noted(m->token, point, len, &why);
+    p->backed_up = r == MM_OK;
+    if (r == MM_ERR_NOT_FOUND)
+        return mm_fail(ei, MM_ERR_PRECONDITION, "CA_KEY_NOT_BACKED_UP",
+                       "the key of issuer \"%.64s\" has not been backed up, and is not used before "
+                       "it is (mintmark-officer key backup)",
+                       issuer->name);
+    if (r < 0)
+        *ei = why;
+    return r;
+}
+
 /* The key in the token is that of the certificate, and kept as a CA's key must be. */
 static int check_ca_key(struct mm_minter *m, struct mm_minting *p, const X509 *certificate,
                         struct mm_errinfo *ei)
@@ -69,7 +108,7 @@ static int check_ca_key(struct mm_minter *m, struct mm_minting *p, const X509 *c
     struct mm_bytes certified = {NULL, 0};
     enum mm_curve curve;
     size_t len;
-    int r = mm_token_check_policy(m->token, p->ca_key, MM_USE_CA, ei);
+    int r = check_ca_policy(m, p, ei);
 
     if (r == MM_OK)
         r = mm_token_public_point(m->token, p->ca_key, &curve, point, &len, ei);

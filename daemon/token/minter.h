@@ -32,6 +32,7 @@ struct mm_minting {
     enum mm_profile_delivery delivery;
     mm_handle ca_key;             /* 0 for profiles that make requests */
     mm_handle transport_key;      /* 0 unless wrapped */
+    bool backed_up;               /* so noted in the token; matters where a backup is required */
     struct mm_verifier *verifier; /* of the CA's key; NULL for profiles that make requests */
     struct mm_buf shared;         /* ProfileShared.delivery */
 };
@@ -80,6 +81,11 @@ int mm_minter_find_keys(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;
  * tried again; handles are those of a new session when the class of *ei was not MM_TOKEN_RETRY.
  * Else the error that ends the job. The caller counts, up to MM_RECOVERIES_MAX. */
 int mm_minter_recover(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* MM_ERR_PRECONDITION CA_KEY_NOT_BACKED_UP while the issuer requires a backup of the profile's CA
+ * key, and the token has no note of one. Looked up at each call until there is one. */
+int mm_minter_check_backup(struct mm_minter *m, struct mm_minting *p,
+                           struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Renews the token's module and looks the handles up again. */
 int mm_minter_renew(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;

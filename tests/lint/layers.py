@@ -14,7 +14,7 @@ MESSAGES = ('mintmark/v1/', 'internal/', 'google/', 'grpc/')
 # Every library that the build knows, by the beginning of its headers' names.
 LIBRARIES = ('openssl/', 'p11-kit/', 'sqlite3.h', 'libpq-fe.h', 'curl/', 'nghttp2/', 'uv.h',
              'protobuf-c/', 'confuse.h', 'jansson.h', 'zlib.h', 'seccomp.h', 'check.h',
-             'systemd/')
+             'systemd/', 'libgfshare.h')
 
 # Longest match wins. Own folder always; the libraries are those of this folder alone.
 RULES = {
@@ -42,7 +42,7 @@ RULES = {
                 ['protobuf-c/', 'openssl/', 'nghttp2/', 'jansson.h', 'zlib.h', 'confuse.h']),
     'tools/': (['daemon/base/', 'daemon/conf/', 'daemon/document/', 'daemon/pki/',
                 'daemon/provider/', 'pkcs11/', 'proto/', 'client/'],
-               ['protobuf-c/', 'openssl/', 'jansson.h']),
+               ['protobuf-c/', 'openssl/', 'jansson.h', 'libgfshare.h']),
     # The yardstick is PKCS#11 without our token layer.
     'tools/benchmarks/': (['daemon/base/', 'daemon/store/', 'client/'], ['p11-kit/', 'openssl/']),
     # The verifier trusts, and shares, nothing but what protoc-c makes of proto/mintmark/v1.

@@ -26,7 +26,7 @@ ALLOWED = {
                  'libjansson', 'libconfuse', 'libz'},
     'libmintmark': {'libssl', 'libcrypto', 'libnghttp2', 'libprotobuf-c', 'libjansson', 'libz'},
     'mintmark-officer': {'libmintmark', 'libp11-kit', 'libcrypto', 'libssl', 'libnghttp2',
-                         'libprotobuf-c', 'libconfuse', 'libjansson', 'libz'},
+                         'libprotobuf-c', 'libconfuse', 'libjansson', 'libz', 'libgfshare'},
     'mintmark-verify': {'libcrypto', 'libjansson', 'libprotobuf-c'},
 }
 

@@ -11,6 +11,8 @@ static const struct {
     const char *title;
 } columns[] = {
     {MM_USE_CA, "CA key (EC)"},
+    {MM_USE_CA_BACKUP, "CA key for backup (EC)"},
+    {MM_USE_CA_RESTORED, "Restored CA key (EC)"},
     {MM_USE_SIGNING, "Signing key (EC)"},
     {MM_USE_TRANSPORT, "Transport key (AES-256)"},
     {MM_USE_DEVICE, "Retained device key (EC)"},

@@ -10,7 +10,7 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 packages_build=(gcc libc6-dev meson ninja-build pkg-config python3
     protobuf-compiler protobuf-c-compiler libprotobuf-dev libprotobuf-c-dev
     libuv1-dev libssl-dev libnghttp2-dev zlib1g-dev libp11-kit-dev libsqlite3-dev
-    libseccomp-dev libconfuse-dev libjansson-dev libcurl4-openssl-dev uthash-dev
+    libseccomp-dev libconfuse-dev libjansson-dev libcurl4-openssl-dev libgfshare-dev uthash-dev
     libmimalloc-dev)
 packages_run=(softhsm2 openssl)
 # What tools/bench needs on top.

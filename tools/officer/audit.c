@@ -3,6 +3,7 @@
  * configuration uses it for; and what else the token holds. */
 #include "daemon/base/text.h"
 #include "pkcs11/anchor.h"
+#include "pkcs11/backup.h"
 #include "pkcs11/exchange.h"
 #include "tools/officer/officer.h"
 
@@ -16,7 +17,9 @@ static const char *const uses[] = {[MM_USE_CA] = "ca",
                                    [MM_USE_DEVICE] = "device",
                                    [MM_USE_EXCHANGE] = "exchange",
                                    [MM_USE_EXCHANGE_RSA] = "exchange (RSA)",
-                                   [MM_USE_IMPORTED] = "imported"};
+                                   [MM_USE_IMPORTED] = "imported",
+                                   [MM_USE_CA_BACKUP] = "ca, for backup",
+                                   [MM_USE_CA_RESTORED] = "ca, restored"};
 
 /* A key that the configuration names, and finds. */
 struct named {
@@ -80,6 +83,11 @@ static int name_key(struct audit *a, const char *section, const char *name, cons
         *ei = why;
         return r;
     }
+    /* Where backups are wanted the key may be of any of a CA's three rows. */
+    if (use == MM_USE_CA_BACKUP)
+        r = mm_token_ca_use(a->o->token, handle, &use, ei);
+    if (r < 0)
+        return r;
     n->use = use;
     n->section = section;
     n->name = name;
@@ -148,7 +156,8 @@ static int name_keys(struct audit *a, struct mm_errinfo *ei)
             r = name_client(a, &c->issuers[i], ei);
         else
             r = name_key(a, "issuer", c->issuers[i].name, c->issuers[i].token, c->issuers[i].key,
-                         MM_USE_CA, ei);
+                         strcmp(c->issuers[i].backup, "never") == 0 ? MM_USE_CA : MM_USE_CA_BACKUP,
+                         ei);
     for (size_t i = 0; r == MM_OK && i < c->n_transports; i++)
         r = name_key(a, "transport", c->transports[i].name, c->transports[i].token,
                      c->transports[i].key, MM_USE_TRANSPORT, ei);
@@ -276,11 +285,13 @@ static bool has_private(const struct audit *a, const struct mm_object_info *obje
 static int walk_other(void *arg, const struct mm_object_info *object)
 {
     const struct walk *const w = arg;
-    const bool ours = strcmp(object->kind, "data") == 0
-                          ? strcmp(object->label, MM_ANCHOR_LABEL) == 0 ||
-                                strcmp(object->label, MM_PACKAGE_MARK_LABEL) == 0
-                          : strcmp(object->kind, "public key") == 0 && object->id_len > 0 &&
-                                has_private(w->a, object);
+    const bool ours =
+        strcmp(object->kind, "data") == 0
+            ? strcmp(object->label, MM_ANCHOR_LABEL) == 0 ||
+                  strncmp(object->label, MM_BACKUP_LABEL "-", strlen(MM_BACKUP_LABEL "-")) == 0 ||
+                  strcmp(object->label, MM_PACKAGE_MARK_LABEL) == 0
+            : strcmp(object->kind, "public key") == 0 && object->id_len > 0 &&
+                  has_private(w->a, object);
 
     return ours ? MM_OK
                 : unknown(w->a, object->kind, object->label, object->id, object->id_len, "", w->ei);

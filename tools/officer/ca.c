@@ -3,6 +3,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
+#include "pkcs11/backup.h"
 #include "tools/officer/date.h"
 
 #include <string.h>
@@ -15,7 +16,11 @@ static int load_key(struct mm_officer *o, mm_handle handle, struct mm_ca_key *ke
 {
     int r;
 
-    r = mm_token_check_policy(o->token, handle, MM_USE_CA, ei);
+    enum mm_key_use use;
+
+    r = mm_token_ca_use(o->token, handle, &use, ei);
+    if (r == MM_OK)
+        r = mm_token_check_policy(o->token, handle, use, ei);
     if (r < 0)
         return r;
     r = mm_token_public_point(o->token, handle, &key->curve, key->point, &key->point_len, ei);
@@ -48,6 +53,9 @@ int mm_ca_key_prepare(struct mm_officer *o, struct mm_ca_key *key, struct mm_err
         return r;
     key->curve = wanted;
     r = mm_officer_find(o, o->args.label, MM_KEY_PRIVATE, &handle, ei);
+    if (o->args.backup && !o->args.create_key)
+        return mm_officer_usage(o, ei,
+                                "--backup says how a key is made: it goes with --create-key");
     if (o->args.create_key && r == MM_ERR_NOT_FOUND)
         return MM_OK;
     if (o->args.create_key && (r == MM_OK || r == MM_ERR_EXISTS))
@@ -74,7 +82,9 @@ int mm_ca_key_make(struct mm_officer *o, struct mm_ca_key *key, struct mm_errinf
 
     if (key->handle)
         return mm_ceremony_key(o, key->handle, ei);
-    r = mm_token_create_ca_key(o->token, o->args.label, key->curve, &handle, ei);
+    r = o->args.backup
+            ? mm_token_create_ca_backup_key(o->token, o->args.label, key->curve, &handle, ei)
+            : mm_token_create_ca_key(o->token, o->args.label, key->curve, &handle, ei);
     if (r < 0)
         return r;
     r = mm_ceremony_key(o, handle, ei);

@@ -48,6 +48,12 @@ enum mm_exit {
     X(STR, issuer, "issuer", "NAME", "issuer section of the configuration")                        \
     X(STR, certificate, "certificate", "FILE", "certificates, PEM; a signer's own comes first")    \
     X(FLAG, create_key, "create-key", NULL, "make the key; without, it must be there")             \
+    X(FLAG, backup, "backup", NULL, "the new CA key may be backed up (key backup)")                \
+    X(STR, shares, "shares", "N", "shares of the backup's key, 2 to 16")                           \
+    X(STR, threshold, "threshold", "N", "how many of the shares restore it")                       \
+    X(STR, shares_dir, "shares-dir", "DIR",                                                        \
+      "write the shares to files there, not to the terminal")                                      \
+    X(STR, share_files, "share-files", "A,B", "files of shares; else they are typed")              \
     X(STR, preset, "preset", "PRESET", "matter-paa, matter-pai, or none of them: a free one")      \
     X(STR, profile, "profile", "NAME", "profile section of the configuration")                     \
     X(STR, subject, "subject", "DN", "subject, e.g. 'CN=ACME PAA,VID=${vid}'")                     \

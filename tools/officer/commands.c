@@ -7,7 +7,7 @@
 #define CEREMONY     MM_OPT_operator_name, MM_OPT_witness, MM_OPT_transcript, MM_OPT_yes, MM_OPT_json
 #define CA_PROFILE                                                                                 \
     MM_OPT_profile, MM_OPT_preset, MM_OPT_subject, MM_OPT_vid, MM_OPT_pid, MM_OPT_validity,        \
-        MM_OPT_not_before, MM_OPT_path_length, MM_OPT_curve, MM_OPT_create_key
+        MM_OPT_not_before, MM_OPT_path_length, MM_OPT_curve, MM_OPT_create_key, MM_OPT_backup
 
 const struct mm_command mm_commands[] = {
     {
@@ -54,7 +54,7 @@ const struct mm_command mm_commands[] = {
         .summary = "make a CA, transport or signing key that stays in the token",
         .ceremony = true,
         .required = OPTIONS(MM_OPT_config, MM_OPT_use, MM_OPT_label),
-        .optional = OPTIONS(MM_OPT_token, MM_OPT_curve, PIN, CEREMONY),
+        .optional = OPTIONS(MM_OPT_token, MM_OPT_curve, MM_OPT_backup, PIN, CEREMONY),
         .run = mm_cmd_key_create,
     },
     {
@@ -70,6 +70,24 @@ const struct mm_command mm_commands[] = {
         .required = OPTIONS(MM_OPT_config, MM_OPT_label, MM_OPT_out),
         .optional = OPTIONS(MM_OPT_token, PIN, MM_OPT_json),
         .run = mm_cmd_key_public,
+    },
+    {
+        .words = "key backup",
+        .summary = "wrap CA keys into a file, under a key that is split into shares",
+        .ceremony = true,
+        .required =
+            OPTIONS(MM_OPT_config, MM_OPT_label, MM_OPT_out, MM_OPT_shares, MM_OPT_threshold),
+        .optional = OPTIONS(MM_OPT_token, MM_OPT_shares_dir, MM_OPT_so_pin_file, MM_OPT_so_pin_fd,
+                            PIN, CEREMONY),
+        .run = mm_cmd_key_backup,
+    },
+    {
+        .words = "key restore",
+        .summary = "put the keys of a backup into a token",
+        .ceremony = true,
+        .required = OPTIONS(MM_OPT_config, MM_OPT_in),
+        .optional = OPTIONS(MM_OPT_token, MM_OPT_share_files, PIN, CEREMONY),
+        .run = mm_cmd_key_restore,
     },
     {
         .words = "key transport export",

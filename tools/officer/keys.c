@@ -4,6 +4,7 @@
 
 #include "daemon/base/io.h"
 #include "daemon/base/text.h"
+#include "pkcs11/backup.h"
 #include "tools/officer/pem.h"
 
 #include <string.h>
@@ -22,10 +23,13 @@ static enum mm_key_use use_of(const struct mm_key_info *key)
 
 json_t *mm_keys_describe(struct mm_officer *o, const struct mm_key_info *key)
 {
-    const enum mm_key_use use = use_of(key);
+    enum mm_key_use use = use_of(key), ca = MM_USE_CA;
     struct mm_errinfo verdict = {0};
     char id[2 * sizeof(key->id) + 1];
 
+    if (key->class != MM_KEY_SECRET &&
+        mm_token_ca_use(o->token, key->handle, &ca, &verdict) == MM_OK && ca != MM_USE_CA)
+        use = ca;
     if (mm_token_check_policy(o->token, key->handle, use, &verdict) == MM_OK)
         snprintf(verdict.text, sizeof(verdict.text), "%s",
                  use == MM_USE_IMPORTED ? "good, but not made in the token: from a package"
@@ -139,6 +143,8 @@ static int create_key(struct mm_officer *o, enum mm_key_use use, enum mm_curve c
 {
     if (use == MM_USE_TRANSPORT)
         return mm_token_create_transport_key(o->token, o->args.label, ret_key, ei);
+    if (o->args.backup)
+        return mm_token_create_ca_backup_key(o->token, o->args.label, curve, ret_key, ei);
     if (use == MM_USE_SIGNING)
         return mm_token_create_signing_key(o->token, o->args.label, curve, ret_key, ei);
     return mm_token_create_ca_key(o->token, o->args.label, curve, ret_key, ei);
@@ -160,6 +166,8 @@ int mm_cmd_key_create(struct mm_officer *o, struct mm_errinfo *ei)
     transport = use == MM_USE_TRANSPORT;
     if (transport && o->args.curve)
         return mm_officer_usage(o, ei, "a transport key is AES-256: it has no --curve");
+    if (o->args.backup && use != MM_USE_CA)
+        return mm_officer_usage(o, ei, "--backup is for CA keys: other keys are made anew");
     r = mm_officer_name(o, MM_OPT_label, o->args.label, ei);
     if (r < 0)
         return r;

@@ -111,6 +111,8 @@ int mm_cmd_key_create(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_key_list(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_key_public(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_key_export(struct mm_officer *o, struct mm_errinfo *ei);
+int mm_cmd_key_backup(struct mm_officer *o, struct mm_errinfo *ei);
+int mm_cmd_key_restore(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_ca_create_root(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_ca_create_sub(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_ca_import(struct mm_officer *o, struct mm_errinfo *ei);

@@ -332,6 +332,9 @@ static struct mm_errinfo for_station(const struct mm_errinfo *ei)
 {
     struct mm_errinfo told = *ei;
 
+    /* No trouble of the token's, and no retry helps: an officer has to act first. */
+    if (strcmp(ei->reason, "CA_KEY_NOT_BACKED_UP") == 0)
+        return told;
     switch (ei->code) {
     case MM_ERR_INVALID:
         /* A profile knows one device's; the call's field has them all. */

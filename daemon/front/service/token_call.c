@@ -43,6 +43,9 @@ static void told(struct mm_errinfo *ei)
 {
     const struct mm_errinfo was = *ei;
 
+    /* No trouble of the token's, and no retry helps: an officer has to act first. */
+    if (strcmp(was.reason, "CA_KEY_NOT_BACKED_UP") == 0)
+        return;
     switch (ei->code) {
     case MM_ERR_INVALID:
     case MM_ERR_TIMEOUT:

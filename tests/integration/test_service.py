@@ -220,9 +220,9 @@ class Demo(Base):
         pin.write_text('wrong-' + right)
         station = self.start(wait=False)
         self.eventually(lambda: 'event=pin_refused' in self.site.log_tail(50))
-        pong = station.station('Ping')
-        self.assertFalse(pong.ready)
-        self.assertIn('PIN', pong.detail)
+        # Before the store is there it is the store that is missing.
+        self.eventually(lambda: 'PIN' in station.station('Ping').detail)
+        self.assertFalse(station.station('Ping').ready)
         self.assertFalse(station.health())
         pin.write_text(right)
         self.site.daemon.send_signal(signal.SIGHUP)

@@ -39,11 +39,11 @@ class Reconcile(unittest.TestCase):
         cls.addClassCleanup(cls.site.__exit__, None)
         chain = cls.site.base / 'pki.pem'
         chain.write_text(''.join(cls.ejbca.ca_certificate(n).read_text() for n in ('IssuingCA', 'RootCA')))
-        text = ISSUER.format(ejbca=cls.ejbca, url=cls.ejbca.url, chain=chain)
+        text = ISSUER.format(name='pki', ejbca=cls.ejbca, url=cls.ejbca.url, chain=chain, per_s=0)
         cls.ejbca.set(certificate_profiles={'Other': {}},
                       end_entity_profiles={'DevEE': {'certificate_profiles': ['DevCert', 'Other']}})
         for name, certificate_profile in (('own', 'DevCert'), ('twin', 'DevCert'), ('other', 'Other')):
-            text += PROFILE.format(name=name, delivery='on-device', subject='CN=${hw_serial}', more='',
+            text += PROFILE.format(name=name, issuer='pki', delivery='on-device', subject='CN=${hw_serial}', more='',
                                    certificate_profile=certificate_profile)
         cls.site.configure(text)
         cls.site.start()

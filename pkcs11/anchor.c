@@ -7,12 +7,19 @@
 #include <string.h>
 
 /*
- * CKA_VALUE: how many anchors have been written with this one (8 bytes, big-endian: the highest is
- * the newest), the counter's reading when it was (8 bytes, 0 without a counter), the anchor.
+ * A data object; in a token that stores none, a secret key that serves for nothing, whose CKA_ID is
+ * what else is CKA_VALUE: how many anchors have been written with this one (8 bytes, big-endian:
+ * the highest is the newest), the counter's reading when it was (8 bytes, 0 without a counter), the
+ * anchor.
  */
 enum { HEAD_BYTES = 16, OBJECTS_MAX = 16, COUNTER_BYTES_MAX = 32 };
 
 static const char label[] = MM_ANCHOR_LABEL;
+
+static bool is_key(const struct mm_token *t)
+{
+    return mm_quirks_of(&t->info)->no_data_objects;
+}
 
 struct found {
     CK_OBJECT_HANDLE objects[OBJECTS_MAX];
@@ -69,7 +76,8 @@ static int read_object(struct mm_token *t, CK_OBJECT_HANDLE object, struct found
     uint8_t value[HEAD_BYTES + MM_ANCHOR_MAX];
     uint64_t serial, counter;
     CK_ULONG len;
-    int r = mm_object_read(t, object, CKA_VALUE, value, sizeof(value), &len, ei);
+    int r =
+        mm_object_read(t, object, is_key(t) ? CKA_ID : CKA_VALUE, value, sizeof(value), &len, ei);
 
     if (r < 0)
         return r;
@@ -90,7 +98,7 @@ static int read_object(struct mm_token *t, CK_OBJECT_HANDLE object, struct found
 
 static int find_anchors(struct mm_token *t, struct found *found, struct mm_errinfo *ei)
 {
-    CK_OBJECT_CLASS class = CKO_DATA;
+    CK_OBJECT_CLASS class = is_key(t) ? CKO_SECRET_KEY : CKO_DATA;
     CK_BBOOL yes = CK_TRUE;
     CK_ATTRIBUTE template[] = {MM_ATTR(CKA_CLASS, class), MM_ATTR(CKA_TOKEN, yes),
                                MM_ATTR_BYTES(CKA_LABEL, label, sizeof(label) - 1)};
@@ -133,10 +141,8 @@ int mm_anchor_read(struct mm_token *t, struct mm_anchor *ret_anchor, struct mm_e
     return MM_OK;
 }
 
-static int create(struct mm_token *t, uint64_t serial, uint64_t counter, const void *anchor,
-                  size_t len, struct mm_errinfo *ei)
+static CK_RV create_data(struct mm_token *t, const uint8_t *value, size_t len)
 {
-    uint8_t value[HEAD_BYTES + MM_ANCHOR_MAX];
     CK_OBJECT_CLASS class = CKO_DATA;
     CK_BBOOL yes = CK_TRUE;
     CK_OBJECT_HANDLE object = CK_INVALID_HANDLE;
@@ -146,8 +152,36 @@ static int create(struct mm_token *t, uint64_t serial, uint64_t counter, const v
         MM_ATTR(CKA_PRIVATE, yes),
         MM_ATTR_BYTES(CKA_LABEL, label, sizeof(label) - 1),
         MM_ATTR_BYTES(CKA_APPLICATION, "mintmark", 8),
-        MM_ATTR_BYTES(CKA_VALUE, value, HEAD_BYTES + len),
+        MM_ATTR_BYTES(CKA_VALUE, value, len),
     };
+
+    return MM_CK(t, C_CreateObject(t->session, template, MM_ARRAY_SIZE(template), &object));
+}
+
+/* The key itself is of no use to anybody; what counts is that only who has logged in can make it.
+ */
+static CK_RV create_key(struct mm_token *t, const uint8_t *value, size_t len)
+{
+    CK_MECHANISM mechanism = {CKM_GENERIC_SECRET_KEY_GEN, NULL, 0};
+    CK_OBJECT_HANDLE object = CK_INVALID_HANDLE;
+    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
+    CK_ULONG bytes = MM_AES_256_BYTES;
+    CK_ATTRIBUTE template[] = {
+        MM_ATTR(CKA_TOKEN, yes),     MM_ATTR(CKA_PRIVATE, yes),
+        MM_ATTR(CKA_SENSITIVE, yes), MM_ATTR(CKA_EXTRACTABLE, no),
+        MM_ATTR(CKA_SIGN, no),       MM_ATTR(CKA_VALUE_LEN, bytes),
+        MM_ATTR(CKA_WRAP, no),       MM_ATTR_BYTES(CKA_LABEL, label, sizeof(label) - 1),
+        MM_ATTR(CKA_ENCRYPT, no),    MM_ATTR_BYTES(CKA_ID, value, len),
+    };
+
+    return MM_CK(t,
+                 C_GenerateKey(t->session, &mechanism, template, MM_ARRAY_SIZE(template), &object));
+}
+
+static int create(struct mm_token *t, uint64_t serial, uint64_t counter, const void *anchor,
+                  size_t len, struct mm_errinfo *ei)
+{
+    uint8_t value[HEAD_BYTES + MM_ANCHOR_MAX];
     CK_RV rv;
 
     serial = htobe64(serial);
@@ -155,8 +189,22 @@ static int create(struct mm_token *t, uint64_t serial, uint64_t counter, const v
     memcpy(value, &serial, sizeof(serial));
     memcpy(value + sizeof(serial), &counter, sizeof(counter));
     memcpy(value + HEAD_BYTES, anchor, len);
-    rv = MM_CK(t, C_CreateObject(t->session, template, MM_ARRAY_SIZE(template), &object));
-    return rv == CKR_OK ? MM_OK : mm_token_fail(ei, rv, "C_CreateObject of the anchor");
+    rv = is_key(t) ? create_key(t, value, HEAD_BYTES + len)
+                   : create_data(t, value, HEAD_BYTES + len);
+    return rv == CKR_OK ? MM_OK
+                        : mm_token_fail(ei, rv, "%s of the anchor",
+                                        is_key(t) ? "C_GenerateKey" : "C_CreateObject");
+}
+
+bool mm_anchor_is(struct mm_token *t, mm_handle object)
+{
+    char found[sizeof(label)];
+    struct mm_errinfo ignored;
+    CK_ULONG len = 0;
+
+    return is_key(t) &&
+           mm_object_read(t, object, CKA_LABEL, found, sizeof(found), &len, &ignored) == MM_OK &&
+           len == sizeof(label) - 1 && memcmp(found, label, len) == 0;
 }
 
 /* An object that is no anchor is replaced with the others: the officer has decided so by an unlock,

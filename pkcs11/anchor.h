@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The anchor: a few bytes that the token keeps for the ledger (docs/ledger.md), in a private data
- * object. Writing makes a new object and then destroys the one before, so that there is always one.
+ * object (with some tokens a key: docs/tokens.md). Writing makes a new object and then destroys the
+ * one before, so that there is always one.
  *
  * Where the token has a monotonic counter (PKCS#11 v2.40, 4.3.3: CKH_MONOTONIC_COUNTER, which grows
  * whenever it is read and never goes back), its reading goes into the object, so that an older
@@ -36,3 +37,6 @@ int mm_anchor_read(struct mm_token *t, struct mm_anchor *ret_anchor,
  * both. One process at a time. */
 int mm_anchor_write(struct mm_token *t, const void *value, size_t len,
                     struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Is the object an anchor that looks like a key? Then mm_token_list leaves it out. */
+bool mm_anchor_is(struct mm_token *t, mm_handle object);

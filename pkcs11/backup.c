@@ -258,22 +258,15 @@ static int create_public(struct mm_token *t, const struct mm_backup_key *backup,
     return MM_OK;
 }
 
-/* How much of the policy the token is asked for: some refuse an unwrapping template that names what
- * they would take when a key is made. */
-enum ask { ASK_ALL, ASK_NO_WISHES, ASK_REQUIRED, ASK_END };
-
 static int unwrap_to_stay(struct mm_token *t, mm_handle unwrapping,
-                          const struct mm_backup_key *backup, enum ask ask, CK_RV *ret_rv,
-                          mm_handle *ret_key, struct mm_errinfo *ei)
+                          const struct mm_backup_key *backup, enum mm_policy_extent extent,
+                          CK_RV *ret_rv, mm_handle *ret_key, struct mm_errinfo *ei)
 {
     CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
     CK_KEY_TYPE type = CKK_EC;
     CK_ATTRIBUTE attrs[MM_POLICY_ATTRS_MAX + 4];
-    CK_ULONG n =
-        mm_policy_template(MM_USE_CA_RESTORED, ask != ASK_REQUIRED, attrs, MM_POLICY_ATTRS_MAX);
+    CK_ULONG n = mm_policy_template(MM_USE_CA_RESTORED, extent, attrs, MM_POLICY_ATTRS_MAX);
 
-    if (ask == ASK_NO_WISHES)
-        n = mm_policy_without_wishes(MM_USE_CA_RESTORED, attrs, n);
     attrs[n++] = MM_ATTR(CKA_CLASS, class);
     attrs[n++] = MM_ATTR(CKA_KEY_TYPE, type);
     attrs[n++] = MM_ATTR_BYTES(CKA_LABEL, backup->label, strlen(backup->label));
@@ -310,9 +303,11 @@ int mm_token_restore_key(struct mm_token *t, mm_handle unwrapping,
         r = mm_token_backup_try(t, unwrapping, backup, ei);
     if (r < 0)
         return r;
-    for (enum ask ask = ASK_ALL; ask < ASK_END; ask++) {
-        r = unwrap_to_stay(t, unwrapping, backup, ask, &rv, &pair.private_key, ei);
-        if (!mm_key_template_refused(rv))
+    /* Some refuse an unwrapping template that names what they would take when a key is made. */
+    for (int extent = MM_TEMPLATE_ALL; extent >= MM_TEMPLATE_LEAST; extent--) {
+        r = unwrap_to_stay(t, unwrapping, backup, (enum mm_policy_extent)extent, &rv,
+                           &pair.private_key, ei);
+        if (!mm_key_template_refused(t, rv))
             break;
     }
     if (r == MM_OK)

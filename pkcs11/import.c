@@ -128,7 +128,8 @@ static int make_wrapping_key(struct mm_token *t, uint8_t value[MM_AES_256_BYTES]
 }
 
 static CK_RV unwrap(struct mm_token *t, const struct import *in, CK_OBJECT_HANDLE kek,
-                    const uint8_t *wrapped, size_t len, bool optional, CK_OBJECT_HANDLE *ret_key)
+                    const uint8_t *wrapped, size_t len, enum mm_policy_extent extent,
+                    CK_OBJECT_HANDLE *ret_key)
 {
     CK_MECHANISM mechanism = {t->mechanisms.aes_kwp, NULL, 0};
     CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
@@ -136,7 +137,7 @@ static CK_RV unwrap(struct mm_token *t, const struct import *in, CK_OBJECT_HANDL
     CK_ATTRIBUTE attrs[ATTRS_MAX] = {MM_ATTR(CKA_CLASS, class), MM_ATTR(CKA_KEY_TYPE, type)};
     CK_ULONG n = 2;
 
-    n += mm_policy_template(MM_USE_IMPORTED, optional, attrs + n, MM_POLICY_ATTRS_MAX);
+    n += mm_policy_template(MM_USE_IMPORTED, extent, attrs + n, MM_POLICY_ATTRS_MAX);
     attrs[n++] = MM_ATTR_BYTES(CKA_LABEL, in->label, strlen(in->label));
     attrs[n++] = MM_ATTR_BYTES(CKA_ID, in->id, ID_BYTES);
     return MM_CK(t, C_UnwrapKey(t->session, &mechanism, kek, (CK_BYTE *)(uintptr_t)wrapped, len,
@@ -166,9 +167,11 @@ static int bring_private(struct mm_token *t, const struct import *in, CK_OBJECT_
                              wrapped, ei);
     if (r == MM_OK) {
         len = (mm_secret_len(pkcs8) + 7) / 8 * 8 + 8;
-        rv = unwrap(t, in, kek, wrapped, len, true, ret_key);
-        if (mm_key_template_refused(rv))
-            rv = unwrap(t, in, kek, wrapped, len, false, ret_key);
+        rv = unwrap(t, in, kek, wrapped, len, MM_TEMPLATE_ALL, ret_key);
+        if (mm_key_template_refused(t, rv))
+            rv = unwrap(t, in, kek, wrapped, len, MM_TEMPLATE_CHECKED, ret_key);
+        if (mm_key_template_refused(t, rv))
+            rv = unwrap(t, in, kek, wrapped, len, MM_TEMPLATE_LEAST, ret_key);
         r = rv == CKR_OK ? MM_OK : mm_token_fail(ei, rv, "C_UnwrapKey");
     }
     mm_object_drop(t, kek);

@@ -18,6 +18,12 @@ static int check_pin_length(const CK_TOKEN_INFO *info, const char *whose, struct
     return MM_OK;
 }
 
+static bool is_labelled(const CK_TOKEN_INFO *info, const char *label)
+{
+    return p11_kit_space_strlen(info->label, sizeof(info->label)) == strlen(label) &&
+           memcmp(info->label, label, strlen(label)) == 0;
+}
+
 static int label_is_free(struct mm_token *t, const char *label, struct mm_errinfo *ei)
 {
     MM_URI_CLEANUP P11KitUri *uri = p11_kit_uri_new();
@@ -71,7 +77,10 @@ static int set_user_pin(struct mm_token *t, struct mm_secret *so_pin, struct mm_
 
     if (r < 0)
         return r;
-    rv = MM_CK(t, C_Login(t->session, CKU_SO, mm_secret_data(so_pin), mm_secret_len(so_pin)));
+    if (!mm_quirks_of(&t->info)->no_officer)
+        rv = MM_CK(t, C_Login(t->session, CKU_SO, mm_secret_data(so_pin), mm_secret_len(so_pin)));
+    else
+        rv = MM_CK(t, C_Login(t->session, CKU_SO, (CK_UTF8CHAR *)(uintptr_t) "", 0));
     if (rv != CKR_OK)
         return mm_token_fail(ei, rv, "C_Login of the security officer");
     rv = MM_CK(t, C_InitPIN(t->session, mm_secret_data(user_pin), mm_secret_len(user_pin)));
@@ -81,11 +90,29 @@ static int set_user_pin(struct mm_token *t, struct mm_secret *so_pin, struct mm_
     return MM_OK;
 }
 
-static int initialise(struct mm_token *t, P11KitUri *uri, const char *label,
-                      struct mm_secret *so_pin, struct mm_secret *user_pin, struct mm_errinfo *ei)
+static int init_token(struct mm_token *t, const char *label, struct mm_secret *so_pin,
+                      struct mm_errinfo *ei)
 {
     CK_UTF8CHAR padded[32];
     CK_RV rv;
+
+    if (mm_quirks_of(&t->info)->no_officer) {
+        if (is_labelled(&t->info, label))
+            return MM_OK;
+        return mm_fail(ei, MM_ERR_INVALID, "TOKEN_LABEL_FIXED",
+                       "the module's parameters give this token its label, and it is not '%.32s': "
+                       "set dbTokenDescription in them",
+                       label);
+    }
+    memset(padded, ' ', sizeof(padded));
+    memcpy(padded, label, strlen(label));
+    rv = MM_CK(t, C_InitToken(t->slot, mm_secret_data(so_pin), mm_secret_len(so_pin), padded));
+    return rv == CKR_OK ? MM_OK : mm_token_fail(ei, rv, "C_InitToken");
+}
+
+static int initialise(struct mm_token *t, P11KitUri *uri, const char *label,
+                      struct mm_secret *so_pin, struct mm_secret *user_pin, struct mm_errinfo *ei)
+{
     int r = label_is_free(t, label, ei);
 
     if (r == MM_OK)
@@ -94,13 +121,10 @@ static int initialise(struct mm_token *t, P11KitUri *uri, const char *label,
         r = check_pin_length(&t->info, "SO", so_pin, ei);
     if (r == MM_OK)
         r = check_pin_length(&t->info, "user", user_pin, ei);
+    if (r == MM_OK)
+        r = init_token(t, label, so_pin, ei);
     if (r < 0)
         return r;
-    memset(padded, ' ', sizeof(padded));
-    memcpy(padded, label, strlen(label));
-    rv = MM_CK(t, C_InitToken(t->slot, mm_secret_data(so_pin), mm_secret_len(so_pin), padded));
-    if (rv != CKR_OK)
-        return mm_token_fail(ei, rv, "C_InitToken");
     r = set_user_pin(t, so_pin, user_pin, ei);
     if (r < 0 && ei)
         return mm_err_prefix(ei, "token '%s' is initialised, but has no user PIN yet", label);

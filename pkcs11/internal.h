@@ -25,8 +25,23 @@ struct mm_cached_key {
     mm_handle handle;
 };
 
+/* What is known of a make of tokens that others do not have. 0, or false: nothing. */
+struct mm_quirks {
+    const char *manufacturer; /* beginning of CK_TOKEN_INFO.manufacturerID */
+    CK_MECHANISM_TYPE kwp;    /* one more number that may mean RFC 5649; tried before it is used */
+    unsigned renew_after_objects; /* session objects made until the module is started again */
+    bool no_officer;              /* C_InitToken does nothing; CKU_SO has an empty PIN */
+    bool no_data_objects;         /* CKO_DATA cannot be stored */
+    bool no_local;                /* CKA_LOCAL is false whatever made the key */
+    CK_RV template_refusal;       /* beside the standard's codes */
+};
+/* Never NULL. */
+const struct mm_quirks *mm_quirks_of(const CK_TOKEN_INFO *info);
+
 struct mm_token {
     CK_FUNCTION_LIST *ck; /* p11-kit's managed view of the module; NULL until loaded */
+    bool proxy;           /* ck is p11-kit's own proxy, which manages itself */
+    char *parameters;     /* for C_Initialize; NULL: none */
     bool initialised;     /* C_Initialize succeeded: C_Finalize is owed */
     CK_SLOT_ID slot;
     CK_SESSION_HANDLE session; /* 0: none */
@@ -92,6 +107,9 @@ int mm_module_open(const struct mm_token_open *how, struct mm_token **ret_token,
                    struct mm_errinfo *ei) MM_MUST_USE;
 /* Ends the module and frees *t; no session may be open any more. */
 void mm_module_close(struct mm_token *t);
+/* C_Initialize and C_Finalize of a module that is loaded; a second start, or end, does nothing. */
+int mm_module_start(struct mm_token *t, const char *what, struct mm_errinfo *ei) MM_MUST_USE;
+void mm_module_end(struct mm_token *t);
 
 struct mm_slot_match {
     CK_SLOT_ID slot;
@@ -150,7 +168,7 @@ int mm_token_public_half(struct mm_token *t, mm_handle private_key, mm_handle *r
 int mm_key_refuse_duplicate(struct mm_token *t, const char *label,
                             struct mm_errinfo *ei) MM_MUST_USE;
 /* Did the token dislike the template, rather than fail? */
-bool mm_key_template_refused(CK_RV rv);
+bool mm_key_template_refused(const struct mm_token *t, CK_RV rv);
 
 /* ---- curve.c ----------------------------------------------------------------------------- */
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The keys that stay: made once in a ceremony, listed, and described. */
+#include "pkcs11/anchor.h"
 #include "pkcs11/exchange.h"
 #include "pkcs11/policy.h"
 #include "pkcs11/soft.h"
@@ -51,15 +52,16 @@ static CK_ULONG add_names(CK_ATTRIBUTE *attrs, CK_ULONG n, const char *label,
     return n;
 }
 
-bool mm_key_template_refused(CK_RV rv)
+bool mm_key_template_refused(const struct mm_token *t, CK_RV rv)
 {
     return rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_ATTRIBUTE_VALUE_INVALID ||
-           rv == CKR_TEMPLATE_INCONSISTENT || rv == CKR_ATTRIBUTE_READ_ONLY;
+           rv == CKR_TEMPLATE_INCONSISTENT || rv == CKR_ATTRIBUTE_READ_ONLY ||
+           (rv != CKR_OK && rv == mm_quirks_of(&t->info)->template_refusal);
 }
 
 static CK_RV generate_pair(struct mm_token *t, enum mm_key_use use, const char *label,
                            const uint8_t id[KEY_ID_BYTES], const struct mm_curve_info *curve,
-                           bool optional, struct mm_keypair *ret_pair)
+                           enum mm_policy_extent extent, struct mm_keypair *ret_pair)
 {
     const bool rsa = use == MM_USE_EXCHANGE_RSA;
     CK_MECHANISM mechanism = {rsa ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_KEY_PAIR_GEN, NULL, 0};
@@ -70,7 +72,7 @@ static CK_RV generate_pair(struct mm_token *t, enum mm_key_use use, const char *
                                   MM_ATTR(CKA_VERIFY, verifies)};
     CK_ATTRIBUTE private_key[TEMPLATE_MAX];
     CK_ULONG n_public = add_names(public_key, 3, label, id);
-    CK_ULONG n_private = mm_policy_template(use, optional, private_key, MM_POLICY_ATTRS_MAX);
+    CK_ULONG n_private = mm_policy_template(use, extent, private_key, MM_POLICY_ATTRS_MAX);
 
     if (rsa) {
         public_key[n_public++] = MM_ATTR(CKA_MODULUS_BITS, bits);
@@ -98,9 +100,11 @@ static int create_pair(struct mm_token *t, enum mm_key_use use, const char *labe
         r = mm_token_random(t, id, sizeof(id), ei);
     if (r < 0)
         return r;
-    rv = generate_pair(t, use, label, id, c, true, &pair);
-    if (mm_key_template_refused(rv))
-        rv = generate_pair(t, use, label, id, c, false, &pair);
+    rv = generate_pair(t, use, label, id, c, MM_TEMPLATE_ALL, &pair);
+    if (mm_key_template_refused(t, rv))
+        rv = generate_pair(t, use, label, id, c, MM_TEMPLATE_CHECKED, &pair);
+    if (mm_key_template_refused(t, rv))
+        rv = generate_pair(t, use, label, id, c, MM_TEMPLATE_LEAST, &pair);
     if (rv != CKR_OK)
         return mm_token_fail(ei, rv, "C_GenerateKeyPair");
     r = mm_token_check_policy(t, pair.private_key, use, ei);
@@ -137,12 +141,12 @@ int mm_token_create_exchange_key(struct mm_token *t, const char *label, enum mm_
 }
 
 static CK_RV generate_transport(struct mm_token *t, const char *label,
-                                const uint8_t id[KEY_ID_BYTES], bool optional,
+                                const uint8_t id[KEY_ID_BYTES], enum mm_policy_extent extent,
                                 CK_OBJECT_HANDLE *ret_key)
 {
     CK_MECHANISM mechanism = {CKM_AES_KEY_GEN, NULL, 0};
     CK_ATTRIBUTE attrs[TEMPLATE_MAX];
-    CK_ULONG n = mm_policy_template(MM_USE_TRANSPORT, optional, attrs, MM_POLICY_ATTRS_MAX);
+    CK_ULONG n = mm_policy_template(MM_USE_TRANSPORT, extent, attrs, MM_POLICY_ATTRS_MAX);
 
     n = add_names(attrs, n, label, id);
     return MM_CK(t, C_GenerateKey(t->session, &mechanism, attrs, n, ret_key));
@@ -160,9 +164,11 @@ int mm_token_create_transport_key(struct mm_token *t, const char *label, mm_hand
         r = mm_token_random(t, id, sizeof(id), ei);
     if (r < 0)
         return r;
-    rv = generate_transport(t, label, id, true, &key);
-    if (mm_key_template_refused(rv))
-        rv = generate_transport(t, label, id, false, &key);
+    rv = generate_transport(t, label, id, MM_TEMPLATE_ALL, &key);
+    if (mm_key_template_refused(t, rv))
+        rv = generate_transport(t, label, id, MM_TEMPLATE_CHECKED, &key);
+    if (mm_key_template_refused(t, rv))
+        rv = generate_transport(t, label, id, MM_TEMPLATE_LEAST, &key);
     if (rv != CKR_OK)
         return mm_token_fail(ei, rv, "C_GenerateKey");
     r = mm_token_check_policy(t, key, MM_USE_TRANSPORT, ei);
@@ -376,6 +382,8 @@ int mm_token_list(struct mm_token *t, int (*each)(void *arg, const struct mm_key
         struct mm_key_info info;
 
         memcpy(&handle, handles.data + at, sizeof(handle));
+        if (mm_anchor_is(t, handle))
+            continue;
         r = mm_token_key_info(t, handle, &info, ei);
         if (r == MM_OK)
             r = each(arg, &info);

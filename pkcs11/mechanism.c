@@ -5,22 +5,6 @@
 
 #include <string.h>
 
-/*
- * Where tokens differ from the standard's numbers. A number here is only a candidate: it is used
- * when the token lists it and its known answer is right.
- */
-static const struct {
-    const char *manufacturer; /* beginning of CK_TOKEN_INFO.manufacturerID */
-    CK_MECHANISM_TYPE kwp;
-} quirks[] = {
-    /* Luna: CKM_AES_KWP of its vendor header; its 0x210A pads as PKCS#7 does. */
-    {"SafeNet", 0x80000171UL},
-    {"Thales", 0x80000171UL},
-    /* AWS CloudHSM: CKM_CLOUDHSM_AES_KEY_WRAP_ZERO_PAD. */
-    {"Marvell", 0x8000216FUL},
-    {"Cavium", 0x8000216FUL},
-};
-
 static int has(struct mm_token *t, CK_MECHANISM_TYPE type, bool *ret_has, struct mm_errinfo *ei)
 {
     CK_MECHANISM_INFO info;
@@ -34,15 +18,13 @@ static int has(struct mm_token *t, CK_MECHANISM_TYPE type, bool *ret_has, struct
 
 static int probe_kwp_numbers(struct mm_token *t, struct mm_errinfo *ei)
 {
-    CK_MECHANISM_TYPE numbers[3] = {MM_CKM_AES_KEY_WRAP_KWP, MM_CKM_AES_KEY_WRAP_PAD};
-    size_t n = 2, kept = 0;
+    /* A number here is only a candidate: it is used when the token lists it and its known answer is
+     * right. */
+    const CK_MECHANISM_TYPE numbers[] = {MM_CKM_AES_KEY_WRAP_KWP, MM_CKM_AES_KEY_WRAP_PAD,
+                                         mm_quirks_of(&t->info)->kwp};
+    size_t kept = 0;
 
-    for (size_t i = 0; i < MM_ARRAY_SIZE(quirks) && n == 2; i++) {
-        if (strncmp((const char *)t->info.manufacturerID, quirks[i].manufacturer,
-                    strlen(quirks[i].manufacturer)) == 0)
-            numbers[n++] = quirks[i].kwp;
-    }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < MM_ARRAY_SIZE(numbers) && numbers[i] != 0; i++) {
         bool listed = false;
         int r = has(t, numbers[i], &listed, ei);
 

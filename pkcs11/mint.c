@@ -72,7 +72,7 @@ static int check_private(struct mm_token *t, CK_OBJECT_HANDLE key, enum mm_devic
         wrong = "CKA_SENSITIVE";
     else if (extractable != (kind != MM_DEVICE_RETAINED))
         wrong = "CKA_EXTRACTABLE";
-    else if (local != CK_TRUE)
+    else if (local != CK_TRUE && !mm_quirks_of(&t->info)->no_local)
         wrong = "CKA_LOCAL";
     if (wrong)
         return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_ATTRIBUTE_MISMATCH",

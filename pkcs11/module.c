@@ -38,9 +38,37 @@ static int pin_library(const char *path, struct mm_errinfo *ei)
     return MM_OK;
 }
 
+/* Where the library that has this address begins; NULL if no library has it. */
+static const void *library_of(const void *address)
+{
+    Dl_info info;
+
+    return address && dladdr(address, &info) ? info.dli_fbase : NULL;
+}
+
+/* p11-kit's proxy is the very library that this process uses p11-kit from, which refuses to load
+ * itself: it shows the slots of all modules that are registered, and manages them as it would here.
+ * NULL for every other module. */
+static CK_FUNCTION_LIST *proxy_functions(const char *path)
+{
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+    const void *ours = library_of(dlsym(RTLD_DEFAULT, "p11_kit_module_load"));
+    CK_FUNCTION_LIST *functions = NULL;
+    CK_RV (*get)(CK_FUNCTION_LIST * *list) = NULL;
+    void *symbol = NULL;
+
+    if (library) {
+        symbol = dlsym(library, "C_GetFunctionList");
+        dlclose(library);
+    }
+    if (!ours || library_of(symbol) != ours)
+        return NULL;
+    memcpy(&get, &symbol, sizeof(get)); /* ISO C has no cast for it */
+    return get(&functions) == CKR_OK ? functions : NULL;
+}
+
 static int load(struct mm_token *t, const char *path, struct mm_errinfo *ei)
 {
-    CK_RV rv;
     int r;
 
     if (path[0] != '/')
@@ -50,15 +78,42 @@ static int load(struct mm_token *t, const char *path, struct mm_errinfo *ei)
     if (r < 0)
         return r;
     p11_kit_be_quiet();
-    t->ck = p11_kit_module_load(path, P11_KIT_MODULE_CRITICAL);
+    t->ck = proxy_functions(path);
+    t->proxy = t->ck != NULL;
+    if (!t->proxy)
+        t->ck = p11_kit_module_load(path, P11_KIT_MODULE_CRITICAL);
     if (!t->ck)
         return mm_fail(ei, MM_ERR_UNAVAILABLE, "TOKEN_MODULE_NOT_LOADED",
                        "PKCS#11 module %.100s not loaded: %.100s", path, p11_kit_message());
-    rv = p11_kit_module_initialize(t->ck);
+    return mm_module_start(t, path, ei);
+}
+
+int mm_module_start(struct mm_token *t, const char *what, struct mm_errinfo *ei)
+{
+    CK_C_INITIALIZE_ARGS args = {.flags = CKF_OS_LOCKING_OK, .pReserved = t->parameters};
+    CK_RV rv;
+
+    if (t->initialised)
+        return MM_OK;
+    if (t->parameters || t->proxy)
+        rv = t->ck->C_Initialize(t->parameters ? &args : NULL);
+    else
+        rv = p11_kit_module_initialize(t->ck);
     if (rv != CKR_OK)
-        return mm_token_fail(ei, rv, "PKCS#11 module %.100s: C_Initialize", path);
+        return mm_token_fail(ei, rv, "PKCS#11 module %.100s: C_Initialize", what);
     t->initialised = true;
     return MM_OK;
+}
+
+void mm_module_end(struct mm_token *t)
+{
+    if (!t->initialised)
+        return;
+    if (t->proxy)
+        (void)t->ck->C_Finalize(NULL);
+    else
+        p11_kit_module_finalize(t->ck);
+    t->initialised = false;
 }
 
 int mm_module_open(const struct mm_token_open *how, struct mm_token **ret_token,
@@ -75,6 +130,13 @@ int mm_module_open(const struct mm_token_open *how, struct mm_token **ret_token,
     t = calloc(1, sizeof(*t));
     if (!t)
         return mm_fail_memory(ei);
+    if (how->parameters && *how->parameters) {
+        t->parameters = strdup(how->parameters);
+        if (!t->parameters) {
+            free(t);
+            return mm_fail_memory(ei);
+        }
+    }
     r = load(t, how->module, ei);
     if (r < 0) {
         mm_module_close(t);
@@ -86,10 +148,10 @@ int mm_module_open(const struct mm_token_open *how, struct mm_token **ret_token,
 
 void mm_module_close(struct mm_token *t)
 {
-    if (t->initialised)
-        p11_kit_module_finalize(t->ck);
-    if (t->ck)
+    mm_module_end(t);
+    if (t->ck && !t->proxy)
         p11_kit_module_release(t->ck);
+    free(t->parameters);
     mm_cache_clear(t);
     mm_secret_free(t->pin);
     free(t);

@@ -140,6 +140,7 @@ static CK_MECHANISM_TYPE mechanism_of(enum expected expected)
 struct actual {
     bool known; /* the token knows the attribute of this key */
     bool as_expected;
+    bool excused; /* a quirk of this make of tokens: nobody can say */
     char text[MM_POLICY_VALUE_MAX];
 };
 
@@ -201,7 +202,8 @@ static int read_actual(struct mm_token *t, CK_OBJECT_HANDLE key, const struct ru
     }
     if (r < 0)
         return r;
-    if (!a.known)
+    a.excused = rule->type == CKA_LOCAL && !a.as_expected && mm_quirks_of(&t->info)->no_local;
+    if (!a.known || a.excused)
         snprintf(a.text, sizeof(a.text), "unknown to the token");
     *ret_actual = a;
     return MM_OK;
@@ -213,7 +215,7 @@ static enum mm_policy_verdict judge(const struct rule *rule, const struct actual
         return MM_POLICY_SHOWN;
     if (a->known ? a->as_expected : rule->rank == REFUSED)
         return MM_POLICY_GOOD;
-    return rule->rank == WISHED ? MM_POLICY_WISH : MM_POLICY_BROKEN;
+    return rule->rank == WISHED || a->excused ? MM_POLICY_WISH : MM_POLICY_BROKEN;
 }
 
 /* ---- judging ----------------------------------------------------------------------------- */
@@ -306,7 +308,8 @@ static CK_ATTRIBUTE attribute_of(const struct rule *rule)
     return MM_ATTR(rule->type, no);
 }
 
-CK_ULONG mm_policy_template(enum mm_key_use use, bool optional, CK_ATTRIBUTE *attrs, CK_ULONG max)
+CK_ULONG mm_policy_template(enum mm_key_use use, enum mm_policy_extent extent, CK_ATTRIBUTE *attrs,
+                            CK_ULONG max)
 {
     CK_ULONG n = 0;
 
@@ -319,25 +322,10 @@ CK_ULONG mm_policy_template(enum mm_key_use use, bool optional, CK_ATTRIBUTE *at
             continue;
         if (!(rules[i].uses & 1 << use) || rank == SHOWN)
             continue;
-        if (rank != REQUIRED && rank != MADE && !optional)
+        if ((rank == REFUSED && extent < MM_TEMPLATE_CHECKED) ||
+            (rank == WISHED && extent < MM_TEMPLATE_ALL))
             continue;
         attrs[n++] = attribute_of(&rules[i]);
     }
     return n;
-}
-
-CK_ULONG mm_policy_without_wishes(enum mm_key_use use, CK_ATTRIBUTE *attrs, CK_ULONG n)
-{
-    CK_ULONG kept = 0;
-
-    for (CK_ULONG at = 0; at < n; at++) {
-        bool wish = false;
-
-        for (size_t i = 0; i < MM_ARRAY_SIZE(rules); i++)
-            wish = wish || (rules[i].rank == WISHED && rules[i].type == attrs[at].type &&
-                            rules[i].uses & 1 << use);
-        if (!wish)
-            attrs[kept++] = attrs[at];
-    }
-    return kept;
 }

@@ -5,10 +5,10 @@
 
 enum { MM_POLICY_ATTRS_MAX = 20 };
 
-/* The attributes that a key of this use is made with; returns their number. Without `optional`,
- * only those that every token knows: some refuse a template that names rights which a key of its
- * type cannot have anyway. */
-CK_ULONG mm_policy_template(enum mm_key_use use, bool optional, CK_ATTRIBUTE *attrs, CK_ULONG max);
+/* How much of the policy a template says, from the least to everything: some tokens refuse one that
+ * names rights which a key of its type cannot have anyway, or attributes that they do not know. */
+enum mm_policy_extent { MM_TEMPLATE_LEAST, MM_TEMPLATE_CHECKED, MM_TEMPLATE_ALL };
 
-/* Takes the attributes out that are only wished for; returns how many are left. */
-CK_ULONG mm_policy_without_wishes(enum mm_key_use use, CK_ATTRIBUTE *attrs, CK_ULONG n);
+/* The attributes that a key of this use is made with; returns their number. */
+CK_ULONG mm_policy_template(enum mm_key_use use, enum mm_policy_extent extent, CK_ATTRIBUTE *attrs,
+                            CK_ULONG max);

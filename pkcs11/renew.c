@@ -12,26 +12,11 @@ enum {
     PAUSE_SPREAD_US = 15000,
 };
 
-/*
- * Session objects that a module may make before it is renewed. SoftHSM 2.6.1 keeps a record of
- * every session object, destroyed or not, until C_Finalize: 570 bytes a key pair. Renewing takes 4
- * to 5 ms of CPU, so 1 us a device at this interval, and memory stays within 1.2 MB. Fixed
- * after 2.6.1.
- */
-static const struct {
-    const char *manufacturer;
-    unsigned objects;
-} hoarders[] = {{"SoftHSM project", 4096}};
-
 bool mm_token_wants_renewal(const struct mm_token *t)
 {
-    for (size_t i = 0; i < MM_ARRAY_SIZE(hoarders); i++) {
-        const size_t len = strlen(hoarders[i].manufacturer);
+    const unsigned objects = mm_quirks_of(&t->info)->renew_after_objects;
 
-        if (memcmp(t->info.manufacturerID, hoarders[i].manufacturer, len) == 0)
-            return t->session_objects >= hoarders[i].objects;
-    }
-    return false;
+    return objects > 0 && t->session_objects >= objects;
 }
 
 /* The token that was open before, by all that identifies it. */
@@ -55,21 +40,17 @@ static void end(struct mm_token *t)
     if (t->session != CK_INVALID_HANDLE)
         (void)MM_CK(t, C_CloseSession(t->session));
     t->session = CK_INVALID_HANDLE;
-    if (t->initialised)
-        p11_kit_module_finalize(t->ck);
-    t->initialised = false;
+    mm_module_end(t);
     t->session_objects = 0;
 }
 
 static int begin(struct mm_token *t, P11KitUri *uri, struct mm_errinfo *ei)
 {
     struct mm_slot_match match;
-    const CK_RV rv = p11_kit_module_initialize(t->ck);
-    int r;
+    int r = mm_module_start(t, "renewal", ei);
 
-    if (rv != CKR_OK)
-        return mm_token_fail(ei, rv, "C_Initialize");
-    t->initialised = true;
+    if (r < 0)
+        return r;
     r = mm_slot_find(t, uri, true, &match, ei);
     if (r < 0)
         return r;

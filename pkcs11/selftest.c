@@ -251,23 +251,29 @@ enum need { NEVER_WITHOUT, AS_PROFILES_WANT };
 static const struct check {
     const char *operation;
     enum need need;
-    size_t mechanism; /* offset of a bool in struct mm_token_mechanisms */
+    size_t mechanism;  /* offset of a bool in struct mm_token_mechanisms */
+    const char *needs; /* the mechanisms by their names */
     int (*prepare)(struct bench *b, struct mm_errinfo *ei); /* may be NULL */
     int (*run)(struct bench *b, struct mm_errinfo *ei);     /* what is measured */
     int (*check)(struct bench *b, struct mm_errinfo *ei);
 } checks[] = {
 #define HAS(member) offsetof(struct mm_token_mechanisms, member)
-    {"random numbers", NEVER_WITHOUT, SIZE_MAX, NULL, run_random, check_random},
-    {"P-256 key pair", NEVER_WITHOUT, HAS(ec_key_gen), NULL, run_pair_p256, check_pair_p256},
-    {"P-384 key pair", AS_PROFILES_WANT, HAS(ec_key_gen), NULL, run_pair_p384, check_pair_p384},
-    {"ECDSA P-256", NEVER_WITHOUT, HAS(ecdsa), NULL, run_sign_p256, check_sign_p256},
-    {"ECDSA P-384", AS_PROFILES_WANT, HAS(ecdsa), NULL, run_sign_p384, check_sign_p384},
-    {"AES key wrap (RFC 5649)", AS_PROFILES_WANT, HAS(aes_kwp), prepare_wrap, run_wrap, check_wrap},
-    {"AES-256 key", AS_PROFILES_WANT, HAS(aes_key_gen), NULL, run_transport, check_transport},
-    {"transport key to RSA", AS_PROFILES_WANT, HAS(rsa_oaep), prepare_rsa, run_export_rsa,
-     check_export_rsa},
-    {"transport key to EC", AS_PROFILES_WANT, HAS(ecdh), prepare_ec, run_export_ec,
-     check_export_ec},
+    {"random numbers", NEVER_WITHOUT, SIZE_MAX, "", NULL, run_random, check_random},
+    {"P-256 key pair", NEVER_WITHOUT, HAS(ec_key_gen), "CKM_EC_KEY_PAIR_GEN", NULL, run_pair_p256,
+     check_pair_p256},
+    {"P-384 key pair", AS_PROFILES_WANT, HAS(ec_key_gen), "CKM_EC_KEY_PAIR_GEN", NULL,
+     run_pair_p384, check_pair_p384},
+    {"ECDSA P-256", NEVER_WITHOUT, HAS(ecdsa), "CKM_ECDSA", NULL, run_sign_p256, check_sign_p256},
+    {"ECDSA P-384", AS_PROFILES_WANT, HAS(ecdsa), "CKM_ECDSA", NULL, run_sign_p384,
+     check_sign_p384},
+    {"AES key wrap (RFC 5649)", AS_PROFILES_WANT, HAS(aes_kwp),
+     "a mechanism that wraps as RFC 5649 has it", prepare_wrap, run_wrap, check_wrap},
+    {"AES-256 key", AS_PROFILES_WANT, HAS(aes_key_gen), "CKM_AES_KEY_GEN", NULL, run_transport,
+     check_transport},
+    {"transport key to RSA", AS_PROFILES_WANT, HAS(rsa_oaep), "CKM_RSA_PKCS_OAEP", prepare_rsa,
+     run_export_rsa, check_export_rsa},
+    {"transport key to EC", AS_PROFILES_WANT, HAS(ecdh),
+     "CKM_ECDH1_DERIVE with CKM_AES_CBC_ENCRYPT_DATA", prepare_ec, run_export_ec, check_export_ec},
 #undef HAS
 };
 
@@ -339,6 +345,9 @@ static size_t run_crosscheck(struct mm_token *t, const struct mm_crosscheck *c,
     for (size_t i = 0; i < MM_ARRAY_SIZE(c->needs) && r == MM_OK && line->supported; i++) {
         if (c->needs[i])
             r = mm_mechanism_listed(t, c->needs[i], NULL, &line->supported, &ei);
+        if (!line->supported)
+            snprintf(line->note, sizeof(line->note), "the token lacks mechanism 0x%lx",
+                     c->needs[i]);
     }
     if (r == MM_OK && line->supported)
         r = c->run(t, line->note, &ei);
@@ -348,6 +357,17 @@ static size_t run_crosscheck(struct mm_token *t, const struct mm_crosscheck *c,
     if (r < 0)
         snprintf(line->note, sizeof(line->note), "%.127s", ei.text);
     return line->supported && !line->passed;
+}
+
+/* What an officer should know of a line that has not failed. */
+static void explain(const struct mm_token *t, const struct check *c, struct mm_selftest_line *line)
+{
+    if (!line->supported)
+        snprintf(line->note, sizeof(line->note), "the token lacks %s", c->needs);
+    else if (line->passed && c->mechanism == offsetof(struct mm_token_mechanisms, ec_key_gen) &&
+             mm_quirks_of(&t->info)->no_local)
+        snprintf(line->note, sizeof(line->note),
+                 "but the token never says that it made a key itself (CKA_LOCAL)");
 }
 
 int mm_token_selftest(struct mm_token *t, double seconds,
@@ -367,6 +387,7 @@ int mm_token_selftest(struct mm_token *t, double seconds,
             failed += run_check(&b, &checks[i], seconds, &line) < 0;
         else
             failed += checks[i].need == NEVER_WITHOUT;
+        explain(t, &checks[i], &line);
         each(arg, &line);
     }
     bench_done(&b);

@@ -48,7 +48,8 @@ const char *mm_token_rv_name(unsigned long ck_rv);
 /*
  * Loads the module (p11-kit), initialises it, finds the one token that the URI names and opens a
  * read-write session; not logged in yet. environment is set (setenv) before the module is loaded;
- * may be NULL. The module's code stays mapped after mm_token_free, until the process ends.
+ * may be NULL. parameters are handed to C_Initialize (pReserved) as some modules want them; NULL
+ * or "": none. The module's code stays mapped after mm_token_free, until the process ends.
  * MM_ERR_INVALID for a bad URI, or one with a slot-id, pin-value or pin-source; MM_ERR_NOT_FOUND
  * when no token matches; MM_ERR_EXISTS when more than one does; MM_ERR_UNAVAILABLE when the module
  * does not load, and otherwise as the module's CK_RV says.
@@ -58,6 +59,7 @@ struct mm_token_open {
     const char *uri;
     char *const *environment; /* "NAME=value" */
     size_t n_environment;
+    const char *parameters; /* copied */
 };
 int mm_token_open(const struct mm_token_open *how, struct mm_token **ret_token,
                   struct mm_errinfo *ei) MM_MUST_USE;

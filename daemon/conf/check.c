@@ -176,6 +176,7 @@ static int check_credential(const struct subject *s, const struct mm_conf_issuer
 {
     static const char *const of_token[] = {"client_token", "client_certificate"};
     static const char *const of_file[] = {"client_password_file", "client_password_credential"};
+    const struct mm_conf_token *token;
     int r = exactly_one(s, "client_p12", "client_key");
 
     if (r < 0)
@@ -190,9 +191,19 @@ static int check_credential(const struct subject *s, const struct mm_conf_issuer
     if (*issuer->client_p12)
         return exactly_one(s, of_file[0], of_file[1]);
     r = require_settings(s, of_token, MM_ARRAY_SIZE(of_token), "client_key");
-    if (r >= 0 && !mm_conf_token_get(s->draft->conf, issuer->client_token))
+    if (r < 0)
+        return r;
+    token = mm_conf_token_get(s->draft->conf, issuer->client_token);
+    if (!token)
         return bad(s, "client_token", "there is no section token '%s'", issuer->client_token);
-    return r;
+    /* OpenSSL's provider takes them from its own configuration only. */
+    if (*token->parameters)
+        return bad(
+            s, "client_token",
+            "token '%s' has parameters, and the key that the appliance shows to EJBCA cannot "
+            "be in such a token",
+            issuer->client_token);
+    return MM_OK;
 }
 
 static int check_ejbca(const struct subject *s, const struct mm_conf_issuer *issuer)

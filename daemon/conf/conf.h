@@ -53,6 +53,7 @@ struct mm_conf_token {
     unsigned workers;     /* processes; 0 (default): one per core */
     char **environment;   /* "NAME=value", for the module only, e.g. SOFTHSM2_CONF */
     size_t n_environment;
+    char *parameters; /* text for the module's C_Initialize (pReserved); "": none */
     bool network; /* the module reaches its HSM over a network; default false: sockets refused */
     unsigned job_timeout_ms; /* a job that takes longer gets its worker killed; default 10000 */
 };

@@ -227,6 +227,8 @@ static const struct mm_setting settings[] = {
      .format = mm_format_environment,
      .expects = "NAME=value, like 'SOFTHSM2_CONF=/etc/softhsm2.conf'",
      .help = "Environment of the module, a list of NAME=value."},
+    {TOKEN(parameters), .max = MM_TOKEN_PARAMETERS_MAX,
+     .help = "Text that the module is given at C_Initialize (pReserved), as NSS softokn wants it."},
     {TOKEN(network), .type = MM_SETTING_BOOL, .fallback = "false",
      .help = "Let the module open network sockets, to reach its HSM."},
     {TOKEN(job_timeout_ms), .type = MM_SETTING_UINT, .min = 100, .max = 3600000,

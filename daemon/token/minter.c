@@ -31,6 +31,7 @@ static int open_token(struct mm_minter *m, struct mm_errinfo *ei)
         .uri = m->section->uri,
         .environment = m->section->environment,
         .n_environment = m->section->n_environment,
+        .parameters = m->section->parameters,
     };
     MM_SECRET_CLEANUP struct mm_secret *pin = NULL;
     int r = mm_token_open(&how, &m->token, ei);

@@ -112,6 +112,10 @@ static const struct {
      "6: issuer 'pki': set client_certificate: client_key needs it"},
     {EJBCA(NODES " client_key = 'pkcs11:object=a' client_certificate = 'c'\n client_token = u"),
      "7: issuer 'pki': there is no section token 'u'"},
+    {"token 'nss' { module = '/m' uri = 'pkcs11:token=u' pin_file = 'p' parameters = 'x' }\n" EJBCA(
+         NODES " client_key = 'pkcs11:object=a' client_certificate = 'c'\n client_token = nss"),
+     "8: issuer 'pki': token 'nss' has parameters, and the key that the appliance shows to EJBCA "
+     "cannot be in such a token"},
     {EJBCA(NODES " " P12 "\n requests_start = 9 requests_max = 8"),
      "7: issuer 'pki': requests_start is more than requests_max (8)"},
     {EJBCA(NODES " " P12 "\n breaker_wait_ms = 500 breaker_wait_max_ms = 400"),

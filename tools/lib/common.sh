@@ -18,7 +18,7 @@ packages_bench=(python3 procps nghttp2-client python3-protobuf python3-cryptogra
 # The yardstick of its gRPC part, which says so where it is missing.
 packages_bench_optional=(libgrpc++-dev protobuf-compiler-grpc)
 # What the tests need on top.
-packages_test=(check clang clang-format llvm valgrind pmccabe mandoc procps git g++ spin
+packages_test=(libnss3 p11-kit-modules check clang clang-format llvm valgrind pmccabe mandoc procps git g++ spin
     python3-grpcio python3-protobuf python3-h2 python3-cryptography)
 # Other people's gRPC; what needs them is skipped, and says so, where the release has them not.
 packages_optional=(ruby-grpc ruby-googleauth)

@@ -100,6 +100,7 @@ struct mm_token_open mm_officer_how(const struct mm_conf_token *conf_token)
         .uri = conf_token->uri,
         .environment = conf_token->environment,
         .n_environment = conf_token->n_environment,
+        .parameters = conf_token->parameters,
     };
 }
 

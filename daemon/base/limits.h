@@ -13,8 +13,8 @@ enum {
     MM_REASON_TEXT_MAX = 200, /* why a device is KO */
     MM_URI_MAX = 1024,        /* a PKCS#11 URI, a SAN URI */
     MM_TOKEN_PARAMETERS_MAX = 1024, /* what a module is given at C_Initialize */
-    MM_PIN_MAX = 255,         /* a PIN, and a line in a PIN file */
-    MM_UID_LEN = 36,          /* a UUID in its canonical text form (RFC 9562 section 4) */
+    MM_PIN_MAX = 255,               /* a PIN, and a line in a PIN file */
+    MM_UID_LEN = 36,                /* a UUID in its canonical text form (RFC 9562 section 4) */
 
     /* Work. */
     MM_CHUNK_DEVICES = 64,      /* devices in one token job and in one store transaction entry */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of mintmark-officer share: a site in a temporary folder with a real SoftHSM token,
+"""What the tests of mintmark-officer share: a site in a temporary folder with a real token,
 the tool in scripts, and the tool on a terminal."""
 import json
 import os
@@ -9,6 +9,7 @@ import re
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import termios
 import time
@@ -17,7 +18,10 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('MINTMARK_BUILD', ROOT / 'build'))
 OFFICER = BUILD / 'tools/officer/mintmark-officer'
-MODULE = '/usr/lib/softhsm/libsofthsm2.so'
+sys.path.insert(0, str(ROOT / 'tests/support'))
+import token_kind  # noqa: E402
+
+MODULE = token_kind.MODULE
 SO_PIN, USER_PIN = 'so-secret-4711', 'user-secret-0815'
 
 CONF = """\
@@ -25,10 +29,8 @@ site = 'test'
 listen {{ certificate = 'tls.pem' key = 'tls.key' client_ca = 'tls.pem' }}
 store {{ path = 'm.db' }}
 token 'main' {{
-    module = '{module}'
-    uri = 'pkcs11:token=test'
+    {token}
     pin_file = 'user.pin'
-    environment = {{'SOFTHSM2_CONF={dir}/softhsm2.conf'}}
 }}
 transport 'line' {{ token = 'main' key = 'pkcs11:object=transport' }}
 issuer 'pai' {{ token = 'main' key = 'pkcs11:object=pai' certificate = 'pai.pem' }}
@@ -101,11 +103,8 @@ class Base(unittest.TestCase):
     def setUp(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix='mintmark-officer.'))
         self.addCleanup(shutil.rmtree, self.dir)
-        (self.dir / 'tokens').mkdir()
-        (self.dir / 'softhsm2.conf').write_text(
-            f'directories.tokendir = {self.dir}/tokens\nobjectstore.backend = file\n')
         self.conf = self.dir / 'mintmark.conf'
-        self.conf.write_text(CONF.format(module=MODULE, dir=self.dir))
+        self.conf.write_text(CONF.format(token=token_kind.prepare(self.dir, 'test')))
         self.said = ''  # everything that any command of this test showed
 
     def secret(self, name, text):

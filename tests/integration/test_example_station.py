@@ -11,6 +11,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/support'))
 
+import token_kind  # noqa: E402, F401  first: it may become another user
 from site_under_test import Site, run  # noqa: E402
 
 PYTHON = '/usr/bin/python3'  # Debian's, which has Debian's grpcio

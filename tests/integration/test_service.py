@@ -18,11 +18,13 @@ import grpc
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
+from token_kind import KIND  # noqa: E402  first: it may become another user
 from prometheus_text import read_page  # noqa: E402
 from service_site import Base, Client, Refused, fields_of, openssl, station_pb2, types_pb2  # noqa: E402
 from site_under_test import Site  # noqa: E402
 
 COUNT = 100
+MANY = 400 if KIND == 'softokn' else 2000  # within a deadline
 # A key takes several times what one of P-256 does.
 DEAR = """
 profile 'dear' {
@@ -195,12 +197,13 @@ class Demo(Base):
         return page('mintmark_order_quota', order_id=f'order-{profile}', profile=profile) - \
             page('mintmark_order_quota_left', order_id=f'order-{profile}', profile=profile)
 
+    @unittest.skipIf(KIND == 'proxy' and os.getuid() != 0, 'looks into processes that only root may')
     def test_killed_processes_lose_nothing(self):
         station = self.start()
         for victim in ('mintmark-token', 'mintmark-store'):
             with self.subTest(victim=victim):
                 batch = self.open(station)
-                call = station.stream(batch, 2000, victim)
+                call = station.stream(batch, MANY, victim)
                 seen = set(fields_of(next(call), 1))
                 os.kill(self.site.processes()[victim][0], signal.SIGKILL)
                 try:
@@ -208,10 +211,10 @@ class Demo(Base):
                         seen |= set(fields_of(message, 1))
                 except Exception as error:
                     self.assertEqual(Refused(error).code.name, 'UNAVAILABLE')
-                bundles = station.provision_persistently(batch, 2000, victim)
-                self.assertEqual(len(set(bundles)), 2000)
+                bundles = station.provision_persistently(batch, MANY, victim)
+                self.assertEqual(len(set(bundles)), MANY)
                 self.assertLessEqual(seen, set(bundles))
-                self.assertEqual(station.issued(batch), 2000)
+                self.assertEqual(station.issued(batch), MANY)
 
     def test_a_wrong_pin_is_tried_once(self):
         pin = self.site.dir / 'user.pin'
@@ -244,6 +247,7 @@ class Demo(Base):
         self.eventually(station.ready)
         self.assertEqual(len(station.provision(batch, 1, 'away')), 1)
 
+    @unittest.skipIf(KIND == 'proxy' and os.getuid() != 0, 'looks into processes that only root may')
     def test_secrets_stay_where_they_are(self):
         station = self.start()
         station.provision(self.open(station), 100, 'secrets')

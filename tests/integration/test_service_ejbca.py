@@ -17,6 +17,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
+import token_kind  # noqa: E402, F401  first: it may become another user
 from cryptography import x509  # noqa: E402
 import ejbca_client  # noqa: E402
 from fake_ejbca import FakeEjbca  # noqa: E402

@@ -17,6 +17,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
+import token_kind  # noqa: E402, F401  first: it may become another user
 from service_site import Base, Client, Refused, openssl, station_pb2, types_pb2  # noqa: E402
 from site_under_test import Failed, Site  # noqa: E402
 import grpc  # noqa: E402

@@ -19,6 +19,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
+import token_kind  # noqa: E402
+
+token_kind.only_softhsm('the module that misbehaves has SoftHSM behind it')
 from service_site import BUILD, Client, Refused, types_pb2  # noqa: E402
 from site_under_test import Site  # noqa: E402
 

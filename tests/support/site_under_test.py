@@ -15,6 +15,7 @@ import tempfile
 import time
 
 from processes import end_all
+from token_kind import KIND
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('MINTMARK_BUILD', ROOT / 'build'))
@@ -54,7 +55,7 @@ class Site:
         self.daemon = None
         self.port = 0
         run(ROOT / 'tools/demo-site', '--dir', self.dir, '--bin', BUILD, '--port', 0,
-            '--workers', workers)
+            '--workers', workers, '--token', KIND)
         self.conf = self.dir / 'mintmark.conf'
         more = ''.join(f'\n    {name} = {value}' for name, value in appliance.items())
         self.conf.write_text(self.conf.read_text().replace('appliance {', 'appliance {' + more))

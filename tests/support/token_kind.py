@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which real token a test works with: MINTMARK_TEST_TOKEN is softhsm (default), softokn (NSS) or proxy
+(SoftHSM behind p11-kit-proxy). Whatever is not there is skipped, and said."""
+import glob
+import os
+import sys
+
+KIND = os.environ.get('MINTMARK_TEST_TOKEN') or 'softhsm'
+SOFTHSM = ['/usr/lib/softhsm/libsofthsm2.so', '/usr/lib/*/softhsm/libsofthsm2.so',
+           '/usr/lib64/softhsm/libsofthsm2.so', '/usr/lib64/pkcs11/libsofthsm2.so']
+# Of each kind: the module that is configured, and what is behind it if that is another.
+PATTERNS = {'softhsm': [SOFTHSM],
+            'softokn': [['/usr/lib/*/libsoftokn3.so', '/usr/lib64/libsoftokn3.so']],
+            'proxy': [['/usr/lib/*/p11-kit-proxy.so', '/usr/lib64/p11-kit-proxy.so'], SOFTHSM]}
+NOBODY = 65534
+
+
+def skip(why):
+    print(f'skipped: {why}')
+    sys.exit(77)
+
+
+def _installed():
+    if KIND not in PATTERNS:
+        sys.exit(f'error: MINTMARK_TEST_TOKEN is {KIND}, none of {", ".join(PATTERNS)}')
+    found = [[f for one in patterns for f in sorted(glob.glob(one))] for patterns in PATTERNS[KIND]]
+    for patterns, files in zip(PATTERNS[KIND], found):
+        if not files:
+            skip(f'no {patterns[0]}')
+    return [files[0] for files in found]
+
+
+FILES = _installed()
+MODULE, LIBRARY = FILES[0], FILES[-1]  # what is configured, and what is behind it
+if KIND == 'proxy' and os.getuid() == 0:
+    # p11-kit reads a user's configuration for no root.
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    os.environ['HOME'] = '/nonexistent'
+
+
+def only_softhsm(why):
+    """For a module of tests that are about SoftHSM itself."""
+    if KIND != 'softhsm':
+        skip(f'{KIND}: {why}')
+
+
+def prepare(folder, label):
+    """What the module needs in this folder, for one token of that label; the settings of a token
+    section that lead to it."""
+    settings = f"module = '{MODULE}' uri = 'pkcs11:token={label}'"
+    if KIND == 'softokn':
+        (folder / 'nss').mkdir()
+        return f"{settings} parameters = \"configdir='sql:{folder}/nss' dbTokenDescription='{label}'\""
+    (folder / 'tokens').mkdir()
+    (folder / 'softhsm2.conf').write_text(
+        f'directories.tokendir = {folder}/tokens\nobjectstore.backend = file\n')
+    environment = [f"'SOFTHSM2_CONF={folder}/softhsm2.conf'"]
+    if KIND == 'proxy':
+        (folder / 'config/pkcs11/modules').mkdir(parents=True)
+        (folder / 'config/pkcs11/pkcs11.conf').write_text('user-config: only\n')
+        (folder / 'config/pkcs11/modules/softhsm.module').write_text(
+            f'module: {LIBRARY}\ncritical: yes\n')
+        environment.append(f"'XDG_CONFIG_HOME={folder}/config'")
+    return f'{settings} environment = {{{", ".join(environment)}}}'

@@ -152,6 +152,13 @@ class Base(unittest.TestCase):
                              '--parent-label', 'paa', '--parent-certificate', self.dir / 'paa.pem',
                              '--out', self.dir / out, *args, status=status)
 
+    def assert_no_token(self):
+        if token_kind.KIND == 'softokn':  # which makes its files as soon as it is looked at
+            self.secret('user.pin', USER_PIN)
+            self.run_officer('token', 'status', status=1)
+        else:
+            self.assertEqual(list((self.dir / 'tokens').iterdir()), [])
+
     def key_labels(self):
         return sorted(key['label'] for key in self.data('key', 'list')['keys'])
 

@@ -30,6 +30,8 @@ listen {{ certificate = 'tls.pem' key = 'tls.key' client_ca = 'tls.pem' }}
 store {{ path = 'm.db' }}
 token 'main' {{
     {token}
+    # Which token, and what its module needs: tests/support/token_kind.py.
+    # A test counts the lines of this file.
     pin_file = 'user.pin'
 }}
 transport 'line' {{ token = 'main' key = 'pkcs11:object=transport' }}

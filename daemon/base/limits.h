@@ -42,6 +42,7 @@ enum {
     MM_GROUP_BYTES_MAX = 4 * 1024 * 1024, /* of their messages, but for the last one's */
     MM_LEDGER_RECORD_MAX = 16384,         /* bytes of one record of the ledger */
     MM_ENROLMENT_TEXT_MAX = 255,          /* why a device has no certificate */
+    MM_KEYS_AHEAD_MAX = 1024,             /* keys_ahead of a profile, in each worker */
     MM_KEYS_PAGE_MAX = 256,               /* devices whose keys one job deletes */
     MM_UNLOCK_MAX = 8192,                 /* bytes of a signed unlock, which goes into a record */
 

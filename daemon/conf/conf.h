@@ -160,12 +160,13 @@ struct mm_conf_profile {
     char **tokens; /* setting token: where device keys are made; default: where the issuer's key
                     * is, or the only one. At least one once the file is checked */
     size_t n_tokens;
-    char *token;     /* tokens[0] */
-    char *key;       /* "p256" (default) or "p384" */
-    char *delivery;  /* "wrapped" (default), "retained", "plain" or "on-device" */
-    char *manifest;  /* of released batches: "none" (default) or "jws" */
-    char *transport; /* name of a transport section; for "wrapped" */
-    char *subject;   /* template, e.g. 'CN=WifiFireAlarm_${number:20},VID=${vid},PID=${pid}' */
+    char *token;         /* tokens[0] */
+    char *key;           /* "p256" (default) or "p384" */
+    char *delivery;      /* "wrapped" (default), "retained", "plain" or "on-device" */
+    unsigned keys_ahead; /* pairs that each idle worker makes in advance; default 0 */
+    char *manifest;      /* of released batches: "none" (default) or "jws" */
+    char *transport;     /* name of a transport section; for "wrapped" */
+    char *subject;       /* template, e.g. 'CN=WifiFireAlarm_${number:20},VID=${vid},PID=${pid}' */
     char *san; /* comma-separated templates: 'DNS:…', 'URI:…', 'hwmodule:OID:${hw_serial}' */
     char *vid; /* 4 upper-case hexadecimal digits */
     char *pid;

@@ -297,6 +297,9 @@ static const struct mm_setting settings[] = {
     {PROFILE(delivery), .type = MM_SETTING_CHOICE, .choices = deliveries, .fallback = "wrapped",
      .help = "How a device's private key leaves the token; retained: not at all; on-device: the "
              "device makes it."},
+    {PROFILE(keys_ahead), .type = MM_SETTING_UINT, .min = 0, .max = MM_KEYS_AHEAD_MAX,
+     .fallback = "0",
+     .help = "Session key pairs that each idle worker of the token makes in advance."},
     {PROFILE(manifest), .type = MM_SETTING_CHOICE, .choices = manifests, .fallback = "none",
      .help = "The manifest of released batches; jws: one signed object for each device."},
     {PROFILE(transport), A_NAME,

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/token/job.h"
 
+#include "daemon/token/ahead.h"
 #include "daemon/token/enroll.h"
 #include "daemon/token/mint.h"
 #include "daemon/token/random.h"
 #include "daemon/token/request.h"
 #include "daemon/token/signing.h"
 #include "daemon/token/trust.h"
+
+#include <poll.h>
 
 enum { TOKEN_RETRY_MS = 1000 }; /* about how long a worker takes to start again */
 
@@ -360,6 +363,32 @@ static int sign_digests(struct mm_worker *w, const Mintmark__Internal__TokenJob 
     return reply(w, &result, ei);
 }
 
+static bool job_waits(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) != 0;
+}
+
+/* Keys ahead, one after the other, until a job comes in. That one fails is but said, since a job
+ * will tell whether the token is lost; a false one ends the process, which must prove the token
+ * when it is started again. */
+static int make_ahead(struct mm_worker *w, int fd, bool *ret_readable, struct mm_errinfo *ei)
+{
+    struct state *s = w->state;
+
+    while (mm_ahead_wants(s->minter) && !job_waits(fd)) {
+        const int r = mm_ahead_make(s->minter, ei);
+
+        if (r < 0 && mm_trust_is_lost(ei))
+            return r;
+        if (r < 0)
+            mm_log_error("key_ahead_failed", NULL, ei);
+    }
+    *ret_readable = true;
+    return MM_OK;
+}
+
 static int handle(struct mm_worker *w, struct mm_bytes payload, struct mm_errinfo *ei)
 {
     Mintmark__Internal__TokenJob *job =
@@ -368,6 +397,7 @@ static int handle(struct mm_worker *w, struct mm_bytes payload, struct mm_errinf
 
     if (!job)
         return mm_fail(ei, MM_ERR_CORRUPT, "CHANNEL_FRAME", "the front sent no TokenJob");
+    mm_ahead_resume(((struct state *)w->state)->minter);
     switch (job->job_case) {
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_MINT:
         r = mint(w, job, ei);
@@ -408,5 +438,6 @@ const struct mm_worker_ops mm_token_worker_ops = {
     .start = start,
     .refuse = refuse,
     .handle = handle,
+    .wait = make_ahead,
     .stop = stop,
 };

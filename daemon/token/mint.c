@@ -3,19 +3,16 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
+#include "daemon/token/ahead.h"
 #include "daemon/token/trust.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const struct {
-    enum mm_device_key key;
-    Mintmark__V1__KeyDelivery name;
-} kinds[] = {
-    [MM_DELIVERY_WRAPPED] = {MM_DEVICE_WRAPPED, MINTMARK__V1__KEY_DELIVERY__KEY_DELIVERY_WRAPPED},
-    [MM_DELIVERY_RETAINED] = {MM_DEVICE_RETAINED,
-                              MINTMARK__V1__KEY_DELIVERY__KEY_DELIVERY_RETAINED},
-    [MM_DELIVERY_PLAIN] = {MM_DEVICE_PLAIN, MINTMARK__V1__KEY_DELIVERY__KEY_DELIVERY_PLAIN},
+static const Mintmark__V1__KeyDelivery names[] = {
+    [MM_DELIVERY_WRAPPED] = MINTMARK__V1__KEY_DELIVERY__KEY_DELIVERY_WRAPPED,
+    [MM_DELIVERY_RETAINED] = MINTMARK__V1__KEY_DELIVERY__KEY_DELIVERY_RETAINED,
+    [MM_DELIVERY_PLAIN] = MINTMARK__V1__KEY_DELIVERY__KEY_DELIVERY_PLAIN,
 };
 
 Mintmark__Internal__MintResult *mm_chunk_message(struct mm_chunk *c)
@@ -86,7 +83,7 @@ static int pack(struct mm_making *m, size_t i, struct mm_errinfo *ei)
     char uri[256];
 
     mintmark__v1__bundle__init(&b);
-    b.key_delivery = kinds[m->profile->delivery].name;
+    b.key_delivery = names[m->profile->delivery];
     b.private_key = (ProtobufCBinaryData){m->chunk->key.len, m->chunk->key.data};
     if (retains(m)) {
         key_uri(m, &m->chunk->devices[i], uri, sizeof(uri));
@@ -101,8 +98,9 @@ static int mint_device(struct mm_making *m, size_t i, struct mm_errinfo *ei)
 {
     const bool request = mm_profile_makes_requests(m->profile->profile);
     struct mm_device *d = &m->chunk->devices[i];
-    int r = mm_token_generate(m->minter->token, m->profile->curve, kinds[m->profile->delivery].key,
-                              retains(m) ? d->uid_text : NULL, &d->pair, ei);
+    int r = retains(m) ? mm_token_generate(m->minter->token, m->profile->curve, MM_DEVICE_RETAINED,
+                                           d->uid_text, &d->pair, ei)
+                       : mm_ahead_take(m->minter, m->profile, &d->pair, ei);
 
     if (r < 0)
         return r;

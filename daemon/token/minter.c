@@ -3,6 +3,7 @@
 
 #include "daemon/base/io.h"
 #include "daemon/base/log.h"
+#include "daemon/token/ahead.h"
 #include "daemon/token/signing.h"
 #include "pkcs11/backup.h"
 
@@ -148,6 +149,7 @@ int mm_minter_find_keys(struct mm_minter *m, struct mm_errinfo *ei)
      * signed or wrapped by what has taken its place. */
     for (size_t i = 0; i < m->n_profiles; i++)
         m->profiles[i].ca_key = m->profiles[i].transport_key = 0;
+    mm_ahead_forget(m);
     if (m->appliance)
         memset(m->appliance->keys, 0, sizeof(m->appliance->keys));
     for (size_t i = 0; i < m->n_profiles; i++) {
@@ -302,6 +304,7 @@ void mm_minter_free(struct mm_minter *m)
         mm_profile_free(m->profiles[i].profile);
         mm_verifier_free(m->profiles[i].verifier);
         mm_buf_done(&m->profiles[i].shared);
+        free(m->profiles[i].ahead);
     }
     free(m->profiles);
     mm_signings_free(m);

@@ -35,6 +35,8 @@ struct mm_minting {
     bool backed_up;               /* so noted in the token; matters where a backup is required */
     struct mm_verifier *verifier; /* of the CA's key; NULL for profiles that make requests */
     struct mm_buf shared;         /* ProfileShared.delivery */
+    struct mm_keypair *ahead;     /* conf->keys_ahead of them, made in advance */
+    size_t n_ahead;
 };
 
 /* One signing section, ready to sign. The handle is that of the open session. */
@@ -61,8 +63,9 @@ struct mm_minter {
     struct mm_witness given, drawn;
     /* SHA-256 of the SubjectPublicKeyInfo of the keys made last (daemon/token/trust.h). */
     uint8_t remembered[MM_KEYS_REMEMBERED][32];
-    unsigned n_keys; /* made so far */
-    unsigned chunks; /* minted so far, for sampling */
+    unsigned n_keys;   /* made so far */
+    bool ahead_failed; /* daemon/token/ahead.h */
+    unsigned chunks;   /* minted so far, for sampling */
 };
 
 /* Opens the token of that section and logs in; compiles and checks every profile whose keys are

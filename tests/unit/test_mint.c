@@ -4,6 +4,7 @@
 #include "daemon/token/mint.h"
 
 #include "daemon/base/clock.h"
+#include "daemon/token/ahead.h"
 #include "daemon/token/trust.h"
 #include "mintmark/v1/types.pb-c.h"
 #include "tests/unit/mint_fixture.h"
@@ -323,6 +324,109 @@ START_TEST(trust_proof_of_a_token_that_lies_fails)
 }
 END_TEST
 
+/* ---- keys made ahead --------------------------------------------------------------------- */
+
+static void make_ahead(void)
+{
+    while (mm_ahead_wants(minter))
+        ck_ok(mm_ahead_make(minter, &ei));
+}
+
+static void open_with_ahead(void)
+{
+    edit("profile 'wrapped' {", "profile 'wrapped' { keys_ahead = 5");
+    edit("profile 'bare' {", "profile 'bare' { keys_ahead = 2");
+    edit("profile 'kept' {", "profile 'kept' { keys_ahead = 7"); /* which makes none ahead */
+    parse();
+    ck_ok(mm_minter_open(conf, "t", &minter, &ei));
+}
+
+START_TEST(ahead_without_the_setting_makes_none)
+{
+    ck_ok(mm_minter_open(conf, "t", &minter, &ei));
+    ck_assert(!mm_ahead_wants(minter));
+}
+END_TEST
+
+START_TEST(ahead_keys_are_used_before_new_ones_are_made)
+{
+    size_t before;
+
+    open_with_ahead();
+    before = mock_objects();
+    make_ahead();
+    ck_assert_uint_eq(mock_objects(), before + 2 * (5 + 2));
+    mock_rules("");
+    ck_ok(mint("wrapped", 0));
+    check_chunk();
+    ck_assert_uint_eq(mock_calls("C_GenerateKeyPair"), 0);
+    ck_assert_uint_eq(mock_objects(), before + 2 * (2 + 2));
+    ck_ok(mint("wrapped", 0));
+    check_chunk();
+    ck_assert_uint_eq(mock_calls("C_GenerateKeyPair"), 1);
+    ck_ok(mint("bare", 0));
+    check_chunk();
+    ck_assert_uint_eq(mock_calls("C_GenerateKeyPair"), 2);
+    ck_ok(mint("csr", 0));
+    ck_assert_uint_eq(mock_calls("C_GenerateKeyPair"), 5);
+    ck_assert_uint_eq(mock_objects(), before);
+    make_ahead();
+    ck_assert_uint_eq(mock_objects(), before + 2 * (5 + 2));
+}
+END_TEST
+
+/* Lost with their session: nothing is made with a handle that is another's now. */
+START_TEST(ahead_keys_of_a_lost_session_are_forgotten)
+{
+    size_t before;
+
+    open_with_ahead();
+    before = mock_objects();
+    make_ahead();
+    mock_rules("C_Sign:2=sessions");
+    ck_ok(mint("wrapped", 0));
+    check_chunk();
+    ck_assert_uint_eq(mock_objects(), before);
+    make_ahead();
+    ck_ok(mm_minter_renew(minter, &ei));
+    ck_assert_uint_eq(mock_objects(), before);
+    ck_ok(mint("wrapped", 0));
+    check_chunk();
+}
+END_TEST
+
+/* A token that fails is left alone until a job comes. */
+START_TEST(ahead_failure_ends_the_making_for_now)
+{
+    open_with_ahead();
+    mock_rules("C_GenerateKeyPair:3=0x05");
+    ck_ok(mm_ahead_make(minter, &ei));
+    ck_ok(mm_ahead_make(minter, &ei));
+    ck_err(mm_ahead_make(minter, &ei), MM_ERR_UNAVAILABLE);
+    ck_assert(!mm_ahead_wants(minter));
+    mm_ahead_resume(minter);
+    make_ahead();
+    mock_rules("");
+    ck_ok(mint("wrapped", 0));
+    ck_assert_uint_eq(mock_calls("C_GenerateKeyPair"), 0);
+}
+END_TEST
+
+/* A key made ahead is checked like any other. */
+START_TEST(ahead_keys_are_not_trusted_either)
+{
+    open_with_ahead();
+    mock_rules("C_GenerateKeyPair:2=repeat");
+    make_ahead();
+    ck_assert_int_eq(mint("wrapped", 0), MM_ERR_CORRUPT);
+    ck_assert_str_eq(ei.reason, "TOKEN_KEY_REPEATED");
+    mm_ahead_forget(minter);
+    mock_rules("point=off");
+    ck_err(mm_ahead_make(minter, &ei), MM_ERR_CORRUPT);
+    ck_assert_str_eq(ei.reason, "TOKEN_POINT_INVALID");
+}
+END_TEST
+
 START_TEST(mint_for_devices_that_make_their_keys_is_refused)
 {
     mock_rules("");
@@ -476,6 +580,11 @@ int main(void)
     tcase_add_test(s, open_chain_without_its_root_is_refused);
     tcase_add_test(s, open_profile_that_does_not_compile_is_refused);
     tcase_add_test(s, open_failing_call_is_said);
+    tcase_add_test(s, ahead_without_the_setting_makes_none);
+    tcase_add_test(s, ahead_keys_are_used_before_new_ones_are_made);
+    tcase_add_test(s, ahead_keys_of_a_lost_session_are_forgotten);
+    tcase_add_test(s, ahead_failure_ends_the_making_for_now);
+    tcase_add_test(s, ahead_keys_are_not_trusted_either);
     suite_add_tcase(suite, t);
     suite_add_tcase(suite, s);
     return run_suite(suite);

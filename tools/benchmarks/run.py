@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import statistics
 import sys
 import tempfile
@@ -169,6 +170,30 @@ class WithoutLedger(Site):
             del os.environ['MINTMARK_LIBEXECDIR']
 
 
+AHEAD, BURST = 128, 128  # pairs that each worker keeps; devices of a burst
+
+
+def measure_ahead(args):
+    """A burst after a pause, and single calls now and then, with keys made ahead and without, in turn."""
+    rows = {True: [], False: []}
+    with Site() as plain, Site() as ahead:
+        text = ahead.conf.read_text()
+        ahead.conf.write_text(re.sub(r"(profile '?dac'? \{)", rf'\1\n    keys_ahead = {AHEAD}', text))
+        if ahead.conf.read_text() == text:
+            raise SystemExit('the demo site has no profile dac')
+        benches = {False: Bench(plain.start(), 1), True: Bench(ahead.start(), 1)}
+        for _ in range(args.rounds + 2):
+            for with_ahead, bench in benches.items():
+                burst = bench.station('burst', 'dac', '--per-call', BURST)
+                single = bench.station('single', 'dac', '--connections', 1, '--rate', 40)
+                rows[with_ahead].append((burst['per_s'], single['p50_ms'], single['p99_ms']))
+    result = {'ahead_keys': AHEAD, 'burst_devices': BURST}
+    for with_ahead, name in ((True, 'ahead'), (False, 'no_ahead')):
+        for i, what in enumerate(('burst_per_s', 'single_p50_ms', 'single_p99_ms')):
+            result[f'{name}_{what}'] = round(statistics.median(row[i] for row in rows[with_ahead]), 3)
+    return result
+
+
 def measure_ledger(args):
     """Rounds with and without the ledger in turn; and how long a start verifies a million records."""
     ratios = []
@@ -237,6 +262,13 @@ def show(r):
 {r['rss_devices']} devices: {r['rss_growth_kb']:+} kB""")
 
 
+def show_ahead(r):
+    print(f"""  a burst of {r['burst_devices']} after a pause: {r['ahead_burst_per_s']} /s with {r['ahead_keys']} \
+keys ahead in each worker, {r['no_ahead_burst_per_s']} /s without
+  single calls, 40 /s: p50 {r['ahead_single_p50_ms']} ms, p99 {r['ahead_single_p99_ms']} ms with, \
+p50 {r['no_ahead_single_p50_ms']} ms, p99 {r['no_ahead_single_p99_ms']} ms without""")
+
+
 def show_ledger(r):
     print(f"""  ledger and anchors      {100 * r['ledger_overhead']:>10.1f} % of the throughput without
   start, a ledger of {r['ledger_start_records']} records: {r['ledger_start_whole_s']} s for all, \
@@ -260,13 +292,15 @@ def main():
         return
     grpc = {} if args.ejbca_only else measure_grpc(args)
     service = {} if args.grpc_only or args.ejbca_only else (
-        measure(args) | measure_ledger(args) | verify_load.measure(VERIFY))
+        measure(args) | measure_ahead(args) | measure_ledger(args) |
+        verify_load.measure(VERIFY))
     ejbca = {} if args.grpc_only else ejbca_load.measure(args.seconds, args.rounds)
     if args.json:
         print(json.dumps(service | ejbca | grpc))
         return
     if service:
         show(service)
+        show_ahead(service)
         show_ledger(service)
         show_verify(service)
     if ejbca:

@@ -4,6 +4,7 @@
  *
  *   station bulk    --batch UID --seconds S                 one stream, as fast as it goes
  *   station single  --batch UID --seconds S --connections C [--rate R]
+ *   station burst   --batch UID --seconds S --per-call N   one call after S seconds of rest
  *
  * bulk repeats Provision calls of --per-call devices until the time is over, after one of --warm
  * that is not counted (256 if not given). single asks for one device a call on C connections (a
@@ -97,6 +98,27 @@ static int bulk(const struct settings *s)
     } while (r == 0 && took < s->seconds);
     printf("{\"devices\": %llu, \"seconds\": %.3f, \"per_s\": %.1f}\n", (unsigned long long)devices,
            took, (double)devices / took);
+    mintmark_free(client);
+    return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static void sleep_until(double due);
+
+/* The station comes back from a pause, and wants a panel at once. */
+static int burst(const struct settings *s)
+{
+    struct mintmark *client = open_client(s);
+    uint64_t devices = 0, warm = 0;
+    double began, took;
+    int r = provision(client, s, 1, &warm);
+
+    sleep_until(now_s() + s->seconds);
+    began = now_s();
+    if (r == 0)
+        r = provision(client, s, s->per_call, &devices);
+    took = now_s() - began;
+    printf("{\"devices\": %llu, \"ms\": %.3f, \"per_s\": %.1f}\n", (unsigned long long)devices,
+           took * 1e3, (double)devices / took);
     mintmark_free(client);
     return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -199,9 +221,9 @@ static unsigned positive(const char *text)
 
 static int usage(void)
 {
-    fputs("usage: station bulk|single --target HOST:PORT --ca FILE --certificate FILE --key FILE\n"
-          "               --batch UID --seconds S [--per-call N] [--warm N] [--connections C]\n"
-          "               [--rate R]\n",
+    fputs("usage: station bulk|single|burst --target HOST:PORT --ca FILE --certificate FILE\n"
+          "               --key FILE --batch UID --seconds S [--per-call N] [--warm N]\n"
+          "               [--connections C] [--rate R]\n",
           stderr);
     return 64;
 }
@@ -219,6 +241,11 @@ static const struct option options[] = {
     {"rate", required_argument, NULL, 'r'},
     {0},
 };
+
+static const struct {
+    const char *name;
+    int (*run)(const struct settings *s);
+} modes[] = {{"bulk", bulk}, {"single", single}, {"burst", burst}};
 
 int main(int argc, char **argv)
 {
@@ -264,9 +291,9 @@ int main(int argc, char **argv)
     if (optind != argc - 1 || !s.batch || s.seconds <= 0 || s.connections == 0 ||
         s.connections > CONNECTIONS_MAX || s.per_call == 0)
         return usage();
-    if (strcmp(argv[optind], "bulk") == 0)
-        return bulk(&s);
-    if (strcmp(argv[optind], "single") == 0)
-        return single(&s);
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        if (strcmp(argv[optind], modes[i].name) == 0)
+            return modes[i].run(&s);
+    }
     return usage();
 }

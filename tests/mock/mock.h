@@ -137,6 +137,8 @@ MM_PUBLIC const char *mm_mock_p11_failed(void);
 /* Session objects alive, and objects of any kind. */
 MM_PUBLIC size_t mm_mock_p11_session_objects(void);
 MM_PUBLIC size_t mm_mock_p11_objects(void);
+/* Sessions open. */
+MM_PUBLIC size_t mm_mock_p11_sessions(void);
 
 /* ---- sessions.c -------------------------------------------------------------------------- */
 

@@ -130,6 +130,15 @@ size_t mm_mock_p11_objects(void)
     return n;
 }
 
+size_t mm_mock_p11_sessions(void)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i <= MOCK_SESSIONS; i++)
+        n += mock.sessions[i].open;
+    return n;
+}
+
 size_t mm_mock_p11_session_objects(void)
 {
     size_t n = 0;

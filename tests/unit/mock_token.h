@@ -63,6 +63,11 @@ static inline size_t mock_session_objects(void)
     return ((size_t(*)(void))mock_function("mm_mock_p11_session_objects"))();
 }
 
+static inline size_t mock_sessions(void)
+{
+    return ((size_t(*)(void))mock_function("mm_mock_p11_sessions"))();
+}
+
 /* Before each test, which may run in one process with the others. */
 static inline void fresh_mock(void)
 {

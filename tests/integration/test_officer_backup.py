@@ -7,7 +7,7 @@ import re
 import shutil
 import unittest
 
-from officer_site import CONF, MODULE, SO_PIN, Base, Terminal, openssl
+from officer_site import CONF, SO_PIN, Base, Terminal, openssl, token_kind
 
 
 class Backup(Base):
@@ -16,11 +16,8 @@ class Backup(Base):
         self.init()
         self.elsewhere = self.dir / 'elsewhere'
         self.elsewhere.mkdir()
-        (self.elsewhere / 'tokens').mkdir()
-        (self.elsewhere / 'softhsm2.conf').write_text(
-            f'directories.tokendir = {self.elsewhere}/tokens\nobjectstore.backend = file\n')
         self.other = self.elsewhere / 'mintmark.conf'
-        self.other.write_text(CONF.format(module=MODULE, dir=self.elsewhere))
+        self.other.write_text(CONF.format(token=token_kind.prepare(self.elsewhere, 'test')))
         shutil.copy(self.dir / 'user.pin', self.elsewhere)
         self.there('token', 'init', '--label', 'test', '--so-pin-file', self.dir / 'so.pin',
                    '--pin-file', self.dir / 'user.pin')

@@ -182,6 +182,7 @@ static int put_device(struct piece *p, struct mm_sql *q, struct mm_arena *arena,
                       struct mm_errinfo *ei)
 {
     const struct mm_bytes serial = mm_sql_blob(q, 4), spki = mm_sql_blob(q, 5);
+    const struct mm_bytes certified = mm_sql_blob(q, 10); /* of a CA elsewhere */
     MM_FREE char *uid = mm_sql_dup_uuid(q, 1);
     int64_t made = 0;
     int r = made_ms(mm_sql_blob(q, 9), arena, &made, ei);
@@ -198,6 +199,8 @@ static int put_device(struct piece *p, struct mm_sql *q, struct mm_arena *arena,
     put_column(p, ",\"reason\":", q, 7);
     put_time(p, ",\"made\":", made);
     put_time(p, ",\"reported\":", mm_sql_int(q, 8));
+    if (certified.len > 0)
+        put_hex(p, ",\"certified_serial\":", certified.data, certified.len);
     put(p, "}");
     p->at->row = mm_sql_uint(q, 0);
     p->at->items++;

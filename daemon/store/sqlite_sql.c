@@ -161,8 +161,10 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_REPORT_REQUEST] =
         "SELECT row FROM requests WHERE batch = ?1 AND row > ?2 ORDER BY row LIMIT 1",
     [MM_SQL_REPORT_DEVICES] =
-        "SELECT row, uid, number, hw_serial, serial, spki_sha256, state, reason, reported_ms,"
-        " bundle FROM devices WHERE request = ?1 AND row > ?2 ORDER BY row LIMIT ?3",
+        "SELECT d.row, d.uid, d.number, d.hw_serial, d.serial, d.spki_sha256, d.state, d.reason,"
+        " d.reported_ms, d.bundle, e.serial"
+        " FROM devices d LEFT JOIN enrolments e ON e.device = d.row AND e.state = 2"
+        " WHERE d.request = ?1 AND d.row > ?2 ORDER BY d.row LIMIT ?3",
     [MM_SQL_MANIFEST_DEVICES] =
         "SELECT row, uid, hw_serial, bundle FROM devices"
         " WHERE request = ?1 AND row > ?2 AND state <> 3 ORDER BY row LIMIT ?3",

@@ -22,7 +22,7 @@ from cryptography import x509  # noqa: E402
 import ejbca_client  # noqa: E402
 from fake_ejbca import FakeEjbca  # noqa: E402
 from service_site import WAIT_S, Client, Refused, station_pb2, types_pb2  # noqa: E402
-from site_under_test import OFFICER, Site  # noqa: E402
+from site_under_test import OFFICER, VERIFY, Site, run  # noqa: E402
 from test_enroll import DER, Users, device, enroll, new_key, request, spki  # noqa: E402
 
 import grpc  # noqa: E402
@@ -209,6 +209,23 @@ class Ejbca(unittest.TestCase):
         self.assertEqual(list(one.bundles), [first.bundles[7]])
         self.assertEqual(len(one.chain), 2)
         self.assertEqual(self.counts(batch).issued, 150)
+
+    def test_report_names_what_ejbca_issued_and_the_ledger_agrees(self):
+        batch = self.batch()
+        bundles = Provision(self.station, batch, 'r', 70).done().bundles
+        self.station.station('ReleaseBatch', batch_uid=batch)
+        report, export = self.site.dir / 'report', self.site.dir / 'export'
+        self.site.station('report', batch, '--out', report)
+        devices = json.loads((report / 'report.json').read_text())['devices']
+        self.assertEqual({d['uid']: int(d['certified_serial'], 16) for d in devices},
+                         {b.device_uid: x509.load_der_x509_certificate(b.certificate).serial_number
+                          for b in bundles})
+        self.assertEqual({d['certificate_serial'] for d in devices}, {None})
+        self.site.officer('ledger', 'export', '--out', export)
+        said = json.loads(run(VERIFY, 'ledger', export, report / 'report.json', '--json', '--audit',
+                              self.site.dir / 'appliance/audit.pem'))
+        self.assertEqual(said['by_code'], {})
+        self.assertIn('got a certificate each', '\n'.join(said['proved']))
 
     def test_keys_of_devices_go_the_same_way(self):
         batch = self.batch('own')

@@ -288,6 +288,88 @@ class Report(Base):
             lambda path: ['report', self.path, *audit, '--signature', path], 80)
 
 
+class Elsewhere(unittest.TestCase):
+    """Devices whose certificates came later, from an authority elsewhere."""
+
+    judge, expect = Base.judge, Base.expect
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = pathlib.Path(folder.name)
+        self.plant = p = Plant(self.dir)
+        p.start()
+        p.order()
+        p.open(quantity=100)
+        self.devices = p.spend(10, changed={i: dict(serial=b'') for i in range(10)})
+
+    def report(self):
+        self.plant.report(ok=8)
+        self.plant.release()
+        self.path = self.plant.sign_report()
+        return ['--export', self.plant.export()]
+
+    def test_certificates_are_those_of_the_records(self):
+        self.plant.certify(self.devices[:6])
+        self.plant.certify(self.devices[6:9])
+        options = self.report()
+        self.expect(options=options)
+        status, said = verify('ledger', options[1], self.path, *self.plant.trust())
+        self.assertEqual((status, said['by_code']), (0, {}))
+        self.assertIn(f'"certified_serial":"{self.devices[3].certified.hex()}"', self.path.read_text())
+        self.assertNotIn('certified_serial', self.path.read_text().splitlines()[-4])
+        self.assertIn('9 devices got a certificate each', '\n'.join(said['proved']))
+
+    def test_another_certificate(self):
+        self.plant.certify(self.devices)
+        self.devices[3].certified = b'\x33' * 12
+        self.expect('DEVICES_CHANGED', options=self.report())
+
+    def test_a_certificate_that_is_left_out(self):
+        self.plant.certify(self.devices)
+        self.devices[3].certified = b''
+        self.expect('DEVICES_CHANGED', options=self.report())
+
+    def test_a_certificate_that_nobody_recorded(self):
+        self.devices[3].certified = b'\x33' * 12
+        self.expect('DEVICES_CHANGED', options=self.report())
+
+    def test_two_certificates_for_a_device(self):
+        self.plant.certify(self.devices)
+        self.plant.certify(self.devices[2:3], serials=[b'\x44' * 12])
+        self.expect('CERTIFIED_TWICE', options=self.report())
+
+    def test_one_serial_number_for_two_devices(self):
+        self.plant.certify(self.devices[:2], serials=[b'\x44' * 12] * 2)
+        self.expect('DUPLICATE_SERIAL', options=self.report())
+
+    def test_one_serial_number_of_two_authorities(self):
+        self.plant.certify(self.devices[:1], serials=[b'\x44' * 12])
+        self.plant.certify(self.devices[1:2], issuer=b'other', serials=[b'\x44' * 12])
+        self.expect(options=self.report())
+
+    def test_records_that_are_none(self):
+        for field, value in (('uid', bytes(16)), ('uid', b'x'), ('serial', b''), ('serial', bytes(21)),
+                             ('issuer_sha256', b'x'), ('certificate_sha256', b'x')):
+            with self.subTest(field=field, value=value):
+                self.setUp()
+                self.plant.certify(self.devices, **{field: value})
+                self.devices[0].certified = b''
+                self.expect('LEDGER_EDITED', options=self.report())
+
+    def test_text_that_is_not_as_it_must_be(self):
+        self.plant.certify(self.devices)
+        self.report()
+        text = self.path.read_text()
+        serial = f'"{self.devices[0].certified.hex()}"'
+        for other in ('null', '""', '"0"', serial.upper(), f'"{"11" * 21}"'):
+            with self.subTest(other=other):
+                data = text.replace(serial, other, 1).encode()
+                self.path.write_bytes(data)
+                pathlib.Path(f'{self.path}.p7s').write_bytes(self.plant.audit.sign(data, detached=True))
+                self.expect('REPORT_FORM')
+
+
 class Manifest(Base):
     def setUp(self):
         super().setUp()

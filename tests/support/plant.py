@@ -71,6 +71,7 @@ class Device:
         self.row, self.number, self.state = row, row, state
         self.uid = uuid.UUID(bytes=seed[:6] + bytes([0x70 | seed[6] & 15]) + seed[7:8] +
                              bytes([0x80 | seed[8] & 63]) + seed[9:16])
+        self.certified, self.serial_seed = b'', seed[8:20]  # serial number from elsewhere, later
         self.spki_sha256, self.serial = sha256(b'key', seed), b'\x11' + seed[16:31]
         self.hw_serial = f'HW{row:06d}'
         self.reason = 'no answer' if state == 'ko' else ''
@@ -226,6 +227,18 @@ class Plant:
             first_row=devices[0].row if devices else 1,
             devices=[d.exported() for d in (devices if exported is None else exported(devices))]))
         return devices
+
+    def certify(self, devices, issuer=b'CA', serials=None, **changed):
+        """Certificates from elsewhere for devices that were recorded without; changed: fields of the
+        first one's, in the record alone."""
+        for i, d in enumerate(devices):
+            d.certified = serials[i] if serials else b'\x22' + d.serial_seed
+        said = [ledger_pb2.CertifiedDevice(
+            uid=d.uid.bytes, serial=d.certified, issuer_sha256=sha256(issuer),
+            certificate_sha256=sha256(b'certificate', d.certified)) for d in devices]
+        for name, value in changed.items():
+            setattr(said[0], name, value)
+        self.record(certified=ledger_pb2.Certified(devices=said))
 
     def report(self, batch='batch', ko=0, ok=None, refund=True, **recorded):
         """The first `ko` devices that are not reported are KO, and `ok` of the rest are OK."""
@@ -500,7 +513,8 @@ def quoted(text):
 def device_line(d):
     reported = f'"{stamp(d.reported_ms)}"' if d.reported_ms else 'null'
     serial = f'"{d.serial.hex()}"' if d.serial else 'null'
+    certified = f',"certified_serial":"{d.certified.hex()}"' if d.certified else ''
     return (f'{{"row":{d.row},"uid":"{d.uid}","number":{d.number},"hw_serial":'
             f'{quoted(d.hw_serial)},"certificate_serial":{serial},'
             f'"spki_sha256":"{d.spki_sha256.hex()}","state":"{d.state}","reason":'
-            f'{quoted(d.reason)},"made":"{stamp(d.made_ms)}","reported":{reported}}}')
+            f'{quoted(d.reason)},"made":"{stamp(d.made_ms)}","reported":{reported}{certified}}}')

@@ -148,6 +148,7 @@ struct ledger {
     /* For the sentences at the end. */
     uint64_t spends, spends_compared, documents_signed, documents_missing, orders_unsigned;
     uint64_t reports_signed, device_reports, unlocks, unlocks_proved, passed_over, keys_deleted;
+    uint64_t certified;                    /* devices with certificates from elsewhere */
     uint64_t checkpoints, checkpoint_last; /* good ones; sequence of the last */
     uint64_t statement;                    /* sequence that the statement at the end signs */
 };
@@ -207,6 +208,15 @@ void batch_released(struct ledger *l, const Mintmark__V1__BatchReleased *e,
                     const struct place *here);
 void report_signed(struct ledger *l, const Mintmark__V1__ReportSigned *e, uint64_t sequence);
 void keys_deleted(struct ledger *l, const Mintmark__V1__KeysDeleted *e);
+void certified(struct ledger *l, const Mintmark__V1__Certified *e);
+/* Of SEEN_CERTIFIED_SERIAL and SEEN_ELSEWHERE: whose, at most 32 bytes, and a serial number of at
+ * most 20. */
+struct certified_key {
+    uint8_t bytes[SHA256_LEN + 20];
+    size_t len;
+};
+void certified_key(struct certified_key *ret_key, const void *whose, size_t whose_len,
+                   const void *serial, size_t serial_len);
 
 /* ---- ledger_signed.c: signatures --------------------------------------------------------------
  */

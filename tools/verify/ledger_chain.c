@@ -82,6 +82,9 @@ static void station_event(struct ledger *l, const Mintmark__V1__LedgerRecord *r)
     case MINTMARK__V1__LEDGER_RECORD__EVENT_REPORT_SIGNED:
         report_signed(l, r->report_signed, r->sequence);
         return;
+    case MINTMARK__V1__LEDGER_RECORD__EVENT_CERTIFIED:
+        certified(l, r->certified);
+        return;
     case MINTMARK__V1__LEDGER_RECORD__EVENT_KEYS_DELETED:
         keys_deleted(l, r->keys_deleted);
         return;

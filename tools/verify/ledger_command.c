@@ -138,6 +138,12 @@ static void say_documents(struct ledger *l)
                "%llu reports were signed by the audit key, with the hashes that the records "
                "name.",
                (unsigned long long)l->reports_signed);
+    if (l->certified > 0)
+        proved(
+            l->v,
+            "%llu devices got a certificate each from an authority elsewhere, none a second one; "
+            "no serial number of an authority is there twice.",
+            (unsigned long long)l->certified);
     if (l->keys_deleted > 0)
         unproved(
             l->v,

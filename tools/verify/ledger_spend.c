@@ -410,3 +410,42 @@ void keys_deleted(struct ledger *l, const Mintmark__V1__KeysDeleted *e)
     b->keys_deleted = true;
     l->keys_deleted++;
 }
+
+/* ---- certificates from elsewhere --------------------------------------------------------- */
+
+void certified_key(struct certified_key *ret_key, const void *whose, size_t whose_len,
+                   const void *serial, size_t serial_len)
+{
+    memcpy(ret_key->bytes, whose, whose_len);
+    memcpy(ret_key->bytes + whose_len, serial, serial_len);
+    ret_key->len = whose_len + serial_len;
+}
+
+static void certified_device(struct ledger *l, const Mintmark__V1__CertifiedDevice *d)
+{
+    const uint64_t here = l->at.sequence;
+    struct certified_key key;
+
+    if (d->uid.len != 16 || d->serial.len < 1 || d->serial.len > 20 ||
+        d->issuer_sha256.len != SHA256_LEN || d->certificate_sha256.len != SHA256_LEN) {
+        wrong(l, "LEDGER_EDITED", "a device or certificate is none");
+        return;
+    }
+    l->certified++;
+    if (l->exported_devices > 0 && !l->partial &&
+        !seen_has(&l->seen, SEEN_UID, d->uid.data, d->uid.len))
+        wrong(l, "LEDGER_EDITED", "it is about a device that was never recorded");
+    if (seen_add(&l->seen, SEEN_CERTIFIED, d->uid.data, d->uid.len, here) > 0)
+        wrong(l, "CERTIFIED_TWICE", "a device gets a second certificate");
+    certified_key(&key, d->uid.data, d->uid.len, d->serial.data, d->serial.len);
+    (void)seen_add(&l->seen, SEEN_CERTIFIED_SERIAL, key.bytes, key.len, here);
+    certified_key(&key, d->issuer_sha256.data, SHA256_LEN, d->serial.data, d->serial.len);
+    if (seen_add(&l->seen, SEEN_ELSEWHERE, key.bytes, key.len, here) > 0)
+        wrong(l, "DUPLICATE_SERIAL", "two devices have the same certificate serial number");
+}
+
+void certified(struct ledger *l, const Mintmark__V1__Certified *e)
+{
+    for (size_t i = 0; i < e->n_devices; i++)
+        certified_device(l, e->devices[i]);
+}

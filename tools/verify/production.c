@@ -92,6 +92,8 @@ static enum device_state read_state(struct scan *s)
 
 static void read_device(struct scan *s, struct production_device *d)
 {
+    bool certified;
+
     d->row = number_of(s, "{\"row\":");
     text_of(s, ",\"uid\":", d->uid_text);
     if (!s->bad && !uid_parse(d->uid_text, d->uid))
@@ -108,6 +110,12 @@ static void read_device(struct scan *s, struct production_device *d)
     scan_string(s, d->reason);
     d->made_ms = time_of(s, ",\"made\":");
     d->reported_ms = time_of(s, ",\"reported\":");
+    d->certified_len = 0;
+    certified = scan_either(s, ",\"certified_serial\":");
+    if (certified)
+        d->certified_len = scan_hex(s, d->certified, sizeof(d->certified), false);
+    if (!s->bad && certified && d->certified_len == 0)
+        scan_fail(s, "a serial number");
     scan_text(s, "}");
 }
 

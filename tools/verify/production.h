@@ -43,7 +43,8 @@ enum device_state { DEVICE_UNREPORTED, DEVICE_OK, DEVICE_KO };
 struct production_device {
     uint64_t row, number;
     uint8_t uid[16], serial[255], spki_sha256[SHA256_LEN];
-    size_t serial_len;
+    uint8_t certified[20];            /* serial number of a certificate from elsewhere */
+    size_t serial_len, certified_len; /* 0: null, or not there */
     char uid_text[STRING_MAX], hw_serial[STRING_MAX], reason[STRING_MAX]; /* "": null */
     enum device_state state;
     int64_t made_ms, reported_ms; /* 0: null */

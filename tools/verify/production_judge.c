@@ -227,6 +227,25 @@ static void end_spend(struct production_judge *j)
     j->spend = NULL;
 }
 
+/* A certificate from elsewhere came later than the record that binds the device; another record
+ * says which it was. */
+static void judge_certified(struct production_judge *j, const struct production_device *d)
+{
+    struct certified_key key;
+
+    if (d->certified_len > 0 && d->serial_len > 0) {
+        bad(j, "DEVICES_CHANGED", "device %s has two certificates", d->uid_text);
+    } else if (d->certified_len > 0) {
+        certified_key(&key, d->uid, sizeof(d->uid), d->certified, d->certified_len);
+        if (!seen_has(&j->ledger->seen, SEEN_CERTIFIED_SERIAL, key.bytes, key.len))
+            bad(j, "DEVICES_CHANGED", "no record says that device %s got that certificate",
+                d->uid_text);
+    } else if (seen_has(&j->ledger->seen, SEEN_CERTIFIED, d->uid, sizeof(d->uid))) {
+        bad(j, "DEVICES_CHANGED", "device %s got a certificate, which the report leaves out",
+            d->uid_text);
+    }
+}
+
 /* The devices of one record stand together. */
 static void judge_recorded(struct production_judge *j, const struct production_device *d)
 {
@@ -247,6 +266,7 @@ static void judge_recorded(struct production_judge *j, const struct production_d
     }
     for (int i = 0; i < 8; i++)
         number[i] = (uint8_t)(d->number >> (56 - 8 * i));
+    judge_certified(j, d);
     digest_add(l, d->uid, sizeof(d->uid));
     digest_add(l, d->spki_sha256, SHA256_LEN);
     digest_add(l, number, sizeof(number));

@@ -57,7 +57,10 @@ enum seen_kind {
     SEEN_ROW,
     SEEN_REQUEST,
     SEEN_NONCE,
-    SEEN_NONCE_USED
+    SEEN_NONCE_USED,
+    SEEN_CERTIFIED,        /* UID of a device with a certificate from elsewhere */
+    SEEN_CERTIFIED_SERIAL, /* the same, and the certificate's serial number */
+    SEEN_ELSEWHERE         /* hash of the issuer's name, and serial number */
 };
 enum { SEEN_KEY_LEN = 16 };
 struct seen_slot {

@@ -196,11 +196,10 @@ static int check_taken(struct mm_checks *c, const struct mm_check *list, size_t 
                        struct mm_errinfo *ei)
 {
     const BIGNUM *order = EC_GROUP_get0_order(c->group);
-    const struct item *last = &c->items[c->n_items - 1];
 
     if (c->n_items == 0)
         return MM_OK;
-    if (!BN_mod_inverse(c->inverse, last->product, order, c->bn))
+    if (!BN_mod_inverse(c->inverse, c->items[c->n_items - 1].product, order, c->bn))
         return mm_fail_memory(ei);
     for (; c->n_items > 0; c->n_items--) {
         const struct item *item = &c->items[c->n_items - 1];

@@ -154,38 +154,6 @@ static int check_ed25519(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], stru
 
 /* ---- ECDH -------------------------------------------------------------------------------- */
 
-static int generate_agreeing(struct mm_token *t, struct mm_keypair *ret_pair, struct mm_errinfo *ei)
-{
-    const struct mm_curve_info *curve = mm_curve_get(MM_CURVE_P256);
-    CK_MECHANISM mechanism = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
-    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-    CK_ATTRIBUTE public_key[] = {MM_ATTR(CKA_TOKEN, no),
-                                 MM_ATTR_BYTES(CKA_EC_PARAMS, curve->params, curve->params_len)};
-    CK_ATTRIBUTE private_key[] = {MM_ATTR(CKA_TOKEN, no), MM_ATTR(CKA_PRIVATE, yes),
-                                  MM_ATTR(CKA_SENSITIVE, yes), MM_ATTR(CKA_EXTRACTABLE, no),
-                                  MM_ATTR(CKA_DERIVE, yes)};
-    struct mm_keypair pair = {0};
-    uint8_t value[MM_EC_POINT_ATTR_MAX];
-    CK_ULONG len = 0;
-    CK_RV rv;
-    int r;
-
-    rv = MM_CK(t, C_GenerateKeyPair(t->session, &mechanism, public_key, MM_ARRAY_SIZE(public_key),
-                                    private_key, MM_ARRAY_SIZE(private_key), &pair.public_key,
-                                    &pair.private_key));
-    if (rv != CKR_OK)
-        return mm_token_fail(ei, rv, "C_GenerateKeyPair for ECDH");
-    r = mm_object_read(t, pair.public_key, CKA_EC_POINT, value, sizeof(value), &len, ei);
-    if (r == MM_OK)
-        r = mm_point_decode(value, len == CK_UNAVAILABLE_INFORMATION ? 0 : len, curve, pair.point,
-                            &pair.point_len, ei);
-    if (r < 0)
-        mm_token_destroy(t, &pair);
-    else
-        *ret_pair = pair;
-    return r;
-}
-
 /* The agreed value as an AES key that may be read: it is worth nothing. */
 static int derive(struct mm_token *t, CK_OBJECT_HANDLE own, uint8_t *peer, size_t peer_len,
                   uint8_t secret[P256_BYTES], struct mm_errinfo *ei)
@@ -245,7 +213,7 @@ static int check_ecdh(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struct 
         return no_memory_or_crypto(ei);
     r = mm_soft_ec_point(own, &curve, point, ei);
     if (r == MM_OK)
-        r = generate_agreeing(t, &pair, ei);
+        r = mm_ephemeral_pair(t, mm_curve_get(MM_CURVE_P256), &pair, ei);
     if (r < 0)
         return r;
     r = derive(t, pair.private_key, point, pair.point_len, token_says, ei);

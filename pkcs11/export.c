@@ -84,9 +84,8 @@ static int export_to_rsa(struct mm_token *t, CK_OBJECT_HANDLE key, EVP_PKEY *rec
 
 /* ---- EC ---------------------------------------------------------------------------------- */
 
-/* An ephemeral pair that can only agree on keys. */
-static int generate_ephemeral(struct mm_token *t, const struct mm_curve_info *curve,
-                              struct mm_keypair *ret_pair, struct mm_errinfo *ei)
+int mm_ephemeral_pair(struct mm_token *t, const struct mm_curve_info *curve,
+                      struct mm_keypair *ret_pair, struct mm_errinfo *ei)
 {
     CK_MECHANISM mechanism = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
     CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
@@ -186,7 +185,7 @@ static int export_to_ec(struct mm_token *t, CK_OBJECT_HANDLE key, const char *na
     int r = mm_soft_ec_point(recipient, &curve, point, ei);
 
     if (r == MM_OK)
-        r = generate_ephemeral(t, curve, &pair, ei);
+        r = mm_ephemeral_pair(t, curve, &pair, ei);
     if (r < 0)
         return r;
     mm_transport_context(pair.point, point, pair.point_len, name, context);

@@ -186,6 +186,10 @@ const struct mm_curve_info *mm_curve_get(enum mm_curve curve);
 const struct mm_curve_info *mm_curve_by_params(const uint8_t *params, size_t len);
 const struct mm_curve_info *mm_curve_by_group(const char *group);
 
+/* An ephemeral pair of session objects that can only agree on keys (ECDH); mm_token_destroy it. */
+int mm_ephemeral_pair(struct mm_token *t, const struct mm_curve_info *curve,
+                      struct mm_keypair *ret_pair, struct mm_errinfo *ei) MM_MUST_USE;
+
 /* CKA_EC_POINT: the point in an OCTET STRING (PKCS#11 v2.40 mechanisms 2.3.3), or bare as some
  * tokens give it; uncompressed, of the curve's size and on the curve either way. */
 enum { MM_EC_POINT_ATTR_MAX = MM_POINT_MAX + 3 };

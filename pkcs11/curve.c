@@ -44,6 +44,7 @@ static bool is_on_curve(const struct mm_curve_info *curve, const uint8_t *point,
         EC_GROUP *group;
         EC_POINT *point;
     } made[MM_ARRAY_SIZE(curves)];
+    static BN_CTX *bn;
     const size_t i = (size_t)(curve - curves);
     bool good;
 
@@ -51,10 +52,12 @@ static bool is_on_curve(const struct mm_curve_info *curve, const uint8_t *point,
         made[i].group = EC_GROUP_new_by_curve_name(OBJ_txt2nid(curve->group));
     if (made[i].group && !made[i].point)
         made[i].point = EC_POINT_new(made[i].group);
-    if (!made[i].point)
+    if (!bn)
+        bn = BN_CTX_new();
+    if (!made[i].point || !bn)
         return false;
     /* Refuses coordinates that are not below the prime, and points that are on no curve. */
-    good = EC_POINT_oct2point(made[i].group, made[i].point, point, len, NULL) == 1;
+    good = EC_POINT_oct2point(made[i].group, made[i].point, point, len, bn) == 1;
     ERR_clear_error();
     return good;
 }

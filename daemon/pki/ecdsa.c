@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* EC_GROUP_precompute_mult is deprecated since OpenSSL 3.0, and does what nothing else does. */
+/* EC_GROUP_precompute_mult and EC_POINT_get_Jprojective_coordinates_GFp are deprecated since
+ * OpenSSL 3.0, and do what nothing else does. */
 #ifdef MM_HAVE_PRECOMPUTE
 #undef OPENSSL_NO_DEPRECATED
 #define OPENSSL_SUPPRESS_DEPRECATED
@@ -158,16 +159,45 @@ static bool multiply(struct mm_checks *c, const struct mm_check *check)
     return EC_POINT_mul(c->group, c->sum, c->u1, v ? v->point : c->other, c->u2, c->bn) == 1;
 }
 
-/* Is the sum's x, modulo the order, r? */
+#ifdef MM_HAVE_PRECOMPUTE
+/* X = v Z², that is, the sum's x = X / Z² is v: no inversion, which takes as long as all else here.
+ * Spoils w. */
+static bool is_x(struct mm_checks *c, const BIGNUM *x, const BIGNUM *z_squared, const BIGNUM *v)
+{
+    const BIGNUM *prime = EC_GROUP_get0_field(c->group);
+
+    return BN_mod_mul(c->w, v, z_squared, prime, c->bn) == 1 && BN_cmp(c->w, x) == 0;
+}
+
+/* Is the sum's x, modulo the order, r? x is below the prime, which is a little above the order: it
+ * is r, or, seldom, r + order. Spoils u1, u2 and w. */
+static bool x_is(struct mm_checks *c, BIGNUM *r)
+{
+    const BIGNUM *prime = EC_GROUP_get0_field(c->group), *order = EC_GROUP_get0_order(c->group);
+    BIGNUM *x = c->u1, *z = c->u2;
+
+    return EC_POINT_get_Jprojective_coordinates_GFp(c->group, c->sum, x, NULL, z, c->bn) == 1 &&
+           BN_mod_sqr(z, z, prime, c->bn) == 1 &&
+           (is_x(c, x, z, r) ||
+            (BN_add(r, r, order) == 1 && BN_cmp(r, prime) < 0 && is_x(c, x, z, r)));
+}
+#else
+static bool x_is(struct mm_checks *c, const BIGNUM *r)
+{
+    const BIGNUM *order = EC_GROUP_get0_order(c->group);
+
+    return EC_POINT_get_affine_coordinates(c->group, c->sum, c->u1, NULL, c->bn) == 1 &&
+           BN_nnmod(c->u1, c->u1, order, c->bn) == 1 && BN_cmp(c->u1, r) == 0;
+}
+#endif
+
 static bool holds(struct mm_checks *c, const struct item *item)
 {
     const BIGNUM *order = EC_GROUP_get0_order(c->group);
 
     return BN_mod_mul(c->u1, item->z, c->w, order, c->bn) == 1 &&
            BN_mod_mul(c->u2, item->r, c->w, order, c->bn) == 1 && multiply(c, item->check) &&
-           EC_POINT_is_at_infinity(c->group, c->sum) == 0 &&
-           EC_POINT_get_affine_coordinates(c->group, c->sum, c->u1, NULL, c->bn) == 1 &&
-           BN_nnmod(c->u1, c->u1, order, c->bn) == 1 && BN_cmp(c->u1, item->r) == 0;
+           EC_POINT_is_at_infinity(c->group, c->sum) == 0 && x_is(c, item->r);
 }
 
 /* A curve that is used seldom: by libcrypto's own function. */

@@ -4,8 +4,10 @@
 #include "daemon/pki/ecdsa.h"
 
 #include <openssl/core_names.h>
+#include <openssl/ec.h>
 #include <openssl/ecdsa.h>
 #include <openssl/evp.h>
+#include <openssl/obj_mac.h>
 #include <string.h>
 
 enum { N = MM_CHECKS_MAX };
@@ -191,6 +193,62 @@ START_TEST(run_number_out_of_range_is_refused)
 }
 END_TEST
 
+/* A key for which (r = 3, s) signs the digest by a nonce's point whose x is 3 above the order:
+ * chance finds one in 2^32. Q = (R - z/s G) s/r. */
+static struct signer make_rare_signer(const uint8_t digest[32], const uint8_t s[32])
+{
+    static const char x[] = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632554";
+    EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+    const BIGNUM *order = EC_GROUP_get0_order(group);
+    BN_CTX *bn = BN_CTX_new();
+    EC_POINT *nonce = EC_POINT_new(group), *q = EC_POINT_new(group);
+    BIGNUM *u = NULL, *z = BN_bin2bn(digest, 32, NULL), *over = BN_bin2bn(s, 32, NULL),
+           *r = BN_new();
+    struct signer made = {0};
+    struct mm_errinfo ei;
+
+    ck_assert(BN_hex2bn(&u, x) && BN_set_word(r, 3));
+    ck_assert_int_eq(EC_POINT_set_compressed_coordinates(group, nonce, u, 0, bn), 1);
+    ck_assert(BN_mod_inverse(u, over, order, bn) && BN_mod_mul(u, z, u, order, bn));
+    ck_assert(EC_POINT_mul(group, q, u, NULL, NULL, bn) && EC_POINT_invert(group, q, bn) &&
+              EC_POINT_add(group, q, q, nonce, bn));
+    ck_assert(BN_mod_inverse(u, r, order, bn) && BN_mod_mul(u, over, u, order, bn));
+    ck_assert(EC_POINT_mul(group, q, NULL, q, u, bn));
+    made.point_len = EC_POINT_point2oct(group, q, POINT_CONVERSION_UNCOMPRESSED, made.point,
+                                        sizeof(made.point), bn);
+    ck_assert_int_eq(mm_verifier_new(made.point, made.point_len, &made.verifier, &ei), MM_OK);
+    BN_free(u);
+    BN_free(z);
+    BN_free(over);
+    BN_free(r);
+    EC_POINT_free(nonce);
+    EC_POINT_free(q);
+    BN_CTX_free(bn);
+    EC_GROUP_free(group);
+    return made;
+}
+
+START_TEST(run_nonce_above_the_order_accepts_only_true_signatures)
+{
+    struct batch b = {0};
+    struct signer s;
+    struct mm_errinfo ei;
+
+    memset(b.digests[0], 0x5a, 32);
+    b.signatures[0][31] = 3;
+    memset(b.signatures[0] + 32, 0x77, 32);
+    s = make_rare_signer(b.digests[0], b.signatures[0] + 32);
+    ck_assert_int_eq(mm_verifier_check(s.verifier, b.digests[0], 32, b.signatures[0], 64, &ei),
+                     MM_OK);
+    b.list[0] = (struct mm_check){
+        .key = s.verifier, .digest = {b.digests[0], 32}, .signature = {b.signatures[0], 64}};
+    expect_good(&b, 1);
+    b.signatures[0][31] = 4;
+    expect_bad(&b, 1, 0);
+    free_signer(&s);
+}
+END_TEST
+
 START_TEST(run_point_off_the_curve_is_refused)
 {
     struct signer s = make_signer("P-256");
@@ -213,6 +271,7 @@ int main(void)
     tcase_add_test(t, run_own_keys_and_both_curves_accepts_only_true_signatures);
     tcase_add_test(t, run_key_with_a_table_accepts_only_true_signatures);
     tcase_add_test(t, run_number_out_of_range_is_refused);
+    tcase_add_test(t, run_nonce_above_the_order_accepts_only_true_signatures);
     tcase_add_test(t, run_point_off_the_curve_is_refused);
     suite_add_tcase(suite, t);
     return run_suite(suite);

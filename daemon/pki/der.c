@@ -41,6 +41,26 @@ bool mm_der_part(struct mm_bytes *in, uint8_t id, struct mm_der *ret)
     return mm_der_take(in, ret) && ret->id == id;
 }
 
+/* A leading zero stands only before a set top bit, and so never alone: zero is not positive. */
+bool mm_der_positive(struct mm_bytes *in, size_t max, struct mm_bytes *ret)
+{
+    struct mm_der e;
+    struct mm_bytes n;
+
+    if (!mm_der_part(in, MM_DER_INTEGER, &e) || e.content.len < 1 || e.content.len > max ||
+        (e.content.data[0] & 0x80))
+        return false;
+    n = e.content;
+    if (n.data[0] == 0) {
+        n.data++;
+        n.len--;
+        if (n.len == 0 || !(n.data[0] & 0x80))
+            return false;
+    }
+    *ret = n;
+    return true;
+}
+
 /* X.690 sections 8.9 to 8.12, 10.2: of the universal types SEQUENCE and SET are constructed, and
  * no other. Tag 0 ends what is of indefinite length. */
 static bool shape_is_der(uint8_t id)

@@ -31,6 +31,9 @@ struct mm_der {
 bool mm_der_take(struct mm_bytes *in, struct mm_der *ret);
 /* As above, and it must be of that kind. */
 bool mm_der_part(struct mm_bytes *in, uint8_t id, struct mm_der *ret);
+/* An INTEGER above 0, of at most max octets as it is encoded; its magnitude without the leading
+ * zero. False for any other encoding than the shortest. */
+bool mm_der_positive(struct mm_bytes *in, size_t max, struct mm_bytes *ret);
 /* Is all of it DER, elements within elements, down to MM_CSR_DEPTH_MAX? Universal types other than
  * SEQUENCE and SET must be primitive. */
 bool mm_der_well_formed(struct mm_bytes in);

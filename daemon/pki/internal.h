@@ -33,12 +33,16 @@ struct mm_verifier {
     EVP_PKEY *key;
     EVP_PKEY_CTX *ctx; /* initialised for verifying */
     const struct mm_ec *ec;
-    EC_POINT *point; /* on P-256 only, for ecdsa.c */
-    EC_GROUP *table; /* with the key as base point; NULL until it has signed often */
+    EC_POINT *point;          /* on P-256 only, for ecdsa.c */
+    EC_GROUP *table;          /* with the key as base point; NULL until it has signed often */
+    struct mm_checks *checks; /* scratch for one signature; NULL without a table */
     unsigned n_checked;
 };
 /* Of ecdsa.c. One more signature was checked: makes the table when it is worth it. */
 void mm_verifier_count(struct mm_verifier *v);
+/* Does this signature in DER hold? By the table, in a third of libcrypto's time; false too when
+ * memory is out. Only when there is v->checks. */
+bool mm_verifier_holds(struct mm_verifier *v, struct mm_bytes digest, struct mm_bytes signature);
 /* Fills v->point. */
 int mm_verifier_decode_point(struct mm_verifier *v, const uint8_t *point, size_t len) MM_MUST_USE;
 

@@ -46,23 +46,6 @@ static bool read_time(struct mm_bytes *in, int64_t *ret_s)
     return mm_validity_parse_time(text, ret_s) == MM_OK;
 }
 
-/* RFC 5280 section 4.1.2.2. */
-static bool read_serial(struct mm_bytes *in, struct mm_bytes *ret)
-{
-    struct mm_der serial;
-
-    if (!mm_der_part(in, MM_DER_INTEGER, &serial) || serial.content.len < 1 ||
-        serial.content.len > SERIAL_MAX || (serial.content.data[0] & 0x80))
-        return false;
-    *ret = serial.content;
-    if (ret->data[0] == 0) {
-        ret->data++;
-        ret->len--;
-    }
-    /* The shortest form: a leading zero only before a set top bit; and so never zero itself. */
-    return ret->len > 0 && (ret->len == serial.content.len || (ret->data[0] & 0x80));
-}
-
 /* Version ::= [0] EXPLICIT INTEGER, 2 for v3 */
 static bool read_version(struct mm_bytes *in)
 {
@@ -104,7 +87,7 @@ static int read_tbs(struct mm_bytes in, struct mm_issued *cert, struct mm_errinf
 
     if (!read_version(&in))
         return bad(ei, "is not of version 3");
-    if (!read_serial(&in, &cert->serial))
+    if (!mm_der_positive(&in, SERIAL_MAX, &cert->serial)) /* RFC 5280 section 4.1.2.2 */
         return bad(ei, "has a serial number that is not positive, or has more than 20 octets");
     if (!mm_der_part(&in, MM_DER_SEQUENCE, &algorithm) ||
         !mm_bytes_equal(algorithm.whole, cert->algorithm))

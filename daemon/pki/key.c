@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keys outside certificates: checking signatures, and private keys as PKCS#8. */
+#include "daemon/pki/ecdsa.h"
 #include "daemon/pki/internal.h"
 
 #include <openssl/core_names.h>
@@ -53,6 +54,7 @@ void mm_verifier_free(struct mm_verifier *v)
         return;
     EC_POINT_free(v->point);
     EC_GROUP_free(v->table);
+    mm_checks_free(v->checks);
     EVP_PKEY_CTX_free(v->ctx);
     EVP_PKEY_free(v->key);
     free(v);
@@ -63,11 +65,27 @@ size_t mm_verifier_order_len(const struct mm_verifier *v)
     return v->ec->bits / 8;
 }
 
+/* A key that signs often is checked by its table from then on, as far as there is memory for it. */
+static void count(struct mm_verifier *v)
+{
+    struct mm_errinfo ignored;
+
+    mm_verifier_count(v);
+    if (v->table && !v->checks && mm_checks_new(&v->checks, &ignored) < 0)
+        v->checks = NULL;
+}
+
 int mm_verifier_check_der(struct mm_verifier *v, const uint8_t *digest, size_t digest_len,
                           struct mm_bytes signature, struct mm_errinfo *ei)
 {
-    if (EVP_PKEY_verify(v->ctx, signature.data, signature.len, digest, digest_len) == 1)
+    /* What does not hold by the table is for libcrypto to decide: memory may only have been short,
+     * and a good certificate must not be condemned for that. */
+    if (v->checks && mm_verifier_holds(v, (struct mm_bytes){digest, digest_len}, signature))
         return MM_OK;
+    if (EVP_PKEY_verify(v->ctx, signature.data, signature.len, digest, digest_len) == 1) {
+        count(v);
+        return MM_OK;
+    }
     ERR_clear_error();
     return mm_fail(ei, MM_ERR_CORRUPT, "SIGNATURE_INVALID", "the signature does not verify");
 }

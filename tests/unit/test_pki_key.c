@@ -72,6 +72,85 @@ START_TEST(verifier_accepts_only_the_true_signature)
 }
 END_TEST
 
+static int check_der(struct mm_verifier *v, const uint8_t *digest, const uint8_t *der, size_t len)
+{
+    struct mm_errinfo ei;
+
+    return mm_verifier_check_der(v, digest, 32, (struct mm_bytes){der, len}, &ei);
+}
+
+/* Other encodings of the true signature, and others than the true one. */
+static void check_refusals(struct mm_verifier *v, const uint8_t *digest, const uint8_t raw[64],
+                           const struct mm_buf *der)
+{
+    uint8_t bent[160], other[32];
+
+    memcpy(bent, der->data, der->len);
+    for (size_t i = 0; i < der->len; i++) {
+        bent[i] ^= 1;
+        ck_assert_int_eq(check_der(v, digest, bent, der->len), MM_ERR_CORRUPT);
+        bent[i] ^= 1;
+        ck_assert_int_eq(check_der(v, digest, bent, i), MM_ERR_CORRUPT);
+    }
+    bent[der->len] = 0;
+    ck_assert_int_eq(check_der(v, digest, bent, der->len + 1), MM_ERR_CORRUPT);
+    /* r with a zero that does not belong there, and a third number */
+    memmove(bent + 5, bent + 4, der->len - 4);
+    bent[1]++;
+    bent[3]++;
+    bent[4] = 0;
+    ck_assert_int_eq(check_der(v, digest, bent, der->len + 1), MM_ERR_CORRUPT);
+    memcpy(bent, der->data, der->len);
+    memcpy(bent + der->len, "\x02\x01\x01", 3);
+    bent[1] = (uint8_t)(bent[1] + 3);
+    ck_assert_int_eq(check_der(v, digest, bent, der->len + 3), MM_ERR_CORRUPT);
+    /* r alone, negative, zero */
+    memcpy(bent, "\x30\x06\x02\x01\x81\x02\x01\x01", 8);
+    ck_assert_int_eq(check_der(v, digest, bent, 8), MM_ERR_CORRUPT);
+    bent[4] = 0;
+    ck_assert_int_eq(check_der(v, digest, bent, 8), MM_ERR_CORRUPT);
+    memcpy(bent, "\x30\x03\x02\x01\x01", 5);
+    ck_assert_int_eq(check_der(v, digest, bent, 5), MM_ERR_CORRUPT);
+    memcpy(other, digest, 32);
+    other[31] ^= 1;
+    ck_assert_int_eq(check_der(v, other, der->data, der->len), MM_ERR_CORRUPT);
+    ck_assert_int_eq(mm_verifier_check(v, digest, 32, raw, 64, NULL), MM_OK);
+}
+
+/* From the 1,025th on the key's table is used, where libcrypto has one. The same must hold. */
+START_TEST(verifier_of_a_key_that_signs_often_accepts_only_the_true_signature)
+{
+    uint8_t point[97], raw[96], digest[48] = {0};
+    struct mm_verifier *v = NULL;
+    struct mm_errinfo ei;
+    size_t point_len;
+    EVP_PKEY *key = make_key("P-256", point, &point_len);
+
+    ck_assert_int_eq(mm_verifier_new(point, point_len, &v, &ei), MM_OK);
+    for (int i = 0; i < 1100; i++) {
+        memcpy(digest, &i, sizeof(i));
+        ck_assert_uint_eq(sign(key, digest, 32, raw), 64);
+        ck_assert_int_eq(mm_verifier_check(v, digest, 32, raw, 64, &ei), MM_OK);
+        raw[i % 64] ^= 0x20;
+        ck_assert_int_eq(mm_verifier_check(v, digest, 32, raw, 64, &ei), MM_ERR_CORRUPT);
+    }
+    for (int i = 0; i < 8;) { /* numbers with the top bit set, and without */
+        struct mm_buf der = MM_BUF_INIT(160);
+
+        digest[5]++;
+        sign(key, digest, 32, raw);
+        ck_assert_int_eq(mm_pki_signature_der(raw, 64, &der, &ei), MM_OK);
+        if ((raw[0] >> 7) == (i & 1)) {
+            check_refusals(v, digest, raw, &der);
+            i++;
+        }
+        mm_buf_done(&der);
+    }
+    mm_verifier_free(v);
+    EVP_PKEY_free(key);
+}
+END_TEST
+
 START_TEST(verifier_point_off_the_curve_is_refused)
 {
     uint8_t point[97];
@@ -249,6 +328,7 @@ int main(void)
     TCase *t = tcase_create("all");
 
     tcase_add_test(t, verifier_accepts_only_the_true_signature);
+    tcase_add_test(t, verifier_of_a_key_that_signs_often_accepts_only_the_true_signature);
     tcase_add_test(t, verifier_point_off_the_curve_is_refused);
     tcase_add_test(t, pkcs8_is_read_by_libcrypto);
     tcase_add_test(t, assemble_signature_of_wrong_length_or_zero_is_refused);

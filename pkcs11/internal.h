@@ -47,6 +47,7 @@ struct mm_token {
     CK_SESSION_HANDLE session; /* 0: none */
     CK_TOKEN_INFO info;        /* as it was when opened; what identifies the token */
     struct mm_secret *pin;     /* NULL unless logged in with it */
+    struct mm_secret *refused; /* the last that was refused; for mm_token_take_refused */
     struct mm_token_mechanisms mechanisms;
     CK_MECHANISM_TYPE kwp_candidates[4]; /* numbers that may mean RFC 5649; 0 ends the list */
     struct mm_cached_key cache[MM_KEY_CACHE_MAX];

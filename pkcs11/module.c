@@ -154,6 +154,7 @@ void mm_module_close(struct mm_token *t)
     free(t->parameters);
     mm_cache_clear(t);
     mm_secret_free(t->pin);
+    mm_secret_free(t->refused);
     free(t);
 }
 

@@ -11,10 +11,13 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
+
+enum { HOLD_MS = 5000, HOLD_PAUSE_MS = 5 };
 
 /* A carriage return or the like that an editor left behind would be sent to the token as a wrong
  * PIN, and cost one of few tries. */
@@ -88,20 +91,59 @@ int mm_pin_from_file(const char *path, struct mm_secret **ret_pin, struct mm_err
     return read_pin_file(path, S_IRWXG | S_IRWXO, ret_pin, ei);
 }
 
-int mm_pin_from_credential(const char *name, struct mm_secret **ret_pin, struct mm_errinfo *ei)
+int mm_pin_credential_path(const char *name, char *path, size_t size, struct mm_errinfo *ei)
 {
     const char *directory = secure_getenv("CREDENTIALS_DIRECTORY");
-    char path[PATH_MAX];
 
     if (!mm_name_valid(name, MM_NAME_MAX))
         return mm_fail(ei, MM_ERR_INVALID, "CREDENTIAL_NAME", "not the name of a credential");
     if (!directory)
         return mm_fail(ei, MM_ERR_UNAVAILABLE, "NO_CREDENTIALS",
                        "credential %s: not started by systemd with LoadCredential=", name);
-    if (snprintf(path, sizeof(path), "%s/%s", directory, name) >= (int)sizeof(path))
+    if (snprintf(path, size, "%s/%s", directory, name) >= (int)size)
         return mm_fail(ei, MM_ERR_INVALID, "PATH_TOO_LONG", "credential %s: path too long", name);
+    return MM_OK;
+}
+
+int mm_pin_from_credential(const char *name, struct mm_secret **ret_pin, struct mm_errinfo *ei)
+{
+    char path[PATH_MAX];
+    int r = mm_pin_credential_path(name, path, sizeof(path), ei);
+
     /* systemd gives the service access by an ACL, whose mask shows as the group's bits. */
-    return read_pin_file(path, S_IRWXO, ret_pin, ei);
+    return r < 0 ? r : read_pin_file(path, S_IRWXO, ret_pin, ei);
+}
+
+/* Not one that has been renamed over since it was opened. */
+static bool is_still(int fd, const char *path)
+{
+    struct stat a, b;
+
+    return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
+           a.st_ino == b.st_ino;
+}
+
+int mm_pin_hold(const char *path, int *ret_held, struct mm_errinfo *ei)
+{
+    const struct timespec pause = {.tv_nsec = (long)HOLD_PAUSE_MS * 1000000};
+
+    for (int i = 0; i < HOLD_MS / HOLD_PAUSE_MS; i++) {
+        MM_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        bool held;
+
+        if (fd < 0)
+            return mm_fail_errno(ei, errno, "%s", path);
+        held = flock(fd, LOCK_EX | LOCK_NB) == 0;
+        if (held ? is_still(fd, path) : errno != EWOULDBLOCK && errno != EINTR) {
+            *ret_held = fd;
+            fd = -1;
+            return MM_OK;
+        }
+        if (!held)
+            nanosleep(&pause, NULL);
+    }
+    return mm_fail(ei, MM_ERR_TIMEOUT, "PIN_FILE_BUSY",
+                   "%s: others have logged in with it for %d s", path, HOLD_MS / 1000);
 }
 
 /* ---- the terminal ------------------------------------------------------------------------ */

@@ -81,11 +81,11 @@ int mm_token_renew(struct mm_token *t, struct mm_errinfo *ei)
         return mm_fail_memory(ei);
     /* SoftHSM's login rewrites the token's file; a process that loads it at that moment finds no
      * token, or one without a PIN, or no module at all (CKR_GENERAL_ERROR), but all is well in a
-     * moment. A PIN that was refused is not tried again. */
+     * moment. A PIN that was refused, or is in doubt, is not tried again. */
     for (int i = 0; i < TRIES; i++) {
         end(t);
         r = begin(t, uri, &why);
-        if (r == MM_OK || r == MM_ERR_PIN)
+        if (r == MM_OK || r == MM_ERR_PIN || mm_token_failure_class(&why) == MM_TOKEN_LOGIN)
             break;
         pause_a_little();
     }

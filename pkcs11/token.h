@@ -75,8 +75,24 @@ MM_DEFINE_CLEANUP(struct mm_token *, mm_token_free)
  * dropped, never tried again, once refused. */
 int mm_token_login(struct mm_token *t, struct mm_secret **pin, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Changes the user PIN; the user is logged in, and the PIN of that login is the old one. The new
+ * one is kept for logging in again (moved: *new_pin becomes NULL). On failure the old one holds,
+ * unless the token fails in a way that leaves it open (mm_token_pin_unchanged). MM_ERR_INVALID
+ * TOKEN_PIN_SAME, or as the token says: TOKEN_PIN_LENGTH, TOKEN_PIN_TOO_WEAK. */
+int mm_token_set_pin(struct mm_token *t, struct mm_secret **new_pin,
+                     struct mm_errinfo *ei) MM_MUST_USE;
+/* Is it certain, after that failure of mm_token_set_pin, that the old PIN holds? */
+bool mm_token_pin_unchanged(const struct mm_errinfo *ei);
+/* The PIN for the next time that the token is logged in to, not tried now; moved. Without effect on
+ * a token that is not logged in, or has refused its PIN. */
+void mm_token_keep_pin(struct mm_token *t, struct mm_secret **pin);
+/* The PIN that the token has refused, or said was locked, if it has; the caller's from now on. */
+struct mm_secret *mm_token_take_refused(struct mm_token *t);
+
 /* Brings the token back after MM_TOKEN_REOPEN or MM_TOKEN_LOGIN: new session, login if it was
- * logged in. All handles are stale afterwards. */
+ * logged in. All handles are stale afterwards. When the token counts wrong PINs since the last good
+ * one (CKF_USER_PIN_COUNT_LOW) the kept one is in doubt, and is not tried: MM_ERR_UNAVAILABLE
+ * TOKEN_LOGIN_LOST. Who starts workers one at a time tries it once. */
 int mm_token_reopen(struct mm_token *t, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Some modules keep memory for every session object until C_Finalize, however it was destroyed. Has
@@ -96,6 +112,13 @@ int mm_pin_from_credential(const char *name, struct mm_secret **ret_pin,
                            struct mm_errinfo *ei) MM_MUST_USE;
 int mm_pin_from_terminal(const char *prompt, struct mm_secret **ret_pin,
                          struct mm_errinfo *ei) MM_MUST_USE;
+/* The path of a systemd credential. */
+int mm_pin_credential_path(const char *name, char *path, size_t size,
+                           struct mm_errinfo *ei) MM_MUST_USE;
+/* Opens the PIN's file and holds it (flock) until the descriptor is closed, so that who logs in
+ * with it and who changes the PIN wait for each other. MM_ERR_TIMEOUT PIN_FILE_BUSY after 5 s of
+ * that. A file system without locks is no failure. */
+int mm_pin_hold(const char *path, int *ret_held, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* What the token says of itself; strings without PKCS#11's blank padding. */
 struct mm_token_info {

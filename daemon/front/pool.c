@@ -153,7 +153,8 @@ void mm_pool_distrust(struct mm_pool *p, const struct mm_errinfo *why)
            MM_STR("hint", "out of service until it proves itself again"));
     p->ending = true;
     for (unsigned i = 0; i < p->n_workers; i++) {
-        if (p->workers[i].life != MM_LIFE_DOWN && p->workers[i].life != MM_LIFE_ENDING)
+        if (p->workers[i].life == MM_LIFE_STARTING || p->workers[i].life == MM_LIFE_READY ||
+            p->workers[i].life == MM_LIFE_LEAVING)
             mm_pool_worker_end(&p->workers[i], why);
     }
     p->ending = false;
@@ -213,7 +214,8 @@ static void nonsense(struct mm_pool_worker *w, const char *what)
     mm_pool_worker_end(w, &ei);
 }
 
-/* What a result is an answer to: a job, or (*ret_job NULL) the start. False: to nothing. */
+/* What a result is an answer to: a job, or (*ret_job NULL) the start, or the end of a worker that
+ * serves. False: to nothing. */
 static bool find_cause(struct mm_pool_worker *w, struct mm_bytes payload, uint64_t *ret_id,
                        struct mm_job **ret_job)
 {
@@ -221,7 +223,8 @@ static bool find_cause(struct mm_pool_worker *w, struct mm_bytes payload, uint64
     if (!peek_id(payload, ret_id))
         return false;
     if (*ret_id == 0)
-        return w->life == MM_LIFE_STARTING;
+        return w->life == MM_LIFE_STARTING || w->life == MM_LIFE_READY ||
+               w->life == MM_LIFE_LEAVING;
     *ret_job = find_job(w, *ret_id);
     return *ret_job != NULL;
 }
@@ -235,6 +238,8 @@ static void started(struct mm_pool_worker *w, const ProtobufCMessage *result,
     if (error && error->code != MM_OK) {
         mm_channel_error_from(error, &ei);
         mm_pool_worker_refused(w, &ei);
+    } else if (w->life != MM_LIFE_STARTING) {
+        nonsense(w, "that it is ready, again");
     } else if (ops->check && ops->check(w->pool->arg, w->pool, result, &ei) < 0) {
         mm_pool_worker_end(w, &ei);
     } else {

@@ -7,7 +7,8 @@
  * MM_ERR_UNAVAILABLE and the kind's reason, and is started again after 100 ms, doubling to 30 s,
  * with jitter; a minute of health starts that anew. The workers of a pool are started one at a
  * time: if the token refuses the PIN, it has been tried once. After MM_ERR_PIN or MM_EXIT_PIN no
- * worker of the pool is started again; a new pool (SIGHUP) may try.
+ * worker of the pool is started again until one that was refused says that there is another PIN
+ * (MM_EXIT_PIN_NEW); a new pool (SIGHUP) may try too. Workers that are logged in go on.
  */
 #pragma once
 

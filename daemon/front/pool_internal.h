@@ -11,6 +11,7 @@ enum mm_worker_life {
     MM_LIFE_STARTING, /* process started, its first message is awaited */
     MM_LIFE_READY,
     MM_LIFE_LEAVING, /* takes no more jobs; ends when it has none */
+    MM_LIFE_BARRED,  /* its PIN was refused: it waits for another, and ends then */
     MM_LIFE_ENDING,  /* broken or killed: its end is awaited */
     MM_LIFE_GONE,    /* left for good */
 };
@@ -68,7 +69,7 @@ void mm_pool_worker_wake(struct mm_pool_worker *w);
 void mm_pool_worker_leave(struct mm_pool_worker *w);
 /* Ends the worker's process now, for this reason; its jobs fail. */
 void mm_pool_worker_end(struct mm_pool_worker *w, const struct mm_errinfo *ei);
-/* The worker has said why it cannot start, and ends by itself. */
+/* The worker has said why it cannot start, or go on; it ends by itself, or waits for a PIN. */
 void mm_pool_worker_refused(struct mm_pool_worker *w, const struct mm_errinfo *ei);
 /* The worker's time for its oldest job begins, or stops when it has none. */
 void mm_pool_worker_clock(struct mm_pool_worker *w);

@@ -60,17 +60,26 @@ static void schedule(struct mm_pool_worker *w)
     set_timer(w, with_jitter(w->backoff_ms));
 }
 
+/* No other worker is to try that PIN. */
+static void halt(struct mm_pool_worker *w)
+{
+    struct mm_pool *p = w->pool;
+
+    if (p->halted)
+        return;
+    p->halted = true;
+    mm_log(MM_LOG_ERROR, "pin_refused", MM_STR("worker", w->name), MM_STR("text", w->ei.text),
+           MM_STR("hint", "put the right PIN into its file, or correct it and reload (SIGHUP)"));
+}
+
 /* The process is gone, or could not be started. */
 static void down(struct mm_pool_worker *w)
 {
     struct mm_pool *p = w->pool;
 
     w->start_failed = w->ready_at_us == 0;
-    if (w->ei.code == MM_ERR_PIN && !p->halted) {
-        p->halted = true;
-        mm_log(MM_LOG_ERROR, "pin_refused", MM_STR("worker", w->name), MM_STR("text", w->ei.text),
-               MM_STR("hint", "correct the PIN, then reload (SIGHUP)"));
-    }
+    if (w->ei.code == MM_ERR_PIN)
+        halt(w);
     w->life = w->retired ? MM_LIFE_GONE : MM_LIFE_DOWN;
     uv_timer_stop(&w->timer);
     if (w->retired) {
@@ -85,21 +94,50 @@ static void down(struct mm_pool_worker *w)
     p->ops->changed(p->arg, p);
 }
 
+static void note_loss(struct mm_pool_worker *w, const struct mm_errinfo *ei)
+{
+    w->ei = *ei;
+    if (!w->pool->halted) /* or else the refused PIN is what keeps them all away */
+        w->pool->why = *ei;
+    mm_log(w->retired ? MM_LOG_INFO : MM_LOG_WARNING, "worker_lost", MM_STR("worker", w->name),
+           MM_INT("pid", w->process.pid), MM_STR("code", mm_err_name(ei->code)),
+           MM_STR("reason", ei->reason), MM_STR("text", ei->text));
+}
+
 /* Whatever it still does is of no use: channel closed, jobs failed. */
 static void give_up(struct mm_pool_worker *w, const struct mm_errinfo *ei)
 {
-    if (ei) {
-        w->ei = *ei;
-        w->pool->why = *ei;
-        mm_log(w->retired ? MM_LOG_INFO : MM_LOG_WARNING, "worker_lost", MM_STR("worker", w->name),
-               MM_INT("pid", w->process.pid), MM_STR("code", mm_err_name(ei->code)),
-               MM_STR("reason", ei->reason), MM_STR("text", ei->text));
-    }
+    if (w->life != MM_LIFE_BARRED) /* whose reason is known */
+        note_loss(w, ei);
     w->life = MM_LIFE_ENDING;
     set_timer(w, END_TIMEOUT_MS);
     mm_link_close(MM_TAKE(w->link));
     mm_pool_fail_jobs(w);
     w->pool->ops->changed(w->pool->arg, w->pool);
+}
+
+/* Its channel stays open: that tells it that somebody waits. */
+static void bar(struct mm_pool_worker *w, const struct mm_errinfo *ei)
+{
+    note_loss(w, ei);
+    halt(w);
+    w->life = MM_LIFE_BARRED;
+    uv_timer_stop(&w->timer);
+    mm_pool_fail_jobs(w);
+    w->pool->ops->changed(w->pool->arg, w->pool);
+}
+
+/* Now it may be tried, by one worker after the other. */
+static void unbar(struct mm_pool_worker *w)
+{
+    struct mm_pool *p = w->pool;
+
+    if (p->halted)
+        mm_log(MM_LOG_INFO, "pin_changed", MM_STR("worker", w->name));
+    p->halted = false;
+    w->backoff_ms = 0;
+    mm_fail(&w->ei, MM_ERR_UNAVAILABLE, p->kind->away, "there is another PIN, to be tried now");
+    p->why = w->ei;
 }
 
 static void explain_exit(int status, int spawn_errno, struct mm_errinfo *ret_ei)
@@ -128,6 +166,8 @@ static void on_exited(struct mm_process *process, int status, int spawn_errno)
         give_up(w, &ei);
     else if (ei.code == MM_ERR_PIN && w->ei.code != MM_ERR_PIN)
         w->ei = ei;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == MM_EXIT_PIN_NEW)
+        unbar(w);
     mm_link_close(MM_TAKE(w->link));
     down(w);
 }
@@ -145,6 +185,7 @@ void mm_pool_worker_end(struct mm_pool_worker *w, const struct mm_errinfo *ei)
     case MM_LIFE_STARTING:
     case MM_LIFE_READY:
     case MM_LIFE_LEAVING:
+    case MM_LIFE_BARRED:
         give_up(w, ei);
         break;
     case MM_LIFE_ENDING:
@@ -155,7 +196,10 @@ void mm_pool_worker_end(struct mm_pool_worker *w, const struct mm_errinfo *ei)
 
 void mm_pool_worker_refused(struct mm_pool_worker *w, const struct mm_errinfo *ei)
 {
-    give_up(w, ei);
+    if (ei->code == MM_ERR_PIN && w->life != MM_LIFE_ENDING)
+        bar(w, ei);
+    else
+        give_up(w, ei);
 }
 
 void mm_pool_worker_leave(struct mm_pool_worker *w)
@@ -165,7 +209,8 @@ void mm_pool_worker_leave(struct mm_pool_worker *w)
         uv_timer_stop(&w->timer);
         w->life = MM_LIFE_GONE;
     }
-    if (w->life != MM_LIFE_STARTING && w->life != MM_LIFE_READY && w->life != MM_LIFE_LEAVING)
+    if (w->life != MM_LIFE_STARTING && w->life != MM_LIFE_READY && w->life != MM_LIFE_LEAVING &&
+        w->life != MM_LIFE_BARRED)
         return;
     w->life = MM_LIFE_LEAVING;
     if (w->n_jobs > 0)
@@ -198,6 +243,7 @@ static void on_timer(uv_timer_t *timer)
     case MM_LIFE_ENDING:
         mm_launcher_kill(w->pool->launcher, &w->process);
         break;
+    case MM_LIFE_BARRED:
     case MM_LIFE_GONE:
         break;
     }

@@ -245,6 +245,25 @@ static void refuse(const struct mm_worker_ops *ops, struct life *l, const struct
         mm_log_error("refusal_not_sent", NULL, &ignored);
 }
 
+/* The PIN was refused. Waiting needs no more rights than serving. */
+static int await_pin(const struct mm_worker_ops *ops, struct life *l, struct mm_errinfo *ei)
+{
+    bool again;
+    int r = MM_OK;
+
+    if (l->started)
+        refuse(ops, l, ei);
+    else
+        r = mm_sandbox_enter(duty_of(ops, &l->worker), ei);
+    l->started = false;
+    if (r < 0) {
+        ops->stop(&l->worker);
+        return MM_EXIT_FAILED;
+    }
+    again = ops->barred(&l->worker, MM_WORKER_FD);
+    return again ? MM_EXIT_PIN_NEW : MM_EXIT_PIN;
+}
+
 int mm_worker_main(const struct mm_worker_ops *ops)
 {
     struct life l = {
@@ -252,7 +271,7 @@ int mm_worker_main(const struct mm_worker_ops *ops)
         .worker = {.name = "worker", .out = MM_BUF_INIT((size_t)2 * FRAME_MAX)},
     };
     struct mm_errinfo ei = {0};
-    int r = become_worker(&ei);
+    int code, r = become_worker(&ei);
 
     if (r == MM_OK)
         r = read_start(&l, &ei);
@@ -264,6 +283,9 @@ int mm_worker_main(const struct mm_worker_ops *ops)
         r = serve(ops, &l, &ei);
     if (r < 0)
         mm_log_error("worker_failed", NULL, &ei);
+    code = exit_code(r);
+    if (r == MM_ERR_PIN && ops->barred && l.worker.state)
+        code = await_pin(ops, &l, &ei);
     if (l.started)
         ops->stop(&l.worker);
     mm_log_setup("worker", MM_LOG_INFO);
@@ -272,5 +294,5 @@ int mm_worker_main(const struct mm_worker_ops *ops)
     mm_conf_free(l.conf);
     if (l.start)
         mintmark__internal__worker_start__free_unpacked(l.start, NULL);
-    return exit_code(r);
+    return code;
 }

@@ -10,7 +10,9 @@
  *   then takes job after job: handle; and flush whenever nothing more is waiting (so that the store
  *   can commit what came in together as one transaction);
  *   and returns when the channel closes: stop, exit 0.
- * A worker exits with MM_EXIT_PIN when the PIN was refused, so that the front does not try again.
+ * When the PIN was refused, then or in a job, the worker says so (refuse) and waits in ops->barred,
+ * sandboxed, until there is another; it ends with MM_EXIT_PIN_NEW. Without ops->barred, or once the
+ * channel closes, it ends with MM_EXIT_PIN, and the front does not try again.
  */
 #pragma once
 
@@ -19,7 +21,13 @@
 
 enum { MM_WORKER_FD = 3 };
 
-enum mm_worker_exit { MM_EXIT_OK = 0, MM_EXIT_FAILED = 1, MM_EXIT_PIN = 3, MM_EXIT_CHANNEL = 4 };
+enum mm_worker_exit {
+    MM_EXIT_OK = 0,
+    MM_EXIT_FAILED = 1,
+    MM_EXIT_PIN = 3,
+    MM_EXIT_CHANNEL = 4,
+    MM_EXIT_PIN_NEW = 5, /* there is another PIN than the one refused: start again */
+};
 
 /* What a worker's process may do once it serves; ipc/sandbox.c has the system calls. A token worker
  * may open sockets of the Unix family (local daemons of modules), and network sockets only when its
@@ -56,6 +64,10 @@ struct mm_worker_ops {
      * something was done, doing what there is to do and packing its answers. NULL: the worker
      * sleeps in read. */
     int (*wait)(struct mm_worker *w, int fd, bool *ret_readable, struct mm_errinfo *ei);
+    /* After MM_ERR_PIN, in place of stop: frees what the worker has, and sleeps until another PIN
+     * may be tried (true) or the channel fd is closed. May be NULL; else a start that fails with
+     * MM_ERR_PIN leaves w->state to it. */
+    bool (*barred)(struct mm_worker *w, int fd);
     void (*stop)(struct mm_worker *w);
 };
 

@@ -14,6 +14,7 @@
 enum { TOKEN_RETRY_MS = 1000 }; /* about how long a worker takes to start again */
 
 struct state {
+    struct mm_login login; /* outlives the minter that uses it */
     struct mm_minter *minter;
     struct mm_chunk *chunk;
 };
@@ -83,6 +84,7 @@ static void stop(struct mm_worker *w)
 
     mm_chunk_free(s->chunk);
     mm_minter_free(s->minter);
+    mm_login_done(&s->login);
     free(s);
     w->state = NULL;
 }
@@ -95,7 +97,7 @@ static int start(struct mm_worker *w, struct mm_errinfo *ei)
     if (!s)
         return mm_fail_memory(ei);
     w->state = s;
-    r = mm_minter_open(w->conf, w->section, &s->minter, ei);
+    r = mm_minter_open(w->conf, w->section, &s->login, &s->minter, ei);
     if (r == MM_OK)
         r = mm_trust_prove(s->minter, ei);
     if (r == MM_OK && mm_chunk_new(&s->chunk) < 0)
@@ -103,13 +105,27 @@ static int start(struct mm_worker *w, struct mm_errinfo *ei)
     if (r == MM_OK)
         r = reply_ready(w, s->minter, ei);
     if (r < 0) {
-        stop(w);
+        if (r != MM_ERR_PIN) /* for barred */
+            stop(w);
         return r;
     }
     mm_log(MM_LOG_INFO, "token_ready", MM_STR("token", s->minter->info.label),
            MM_STR("serial", s->minter->info.serial), MM_UINT("profiles", s->minter->n_profiles),
            MM_UINT("signing_profiles", s->minter->n_signings));
     return MM_OK;
+}
+
+/* The module is done with; only the PIN's file is looked at. */
+static bool barred(struct mm_worker *w, int fd)
+{
+    struct state *s = w->state;
+    bool again;
+
+    mm_chunk_free(MM_TAKE(s->chunk));
+    mm_minter_free(MM_TAKE(s->minter));
+    again = mm_login_await(&s->login, mm_conf_token_get(w->conf, w->section), fd);
+    stop(w);
+    return again;
 }
 
 /* Is the token of no more use to this process? What could be cured here has been by now. */
@@ -439,5 +455,6 @@ const struct mm_worker_ops mm_token_worker_ops = {
     .refuse = refuse,
     .handle = handle,
     .wait = make_ahead,
+    .barred = barred,
     .stop = stop,
 };

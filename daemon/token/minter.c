@@ -17,14 +17,6 @@ MM_UNUSED static inline void chain_free_p(STACK_OF(X509) * *chain)
     sk_X509_pop_free(*chain, X509_free);
 }
 
-static int read_pin(const struct mm_conf_token *conf, struct mm_secret **ret_pin,
-                    struct mm_errinfo *ei)
-{
-    if (*conf->pin_file)
-        return mm_pin_from_file(conf->pin_file, ret_pin, ei);
-    return mm_pin_from_credential(conf->pin_credential, ret_pin, ei);
-}
-
 static int open_token(struct mm_minter *m, struct mm_errinfo *ei)
 {
     const struct mm_token_open how = {
@@ -34,13 +26,10 @@ static int open_token(struct mm_minter *m, struct mm_errinfo *ei)
         .n_environment = m->section->n_environment,
         .parameters = m->section->parameters,
     };
-    MM_SECRET_CLEANUP struct mm_secret *pin = NULL;
     int r = mm_token_open(&how, &m->token, ei);
 
     if (r == MM_OK)
-        r = read_pin(m->section, &pin, ei);
-    if (r == MM_OK)
-        r = mm_token_login(m->token, &pin, ei);
+        r = mm_login_first(m->login, m->section, m->token, ei);
     return r < 0 ? r : mm_token_info(m->token, &m->info, ei);
 }
 
@@ -187,13 +176,13 @@ int mm_minter_recover(struct mm_minter *m, struct mm_errinfo *ei)
         pause_ms(RETRY_PAUSE_MS);
         return MM_OK;
     }
-    r = mm_token_reopen(m->token, ei);
+    r = mm_login_again(m->login, m->section, m->token, mm_token_reopen, ei);
     return r < 0 ? r : mm_minter_find_keys(m, ei);
 }
 
 int mm_minter_renew(struct mm_minter *m, struct mm_errinfo *ei)
 {
-    const int r = mm_token_renew(m->token, ei);
+    const int r = mm_login_again(m->login, m->section, m->token, mm_token_renew, ei);
 
     return r < 0 ? r : mm_minter_find_keys(m, ei);
 }
@@ -269,8 +258,8 @@ static int prepare_all(struct mm_minter *m, struct mm_errinfo *ei)
     return MM_OK;
 }
 
-int mm_minter_open(const struct mm_conf *conf, const char *section, struct mm_minter **ret_minter,
-                   struct mm_errinfo *ei)
+int mm_minter_open(const struct mm_conf *conf, const char *section, struct mm_login *login,
+                   struct mm_minter **ret_minter, struct mm_errinfo *ei)
 {
     MM_CLEANUP(mm_minter_free_p) struct mm_minter *m = calloc(1, sizeof(*m));
     int r;
@@ -278,6 +267,7 @@ int mm_minter_open(const struct mm_conf *conf, const char *section, struct mm_mi
     if (!m)
         return mm_fail_memory(ei);
     m->conf = conf;
+    m->login = login;
     m->section = mm_conf_token_get(conf, section);
     if (!m->section)
         return mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_TOKEN", "no token section \"%s\"", section);

@@ -9,6 +9,7 @@
 #include "daemon/pki/ecdsa.h"
 #include "daemon/pki/profile.h"
 #include "daemon/token/appliance.h"
+#include "daemon/token/login.h"
 #include "internal/token.pb-c.h"
 #include "pkcs11/token.h"
 
@@ -50,6 +51,7 @@ struct mm_signing {
 
 struct mm_minter {
     const struct mm_conf *conf; /* borrowed */
+    struct mm_login *login;     /* borrowed */
     const struct mm_conf_token *section;
     struct mm_token *token;
     struct mm_appliance *appliance; /* NULL when it is another token's, or nobody's */
@@ -70,9 +72,10 @@ struct mm_minter {
 
 /* Opens the token of that section and logs in; compiles and checks every profile whose keys are
  * made there: key policies, the CA key against its certificate, chains, items; and every signing
- * section whose key is there. conf is borrowed. */
-int mm_minter_open(const struct mm_conf *conf, const char *section, struct mm_minter **ret_minter,
-                   struct mm_errinfo *ei) MM_MUST_USE;
+ * section whose key is there. conf and login are borrowed; a PIN that is refused, then or later, is
+ * left in login. */
+int mm_minter_open(const struct mm_conf *conf, const char *section, struct mm_login *login,
+                   struct mm_minter **ret_minter, struct mm_errinfo *ei) MM_MUST_USE;
 void mm_minter_free(struct mm_minter *m);
 MM_DEFINE_CLEANUP(struct mm_minter *, mm_minter_free)
 

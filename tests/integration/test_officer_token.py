@@ -1,12 +1,22 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What an officer asks of a token: token test, audit and bench. With a real SoftHSM, and with the
+"""What an officer asks of a token: token test, audit, bench and pin. With a real SoftHSM, and with the
 mock for what that cannot do."""
 import subprocess
 import unittest
 import xml.etree.ElementTree
 
-from officer_site import BUILD, MODULE, USER_PIN, Base
+from officer_site import BUILD, MODULE, USER_PIN, Base, Terminal
+
+
+class OnMock(Base):
+    def mock(self, rules, pin='1234'):
+        """The site's token becomes the mock in plain C, which does what the rules say."""
+        text = self.conf.read_text()
+        text = text.replace(f"'SOFTHSM2_CONF={self.dir}/softhsm2.conf'", f"'MM_MOCK_P11_RULES={rules}'")
+        self.conf.write_text(text.replace(MODULE, str(BUILD / 'tests/mock/mm-mock-p11.so'))
+                             .replace('token=test', 'token=mock;serial=0001'))
+        self.secret('user.pin', pin)
 
 
 class Asked(Base):
@@ -89,15 +99,71 @@ client 'a' { uri = 'urn:a' roles = {'station'} }
                          {'pai': 'ca', 'line': 'transport', 'firmware': 'signing'})
 
 
-class Measured(Base):
-    def mock(self, rules, pin='1234'):
-        """The site's token becomes the mock in plain C, which does what the rules say."""
-        text = self.conf.read_text()
-        text = text.replace(f"'SOFTHSM2_CONF={self.dir}/softhsm2.conf'", f"'MM_MOCK_P11_RULES={rules}'")
-        self.conf.write_text(text.replace(MODULE, str(BUILD / 'tests/mock/mm-mock-p11.so'))
-                             .replace('token=test', 'token=mock;serial=0001'))
-        self.secret('user.pin', pin)
+class Pin(OnMock):
+    def pin(self, *args, status=0):
+        return self.ceremony('token', 'pin', *args, status=status)
 
+    def test_pin_is_changed_in_the_token_and_in_the_sites_file(self):
+        self.init()
+        new = self.secret('new.pin', 'another-secret-4712')
+        self.pin('--new-pin-file', new)
+        self.assertEqual((self.dir / 'user.pin').read_text().strip(), 'another-secret-4712')
+        self.assertEqual((self.dir / 'user.pin').stat().st_mode & 0o777, 0o600)
+        self.assertFalse((self.dir / 'user.pin.new').exists())
+        self.assertEqual(self.key_labels(), [])  # logs in with it
+        old = self.secret('old.pin', USER_PIN)
+        self.run_officer('key', 'list', '--pin-file', old, status=77)
+        # A PIN from elsewhere: the site's file is somebody else's business.
+        again = self.secret('again.pin', 'a-third-secret')
+        said, _ = self.pin('--pin-file', new, '--new-pin-file', again)
+        self.assertIn('put the new PIN where the service reads it', said + self.transcript())
+        self.assertEqual((self.dir / 'user.pin').read_text().strip(), 'another-secret-4712')
+        for text in (USER_PIN, 'another-secret-4712', 'a-third-secret'):
+            self.assertNotIn(text, self.said + self.transcript())
+
+    def test_pin_that_is_refused_changes_nothing(self):
+        self.init()
+        for new, reason in ((USER_PIN, 'is the old one'), ('abc', 'CKR_PIN_LEN_RANGE')):
+            _, error = self.pin('--new-pin-file', self.secret('new.pin', new), status=65)
+            self.assertIn(reason, error)
+            self.assertFalse((self.dir / 'user.pin.new').exists())
+            self.assertEqual((self.dir / 'user.pin').read_text().strip(), USER_PIN)
+        made = self.dir / 'made.pin'
+        self.secret('user.pin', 'wrong-pin-of-the-site')
+        self.pin('--generate-pin-file', made, status=77)
+        self.assertFalse(made.exists())
+        self.secret('user.pin', USER_PIN)
+        self.secret('user.pin.new', 'left over from a change that was cut off')
+        _, error = self.pin('--generate-pin-file', made, status=1)
+        self.assertIn('user.pin.new', error)
+        self.pin('--generate-pin-file', made, '--new-pin-file', made, status=64)
+        self.assertFalse(made.exists())
+        self.assertEqual(self.key_labels(), [])
+
+    def test_pin_that_the_token_may_have_taken_is_kept(self):
+        self.init()
+        self.mock('C_SetPIN:1=0x30')
+        _, error = self.pin('--new-pin-file', self.secret('new.pin', 'another'), status=69)
+        self.assertIn('CKR_DEVICE_ERROR', error)
+        self.assertEqual((self.dir / 'user.pin').read_text().strip(), '1234')
+        self.assertEqual((self.dir / 'user.pin.new').read_text().strip(), 'another')
+        self.assertIn('user.pin.new', self.transcript())
+
+    def test_pin_is_typed_twice_without_echo(self):
+        self.init()
+        terminal = Terminal('token', 'pin', '--config', self.conf, '--operator', 'Alice', '--yes',
+                            '--transcript', self.dir / 'ceremony.txt')
+        for again in '', ', again':
+            terminal.expect(f'New user PIN{again}: ')
+            self.assertFalse(terminal.echoes())
+            terminal.type('typed-secret-1')
+        self.assertEqual(terminal.end(), 0, terminal.text)
+        self.assertNotIn('typed-secret-1', terminal.text)
+        self.assertEqual((self.dir / 'user.pin').read_text(), 'typed-secret-1')
+        self.assertEqual(self.key_labels(), [])
+
+
+class Measured(OnMock):
     def test_bench_draws_the_curve(self):
         self.init()
         svg = self.dir / 'curve.svg'

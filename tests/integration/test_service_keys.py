@@ -1,9 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What an officer does to the keys of a site while it serves, with a real SoftHSM: a CA key that has to
-be backed up before it is used."""
+be backed up before it is used, a new PIN, and one that others changed."""
 import pathlib
+import signal
+import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
@@ -61,6 +64,77 @@ class Keys(unittest.TestCase):
             self.site.start(wait=False)
             self.site.wait_ready(3)
         self.assertIn('CKA_EXTRACTABLE is true', self.site.log.read_text())
+
+    def log_of(self, event, **fields):
+        return [line for line in self.site.log.read_text().splitlines() if f'event={event} ' in line
+                and all(f'{k}={v}' in line for k, v in fields.items())]
+
+    def ping(self):
+        try:
+            return str(self.site.station('ping'))
+        except Failed as failed:
+            return str(failed)
+
+    def start_pin_site(self):
+        site = self.site
+        site.conf.write_text(self.plain)
+        site.log.unlink(missing_ok=True)
+        site.start()
+        name = f'pin-{time.monotonic_ns()}'
+        site.add_order(name, 30000)
+        return site, site.open_batch(20000, order=name)
+
+    def test_a_new_pin_takes_effect_while_the_site_serves(self):
+        site, batch = self.start_pin_site()
+        old = (site.dir / 'user.pin').read_text()
+        # Enough devices that each worker renews its module, and so logs in again.
+        load = subprocess.Popen(list(map(str, site.station_command(
+            '--json', 'provision', '--batch', batch, '--count', 4500, '--out', site.base / 'out-pin'))),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for i in range(3):
+            self.ceremony('token', 'pin', '--generate-pin-file', site.base / f'new-{i}.pin')
+        said = load.communicate(timeout=240)[0]
+        self.assertEqual(load.returncode, 0, said)
+        self.assertNotEqual((site.dir / 'user.pin').read_text(), old)
+        self.assertEqual((site.dir / 'user.pin').stat().st_mode & 0o777, 0o600)
+        self.assertFalse((site.dir / 'user.pin.new').exists())
+        self.provision(batch, 4500)  # renewals that come after the change
+        self.assertEqual((self.log_of('pin_refused'), self.log_of('worker_lost')), ([], []))
+        site.daemon.send_signal(signal.SIGHUP)  # new workers take the new PIN
+        self.provision(batch, 10)
+        self.assertEqual(site.stop(), 0)
+        site.start()
+        self.provision(batch, 10)
+        self.assertEqual(self.log_of('pin_refused'), [])
+        for text in (old, (site.dir / 'user.pin').read_text()):
+            self.assertNotIn(text.strip(), site.log.read_text())
+
+    def test_a_pin_that_others_changed_is_tried_once_and_awaited(self):
+        site, batch = self.start_pin_site()
+        pin, new = site.dir / 'user.pin', site.base / 'others.pin'
+        known = site.base / 'known.pin'
+        for path, text in (known, pin.read_text()), (new, 'changed-behind-the-back\n'):
+            path.write_text(text)
+            path.chmod(0o600)
+        self.ceremony('token', 'pin', '--pin-file', known, '--new-pin-file', new)
+        self.provision(batch, 100)  # who is logged in goes on
+        with self.assertRaises(Failed) as failed:
+            self.provision(batch, 9000)  # until the module is renewed
+        self.assertIn('TOKEN_UNAVAILABLE', str(failed.exception))
+        end = time.monotonic() + 20
+        while 'the token refuses the user PIN' not in (said := self.ping()):
+            self.assertLess(time.monotonic(), end, said)
+            time.sleep(0.1)
+        pin.write_text(pin.read_text())  # the same again is not tried
+        time.sleep(1.5)
+        self.assertEqual(len(self.log_of('worker_lost', reason='TOKEN_PIN_REFUSED')), 1,
+                         site.log_tail(40))
+        self.assertEqual(len(self.log_of('pin_refused')), 1)
+        pin.write_text('changed-behind-the-back\n')
+        site.wait_ready(20)  # no reload, no restart
+        self.provision(batch, 100)
+        self.assertEqual(len(self.log_of('worker_lost', reason='TOKEN_PIN_REFUSED')), 1)
+        self.assertEqual(len(self.log_of('pin_changed')), 1)
 
 
 if __name__ == '__main__':

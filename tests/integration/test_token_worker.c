@@ -371,8 +371,28 @@ static void expect_refusal(const char *section, int code, const char *part_of_te
 
 START_TEST(start_wrong_pin_is_refused_with_its_own_exit)
 {
+    struct worker w;
+
     site_write(&site, "pin", "battery staple\n", 15);
-    expect_refusal("factory", MM_ERR_PIN, "PIN", MM_EXIT_PIN);
+    w = worker_start(&site, "factory");
+    ck_assert_int_eq(w.ready->error->code, MM_ERR_PIN);
+    site_write(&site, "pin", "battery staple\n", 15); /* the same again is not tried */
+    ck_assert_int_eq(worker_stop(&w), MM_EXIT_PIN);
+}
+END_TEST
+
+START_TEST(refused_pin_is_awaited_another)
+{
+    struct worker w;
+
+    site_write(&site, "pin", "battery staple\n", 15);
+    w = worker_start(&site, "factory");
+    ck_assert_int_eq(w.ready->error->code, MM_ERR_PIN);
+    site_write(&site, "pin", SITE_PIN "\n", strlen(SITE_PIN) + 1);
+    ck_assert_int_eq(worker_wait(&w), MM_EXIT_PIN_NEW);
+    w = worker_start(&site, "factory");
+    ck_assert_ptr_null(w.ready->error);
+    ck_assert_int_eq(worker_stop(&w), MM_EXIT_OK);
 }
 END_TEST
 
@@ -408,6 +428,7 @@ int main(void)
     tcase_add_test(t, mint_senseless_job_is_refused_and_the_worker_lives);
     tcase_add_test(t, channel_with_garbage_ends_the_worker);
     tcase_add_test(t, start_wrong_pin_is_refused_with_its_own_exit);
+    tcase_add_test(t, refused_pin_is_awaited_another);
     tcase_add_test(t, start_missing_things_are_refused);
     suite_add_tcase(suite, t);
     return run_suite(suite);

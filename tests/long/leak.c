@@ -138,7 +138,7 @@ static void setup_ahead(void)
     setup();
     edit("profile 'wrapped' {", "profile 'wrapped' { keys_ahead = 16");
     parse();
-    ck_ok(mm_minter_open(conf, "t", &minter, &ei));
+    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
 }
 
 int main(int argc, char **argv)

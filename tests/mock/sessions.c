@@ -192,6 +192,29 @@ CK_RV C_InitPIN(CK_SESSION_HANDLE session, unsigned char *pin, CK_ULONG len)
     return CKR_OK;
 }
 
+CK_RV C_SetPIN(CK_SESSION_HANDLE session, unsigned char *old, CK_ULONG old_len, unsigned char *pin,
+               CK_ULONG len)
+{
+    struct mock_session *s;
+    struct mock_slot *slot;
+
+    MOCK_ENTER();
+    s = mock_session(session);
+    if (!s)
+        return CKR_SESSION_HANDLE_INVALID;
+    slot = &mock.slots[s->slot];
+    if (!slot->logged_in)
+        return CKR_USER_NOT_LOGGED_IN;
+    if (strlen(slot->user_pin) != old_len || memcmp(slot->user_pin, old, old_len) != 0)
+        return CKR_PIN_INCORRECT;
+    if (!pin_fits(len))
+        return CKR_PIN_LEN_RANGE;
+    memcpy(slot->user_pin, pin, len);
+    slot->user_pin[len] = 0;
+    mock_state_save();
+    return CKR_OK;
+}
+
 /* ---- sessions ---------------------------------------------------------------------------- */
 
 struct mock_session *mock_session(CK_SESSION_HANDLE handle)

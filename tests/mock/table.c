@@ -25,7 +25,6 @@ typedef unsigned char *B;
 
 ABSENT2(C_GetSlotInfo, CK_SLOT_ID, CK_SLOT_INFO *);
 ABSENT3(C_GetMechanismList, CK_SLOT_ID, CK_MECHANISM_TYPE *, LP);
-ABSENT5(C_SetPIN, S, B, L, B, L);
 ABSENT1(C_CloseAllSessions, CK_SLOT_ID);
 ABSENT3(C_GetOperationState, S, B, LP);
 ABSENT5(C_SetOperationState, S, B, L, O, O);

@@ -36,6 +36,7 @@ static struct mm_buf text;
 static struct mm_conf *conf;
 static struct matter_chain chain;
 static struct mm_minter *minter;
+static struct mm_login login;
 static struct mm_chunk *chunk;
 
 static const char *path(const char *name)
@@ -110,7 +111,7 @@ static inline void setup(void)
 static inline void setup_open(void)
 {
     setup();
-    ck_ok(mm_minter_open(conf, "t", &minter, &ei));
+    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
 }
 
 static inline int remove_entry(const char *name, const struct stat *st, int type, struct FTW *ftw)
@@ -125,6 +126,7 @@ static inline void teardown(void)
 {
     mock_rules(NULL);
     mm_minter_free(minter);
+    mm_login_done(&login);
     minter = NULL;
     mm_chunk_free(chunk);
     mm_conf_free(conf);

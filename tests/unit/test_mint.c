@@ -338,12 +338,12 @@ static void open_with_ahead(void)
     edit("profile 'bare' {", "profile 'bare' { keys_ahead = 2");
     edit("profile 'kept' {", "profile 'kept' { keys_ahead = 7"); /* which makes none ahead */
     parse();
-    ck_ok(mm_minter_open(conf, "t", &minter, &ei));
+    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
 }
 
 START_TEST(ahead_without_the_setting_makes_none)
 {
-    ck_ok(mm_minter_open(conf, "t", &minter, &ei));
+    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
     ck_assert(!mm_ahead_wants(minter));
 }
 END_TEST
@@ -470,7 +470,8 @@ END_TEST
 static void refuse(int code, const char *part_of_text)
 {
     ei = (struct mm_errinfo){0};
-    ck_assert_msg(mm_minter_open(conf, "t", &minter, &ei) == code, "%d %s", ei.code, ei.text);
+    ck_assert_msg(mm_minter_open(conf, "t", &login, &minter, &ei) == code, "%d %s", ei.code,
+                  ei.text);
     ck_assert_msg(strstr(ei.text, part_of_text), "%s", ei.text);
     ck_assert_ptr_null(minter);
 }
@@ -530,7 +531,7 @@ START_TEST(open_failing_call_is_said)
     char rules[40];
 
     mock_rules(NULL);
-    ck_ok(mm_minter_open(conf, "t", &minter, &ei));
+    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
     calls = mock_calls("*");
     mm_minter_free(minter);
     minter = NULL;
@@ -538,7 +539,7 @@ START_TEST(open_failing_call_is_said)
         snprintf(rules, sizeof(rules), "*:%lu=0x30", n);
         mock_rules(rules);
         ei = (struct mm_errinfo){0};
-        if (mm_minter_open(conf, "t", &minter, &ei) < 0)
+        if (mm_minter_open(conf, "t", &login, &minter, &ei) < 0)
             ck_assert_msg(ei.text[0] && ei.reason[0], "call %lu, %s: empty", n, mock_failed());
         mm_minter_free(minter);
         minter = NULL;

@@ -39,6 +39,7 @@ static struct mm_buf text;
 static struct mm_conf *conf;
 static struct matter_chain chain;
 static struct mm_minter *minter;
+static struct mm_login login;
 static EVP_PKEY *small, *big; /* the public keys, as libcrypto has them */
 
 static const char *path(const char *name)
@@ -165,7 +166,7 @@ static void setup(void)
 static void setup_open(void)
 {
     setup();
-    ck_ok(mm_minter_open(conf, "t", &minter, &ei));
+    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
 }
 
 static int remove_entry(const char *name, const struct stat *st, int type, struct FTW *ftw)
@@ -180,6 +181,7 @@ static void teardown(void)
 {
     mock_rules(NULL);
     mm_minter_free(minter);
+    mm_login_done(&login);
     minter = NULL;
     mm_conf_free(conf);
     conf = NULL;
@@ -370,7 +372,7 @@ static void refuse(const char *from, const char *to, const char *reason)
 {
     edit(from, to);
     parse();
-    ck_assert_int_lt(mm_minter_open(conf, "t", &minter, &ei), 0);
+    ck_assert_int_lt(mm_minter_open(conf, "t", &login, &minter, &ei), 0);
     ck_assert_str_eq(ei.reason, reason);
     ck_assert_ptr_nonnull(strstr(ei.text, "signing \""));
 }
@@ -424,7 +426,7 @@ START_TEST(open_key_against_its_policy_is_refused)
     edit("issuer 'pai' { token = 't' key = 'pkcs11:object=pai' certificate = 'chain.pem' }\n", "");
     parse();
     mock_rules(rules[_i]); /* CKA_EXTRACTABLE, CKA_LOCAL, CKA_DECRYPT */
-    ck_err(mm_minter_open(conf, "t", &minter, &ei), MM_ERR_CORRUPT);
+    ck_err(mm_minter_open(conf, "t", &login, &minter, &ei), MM_ERR_CORRUPT);
     ck_assert_str_eq(ei.reason, "TOKEN_KEY_POLICY");
     ck_assert_ptr_nonnull(strstr(ei.text, "signing keys"));
 }

@@ -90,77 +90,6 @@ START_TEST(open_refuses_what_is_no_module)
 }
 END_TEST
 
-/* ---- PIN --------------------------------------------------------------------------------- */
-
-START_TEST(login_tries_a_wrong_pin_once)
-{
-    struct mm_secret *pin = secret("wrong");
-    struct mm_token *t = open_token();
-
-    ck_err(mm_token_login(t, &pin, &ei), MM_ERR_PIN);
-    ck_assert_ptr_null(pin);
-    ck_assert_str_eq(ei.reason, "TOKEN_PIN_REFUSED");
-    ck_assert_int_eq(mm_token_error_class(ei.detail), MM_TOKEN_PIN);
-    ck_assert_uint_eq(mock_calls("C_Login"), 1);
-    ck_ok(mm_token_reopen(t, &ei));
-    ck_assert_uint_eq(mock_calls("C_Login"), 1);
-    mm_token_free(t);
-}
-END_TEST
-
-START_TEST(login_leaves_the_last_try_alone)
-{
-    static const struct {
-        const char *rules, *reason;
-    } cases[] = {
-        {"pin=final", "TOKEN_PIN_FINAL_TRY"},
-        {"pin=locked", "TOKEN_PIN_LOCKED"},
-    };
-
-    for (size_t i = 0; i < MM_ARRAY_SIZE(cases); i++) {
-        struct mm_secret *pin = secret(MOCK_PIN);
-        struct mm_token *t = open_token();
-
-        mock_rules(cases[i].rules);
-        ck_err(mm_token_login(t, &pin, &ei), MM_ERR_PIN);
-        ck_assert_str_eq(ei.reason, cases[i].reason);
-        ck_assert_uint_eq(mock_calls("C_Login"), 0);
-        mm_token_free(t);
-    }
-    struct mm_token *t = open_token();
-
-    mock_rules("pin=low");
-    struct mm_secret *pin = secret(MOCK_PIN);
-    ck_ok(mm_token_login(t, &pin, &ei));
-    mm_token_free(t);
-}
-END_TEST
-
-START_TEST(reopen_drops_a_pin_that_is_refused)
-{
-    struct mm_token *t = open_and_login();
-
-    mock_rules("C_Login:1=0xa0");
-    ck_err(mm_token_reopen(t, &ei), MM_ERR_PIN);
-    ck_assert_uint_eq(mock_calls("C_Login"), 1);
-    ck_ok(mm_token_reopen(t, &ei));
-    ck_assert_uint_eq(mock_calls("C_Login"), 1);
-    mm_token_free(t);
-}
-END_TEST
-
-START_TEST(login_takes_being_logged_in_for_success)
-{
-    struct mm_token *t = open_token();
-    struct mm_secret *pin = secret(MOCK_PIN);
-
-    mock_rules("C_Login:1=0x100;C_CreateObject=0x101");
-    ck_err(mm_token_login(t, &pin, &ei), MM_ERR_UNAVAILABLE);
-    ck_assert_int_eq(mm_token_error_class(ei.detail), MM_TOKEN_LOGIN);
-    mm_token_free(t);
-}
-END_TEST
-
 /* ---- mechanisms -------------------------------------------------------------------------- */
 
 START_TEST(kwp_is_believed_after_a_known_answer_only)
@@ -573,10 +502,6 @@ int main(void)
     tcase_add_test(tc, open_refuses_uris_that_are_not_for_a_token);
     tcase_add_test(tc, open_finds_one_token_and_says_when_it_cannot);
     tcase_add_test(tc, open_refuses_what_is_no_module);
-    tcase_add_test(tc, login_tries_a_wrong_pin_once);
-    tcase_add_test(tc, login_leaves_the_last_try_alone);
-    tcase_add_test(tc, reopen_drops_a_pin_that_is_refused);
-    tcase_add_test(tc, login_takes_being_logged_in_for_success);
     tcase_add_test(tc, kwp_is_believed_after_a_known_answer_only);
     tcase_add_test(tc, mechanisms_that_are_missing_are_said_to_be);
     tcase_add_test(tc, created_keys_that_lie_are_destroyed);

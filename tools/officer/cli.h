@@ -35,6 +35,8 @@ enum mm_exit {
     X(STR, pin_fd, "pin-fd", "N", "user PIN from the next line of an open descriptor")             \
     X(STR, pin_credential, "pin-credential", "NAME", "user PIN from a systemd credential")         \
     X(FLAG, pin_prompt, "pin-prompt", NULL, "ask for the user PIN on the terminal")                \
+    X(STR, new_pin_file, "new-pin-file", "FILE", "the new user PIN, from a file")                  \
+    X(STR, new_pin_fd, "new-pin-fd", "N", "the new user PIN, from an open descriptor")             \
     X(STR, so_pin_file, "so-pin-file", "FILE", "security officer's PIN from a file")               \
     X(STR, so_pin_fd, "so-pin-fd", "N", "security officer's PIN from an open descriptor")          \
     X(STR, generate_pin_file, "generate-pin-file", "FILE",                                         \

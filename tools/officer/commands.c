@@ -21,6 +21,15 @@ const struct mm_command mm_commands[] = {
         .run = mm_cmd_token_init,
     },
     {
+        .words = "token pin",
+        .summary = "change the user PIN, also while the site serves",
+        .ceremony = true,
+        .required = OPTIONS(MM_OPT_config),
+        .optional = OPTIONS(MM_OPT_token, MM_OPT_new_pin_file, MM_OPT_new_pin_fd,
+                            MM_OPT_generate_pin_file, PIN, CEREMONY),
+        .run = mm_cmd_token_pin,
+    },
+    {
         .words = "token status",
         .summary = "what the token is, what it can do, and the state of its keys",
         .required = OPTIONS(MM_OPT_config),

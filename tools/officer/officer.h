@@ -101,6 +101,7 @@ int mm_ceremony_end(struct mm_officer *o, int result, const struct mm_errinfo *f
 /* ---- commands ---------------------------------------------------------------------------- */
 
 int mm_cmd_token_init(struct mm_officer *o, struct mm_errinfo *ei);
+int mm_cmd_token_pin(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_token_status(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_token_test(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_token_audit(struct mm_officer *o, struct mm_errinfo *ei);

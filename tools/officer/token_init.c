@@ -1,106 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* token init: a new token gets its label, its security officer's PIN and its user PIN. */
-#include "daemon/base/io.h"
 #include "daemon/base/text.h"
 #include "tools/officer/officer.h"
+#include "tools/officer/pins.h"
 
 #include <openssl/crypto.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-enum {
-    RANDOM_PIN_BYTES = 16, /* 128 bits, as 32 hexadecimal digits: taken by every token we know */
-    LABEL_MAX = 32,        /* CK_TOKEN_INFO.label */
-};
-
-/* Where one of the two PINs comes from. */
-struct pin_source {
-    const char *whose;
-    const char *file;
-    const char *fd;
-    const char *generate;
-    bool generated; /* the file is ours */
-};
-
-static int typed_twice(const char *whose, struct mm_secret **ret_pin, struct mm_errinfo *ei)
-{
-    MM_SECRET_CLEANUP struct mm_secret *first = NULL;
-    MM_SECRET_CLEANUP struct mm_secret *again = NULL;
-    char prompt[64];
-    int r;
-
-    snprintf(prompt, sizeof(prompt), "New %s PIN: ", whose);
-    r = mm_pin_from_terminal(prompt, &first, ei);
-    if (r < 0)
-        return r;
-    snprintf(prompt, sizeof(prompt), "New %s PIN, again: ", whose);
-    r = mm_pin_from_terminal(prompt, &again, ei);
-    if (r < 0)
-        return r;
-    if (mm_secret_len(first) != mm_secret_len(again) ||
-        CRYPTO_memcmp(mm_secret_data(first), mm_secret_data(again), mm_secret_len(first)) != 0)
-        return mm_fail(ei, MM_ERR_INVALID, "PIN_MISTYPED", "the two %s PINs differ", whose);
-    *ret_pin = MM_TAKE(first);
-    return MM_OK;
-}
-
-static int random_pin(struct mm_secret **ret_pin, struct mm_errinfo *ei)
-{
-    MM_SECRET_CLEANUP struct mm_secret *bytes = NULL;
-    MM_SECRET_CLEANUP struct mm_secret *pin = NULL;
-
-    if (mm_secret_new(RANDOM_PIN_BYTES, &bytes) < 0 ||
-        mm_secret_new(2 * RANDOM_PIN_BYTES + 1, &pin) < 0)
-        return mm_fail_memory(ei);
-    if (getrandom(mm_secret_data(bytes), RANDOM_PIN_BYTES, 0) != RANDOM_PIN_BYTES)
-        return mm_fail(ei, MM_ERR_INTERNAL, "RANDOM", "the system has no random bytes");
-    mm_hex_encode(mm_secret_data(bytes), RANDOM_PIN_BYTES, (char *)mm_secret_data(pin));
-    mm_secret_truncate(pin, 2 * RANDOM_PIN_BYTES);
-    *ret_pin = MM_TAKE(pin);
-    return MM_OK;
-}
-
-/* On disk before the token has it: a token must never hold a PIN that nobody knows. */
-static int generate(struct pin_source *source, struct mm_secret **ret_pin, struct mm_errinfo *ei)
-{
-    MM_SECRET_CLEANUP struct mm_secret *pin = NULL;
-    int r;
-
-    r = random_pin(&pin, ei);
-    if (r < 0)
-        return r;
-    r = mm_io_create_file(source->generate, 0600, mm_secret_data(pin), mm_secret_len(pin), ei);
-    if (r < 0)
-        return r;
-    source->generated = true;
-    *ret_pin = MM_TAKE(pin);
-    return MM_OK;
-}
-
-static int obtain(struct mm_officer *o, struct pin_source *source, struct mm_secret **ret_pin,
-                  struct mm_errinfo *ei)
-{
-    uint64_t fd;
-
-    if (source->generate)
-        return generate(source, ret_pin, ei);
-    if (source->file)
-        return mm_pin_from_file(source->file, ret_pin, ei);
-    if (!source->fd)
-        return typed_twice(source->whose, ret_pin, ei);
-    if (mm_text_to_u64(source->fd, 0, 1 << 20, &fd) < 0)
-        return mm_officer_usage(o, ei, "'%s' is not the number of an open descriptor", source->fd);
-    return mm_pin_from_fd((int)fd, ret_pin, ei);
-}
-
-static int check_sources(struct mm_officer *o, const struct pin_source *source,
-                         struct mm_errinfo *ei)
-{
-    if (!!source->file + !!source->fd + !!source->generate > 1)
-        return mm_officer_usage(o, ei, "give the %s PIN in one way only", source->whose);
-    return source->generate ? mm_officer_absent(source->generate, ei) : MM_OK;
-}
+enum { LABEL_MAX = 32 }; /* of CK_TOKEN_INFO */
 
 /* The text of an attribute of a PKCS#11 URI (RFC 7512 section 2.3), percent-decoded, if it has
  * one. A text that does not fit is left out too: no label is that long. */
@@ -211,7 +119,7 @@ static int read_back(struct mm_officer *o, struct mm_errinfo *ei)
                              ei);
 }
 
-static int initialise(struct mm_officer *o, struct pin_source *so, struct pin_source *user,
+static int initialise(struct mm_officer *o, struct mm_pin_source *so, struct mm_pin_source *user,
                       struct mm_errinfo *ei)
 {
     MM_SECRET_CLEANUP struct mm_secret *so_pin = NULL;
@@ -222,10 +130,10 @@ static int initialise(struct mm_officer *o, struct pin_source *so, struct pin_so
 
     uri_of_blank(how.uri, blank);
     how.uri = blank;
-    r = obtain(o, so, &so_pin, ei);
+    r = mm_pin_source_get(o, so, &so_pin, ei);
     if (r < 0)
         return r;
-    r = obtain(o, user, &user_pin, ei);
+    r = mm_pin_source_get(o, user, &user_pin, ei);
     if (r < 0)
         return r;
     if (mm_secret_len(so_pin) == mm_secret_len(user_pin) &&
@@ -236,7 +144,7 @@ static int initialise(struct mm_officer *o, struct pin_source *so, struct pin_so
 }
 
 /* Files of PINs that no token has got. When the token may have one, its file stays. */
-static void remove_unused(const struct mm_officer *o, const struct pin_source *source)
+static void remove_unused(const struct mm_officer *o, const struct mm_pin_source *source)
 {
     const struct mm_token_open how = mm_officer_how(o->conf_token);
     struct mm_errinfo ignored;
@@ -247,10 +155,10 @@ static void remove_unused(const struct mm_officer *o, const struct pin_source *s
 
 int mm_cmd_token_init(struct mm_officer *o, struct mm_errinfo *ei)
 {
-    struct pin_source so = {"security officer's", o->args.so_pin_file, o->args.so_pin_fd,
-                            o->args.generate_so_pin_file, false};
-    struct pin_source user = {"user", o->args.pin_file, o->args.pin_fd, o->args.generate_pin_file,
-                              false};
+    struct mm_pin_source so = {"security officer's", o->args.so_pin_file, o->args.so_pin_fd,
+                               o->args.generate_so_pin_file, false};
+    struct mm_pin_source user = {"user", o->args.pin_file, o->args.pin_fd,
+                                 o->args.generate_pin_file, false};
     struct mm_token_open how;
     int r;
 
@@ -258,9 +166,9 @@ int mm_cmd_token_init(struct mm_officer *o, struct mm_errinfo *ei)
     if (r == MM_OK)
         r = check_label(o, ei);
     if (r == MM_OK)
-        r = check_sources(o, &so, ei);
+        r = mm_pin_source_check(o, &so, ei);
     if (r == MM_OK)
-        r = check_sources(o, &user, ei);
+        r = mm_pin_source_check(o, &user, ei);
     if (r < 0)
         return r;
     how = mm_officer_how(o->conf_token);

@@ -143,6 +143,23 @@ class Faults(Case):
         self.assertEqual(f'{leaf.serial_number:X}', before)
         self.assertTrue(signed_by(leaf, chain[0]))
 
+    def test_certificates_with_one_serial_number_have_one_status(self):
+        def reasons():
+            return [c['reason'] for c in self.fake.certificates()]
+        before = self.ra.enroll('first').json['serial_number']
+        self.fake.set(faults=[{'fault': 'repeated_serial'}])
+        self.ra.enroll('second')
+        self.assertEqual(self.ra.revoke(before, 'SUPERSEDED').status, 200)
+        self.ra.enroll('third')
+        self.assertEqual(len(set(reasons()[-3:])), 1, reasons())
+        self.assertEqual(self.ra.revoke(before, 'SUPERSEDED').status, 409)
+        self.fake.no_faults()
+        self.assertFalse(self.ra.revocation(self.ra.enroll('fourth').json['serial_number']).json['revoked'])
+        self.fake.kill()  # and so after a restart
+        self.fake.start()
+        self.assertEqual(len(set(reasons()[-4:-1])), 1, reasons())
+        self.assertNotEqual(reasons()[-1], reasons()[-2])
+
 
 class Rules(Case):
     def test_a_rule_strikes_when_it_says(self):

@@ -171,12 +171,45 @@ static void link_row(struct state *state, struct issued *row)
     row->next_of_subject = list->first;
     list->first = row;
     list = list_of(&state->by_serial, row->serial, strlen(row->serial), true);
-    if (!list->first)
+    if (list->first) {
+        row->next_of_serial = list->first->next_of_serial;
+        list->first->next_of_serial = row;
+    } else {
         list->first = row;
+    }
     row->next_of_user = row->user->certificates;
     row->user->certificates = row;
     if (++row->user->count == 2)
         state->doubles++;
+}
+
+static void revoke_row(struct issued *row, int reason, int64_t when_ms, int64_t now_ms)
+{
+    row->reason = reason;
+    row->revoked_ms = reason == NOT_REVOKED ? -1 : when_ms;
+    row->updated_ms = now_ms;
+}
+
+/* All that have the CA and serial number: a CRL cannot tell them apart. */
+static void revoke_number(struct state *state, const struct issued *issued, int reason,
+                          int64_t when_ms, int64_t now_ms)
+{
+    for (struct issued *row = state_by_serial(state, issued->serial); row;
+         row = row->next_of_serial) {
+        if (row->ca == issued->ca)
+            revoke_row(row, reason, when_ms, now_ms);
+    }
+}
+
+/* A number that has been revoked stays so, whatever is issued with it. */
+static void inherit_revocation(struct state *state, struct issued *row)
+{
+    const struct issued *first = state_by_serial(state, row->serial);
+
+    for (; first && (first == row || first->ca != row->ca); first = first->next_of_serial)
+        ;
+    if (first && first->reason != NOT_REVOKED)
+        revoke_row(row, first->reason, first->revoked_ms, row->updated_ms);
 }
 
 static char *text_of(struct mm_bytes der, bool sans)
@@ -219,6 +252,7 @@ static struct issued *add_row(struct state *state, const struct issue *issue, in
     row->reason = NOT_REVOKED;
     append_row(state, row);
     link_row(state, row);
+    inherit_revocation(state, row);
     return row;
 }
 
@@ -237,13 +271,6 @@ struct issued *state_issue(struct state *state, const struct issue *issue)
     return add_row(state, issue, now_ms);
 }
 
-static void revoke_row(struct issued *row, int reason, int64_t when_ms, int64_t now_ms)
-{
-    row->reason = reason;
-    row->revoked_ms = reason == NOT_REVOKED ? -1 : when_ms;
-    row->updated_ms = now_ms;
-}
-
 bool state_revoke(struct state *state, struct issued *issued, int reason, int64_t when_ms)
 {
     const int64_t now_ms = mm_clock_wall_ms();
@@ -252,7 +279,7 @@ bool state_revoke(struct state *state, struct issued *issued, int reason, int64_
                                         (json_int_t)issued->number, "reason", reason, "when",
                                         (json_int_t)when_ms, "at", (json_int_t)now_ms)))
         return false;
-    revoke_row(issued, reason, when_ms, now_ms);
+    revoke_number(state, issued, reason, when_ms, now_ms);
     return true;
 }
 
@@ -293,7 +320,7 @@ static bool replay(struct state *state, json_t *line)
                     &when, "at", &at) == 0) {
         if (number < 0 || (size_t)number >= state->count)
             return false;
-        revoke_row(state->rows[number], reason, when, at);
+        revoke_number(state, state->rows[number], reason, when, at);
         return true;
     }
     if (json_unpack(line, "{s:s, s?s, s?s}", "user", &user, "subject", &subject, "password",

@@ -26,7 +26,7 @@ struct issued {
     int64_t issued_ms, revoked_ms, updated_ms; /* wall clock; revoked_ms is -1 while not revoked */
     int reason;
     bool answered; /* an answer with it was handed to the connection; not kept over a restart */
-    struct issued *next_of_user, *next_of_key, *next_of_subject;
+    struct issued *next_of_user, *next_of_key, *next_of_subject, *next_of_serial;
 };
 
 struct user {
@@ -58,7 +58,8 @@ struct issue {
 };
 /* Records a certificate; NULL (nothing changed) when the journal cannot be written. */
 struct issued *state_issue(struct state *state, const struct issue *issue);
-/* Revokes, or with NOT_REVOKED takes a hold back; false when the journal cannot be written. */
+/* Revokes, with all that have the same CA and serial number, or with NOT_REVOKED takes a hold back;
+ * false when the journal cannot be written. */
 bool state_revoke(struct state *state, struct issued *issued, int reason, int64_t when_ms);
 
 size_t state_count(const struct state *state);

@@ -21,6 +21,11 @@ int mm_issuer_fail(const Mintmark__Internal__IssuerFailure *f, struct mm_errinfo
     return ei->code;
 }
 
+struct asking;
+/* What to do with EJBCA's answer: the end of the call, or 1 when that comes later. */
+typedef int (*take_fn)(struct asking *a, const Mintmark__Internal__IssuerResult *result,
+                       struct mm_errinfo *ei);
+
 struct asking {
     struct mm_store_job store;
     struct mm_job issuer;
@@ -28,11 +33,8 @@ struct asking {
     struct mm_call *call;  /* NULL once it is over */
     struct mm_arena arena; /* of the answers */
     bool store_runs, issuer_runs;
-    /* What EJBCA is asked, and what to do with its answer: the end of the call, or 1 when that
-     * comes later. */
-    Mintmark__Internal__IssuerResult__ResultCase expected;
-    int (*take)(struct asking *a, const Mintmark__Internal__IssuerResult *result,
-                struct mm_errinfo *ei);
+    Mintmark__Internal__IssuerResult__ResultCase expected; /* of EJBCA */
+    take_fn take;
     const Mintmark__Internal__EnrolmentFound *device; /* GetRevocation; in the arena */
     ProtobufCBinaryData crl;                          /* GetCrl: what is left to be sent */
 };
@@ -136,6 +138,24 @@ static struct asking *new_asking(struct mm_call *call, const struct mm_call_ops 
     a->arena = MM_ARENA_INIT;
     mm_call_set(call, ops, a);
     return a;
+}
+
+/* A call that asks about a profile's CA, and no more. */
+static void ask_of_profile(struct mm_call *call, const struct mm_call_ops *ops, const char *profile,
+                           Mintmark__Internal__IssuerJob *job,
+                           Mintmark__Internal__IssuerResult__ResultCase expected, take_fn take)
+{
+    struct mm_errinfo ei = {0};
+    struct asking *a = new_asking(call, ops, &ei);
+
+    if (!a) {
+        mm_call_finish(call, &ei);
+        return;
+    }
+    a->expected = expected;
+    a->take = take;
+    if (ask_issuer(a, profile, job, &ei) < 0)
+        fail(a, &ei);
 }
 
 /* ---- GetRevocation ----------------------------------------------------------------------- */
@@ -260,24 +280,14 @@ void mm_rpc_get_ca_chain(struct mm_call *call, const ProtobufCMessage *request)
 {
     static const struct mm_call_ops ops = {.on_cancel = on_cancel};
     const Mintmark__V1__GetCaChainRequest *m = (const Mintmark__V1__GetCaChainRequest *)request;
-    Mintmark__Internal__IssuerJob job;
-    Mintmark__Internal__CaChainJob body;
-    struct mm_errinfo ei = {0};
-    struct asking *a = new_asking(call, &ops, &ei);
+    Mintmark__Internal__IssuerJob job = MINTMARK__INTERNAL__ISSUER_JOB__INIT;
+    Mintmark__Internal__CaChainJob body = MINTMARK__INTERNAL__CA_CHAIN_JOB__INIT;
 
-    if (!a) {
-        mm_call_finish(call, &ei);
-        return;
-    }
-    mintmark__internal__issuer_job__init(&job);
-    mintmark__internal__ca_chain_job__init(&body);
     job.job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_CA_CHAIN;
     job.ca_chain = &body;
     body.profile = m->profile;
-    a->expected = MINTMARK__INTERNAL__ISSUER_RESULT__RESULT_CA_CHAIN;
-    a->take = take_chain;
-    if (ask_issuer(a, m->profile, &job, &ei) < 0)
-        fail(a, &ei);
+    ask_of_profile(call, &ops, m->profile, &job, MINTMARK__INTERNAL__ISSUER_RESULT__RESULT_CA_CHAIN,
+                   take_chain);
 }
 
 /* ---- GetCrl ------------------------------------------------------------------------------ */
@@ -331,23 +341,13 @@ void mm_rpc_get_crl(struct mm_call *call, const ProtobufCMessage *request)
 {
     static const struct mm_call_ops ops = {.on_cancel = on_cancel, .on_writable = on_writable};
     const Mintmark__V1__GetCrlRequest *m = (const Mintmark__V1__GetCrlRequest *)request;
-    Mintmark__Internal__IssuerJob job;
-    Mintmark__Internal__CrlJob body;
-    struct mm_errinfo ei = {0};
-    struct asking *a = new_asking(call, &ops, &ei);
+    Mintmark__Internal__IssuerJob job = MINTMARK__INTERNAL__ISSUER_JOB__INIT;
+    Mintmark__Internal__CrlJob body = MINTMARK__INTERNAL__CRL_JOB__INIT;
 
-    if (!a) {
-        mm_call_finish(call, &ei);
-        return;
-    }
-    mintmark__internal__issuer_job__init(&job);
-    mintmark__internal__crl_job__init(&body);
     job.job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_CRL;
     job.crl = &body;
     body.profile = m->profile;
     body.delta = m->delta;
-    a->expected = MINTMARK__INTERNAL__ISSUER_RESULT__RESULT_CRL;
-    a->take = take_crl;
-    if (ask_issuer(a, m->profile, &job, &ei) < 0)
-        fail(a, &ei);
+    ask_of_profile(call, &ops, m->profile, &job, MINTMARK__INTERNAL__ISSUER_RESULT__RESULT_CRL,
+                   take_crl);
 }

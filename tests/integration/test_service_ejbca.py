@@ -20,49 +20,25 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 import token_kind  # noqa: E402, F401  first: it may become another user
 from cryptography import x509  # noqa: E402
 import ejbca_client  # noqa: E402
-from fake_ejbca import FakeEjbca  # noqa: E402
-from service_site import WAIT_S, Client, Refused, station_pb2, types_pb2  # noqa: E402
-from site_under_test import OFFICER, VERIFY, Site, run  # noqa: E402
-from test_enroll import DER, Users, device, enroll, new_key, request, spki  # noqa: E402
+from ejbca_site import REFUSAL, EjbcaCase, Provision, serial_of, until  # noqa: E402
+from service_site import WAIT_S, Refused, station_pb2, types_pb2  # noqa: E402
+from site_under_test import OFFICER, VERIFY, run  # noqa: E402
+from test_enroll import device, enroll, new_key, request, spki  # noqa: E402
 
 import grpc  # noqa: E402
 
-ISSUER = """
-issuer '{name}' {{
-    kind = ejbca
-    certificate = '{chain}'
-    nodes = {{'{url}'}}
-    server_ca = '{ejbca.server_ca}'
-    client_p12 = '{ejbca.ra.p12}'
-    client_password_file = '{ejbca.ra.password_file}'
-    connect_timeout_ms = 200
-    request_timeout_ms = 300
-    breaker_failures = 3
-    breaker_wait_ms = 50
-    breaker_wait_max_ms = 200
-    per_s = {per_s}
-}}
-"""
-PROFILE = """
-profile '{name}' {{
-    issuer = '{issuer}' token = 'main' delivery = '{delivery}'
-    subject = '{subject}'
-    ca = 'IssuingCA' certificate_profile = '{certificate_profile}' end_entity_profile = 'DevEE'
-    {more}
-}}
-"""
 SUBJECT = 'CN={name} ${{number:8}},O=Example'
-PROFILES = (('wrapped', 'wrapped', "transport = 'line'", 'DevCert'),
-            ('impatient', 'wrapped', "transport = 'line' when_away = fail", 'DevCert'),
-            ('few', 'wrapped', "transport = 'line' waiting_max = 10", 'DevCert'),
-            ('misfit', 'wrapped', "transport = 'line'", 'DevCert'),
-            ('ko', 'wrapped', "transport = 'line' revoke_ko = true", 'DevCert'),
-            ('refused', 'wrapped', "transport = 'line' when_away = fail", 'DevCert'),
-            ('slow', 'wrapped', "transport = 'line'", 'DevCert'),
-            ('slow2', 'wrapped', "transport = 'line'", 'DevCert'),
-            ('own', 'on-device', '', 'DevCert'))
+PROFILES = (('wrapped', 'wrapped', "transport = 'line'"),
+            ('impatient', 'wrapped', "transport = 'line' when_away = fail"),
+            ('few', 'wrapped', "transport = 'line' waiting_max = 10"),
+            ('misfit', 'wrapped', "transport = 'line'"),
+            ('ko', 'wrapped', "transport = 'line' revoke_ko = true"),
+            ('refused', 'wrapped', "transport = 'line' when_away = fail"),
+            ('slow', 'wrapped', "transport = 'line'"),
+            ('slow2', 'wrapped', "transport = 'line'"),
+            ('own', 'on-device', ''))
+REVOKED = 8_000  # in a CRL that does not wait for a client as a whole
 SLOW = ('slow', 'slow2')  # of an issuer that is given 20 devices a second
-REFUSAL = "User 'x' is not allowed to use same key as another user is using."
 WAITING, ISSUED, FAILED, PARKED = (types_pb2.CERTIFICATE_STATE_WAITING,
                                    types_pb2.CERTIFICATE_STATE_ISSUED,
                                    types_pb2.CERTIFICATE_STATE_FAILED,
@@ -73,90 +49,13 @@ def key_sha256(key):
     return hashlib.sha256(spki(key.public_key())).hexdigest()
 
 
-def until(what, seconds=WAIT_S):
-    """Waits until what() is true; its value."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = what()
-        if value:
-            return value
-        time.sleep(0.02)
-    raise AssertionError('it never came true')
-
-
-class Provision(threading.Thread):
-    """One Provision call; what came, and how it ended."""
-
-    def __init__(self, client, batch, request_id, count, timeout=WAIT_S, **more):
-        super().__init__(daemon=True)
-        self.bundles, self.withheld, self.refused = [], [], None
-        self.call = client.channel.unary_stream(
-            '/mintmark.v1.StationService/Provision',
-            request_serializer=station_pb2.ProvisionRequest.SerializeToString,
-            response_deserializer=types_pb2.Delivery.FromString)(
-                station_pb2.ProvisionRequest(batch_uid=batch, request_id=f'{request_id}-{batch}', count=count,
-                                             **more), timeout=timeout)
-        self.start()
-
-    def run(self):
-        try:
-            for delivery in self.call:
-                self.bundles += delivery.bundles
-                self.withheld += delivery.withheld
-        except grpc.RpcError as error:
-            self.refused = Refused(error)
-
-    def end(self):
-        self.join(WAIT_S)
-        assert not self.is_alive(), 'the call does not end'
-        return self
-
-    def done(self):
-        self.end()
-        if self.refused:
-            raise self.refused
-        return self
-
-
-class Ejbca(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.ejbca = FakeEjbca()
-        cls.addClassCleanup(cls.ejbca.close)
-        cls.site = Site(workers=1)
-        cls.addClassCleanup(cls.site.__exit__, None)
-        chain = cls.site.base / 'pki.pem'
-        chain.write_text(''.join(cls.ejbca.ca_certificate(n).read_text()
-                                 for n in ('IssuingCA', 'RootCA')))
-        text = ''.join(ISSUER.format(name=name, ejbca=cls.ejbca, url=cls.ejbca.url, chain=chain, per_s=per_s)
-                       for name, per_s in (('pki', 0), ('slow', 20)))
-        for name, delivery, more, certificate_profile in PROFILES:
-            text += PROFILE.format(name=name, issuer='slow' if name in SLOW else 'pki', delivery=delivery, more=more,
-                                   certificate_profile=certificate_profile,
-                                   # A device cannot know its number.
-                                   subject='CN=${hw_serial}' if name == 'own' else SUBJECT.format(name=name))
-        cls.site.configure(text)
-        cls.start()
-        cls.addClassCleanup(cls.site.stop)
-
-    @classmethod
-    def start(cls):
-        cls.site.start()
-        cls.station = Client(Users(cls.site), 'station')
-        cls.officer = Client(Users(cls.site), 'officer')
-
-    @classmethod
-    def restart(cls, sig=signal.SIGTERM):
-        cls.station.channel.close()
-        cls.officer.channel.close()
-        cls.site.stop(sig)
-        cls.start()
-
-    def run(self, result=None):
-        bad = len(result.errors) + len(result.failures)
-        super().run(result)
-        if len(result.errors) + len(result.failures) > bad:
-            print(self.site.log_tail(60), file=sys.stderr)
+class Ejbca(EjbcaCase):
+    ISSUERS = (('pki', 0), ('slow', 20))
+    PROFILES = [{'name': name, 'issuer': 'slow' if name in SLOW else 'pki', 'delivery': delivery, 'more': more,
+                 'certificate_profile': 'DevCert',
+                 # A device cannot know its number.
+                 'subject': 'CN=${hw_serial}' if name == 'own' else SUBJECT.format(name=name)}
+                for name, delivery, more in PROFILES]
 
     def setUp(self):
         self.ejbca.no_faults()
@@ -399,6 +298,29 @@ class Ejbca(unittest.TestCase):
         self.assertEqual([(w.device_uid, w.state, w.text) for w in again.withheld],
                          [(uid, FAILED, 'cannot be used')])
 
+    def test_a_serial_number_that_another_device_has_is_parked_and_both_sides_can_be_brought_to_agree(self):
+        batch = self.batch()
+        first = Provision(self.station, batch, 'r', 1).done().bundles[0]
+        self.ejbca.fault('repeated_serial', times=1)
+        call = Provision(self.station, batch, 's', 1).end()
+        self.assertEqual((call.refused.reason, call.bundles), ('DEVICES_PARKED', []))
+        parked, = self.officer.call('OfficerService', 'ListWithheld', state=PARKED).devices
+        self.assertIn('another device has a certificate with this issuer and serial number', parked.text)
+        made, = self.ejbca.certificates(parked.device_uid)
+        self.assertEqual((made['serial'], made['status']), (serial_of(first.certificate), 'active'))
+        self.assertEqual(list(self.data(parked.device_uid).bundles), [])
+        self.check_one(first)  # and it is not revoked for the other one's sake
+        self.assertEqual(self.ejbca.certificates(first.device_uid)[0]['status'], 'active')
+        self.officer.call('OfficerService', 'ChangeEnrolment', device_uid=parked.device_uid, action=2,
+                          reason='its number is taken')
+        self.officer.call('OfficerService', 'RevokeDevice', device_uid=first.device_uid,
+                          reason=types_pb2.REVOCATION_REASON_SUPERSEDED)
+        until(lambda: self.ejbca.certificates(parked.device_uid)[0]['status'] == 'revoked')
+        done = json.loads(run(OFFICER, 'issuer', 'reconcile', '--json', '--site', self.site.dir / 'officer.conf',
+                              '--target', f'127.0.0.1:{self.site.port}', '--profile', 'wrapped'))
+        self.assertEqual([d for d in done['differences']
+                          if d['device_uid'] in (first.device_uid, parked.device_uid)], [])
+
     def test_more_than_one_are_found_and_all_but_one_are_revoked(self):
         """Somebody else enrols for the same username and key, before the answer that was cut off is
         looked for."""
@@ -537,6 +459,41 @@ class Ejbca(unittest.TestCase):
         crl = x509.load_der_x509_crl(path.read_bytes())
         self.assertEqual(answer['crl']['revoked'], len(crl))
         self.assertIn('already', self.tool('issuer', 'crl', '--profile', 'wrapped', '--out', path, status=1))
+
+    def check_crl(self, pieces):
+        """It came whole."""
+        crl = x509.load_der_x509_crl(b''.join(pieces))
+        ca = x509.load_pem_x509_certificate(self.ejbca.ca_certificate('IssuingCA').read_bytes())
+        self.assertTrue(crl.is_signature_valid(ca.public_key()))
+        self.assertGreaterEqual(len(crl), REVOKED)
+
+    def crl_pieces(self):
+        """None when EJBCA had no time."""
+        try:
+            return [answer.data for answer in self.officers_stream('GetCrl', profile='wrapped')]
+        except grpc.RpcError as error:
+            self.assertEqual(error.code(), grpc.StatusCode.UNAVAILABLE)
+            return None
+
+    def test_a_crl_of_many_pieces_goes_at_the_client_s_pace(self):
+        bundle = Provision(self.station, self.batch(), 'r', 1).done().bundles[0]
+        self.officer.call('OfficerService', 'RevokeDevice', device_uid=bundle.device_uid,
+                          reason=types_pb2.REVOCATION_REASON_SUPERSEDED)
+        until(lambda: self.ejbca.certificates(bundle.device_uid)[0]['status'] == 'revoked')
+        before = (self.ejbca.dir / 'journal').read_text()
+        self.addCleanup(self.rewrite, lambda _: before)
+        lines = self.copies(serial_of(bundle.certificate), REVOKED)  # with a number that is revoked
+        self.rewrite(lambda text: text + lines)
+        pieces = until(self.crl_pieces)
+        self.assertGreater(len(pieces), 3)
+        self.check_crl(pieces)
+        # A client that does not read holds up nobody, and gets all when it does.
+        stream = self.blocked_stream('GetCrl', profile='wrapped')
+        self.check_crl(until(self.crl_pieces))
+        self.check_crl([answer.data for answer in stream])
+        # It may go away as well.
+        self.blocked_stream('GetCrl', profile='wrapped').cancel()
+        self.check_crl(until(self.crl_pieces))
 
     def test_officer_fetches_the_chain(self):
         path = self.site.base / 'chain.pem'

@@ -14,42 +14,28 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 import grpc  # noqa: E402
-from cryptography import x509  # noqa: E402
 import ejbca_client  # noqa: E402
 from ejbca_client import make_csr  # noqa: E402
-from fake_ejbca import FakeEjbca  # noqa: E402
-from service_site import Client, types_pb2  # noqa: E402
-from site_under_test import OFFICER, Site  # noqa: E402
-from test_enroll import Users, device, enroll, new_key, request  # noqa: E402
-from test_service_ejbca import ISSUER, PROFILE, REFUSAL, until  # noqa: E402
+from ejbca_site import COPY, REFUSAL, EjbcaCase, serial_of, until  # noqa: E402
+from service_site import Refused, types_pb2  # noqa: E402
+from site_under_test import OFFICER  # noqa: E402
+from test_enroll import device, enroll, new_key, request  # noqa: E402
 
 DEVICES = 450  # three pages of EJBCA, two of the store
+MANY = 2600  # differences, more than wait for a client
 
 
-def serial_of(der):
-    return f'{x509.load_der_x509_certificate(der).serial_number:X}'
+class Reconcile(EjbcaCase):
+    PROFILES = [{'name': name, 'issuer': 'pki', 'delivery': 'on-device', 'subject': 'CN=${hw_serial}', 'more': '',
+                 'certificate_profile': certificate_profile}
+                for name, certificate_profile in (('own', 'DevCert'), ('twin', 'DevCert'), ('other', 'Other'))]
+    LOG_LINES = 40
 
-
-class Reconcile(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.ejbca = FakeEjbca()
-        cls.addClassCleanup(cls.ejbca.close)
-        cls.site = Site(workers=1)
-        cls.addClassCleanup(cls.site.__exit__, None)
-        chain = cls.site.base / 'pki.pem'
-        chain.write_text(''.join(cls.ejbca.ca_certificate(n).read_text() for n in ('IssuingCA', 'RootCA')))
-        text = ISSUER.format(name='pki', ejbca=cls.ejbca, url=cls.ejbca.url, chain=chain, per_s=0)
+        super().setUpClass()
         cls.ejbca.set(certificate_profiles={'Other': {}},
                       end_entity_profiles={'DevEE': {'certificate_profiles': ['DevCert', 'Other']}})
-        for name, certificate_profile in (('own', 'DevCert'), ('twin', 'DevCert'), ('other', 'Other')):
-            text += PROFILE.format(name=name, issuer='pki', delivery='on-device', subject='CN=${hw_serial}', more='',
-                                   certificate_profile=certificate_profile)
-        cls.site.configure(text)
-        cls.site.start()
-        cls.addClassCleanup(cls.site.stop)
-        cls.station = Client(Users(cls.site), 'station')
-        cls.officer = Client(Users(cls.site), 'officer')
         cls.keys, cls.bundles = cls.make('own', DEVICES)
         cls.make('twin', 3)
         cls.make('other', 2)
@@ -66,12 +52,6 @@ class Reconcile(unittest.TestCase):
                             *(devices[i:i + 64] for i in range(0, count, 64)))
         return keys, [r.bundle if r.HasField('bundle') else r.withheld for r in results]
 
-    def run(self, result=None):
-        bad = len(result.errors) + len(result.failures)
-        super().run(result)
-        if len(result.errors) + len(result.failures) > bad:
-            print(self.site.log_tail(40), file=sys.stderr)
-
     def setUp(self):
         self.ra = ejbca_client.Client(self.ejbca)
         self.addCleanup(self.ra.close)
@@ -85,12 +65,8 @@ class Reconcile(unittest.TestCase):
         self.assertEqual(self.reconcile()['differences'], [])
 
     def rewrite(self, change):
-        """What EJBCA never does: it forgets."""
         self.ra.close()
-        self.ejbca.stop()
-        text = self.journal.read_text()
-        self.journal.write_text(change(text))
-        self.ejbca.start()
+        super().rewrite(change)
 
     def forget(self, *serials, revocations=False):
         """EJBCA loses these certificates, or only that they are revoked."""
@@ -179,6 +155,52 @@ class Reconcile(unittest.TestCase):
         self.ejbca.fault(['cut_before', 'truncated_json', 'empty'], calls=['search2'], up=1, down=1)
         self.assertEqual(self.differences(), [])
         self.ejbca.no_faults()
+
+    # -- one at a time, and at the client's pace --------------------------------------------------
+
+    def ended(self):
+        return self.site.log.read_text().count('event=reconcile_ended')
+
+    def test_one_at_a_time_until_it_is_over_or_cancelled(self):
+        self.ejbca.fault('hang_before', calls=['search2'])
+        self.addCleanup(self.ejbca.no_faults)
+        ended = self.ended()
+        stream = self.officers_stream('Reconcile')
+        until(lambda: self.ejbca.state()['faults'].get('hang_before'))
+        with self.assertRaises(grpc.RpcError) as refused:
+            list(self.officers_stream('Reconcile'))
+        self.assertEqual(Refused(refused.exception).reason, 'RECONCILE_BUSY')
+        self.assertEqual(self.ended(), ended)
+        stream.cancel()  # while EJBCA is asked
+        until(lambda: self.ended() > ended)
+        self.assertRegex(self.site.log.read_text(), 'event=reconcile_ended .*reason=CANCELLED')
+        self.ejbca.no_faults()
+        self.assertEqual(self.differences(), [])
+
+    def many_unknown(self):
+        serial = self.issue('stranger')
+        lines = self.copies(serial, MANY)
+        self.rewrite(lambda text: text + lines)
+
+    def test_a_client_that_does_not_read_holds_up_nobody_and_gets_all(self):
+        self.many_unknown()
+        stream = self.blocked_stream('Reconcile')
+        with self.assertRaises(grpc.RpcError) as refused:
+            list(self.officers_stream('Reconcile'))
+        self.assertEqual(Refused(refused.exception).reason, 'RECONCILE_BUSY')
+        self.officer.call('OfficerService', 'GetStatus')
+        answers = list(stream)
+        found = [d for answer in answers for d in answer.differences]
+        self.assertEqual({d.username for d in found}, {'stranger'} | {COPY.format(i) for i in range(MANY)})
+        self.assertEqual(len(found), MANY + 1)
+        self.assertEqual(sum(p.differences for p in answers[-1].profiles), MANY + 1)
+
+    def test_a_client_that_does_not_read_may_go_away(self):
+        self.many_unknown()
+        ended = self.ended()
+        self.blocked_stream('Reconcile').cancel()
+        until(lambda: self.ended() > ended)
+        self.assertEqual(len(self.differences()), MANY + 1)
 
     # -- each kind -------------------------------------------------------------------------------
 

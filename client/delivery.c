@@ -176,6 +176,10 @@ static int take_key(const Mintmark__V1__Bundle *from, struct mintmark_bundle *bu
         if (empty || !bundle->transport_key)
             return fail_delivery(error, "a wrapped key without what belongs to it");
         bundle->key_delivery = MINTMARK_KEY_WRAPPED;
+        if (from->check_value.len > 0) { /* what it was made under, whatever is in force now */
+            bundle->transport_key = from->transport_key;
+            bundle->check_value = data_of(&from->check_value);
+        }
         break;
     case MINTMARK__V1__KEY_DELIVERY__KEY_DELIVERY_PLAIN:
         if (empty)

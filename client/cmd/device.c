@@ -7,7 +7,7 @@
 #include <openssl/pem.h>
 #include <openssl/sha.h>
 
-enum { CHECK_VALUE_MAX = 32 };
+enum { CHECK_VALUE_MAX = 8 };
 
 MM_DEFINE_CLEANUP(BIO *, BIO_free)
 
@@ -33,6 +33,17 @@ static void digest_hex(const struct mintmark_data *data, char hex[2 * SHA256_DIG
     mm_hex_encode(digest, sizeof(digest), hex);
 }
 
+static bool add_wrap(json_t *object, const struct mintmark_bundle *bundle)
+{
+    char hex[2 * CHECK_VALUE_MAX + 1];
+
+    if (bundle->key_delivery != MINTMARK_KEY_WRAPPED || bundle->check_value.len > CHECK_VALUE_MAX)
+        return true;
+    mm_hex_encode(bundle->check_value.data, bundle->check_value.len, hex);
+    return json_object_set_new(object, "transport_key", json_string(bundle->transport_key)) == 0 &&
+           json_object_set_new(object, "check_value", json_string(hex)) == 0;
+}
+
 char *mm_device_json_line(const struct mintmark_bundle *bundle)
 {
     const bool certificate = bundle->certificate.len > 0;
@@ -46,6 +57,10 @@ char *mm_device_json_line(const struct mintmark_bundle *bundle)
                        certificate ? "certificate_sha256" : "csr_sha256", hex, "key_delivery",
                        delivery_name(bundle->key_delivery), "key_id", bundle->key_id,
                        "issued_time_ms", (json_int_t)bundle->issued_time_ms);
+    if (object && !add_wrap(object, bundle)) {
+        json_decref(object);
+        return NULL;
+    }
     line = object ? json_dumps(object, JSON_PRESERVE_ORDER) : NULL;
     json_decref(object);
     return line;

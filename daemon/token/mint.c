@@ -85,6 +85,10 @@ static int pack(struct mm_making *m, size_t i, struct mm_errinfo *ei)
     mintmark__v1__bundle__init(&b);
     b.key_delivery = names[m->profile->delivery];
     b.private_key = (ProtobufCBinaryData){m->chunk->key.len, m->chunk->key.data};
+    if (m->profile->delivery == MM_DELIVERY_WRAPPED) {
+        b.transport_key = m->profile->conf->transport;
+        b.check_value = (ProtobufCBinaryData){MM_CHECK_VALUE_LEN, m->profile->check_value};
+    }
     if (retains(m)) {
         key_uri(m, &m->chunk->devices[i], uri, sizeof(uri));
         b.key_id = uri;

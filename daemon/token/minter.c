@@ -187,8 +187,7 @@ int mm_minter_renew(struct mm_minter *m, struct mm_errinfo *ei)
     return r < 0 ? r : mm_minter_find_keys(m, ei);
 }
 
-static int check_transport(struct mm_minter *m, struct mm_minting *p, uint8_t check_value[8],
-                           struct mm_errinfo *ei)
+static int check_transport(struct mm_minter *m, struct mm_minting *p, struct mm_errinfo *ei)
 {
     int r;
 
@@ -197,7 +196,7 @@ static int check_transport(struct mm_minter *m, struct mm_minting *p, uint8_t ch
                        "the token cannot wrap keys by RFC 5649");
     r = mm_token_check_policy(m->token, p->transport_key, MM_USE_TRANSPORT, ei);
     if (r == MM_OK)
-        r = mm_token_check_value(m->token, p->transport_key, check_value, ei);
+        r = mm_token_check_value(m->token, p->transport_key, p->check_value, ei);
     return r < 0 ? mm_err_prefix(ei, "transport \"%s\"", p->conf->transport) : MM_OK;
 }
 
@@ -217,7 +216,6 @@ static int prepare(struct mm_minter *m, struct mm_minting *p, struct mm_errinfo 
     const struct mm_conf_issuer *issuer = mm_conf_issuer_get(m->conf, p->conf->issuer);
     MM_CLEANUP(chain_free_p) STACK_OF(X509) *chain = NULL;
     X509 *certificate = NULL;
-    uint8_t check_value[8];
     int r = issuer ? read_chain(issuer, &chain, ei) : MM_OK;
 
     /* EJBCA gets requests; its chain is but delivered. */
@@ -230,11 +228,11 @@ static int prepare(struct mm_minter *m, struct mm_minting *p, struct mm_errinfo 
     if (r == MM_OK && certificate)
         r = check_ca_key(m, p, certificate, ei);
     if (r == MM_OK && p->delivery == MM_DELIVERY_WRAPPED)
-        r = check_transport(m, p, check_value, ei);
+        r = check_transport(m, p, ei);
     if (r < 0)
         return r;
     return mm_delivery_shared(
-        p->conf, chain, p->delivery == MM_DELIVERY_WRAPPED ? check_value : NULL, &p->shared, ei);
+        p->conf, chain, p->delivery == MM_DELIVERY_WRAPPED ? p->check_value : NULL, &p->shared, ei);
 }
 
 static int prepare_all(struct mm_minter *m, struct mm_errinfo *ei)

@@ -15,7 +15,8 @@
 
 enum {
     MM_WITNESS_LEN = 16,
-    MM_RECOVERIES_MAX = 3, /* in one job */
+    MM_CHECK_VALUE_LEN = 8, /* mintmark.v1.KeyWrap.check_value */
+    MM_RECOVERIES_MAX = 3,  /* in one job */
     MM_KEYS_REMEMBERED = 256,
 };
 
@@ -31,8 +32,9 @@ struct mm_minting {
     struct mm_profile *profile;
     enum mm_curve curve;
     enum mm_profile_delivery delivery;
-    mm_handle ca_key;             /* 0 for profiles that make requests */
-    mm_handle transport_key;      /* 0 unless wrapped */
+    mm_handle ca_key;                        /* 0 for profiles that make requests */
+    mm_handle transport_key;                 /* 0 unless wrapped */
+    uint8_t check_value[MM_CHECK_VALUE_LEN]; /* its; unset unless wrapped */
     bool backed_up;               /* so noted in the token; matters where a backup is required */
     struct mm_verifier *verifier; /* of the CA's key; NULL for profiles that make requests */
     struct mm_buf shared;         /* ProfileShared.delivery */

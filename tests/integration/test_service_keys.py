@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """What an officer does to the keys of a site while it serves, with a real SoftHSM: a CA key that has to
-be backed up before it is used, a new PIN, and one that others changed."""
+be backed up before it is used, a new PIN, one that others changed, and a new
+transport key."""
+import json
 import pathlib
 import signal
 import subprocess
@@ -10,7 +12,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
-from site_under_test import OFFICER, Failed, Site, run  # noqa: E402
+from site_under_test import OFFICER, VERIFY, Failed, Site, run  # noqa: E402
 
 
 class Keys(unittest.TestCase):
@@ -64,6 +66,56 @@ class Keys(unittest.TestCase):
             self.site.start(wait=False)
             self.site.wait_ready(3)
         self.assertIn('CKA_EXTRACTABLE is true', self.site.log.read_text())
+
+    def devices(self, folder):
+        return {line['device_uid']: line['check_value'] for line in
+                map(json.loads, (folder / 'devices.jsonl').read_text().splitlines())}
+
+    def fetch(self, batch, count, request):
+        """A folder with the request's devices."""
+        out = self.site.base / f'out-{len(list(self.site.base.iterdir()))}'
+        self.site.station('provision', '--batch', batch, '--count', count, '--request-id', request,
+                          '--out', out)
+        return out
+
+    def test_a_new_transport_key_is_for_new_devices_only(self):
+        site = self.site
+        site.conf.write_text(self.plain)
+        site.start()
+        site.add_order('transport', 100)
+        batch = site.open_batch(50, order='transport')
+        old = self.fetch(batch, 5, 'before')
+        self.ceremony('key', 'create', '--use', 'transport', '--label', 'transport-2')
+        site.conf.write_text(self.plain.replace('object=transport\'', 'object=transport-2\''))
+        self.assertNotEqual(site.conf.read_text(), self.plain)
+        # Not --token: that option is of the other command.
+        run(OFFICER, 'key', 'transport', 'export', '--config', site.conf, '--name', 'line', '--recipient',
+            site.dir / 'station-transport.pub', '--out', site.dir / 'transport-2.json', '--operator',
+            'test', '--yes')
+        keys = {name: json.loads((site.dir / f'{name}.json').read_text())['check_value']
+                for name in ('transport-key', 'transport-2')}
+        self.assertNotEqual(*keys.values())
+        site.daemon.send_signal(signal.SIGHUP)
+        end = time.monotonic() + 30
+        while set(self.devices(new := self.fetch(batch, 4, f'after-{time.monotonic_ns()}')).values()) != \
+                {keys['transport-2']}:
+            self.assertLess(time.monotonic(), end, site.log_tail())
+        # What was recorded before comes again as it was made, by its request and by itself.
+        self.assertEqual(set(self.devices(old).values()), {keys['transport-key']})
+        again = self.fetch(batch, 5, 'before')
+        self.assertEqual(self.devices(again), self.devices(old))
+        one = site.base / 'one'
+        site.station('device', 'get', next(iter(self.devices(old))), '--out', one)
+        self.assertEqual(set(self.devices(one).values()), {keys['transport-key']})
+        for name, folder, count in (('transport-key', again, 5), ('transport-2', new, 4)):
+            said = run(VERIFY, 'identities', '--dir', folder, '--root', site.dir / 'ca/paa.pem', '--count',
+                       count, '--transport-key', site.dir / f'{name}.json', '--recipient-key',
+                       site.dir / 'station-transport.key')
+            self.assertIn(f'{count} private keys proven', said)
+        other = run(VERIFY, 'identities', '--dir', new, '--root', site.dir / 'ca/paa.pem',
+                    '--transport-key', site.dir / 'transport-key.json', '--recipient-key',
+                    site.dir / 'station-transport.key')
+        self.assertIn('0 private keys proven, 4 not opened (wrapped under another transport key)', other)
 
     def log_of(self, event, **fields):
         return [line for line in self.site.log.read_text().splitlines() if f'event={event} ' in line

@@ -20,6 +20,7 @@ struct line {
     char uid[UID_LEN + 1];
     uint64_t number;
     const char *hw_serial, *key_id;
+    const char *check_value; /* of the transport key; "" if the line is of an older client */
     bool request;
     uint8_t sha256[SHA256_LEN];
     enum delivery delivery;
@@ -88,6 +89,7 @@ static const char *parse_line(const json_t *object, struct line *line)
         return "key_delivery is not WRAPPED, RETAINED, PLAIN or ON_DEVICE";
     line->hw_serial = string_member(object, "hw_serial");
     line->key_id = string_member(object, "key_id");
+    line->check_value = string_member(object, "check_value");
     return NULL;
 }
 
@@ -225,7 +227,11 @@ static void judge_wrapped(struct device *d, const uint8_t *wrapped, size_t len)
         d->v->keys_unopened++;
         return;
     }
-    if (!d->v->wrap_checked)
+    if (*d->line.check_value && !transport_is(&d->v->transport, d->line.check_value)) {
+        d->v->keys_of_others++;
+        return;
+    }
+    if (!*d->line.check_value && !d->v->wrap_checked)
         transport_check_folder(&d->v->transport, d->v->dir, &d->v->report);
     d->v->wrap_checked = true;
     if (len > sizeof(pkcs8) || !key_unwrap(d->v->transport.key, wrapped, len, pkcs8, &n)) {

@@ -127,6 +127,9 @@ static void print_text(const struct verify *v)
            (unsigned long long)v->keys_checked);
     if (v->keys_unopened)
         printf(", %llu not opened (no --transport-key)", (unsigned long long)v->keys_unopened);
+    if (v->keys_of_others)
+        printf(", %llu not opened (wrapped under another transport key)",
+               (unsigned long long)v->keys_of_others);
     if (v->keys_on_device)
         printf(", %llu in their devices", (unsigned long long)v->keys_on_device);
     printf(", rules %s, %llu failures\n", rules_names[v->rules], (unsigned long long)r->failures);
@@ -139,12 +142,13 @@ static void print_json(const struct verify *v)
 
     for (uint64_t i = 0; i < r->failures && i < FAILURES_SHOWN; i++)
         json_array_append_new(failures, json_string(r->shown[i] ? r->shown[i] : ""));
-    o = json_pack("{s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "ok", r->failures == 0,
+    o = json_pack("{s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "ok", r->failures == 0,
                   "rules", rules_names[v->rules], "devices", (json_int_t)v->devices, "certificates",
                   (json_int_t)v->certificates, "requests", (json_int_t)v->requests, "keys_proven",
                   (json_int_t)v->keys_checked, "keys_not_opened", (json_int_t)v->keys_unopened,
-                  "keys_on_device", (json_int_t)v->keys_on_device, "failures",
-                  (json_int_t)r->failures, "first_failures", failures);
+                  "keys_under_another", (json_int_t)v->keys_of_others, "keys_on_device",
+                  (json_int_t)v->keys_on_device, "failures", (json_int_t)r->failures,
+                  "first_failures", failures);
     json_dumpf(o, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     putchar('\n');
     json_decref(o);

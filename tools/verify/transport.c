@@ -274,6 +274,14 @@ bool transport_open(struct transport *t, const char *export_path, const char *re
     return ok;
 }
 
+bool transport_is(const struct transport *t, const char *check_value)
+{
+    uint8_t value[CHECK_VALUE_LEN];
+
+    return hex_decode(check_value, value, CHECK_VALUE_LEN) &&
+           memcmp(value, t->check_value, CHECK_VALUE_LEN) == 0;
+}
+
 void transport_check_folder(const struct transport *t, const char *dir, struct report *r)
 {
     json_t *file = read_json(dir, "key-wrap.json");

@@ -147,7 +147,9 @@ struct transport {
 /* Opens an export file (docs/transport-key.md) with the recipient's private key (PEM). false, with
  * a message on stderr, when that does not work. */
 bool transport_open(struct transport *t, const char *export_path, const char *recipient_path);
-/* Does DIR/key-wrap.json speak of this key? */
+/* Is that, in hexadecimal, this key's check value? */
+bool transport_is(const struct transport *t, const char *check_value);
+/* Does DIR/key-wrap.json speak of this key? For folders whose lines don't say it. */
 void transport_check_folder(const struct transport *t, const char *dir, struct report *r);
 void transport_done(struct transport *t);
 
@@ -168,7 +170,8 @@ struct verify {
     struct report report;
     struct seen seen;
     char (*uids)[UID_LEN + 1]; /* by index, to name the other of two alike */
-    uint64_t devices, certificates, requests, keys_checked, keys_unopened, keys_on_device;
+    uint64_t devices, certificates, requests, keys_checked, keys_unopened, keys_of_others,
+        keys_on_device;
 };
 
 /* Every line of DIR/devices.jsonl, then the files that no line speaks of. false, with a message on

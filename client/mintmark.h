@@ -250,18 +250,19 @@ enum mintmark_mechanism {
     MINTMARK_ECDSA = 1, /* over a digest of the curve's own size; takes no message */
     MINTMARK_ECDSA_SHA256 = 2,
     MINTMARK_ECDSA_SHA384 = 3,
-    MINTMARK_ECDSA_SHA512 = 4
+    MINTMARK_ECDSA_SHA512 = 4,
+    MINTMARK_ED25519 = 5 /* over a message; takes no digest */
 };
 struct mintmark_sign {
     const char *signing_profile;
     enum mintmark_mechanism mechanism;
     struct mintmark_data digest;  /* one of the two; the other is empty */
-    struct mintmark_data message; /* at most 4 MiB less 1 KiB; the service hashes it */
+    struct mintmark_data message; /* at most 4 MiB less 1 KiB; the service or token hashes it */
 };
 /* Borrowed, and valid during the callback only. */
 struct mintmark_signature {
-    struct mintmark_data signature;    /* DER ECDSA-Sig-Value (RFC 3279) */
-    struct mintmark_data digest;       /* what was signed */
+    struct mintmark_data signature;    /* DER ECDSA-Sig-Value (RFC 3279); Ed25519: 64 bytes */
+    struct mintmark_data digest;       /* what was signed; Ed25519: SHA-512 over the message */
     struct mintmark_data certificate;  /* of the key, DER; empty if the service has none */
     const struct mintmark_data *chain; /* above it, its issuer first */
     size_t n_chain;

@@ -265,7 +265,8 @@ static int unwrap_to_stay(struct mm_token *t, mm_handle unwrapping,
     CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
     CK_KEY_TYPE type = CKK_EC;
     CK_ATTRIBUTE attrs[MM_POLICY_ATTRS_MAX + 4];
-    CK_ULONG n = mm_policy_template(MM_USE_CA_RESTORED, extent, attrs, MM_POLICY_ATTRS_MAX);
+    CK_ULONG n =
+        mm_policy_template(MM_USE_CA_RESTORED, backup->curve, extent, attrs, MM_POLICY_ATTRS_MAX);
 
     attrs[n++] = MM_ATTR(CKA_CLASS, class);
     attrs[n++] = MM_ATTR(CKA_KEY_TYPE, type);

@@ -63,92 +63,53 @@ static int check_random(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struc
 
 /* ---- Ed25519 ----------------------------------------------------------------------------- */
 
-/* id-Ed25519 (RFC 8410 section 3), as CKA_EC_PARAMS. */
-static const uint8_t ed25519_params[] = {0x06, 0x03, 0x2b, 0x65, 0x70};
-
-static int generate_ed25519(struct mm_token *t, struct mm_keypair *ret_pair, struct mm_errinfo *ei)
-{
-    CK_MECHANISM mechanism = {CKM_EC_EDWARDS_KEY_PAIR_GEN, NULL, 0};
-    CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
-    CK_ATTRIBUTE public_key[] = {
-        MM_ATTR(CKA_TOKEN, no), MM_ATTR(CKA_VERIFY, yes),
-        MM_ATTR_BYTES(CKA_EC_PARAMS, ed25519_params, sizeof(ed25519_params))};
-    CK_ATTRIBUTE private_key[] = {MM_ATTR(CKA_TOKEN, no), MM_ATTR(CKA_PRIVATE, yes),
-                                  MM_ATTR(CKA_SENSITIVE, yes), MM_ATTR(CKA_EXTRACTABLE, no),
-                                  MM_ATTR(CKA_SIGN, yes)};
-    struct mm_keypair pair = {0};
-    const CK_RV rv =
-        MM_CK(t, C_GenerateKeyPair(t->session, &mechanism, public_key, MM_ARRAY_SIZE(public_key),
-                                   private_key, MM_ARRAY_SIZE(private_key), &pair.public_key,
-                                   &pair.private_key));
-
-    if (rv != CKR_OK)
-        return mm_token_fail(ei, rv, "C_GenerateKeyPair of Ed25519");
-    *ret_pair = pair;
-    return MM_OK;
-}
-
-/* In an OCTET STRING, as SoftHSM has it, or bare, as PKCS#11 v3.0 says. */
-static int read_ed25519(struct mm_token *t, CK_OBJECT_HANDLE key, EVP_PKEY **ret_key,
-                        struct mm_errinfo *ei)
-{
-    uint8_t value[ED25519_BYTES + 8];
-    CK_ULONG len = 0;
-    size_t skip = 0;
-    int r = mm_object_read(t, key, CKA_EC_POINT, value, sizeof(value), &len, ei);
-
-    if (r < 0)
-        return r;
-    if (len == ED25519_BYTES + 2 && value[0] == 0x04 && value[1] == ED25519_BYTES)
-        skip = 2;
-    else if (len != ED25519_BYTES)
-        return wrong(ei, "the Ed25519 point is not of 32 bytes");
-    *ret_key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, value + skip, ED25519_BYTES);
-    return *ret_key ? MM_OK : wrong(ei, "the Ed25519 point is none");
-}
-
-static int sign_ed25519(struct mm_token *t, CK_OBJECT_HANDLE key, uint8_t *data, CK_ULONG data_len,
-                        uint8_t signature[ED25519_SIGNATURE], struct mm_errinfo *ei)
-{
-    CK_MECHANISM mechanism = {CKM_EDDSA, NULL, 0};
-    CK_ULONG len = ED25519_SIGNATURE;
-    CK_RV rv = MM_CK(t, C_SignInit(t->session, &mechanism, key));
-
-    if (rv == CKR_OK)
-        rv = MM_CK(t, C_Sign(t->session, data, data_len, signature, &len));
-    if (rv != CKR_OK)
-        return mm_token_fail(ei, rv, "C_Sign by EdDSA");
-    return len == ED25519_SIGNATURE ? MM_OK : wrong(ei, "the Ed25519 signature has not 64 bytes");
-}
-
-static int cross_ed25519(struct mm_token *t, CK_OBJECT_HANDLE public_key,
-                         CK_OBJECT_HANDLE private_key, struct mm_errinfo *ei)
+static int cross_ed25519(struct mm_token *t, const struct mm_keypair *pair, struct mm_errinfo *ei)
 {
     MM_CLEANUP(EVP_MD_CTX_free_p) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    MM_EVP_PKEY_CLEANUP EVP_PKEY *key = NULL;
-    uint8_t data[] = "mintmark self-test", signature[ED25519_SIGNATURE];
-    int r = read_ed25519(t, public_key, &key, ei);
+    MM_EVP_PKEY_CLEANUP EVP_PKEY *key =
+        EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, pair->point, pair->point_len);
+    static const uint8_t data[] = "mintmark self-test";
+    uint8_t signature[MM_SIGNATURE_MAX];
+    size_t len;
+    int r = mm_token_sign_message(t, pair->curve, pair->private_key,
+                                  (struct mm_bytes){data, sizeof(data)}, signature, &len, ei);
 
-    if (r == MM_OK)
-        r = sign_ed25519(t, private_key, data, sizeof(data), signature, ei);
     if (r < 0)
         return r;
-    if (!ctx || EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key) != 1)
+    if (!ctx || !key || EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key) != 1)
         return no_memory_or_crypto(ei);
-    if (EVP_DigestVerify(ctx, signature, sizeof(signature), data, sizeof(data)) != 1)
+    if (EVP_DigestVerify(ctx, signature, len, data, sizeof(data)) != 1)
         return wrong(ei, "libcrypto does not accept the Ed25519 signature");
     return MM_OK;
+}
+
+/* Tokens that make such keys need not wrap them; a profile that wants it says so when it starts. */
+static bool wraps(struct mm_token *t, mm_handle key)
+{
+    CK_OBJECT_HANDLE kek = CK_INVALID_HANDLE;
+    uint8_t wrapped[MM_WRAPPED_KEY_MAX];
+    struct mm_errinfo ignored;
+    size_t len;
+    bool good = t->mechanisms.aes_kwp != 0 &&
+                mm_known_key_import(t, mm_known_kek, CKA_WRAP, &kek, &ignored) == MM_OK;
+
+    good = good && mm_token_wrap(t, kek, key, wrapped, &len, &ignored) == MM_OK;
+    explicit_bzero(wrapped, sizeof(wrapped));
+    mm_object_drop(t, kek);
+    return good;
 }
 
 static int check_ed25519(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struct mm_errinfo *ei)
 {
     struct mm_keypair pair = {0};
-    int r = generate_ed25519(t, &pair, ei);
+    int r = mm_token_generate(t, MM_CURVE_ED25519, MM_DEVICE_WRAPPED, NULL, &pair, ei);
 
+    note[0] = 0;
     if (r == MM_OK)
-        r = cross_ed25519(t, pair.public_key, pair.private_key, ei);
+        r = cross_ed25519(t, &pair, ei);
+    if (r == MM_OK && !wraps(t, pair.private_key))
+        snprintf(note, MM_CROSSCHECK_NOTE, "the token does not wrap such keys");
     mm_token_destroy(t, &pair);
-    snprintf(note, MM_CROSSCHECK_NOTE, "no profile uses it yet");
     return r;
 }
 

@@ -137,7 +137,7 @@ static CK_RV unwrap(struct mm_token *t, const struct import *in, CK_OBJECT_HANDL
     CK_ATTRIBUTE attrs[ATTRS_MAX] = {MM_ATTR(CKA_CLASS, class), MM_ATTR(CKA_KEY_TYPE, type)};
     CK_ULONG n = 2;
 
-    n += mm_policy_template(MM_USE_IMPORTED, extent, attrs + n, MM_POLICY_ATTRS_MAX);
+    n += mm_policy_template(MM_USE_IMPORTED, MM_CURVE_P256, extent, attrs + n, MM_POLICY_ATTRS_MAX);
     attrs[n++] = MM_ATTR_BYTES(CKA_LABEL, in->label, strlen(in->label));
     attrs[n++] = MM_ATTR_BYTES(CKA_ID, in->id, ID_BYTES);
     return MM_CK(t, C_UnwrapKey(t->session, &mechanism, kek, (CK_BYTE *)(uintptr_t)wrapped, len,

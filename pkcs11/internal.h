@@ -56,6 +56,7 @@ struct mm_token {
     uint64_t metered_ns;
     uint64_t call_started_ns;
     unsigned session_objects; /* made since C_Initialize */
+    bool edwards_by_name;     /* it takes Edwards curves by name, not by OID */
 };
 
 static inline uint64_t mm_cpu_ns(void)
@@ -173,7 +174,7 @@ bool mm_key_template_refused(const struct mm_token *t, CK_RV rv);
 
 /* ---- curve.c ----------------------------------------------------------------------------- */
 
-/* DER of the named curve's OID, as CKA_EC_PARAMS holds it (RFC 5480 section 2.1.1.1). */
+/* params: DER of the named curve's OID, as CKA_EC_PARAMS holds it (RFC 5480 section 2.1.1.1). */
 struct mm_curve_info {
     enum mm_curve curve;
     const char *name;  /* "P-256" */
@@ -181,6 +182,11 @@ struct mm_curve_info {
     size_t bytes;      /* of a coordinate */
     const uint8_t *params;
     size_t params_len;
+    const uint8_t *named; /* Edwards: the other form of params, a PrintableString; else NULL */
+    size_t named_len;
+    size_t point_len, signature_len;
+    CK_MECHANISM_TYPE key_gen, sign;
+    bool pure; /* it signs messages, which the token hashes; else digests */
 };
 const struct mm_curve_info *mm_curve_get(enum mm_curve curve);
 /* NULL when the parameters name none of ours. */
@@ -190,9 +196,15 @@ const struct mm_curve_info *mm_curve_by_group(const char *group);
 /* An ephemeral pair of session objects that can only agree on keys (ECDH); mm_token_destroy it. */
 int mm_ephemeral_pair(struct mm_token *t, const struct mm_curve_info *curve,
                       struct mm_keypair *ret_pair, struct mm_errinfo *ei) MM_MUST_USE;
+/* Makes a pair on the curve, with CKA_EC_PARAMS added to a template that has room for it. */
+CK_RV mm_curve_generate(struct mm_token *t, const struct mm_curve_info *curve,
+                        CK_ATTRIBUTE *public_key, CK_ULONG n_public, CK_ATTRIBUTE *private_key,
+                        CK_ULONG n_private, CK_OBJECT_HANDLE *ret_public,
+                        CK_OBJECT_HANDLE *ret_private);
 
 /* CKA_EC_POINT: the point in an OCTET STRING (PKCS#11 v2.40 mechanisms 2.3.3), or bare as some
- * tokens give it; uncompressed, of the curve's size and on the curve either way. */
+ * tokens give it; uncompressed, of the curve's size and on the curve either way. Ed25519: the 32
+ * bytes of RFC 8032 section 5.1.5, likewise. */
 enum { MM_EC_POINT_ATTR_MAX = MM_POINT_MAX + 3 };
 int mm_point_decode(const uint8_t *value, size_t len, const struct mm_curve_info *curve,
                     uint8_t point[MM_POINT_MAX], size_t *ret_len,

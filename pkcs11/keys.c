@@ -64,7 +64,7 @@ static CK_RV generate_pair(struct mm_token *t, enum mm_key_use use, const char *
                            enum mm_policy_extent extent, struct mm_keypair *ret_pair)
 {
     const bool rsa = use == MM_USE_EXCHANGE_RSA;
-    CK_MECHANISM mechanism = {rsa ? CKM_RSA_PKCS_KEY_PAIR_GEN : CKM_EC_KEY_PAIR_GEN, NULL, 0};
+    CK_MECHANISM mechanism = {CKM_RSA_PKCS_KEY_PAIR_GEN, NULL, 0};
     CK_BBOOL yes = CK_TRUE, no = CK_FALSE, verifies = use == MM_USE_CA || use == MM_USE_SIGNING;
     CK_ULONG bits = MM_EXCHANGE_RSA_BITS;
     static const uint8_t f4[] = {1, 0, 1};
@@ -72,19 +72,20 @@ static CK_RV generate_pair(struct mm_token *t, enum mm_key_use use, const char *
                                   MM_ATTR(CKA_VERIFY, verifies)};
     CK_ATTRIBUTE private_key[TEMPLATE_MAX];
     CK_ULONG n_public = add_names(public_key, 3, label, id);
-    CK_ULONG n_private = mm_policy_template(use, extent, private_key, MM_POLICY_ATTRS_MAX);
+    CK_ULONG n_private =
+        mm_policy_template(use, curve->curve, extent, private_key, MM_POLICY_ATTRS_MAX);
 
+    n_private = add_names(private_key, n_private, label, id);
     if (rsa) {
         public_key[n_public++] = MM_ATTR(CKA_MODULUS_BITS, bits);
         public_key[n_public++] = MM_ATTR_BYTES(CKA_PUBLIC_EXPONENT, f4, sizeof(f4));
         public_key[n_public++] = MM_ATTR(CKA_ENCRYPT, yes);
-    } else {
-        public_key[n_public++] = MM_ATTR_BYTES(CKA_EC_PARAMS, curve->params, curve->params_len);
+        return MM_CK(t,
+                     C_GenerateKeyPair(t->session, &mechanism, public_key, n_public, private_key,
+                                       n_private, &ret_pair->public_key, &ret_pair->private_key));
     }
-
-    n_private = add_names(private_key, n_private, label, id);
-    return MM_CK(t, C_GenerateKeyPair(t->session, &mechanism, public_key, n_public, private_key,
-                                      n_private, &ret_pair->public_key, &ret_pair->private_key));
+    return mm_curve_generate(t, curve, public_key, n_public, private_key, n_private,
+                             &ret_pair->public_key, &ret_pair->private_key);
 }
 
 static int create_pair(struct mm_token *t, enum mm_key_use use, const char *label,
@@ -146,7 +147,8 @@ static CK_RV generate_transport(struct mm_token *t, const char *label,
 {
     CK_MECHANISM mechanism = {CKM_AES_KEY_GEN, NULL, 0};
     CK_ATTRIBUTE attrs[TEMPLATE_MAX];
-    CK_ULONG n = mm_policy_template(MM_USE_TRANSPORT, extent, attrs, MM_POLICY_ATTRS_MAX);
+    CK_ULONG n =
+        mm_policy_template(MM_USE_TRANSPORT, MM_CURVE_P256, extent, attrs, MM_POLICY_ATTRS_MAX);
 
     n = add_names(attrs, n, label, id);
     return MM_CK(t, C_GenerateKey(t->session, &mechanism, attrs, n, ret_key));
@@ -229,7 +231,10 @@ static int read_ec_type(struct mm_token *t, struct mm_key_info *info, struct mm_
         return r;
     if (len != CK_UNAVAILABLE_INFORMATION)
         curve = mm_curve_by_params(params, len);
-    snprintf(info->type, sizeof(info->type), "EC %s", curve ? curve->name : "other");
+    if (curve && curve->curve == MM_CURVE_ED25519)
+        snprintf(info->type, sizeof(info->type), "%s", curve->name);
+    else
+        snprintf(info->type, sizeof(info->type), "EC %s", curve ? curve->name : "other");
     return MM_OK;
 }
 
@@ -270,7 +275,7 @@ static int read_type(struct mm_token *t, struct mm_key_info *info, struct mm_err
 
     if (r < 0)
         return r;
-    if (type == CKK_EC)
+    if (type == CKK_EC || type == CKK_EC_EDWARDS)
         return read_ec_type(t, info, ei);
     if (type == CKK_RSA)
         return read_rsa_type(t, info, ei);
@@ -483,7 +488,7 @@ int mm_token_public_point(struct mm_token *t, mm_handle private_key, enum mm_cur
         curve = mm_curve_by_params(value, len);
     if (!curve)
         return mm_fail(ei, MM_ERR_UNSUPPORTED, "TOKEN_CURVE_UNSUPPORTED",
-                       "the key's CKA_EC_PARAMS name neither P-256 nor P-384");
+                       "the key's CKA_EC_PARAMS name neither P-256 nor P-384 nor Ed25519");
     r = mm_object_read(t, public_key, CKA_EC_POINT, value, sizeof(value), &len, ei);
     if (r < 0)
         return r;

@@ -22,8 +22,8 @@ static const struct {
     {CKM_AES_CBC_ENCRYPT_DATA, "CKM_AES_CBC_ENCRYPT_DATA", "transport keys to EC recipients"},
     {CKM_AES_KEY_WRAP, "CKM_AES_KEY_WRAP", ""},
     {CKM_ECDSA_SHA256, "CKM_ECDSA_SHA256", ""},
-    {CKM_EC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", ""},
-    {CKM_EDDSA, "CKM_EDDSA", ""},
+    {CKM_EC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", "Ed25519 key pairs"},
+    {CKM_EDDSA, "CKM_EDDSA", "Ed25519 signatures"},
     {CKM_ML_DSA_KEY_PAIR_GEN_32, "CKM_ML_DSA_KEY_PAIR_GEN", ""},
     {CKM_ML_DSA_32, "CKM_ML_DSA", ""},
 };

@@ -39,7 +39,7 @@ static int probe_kwp_numbers(struct mm_token *t, struct mm_errinfo *ei)
 int mm_mechanisms_probe(struct mm_token *t, struct mm_errinfo *ei)
 {
     struct mm_token_mechanisms *m = &t->mechanisms;
-    bool cbc_derive = false;
+    bool cbc_derive = false, edwards = false, eddsa = false;
     const struct {
         CK_MECHANISM_TYPE type;
         bool *has;
@@ -51,6 +51,8 @@ int mm_mechanisms_probe(struct mm_token *t, struct mm_errinfo *ei)
         {CKM_RSA_PKCS_KEY_PAIR_GEN, &m->rsa_key_gen},
         {CKM_RSA_PKCS_OAEP, &m->rsa_oaep},
         {CKM_AES_KEY_GEN, &m->aes_key_gen},
+        {CKM_EC_EDWARDS_KEY_PAIR_GEN, &edwards},
+        {CKM_EDDSA, &eddsa},
     };
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(wanted); i++) {
@@ -61,6 +63,7 @@ int mm_mechanisms_probe(struct mm_token *t, struct mm_errinfo *ei)
     }
     /* The transport export derives its key in two steps, both in the token. */
     m->ecdh = m->ecdh1 && cbc_derive;
+    m->ed25519 = edwards && eddsa;
     return probe_kwp_numbers(t, ei);
 }
 

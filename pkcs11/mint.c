@@ -16,8 +16,7 @@ struct pair_template {
     CK_ULONG n_public, n_private;
 };
 
-static void pair_template(struct pair_template *p, const struct mm_curve_info *curve,
-                          enum mm_device_key kind)
+static void pair_template(struct pair_template *p, enum mm_device_key kind)
 {
     CK_ULONG n;
 
@@ -29,7 +28,6 @@ static void pair_template(struct pair_template *p, const struct mm_curve_info *c
 
     n = 0;
     p->public_key[n++] = MM_ATTR(CKA_TOKEN, p->token);
-    p->public_key[n++] = MM_ATTR_BYTES(CKA_EC_PARAMS, curve->params, curve->params_len);
     p->public_key[n++] = MM_ATTR(CKA_VERIFY, p->yes);
     p->n_public = n;
 
@@ -96,20 +94,19 @@ int mm_token_generate(struct mm_token *t, enum mm_curve curve, enum mm_device_ke
                       const char *label, struct mm_keypair *ret_pair, struct mm_errinfo *ei)
 {
     const struct mm_curve_info *c = mm_curve_get(curve);
-    CK_MECHANISM mechanism = {CKM_EC_KEY_PAIR_GEN, NULL, 0};
     struct mm_keypair pair = {.curve = curve};
     struct pair_template p;
     CK_RV rv;
     int r;
 
-    pair_template(&p, c, kind);
+    pair_template(&p, kind);
     if (kind == MM_DEVICE_RETAINED) {
         r = name_pair(&p, label, pair.id, ei);
         if (r < 0)
             return r;
     }
-    rv = MM_CK(t, C_GenerateKeyPair(t->session, &mechanism, p.public_key, p.n_public, p.private_key,
-                                    p.n_private, &pair.public_key, &pair.private_key));
+    rv = mm_curve_generate(t, c, p.public_key, p.n_public, p.private_key, p.n_private,
+                           &pair.public_key, &pair.private_key);
     if (rv != CKR_OK)
         return mm_token_fail(ei, rv, "C_GenerateKeyPair");
     t->session_objects += 2;
@@ -145,8 +142,30 @@ int mm_token_sign(struct mm_token *t, mm_handle key, const uint8_t *digest, size
     rv = MM_CK(t, C_Sign(t->session, (CK_BYTE *)(uintptr_t)digest, digest_len, made, &len));
     if (rv != CKR_OK)
         return mm_token_fail(ei, rv, "C_Sign");
-    if (len != 2 * mm_curve_get(MM_CURVE_P256)->bytes &&
-        len != 2 * mm_curve_get(MM_CURVE_P384)->bytes)
+    if (len != mm_curve_get(MM_CURVE_P256)->signature_len &&
+        len != mm_curve_get(MM_CURVE_P384)->signature_len)
+        return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_SIGNATURE_INVALID",
+                       "the token made a signature of %lu bytes", len);
+    memcpy(signature, made, len);
+    *ret_len = len;
+    return MM_OK;
+}
+
+int mm_token_sign_message(struct mm_token *t, enum mm_curve curve, mm_handle key,
+                          struct mm_bytes message, uint8_t signature[MM_SIGNATURE_MAX],
+                          size_t *ret_len, struct mm_errinfo *ei)
+{
+    CK_MECHANISM mechanism = {mm_curve_get(curve)->sign, NULL, 0}; /* no parameter: pure Ed25519 */
+    uint8_t made[MM_SIGNATURE_MAX];
+    CK_ULONG len = sizeof(made);
+    CK_RV rv = MM_CK(t, C_SignInit(t->session, &mechanism, key));
+
+    if (rv != CKR_OK)
+        return mm_token_fail(ei, rv, "C_SignInit");
+    rv = MM_CK(t, C_Sign(t->session, (CK_BYTE *)(uintptr_t)message.data, message.len, made, &len));
+    if (rv != CKR_OK)
+        return mm_token_fail(ei, rv, "C_Sign");
+    if (len != mm_curve_get(curve)->signature_len)
         return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_SIGNATURE_INVALID",
                        "the token made a signature of %lu bytes", len);
     memcpy(signature, made, len);
@@ -192,7 +211,8 @@ int mm_token_read_private(struct mm_token *t, const struct mm_keypair *pair,
     if (attr.ulValueLen == 0 || attr.ulValueLen > want)
         return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_ATTRIBUTE_INVALID",
                        "the token gave a private value of %lu bytes", attr.ulValueLen);
-    /* A big integer may come without its leading zeros (PKCS#11 v2.40 base 4.1.1). */
+    /* A big integer may come without its leading zeros (PKCS#11 v2.40 base 4.1.1); a seed has none
+     * to lose, as it is a string of bytes. */
     memmove(mm_secret_data(scalar) + (want - attr.ulValueLen), mm_secret_data(scalar),
             attr.ulValueLen);
     memset(mm_secret_data(scalar), 0, want - attr.ulValueLen);

@@ -33,7 +33,7 @@ static const char *const plurals[] = {
 };
 
 /* What an attribute is to be. */
-enum expected { IS_FALSE, IS_TRUE, IS_AES_256, IS_ECDSA, IS_ECDH, IS_OAEP, IS_ANY };
+enum expected { IS_FALSE, IS_TRUE, IS_AES_256, IS_ECDSA, IS_SIGNATURE, IS_ECDH, IS_OAEP, IS_ANY };
 
 static const char *const expected_names[] = {
     [IS_FALSE] = "false",
@@ -41,8 +41,22 @@ static const char *const expected_names[] = {
     [IS_AES_256] = "32",
     [IS_ANY] = "any",
     [IS_ECDSA] = "CKM_ECDSA alone",
+    [IS_SIGNATURE] = "a signature mechanism alone",
     [IS_ECDH] = "CKM_ECDH1_DERIVE alone",
     [IS_OAEP] = "CKM_RSA_PKCS_OAEP alone",
+};
+
+/* What CKA_ALLOWED_MECHANISMS is to hold, one of them. */
+static const struct {
+    enum expected expected;
+    CK_MECHANISM_TYPE type;
+    const char *text;
+} allowed[] = {
+    {IS_ECDSA, CKM_ECDSA, "CKM_ECDSA alone"},
+    {IS_SIGNATURE, CKM_ECDSA, "CKM_ECDSA alone"},
+    {IS_SIGNATURE, CKM_EDDSA, "CKM_EDDSA alone"},
+    {IS_ECDH, CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE alone"},
+    {IS_OAEP, CKM_RSA_PKCS_OAEP, "CKM_RSA_PKCS_OAEP alone"},
 };
 
 enum rank {
@@ -91,20 +105,41 @@ static const struct rule {
      */
     {CKA_MODIFIABLE, "CKA_MODIFIABLE", IS_FALSE, WISHED, OWN | BACKUP},
     {CKA_COPYABLE, "CKA_COPYABLE", IS_FALSE, WISHED, PAIR | TRANSPORT},
-    {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_ECDSA, WISHED, EC | CAS},
+    {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_SIGNATURE, WISHED, EC},
+    {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_ECDSA, WISHED, CAS},
     {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_ECDH, WISHED, ECDH},
     {CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", IS_OAEP, WISHED, OAEP},
     {CKA_WRAP_WITH_TRUSTED, "CKA_WRAP_WITH_TRUSTED", IS_ANY, SHOWN, EC | TRANSPORT},
     {CKA_TRUSTED, "CKA_TRUSTED", IS_ANY, SHOWN, TRANSPORT},
 };
 
+/* Keys that sign may be on any curve; but keys that travel are on those that tokens wrap. */
+static bool is_type(enum mm_key_use use, CK_KEY_TYPE type)
+{
+    switch (use) {
+    case MM_USE_CA:
+    case MM_USE_SIGNING:
+    case MM_USE_DEVICE:
+        return type == CKK_EC || type == CKK_EC_EDWARDS;
+    case MM_USE_TRANSPORT:
+        return type == CKK_AES;
+    case MM_USE_EXCHANGE_RSA:
+        return type == CKK_RSA;
+    case MM_USE_IMPORTED: /* EJBCA's clients have RSA keys, mostly */
+        return type == CKK_EC || type == CKK_RSA;
+    case MM_USE_EXCHANGE:
+    case MM_USE_CA_BACKUP:
+    case MM_USE_CA_RESTORED:
+        break;
+    }
+    return type == CKK_EC;
+}
+
 static int check_class(struct mm_token *t, CK_OBJECT_HANDLE key, enum mm_key_use use,
                        struct mm_errinfo *ei)
 {
     const bool pair = use != MM_USE_TRANSPORT;
     const CK_OBJECT_CLASS want = pair ? CKO_PRIVATE_KEY : CKO_SECRET_KEY;
-    const CK_KEY_TYPE want_type = !pair ? CKK_AES : use == MM_USE_EXCHANGE_RSA ? CKK_RSA : CKK_EC;
-    const bool either = use == MM_USE_IMPORTED; /* EJBCA's clients have RSA keys, mostly */
     CK_OBJECT_CLASS class = 0;
     CK_KEY_TYPE type = 0;
     CK_ULONG class_len, type_len;
@@ -115,23 +150,23 @@ static int check_class(struct mm_token *t, CK_OBJECT_HANDLE key, enum mm_key_use
     if (r < 0)
         return r;
     if (class_len != sizeof(class) || type_len != sizeof(type) || class != want ||
-        (type != want_type && !(either && type == CKK_RSA)))
+        !is_type(use, type))
         return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_KEY_POLICY", "the key is not %s",
                        !pair                        ? "an AES key"
                        : use == MM_USE_EXCHANGE_RSA ? "an RSA private key"
-                       : either                     ? "an EC or RSA private key"
+                       : use == MM_USE_IMPORTED     ? "an EC or RSA private key"
                                                     : "an EC private key");
     return MM_OK;
 }
 
-/* The one mechanism that an expectation of CKA_ALLOWED_MECHANISMS means; 0 for other expectations.
- */
-static CK_MECHANISM_TYPE mechanism_of(enum expected expected)
+/* What the list's only member is called where it is one that the rule allows; else NULL. */
+static const char *allowed_text(const struct rule *rule, CK_MECHANISM_TYPE type)
 {
-    return expected == IS_ECDSA  ? CKM_ECDSA
-           : expected == IS_ECDH ? CKM_ECDH1_DERIVE
-           : expected == IS_OAEP ? CKM_RSA_PKCS_OAEP
-                                 : 0;
+    for (size_t i = 0; i < MM_ARRAY_SIZE(allowed); i++) {
+        if (allowed[i].expected == rule->expected && allowed[i].type == type)
+            return allowed[i].text;
+    }
+    return NULL;
 }
 
 /* ---- reading ----------------------------------------------------------------------------- */
@@ -163,6 +198,7 @@ static int read_mechanisms(struct mm_token *t, CK_OBJECT_HANDLE key, const struc
                            struct actual *a, struct mm_errinfo *ei)
 {
     CK_MECHANISM_TYPE list[64];
+    const char *text;
     CK_ULONG len = 0;
     size_t n = 0, used = 0;
     int r = mm_object_read(t, key, rule->type, list, sizeof(list), &len, ei);
@@ -173,12 +209,13 @@ static int read_mechanisms(struct mm_token *t, CK_OBJECT_HANDLE key, const struc
     if (!a->known)
         return MM_OK;
     n = len / sizeof(list[0]);
-    a->as_expected = n == 1 && list[0] == mechanism_of(rule->expected);
+    text = n == 1 ? allowed_text(rule, list[0]) : NULL;
+    a->as_expected = text != NULL;
     for (size_t i = 0; i < n && used < sizeof(a->text); i++)
         used += (size_t)snprintf(a->text + used, sizeof(a->text) - used, "%s0x%04lx", i ? " " : "",
                                  list[i]);
-    if (a->as_expected)
-        snprintf(a->text, sizeof(a->text), "%s", expected_names[rule->expected]);
+    if (text)
+        snprintf(a->text, sizeof(a->text), "%s", text);
     return MM_OK;
 }
 
@@ -191,7 +228,7 @@ static int read_actual(struct mm_token *t, CK_OBJECT_HANDLE key, const struct ru
 
     if (rule->expected == IS_AES_256)
         r = read_number(t, key, rule, &a, ei);
-    else if (mechanism_of(rule->expected) != 0)
+    else if (rule->type == CKA_ALLOWED_MECHANISMS)
         r = read_mechanisms(t, key, rule, &a, ei);
     else {
         r = mm_object_read_bool(t, key, rule->type, &value, ei);
@@ -284,17 +321,19 @@ int mm_token_policy(enum mm_key_use use, int (*each)(void *arg, const struct mm_
 
 /* ---- making ------------------------------------------------------------------------------ */
 
-static CK_ATTRIBUTE attribute_of(const struct rule *rule)
+static CK_ATTRIBUTE attribute_of(const struct rule *rule, enum mm_curve curve)
 {
     static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
     static CK_ULONG bytes = MM_AES_256_BYTES;
-    static CK_MECHANISM_TYPE ecdsa = CKM_ECDSA, ecdh = CKM_ECDH1_DERIVE, oaep = CKM_RSA_PKCS_OAEP;
+    static CK_MECHANISM_TYPE ecdh = CKM_ECDH1_DERIVE, oaep = CKM_RSA_PKCS_OAEP;
+    const CK_MECHANISM_TYPE *sign = &mm_curve_get(curve)->sign;
 
     switch (rule->expected) {
     case IS_AES_256:
         return MM_ATTR(rule->type, bytes);
     case IS_ECDSA:
-        return MM_ATTR(rule->type, ecdsa);
+    case IS_SIGNATURE:
+        return MM_ATTR_BYTES(rule->type, sign, sizeof(*sign));
     case IS_ECDH:
         return MM_ATTR(rule->type, ecdh);
     case IS_OAEP:
@@ -308,8 +347,8 @@ static CK_ATTRIBUTE attribute_of(const struct rule *rule)
     return MM_ATTR(rule->type, no);
 }
 
-CK_ULONG mm_policy_template(enum mm_key_use use, enum mm_policy_extent extent, CK_ATTRIBUTE *attrs,
-                            CK_ULONG max)
+CK_ULONG mm_policy_template(enum mm_key_use use, enum mm_curve curve, enum mm_policy_extent extent,
+                            CK_ATTRIBUTE *attrs, CK_ULONG max)
 {
     CK_ULONG n = 0;
 
@@ -325,7 +364,7 @@ CK_ULONG mm_policy_template(enum mm_key_use use, enum mm_policy_extent extent, C
         if ((rank == REFUSED && extent < MM_TEMPLATE_CHECKED) ||
             (rank == WISHED && extent < MM_TEMPLATE_ALL))
             continue;
-        attrs[n++] = attribute_of(&rules[i]);
+        attrs[n++] = attribute_of(&rules[i], curve);
     }
     return n;
 }

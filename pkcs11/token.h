@@ -16,10 +16,10 @@ struct mm_token;
 /* An object in the token or the session; 0 is none. Valid until the session is reopened. */
 typedef unsigned long mm_handle;
 
-enum mm_curve { MM_CURVE_P256, MM_CURVE_P384 };
+enum mm_curve { MM_CURVE_P256, MM_CURVE_P384, MM_CURVE_ED25519 };
 
 enum {
-    MM_POINT_MAX = 97,     /* uncompressed P-384 point: 04 || X || Y */
+    MM_POINT_MAX = 97,     /* uncompressed P-384 point: 04 || X || Y; Ed25519: 32 (RFC 8032) */
     MM_SIGNATURE_MAX = 96, /* r || s for P-384 */
     MM_DIGEST_MAX = 48,
     MM_WRAPPED_KEY_MAX = 512, /* a wrapped PKCS#8 private key; P-256 on SoftHSM: 80 */
@@ -136,7 +136,8 @@ int mm_token_info(struct mm_token *t, struct mm_token_info *ret_info,
 struct mm_token_mechanisms {
     bool ec_key_gen, ecdsa, ecdh, rsa_oaep, aes_key_gen;
     bool ecdh1, rsa_key_gen; /* for exchange keys; ecdh is more than ecdh1 */
-    unsigned long aes_kwp;   /* the number under which this token does RFC 5649, 0: it cannot */
+    bool ed25519;          /* key pairs and signatures: PKCS#11 v3.0 mechanisms 2.3.12 and 2.3.15 */
+    unsigned long aes_kwp; /* the number under which this token does RFC 5649, 0: it cannot */
 };
 const struct mm_token_mechanisms *mm_token_mechanisms(const struct mm_token *t);
 
@@ -167,7 +168,7 @@ struct mm_key_info {
     char label[65];
     uint8_t id[64];
     size_t id_len;
-    char type[16]; /* "EC P-256", "AES-256", "RSA-2048" */
+    char type[16]; /* "EC P-256", "Ed25519", "AES-256", "RSA-2048" */
     bool sensitive, always_sensitive, extractable, never_extractable, local, sign, wrap;
     bool derive, decrypt;
 };
@@ -268,13 +269,22 @@ int mm_token_sign(struct mm_token *t, mm_handle key, const uint8_t *digest, size
                   uint8_t signature[MM_SIGNATURE_MAX], size_t *ret_len,
                   struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Ed25519 (CKM_EDDSA) over a message, which the token hashes itself (RFC 8032 section 5.1.6); the
+ * signature is R || S, 64 bytes. curve is the key's. */
+int mm_token_sign_message(struct mm_token *t, enum mm_curve curve, mm_handle key,
+                          struct mm_bytes message, uint8_t signature[MM_SIGNATURE_MAX],
+                          size_t *ret_len, struct mm_errinfo *ei) MM_MUST_USE;
+/* Bytes of a digest that a key on the curve signs as it is: of its order. 0: it signs messages, and
+ * no digests (mm_token_sign_message). */
+size_t mm_curve_digest_len(enum mm_curve curve);
+
 /* The private key as DER PKCS#8, wrapped under a secret key by RFC 5649. */
 int mm_token_wrap(struct mm_token *t, mm_handle wrapping_key, mm_handle key,
                   uint8_t wrapped[MM_WRAPPED_KEY_MAX], size_t *ret_len,
                   struct mm_errinfo *ei) MM_MUST_USE;
 
-/* The private value of a MM_DEVICE_PLAIN key: big-endian scalar of the curve's size, as a secret.
- */
+/* The private value of a MM_DEVICE_PLAIN key: big-endian scalar of the curve's size, or Ed25519's
+ * seed, as a secret. */
 int mm_token_read_private(struct mm_token *t, const struct mm_keypair *pair,
                           struct mm_secret **ret_scalar, struct mm_errinfo *ei) MM_MUST_USE;
 

@@ -19,11 +19,13 @@ static const struct mechanism {
     const char *name;
     enum mintmark_mechanism mechanism;
     const char *hash; /* NULL: none, a digest must be given */
+    bool whole;       /* the file itself is sent; the hash is what the answer says of it */
 } mechanisms[] = {
-    {"ECDSA", MINTMARK_ECDSA, NULL},
-    {"ECDSA-SHA256", MINTMARK_ECDSA_SHA256, "SHA256"},
-    {"ECDSA-SHA384", MINTMARK_ECDSA_SHA384, "SHA384"},
-    {"ECDSA-SHA512", MINTMARK_ECDSA_SHA512, "SHA512"},
+    {"ECDSA", MINTMARK_ECDSA, NULL, false},
+    {"ECDSA-SHA256", MINTMARK_ECDSA_SHA256, "SHA256", false},
+    {"ECDSA-SHA384", MINTMARK_ECDSA_SHA384, "SHA384", false},
+    {"ECDSA-SHA512", MINTMARK_ECDSA_SHA512, "SHA512", false},
+    {"Ed25519", MINTMARK_ED25519, "SHA512", true},
 };
 
 MM_DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free)
@@ -35,6 +37,7 @@ struct input {
     const struct mechanism *mechanism;
     uint8_t digest[DIGEST_MAX];
     size_t len;
+    struct mm_buf message; /* of a mechanism that takes the whole */
 };
 
 static int hash_fd(int fd, const char *path, EVP_MD_CTX *ctx, struct mm_errinfo *ei)
@@ -75,6 +78,19 @@ static int hash_file(const char *path, struct input *in, struct mm_errinfo *ei)
     return r;
 }
 
+static int read_whole(const char *path, struct input *in, struct mm_errinfo *ei)
+{
+    unsigned len = 0;
+    const int r = mm_io_read_file(path, MM_SIGN_MESSAGE_MAX, &in->message, ei);
+
+    if (r < 0)
+        return r;
+    if (EVP_Digest(in->message.data, in->message.len, in->digest, &len, EVP_sha512(), NULL) != 1)
+        return mm_fail_memory(ei);
+    in->len = len;
+    return MM_OK;
+}
+
 static const struct mechanism *find_mechanism(const char *name)
 {
     for (size_t i = 0; i < MM_ARRAY_SIZE(mechanisms); i++) {
@@ -101,15 +117,19 @@ static int take_input(const struct mm_cmd *cmd, struct input *in)
 
     in->mechanism = find_mechanism(cmd->value[MM_OPT_MECHANISM]);
     if (!in->mechanism)
-        return mm_cmd_usage(cmd, "--mechanism is ECDSA, ECDSA-SHA256, ECDSA-SHA384 or "
-                                 "ECDSA-SHA512");
+        return mm_cmd_usage(cmd, "--mechanism is ECDSA, ECDSA-SHA256, ECDSA-SHA384, ECDSA-SHA512 "
+                                 "or Ed25519");
     if (has_digest == (cmd->n_args > 0))
         return mm_cmd_usage(cmd, "give a file or --digest: one of the two");
+    if (has_digest && in->mechanism->whole)
+        return mm_cmd_usage(cmd, "--mechanism Ed25519 signs files: it takes no --digest");
     if (has_digest)
         return take_digest(cmd, in);
     if (!in->mechanism->hash)
         return mm_cmd_usage(cmd, "--mechanism ECDSA signs digests: give --digest");
-    return hash_file(cmd->args[0], in, &ei) < 0 ? mm_cmd_fail_file(cmd, &ei) : 0;
+    return (in->mechanism->whole ? read_whole : hash_file)(cmd->args[0], in, &ei) < 0
+               ? mm_cmd_fail_file(cmd, &ei)
+               : 0;
 }
 
 /* ---- what came --------------------------------------------------------------------------- */
@@ -185,24 +205,30 @@ static int on_signature(void *arg, const struct mintmark_signature *s)
     return 0;
 }
 
-int mm_cmd_sign(struct mm_cmd *cmd)
+static int sign(struct mm_cmd *cmd, const struct input *in)
 {
-    struct input in = {.len = 0};
-    struct answer answer = {.cmd = cmd, .in = &in};
-    struct mintmark_sign request;
+    struct answer answer = {.cmd = cmd, .in = in};
+    struct mintmark_sign request = {.signing_profile = cmd->value[MM_OPT_PROFILE],
+                                    .mechanism = in->mechanism->mechanism};
     struct mintmark_error error;
-    const int r = take_input(cmd, &in);
 
-    if (r)
-        return r;
-    request = (struct mintmark_sign){
-        .signing_profile = cmd->value[MM_OPT_PROFILE],
-        .mechanism = in.mechanism->mechanism,
-        .digest = {.data = in.digest, .len = in.len},
-    };
+    if (in->mechanism->whole)
+        request.message = (struct mintmark_data){.data = in->message.data, .len = in->message.len};
+    else
+        request.digest = (struct mintmark_data){.data = in->digest, .len = in->len};
     if (mintmark_sign(cmd->client, &request, on_signature, &answer, &error) < 0)
         return mm_cmd_fail(cmd, &error);
     return answer.exit_code;
+}
+
+int mm_cmd_sign(struct mm_cmd *cmd)
+{
+    struct input in = {.message = MM_BUF_INIT(MM_SIGN_MESSAGE_MAX)};
+    const int r = take_input(cmd, &in);
+    const int exit_code = r ? r : sign(cmd, &in);
+
+    mm_buf_done(&in.message);
+    return exit_code;
 }
 
 /* ---- random ------------------------------------------------------------------------------ */

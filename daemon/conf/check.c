@@ -2,6 +2,7 @@
 #include "daemon/conf/check.h"
 
 #include "daemon/conf/format.h"
+#include "daemon/conf/mechanism.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -438,6 +439,19 @@ static int check_not_issuer(const struct subject *s, const struct mm_conf_signin
     return MM_OK;
 }
 
+/* Ed25519's keys have a mechanism of their own, which no others have. */
+static int check_mechanisms(const struct subject *s, const struct mm_conf_signing *signing)
+{
+    for (size_t i = 0; i < signing->n_mechanisms; i++) {
+        const struct mm_mechanism *m = mm_mechanism_get(signing->mechanisms[i]);
+
+        if (m && !mm_mechanism_fits(m, signing->curve))
+            return bad(s, "mechanisms", "a key on curve %s does not sign by %s", signing->curve,
+                       signing->mechanisms[i]);
+    }
+    return MM_OK;
+}
+
 static int check_signings(const struct mm_draft *draft)
 {
     int r = MM_OK;
@@ -449,6 +463,8 @@ static int check_signings(const struct mm_draft *draft)
         r = known_token(&s, signing->token);
         if (r >= 0)
             r = check_not_issuer(&s, signing);
+        if (r >= 0)
+            r = check_mechanisms(&s, signing);
         if (r >= 0)
             r = check_signers(&s, signing);
     }

@@ -161,7 +161,7 @@ struct mm_conf_profile {
                     * is, or the only one. At least one once the file is checked */
     size_t n_tokens;
     char *token;         /* tokens[0] */
-    char *key;           /* "p256" (default) or "p384" */
+    char *key;           /* "p256" (default), "p384" or "ed25519" */
     char *delivery;      /* "wrapped" (default), "retained", "plain" or "on-device" */
     unsigned keys_ahead; /* pairs that each idle worker makes in advance; default 0 */
     char *manifest;      /* of released batches: "none" (default) or "jws" */
@@ -203,7 +203,7 @@ struct mm_conf_signing {
     int line;
     char *token;
     char *key;         /* RFC 7512 URI of the private key; no issuer's */
-    char *curve;       /* "p256" (default) or "p384" */
+    char *curve;       /* "p256" (default), "p384" or "ed25519" */
     char **mechanisms; /* names of daemon/conf/mechanism.h, at least one */
     size_t n_mechanisms;
     char **clients; /* names of client sections with the role station, at least one */

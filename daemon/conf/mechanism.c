@@ -9,14 +9,17 @@
 #define ECDSA_SHA256 "ECDSA-SHA256"
 #define ECDSA_SHA384 "ECDSA-SHA384"
 #define ECDSA_SHA512 "ECDSA-SHA512"
+#define ED25519      "Ed25519"
 
-const char *const mm_mechanism_names[] = {ECDSA, ECDSA_SHA256, ECDSA_SHA384, ECDSA_SHA512, NULL};
+const char *const mm_mechanism_names[] = {ECDSA,        ECDSA_SHA256, ECDSA_SHA384,
+                                          ECDSA_SHA512, ED25519,      NULL};
 
 static const struct mm_mechanism mechanisms[] = {
-    {ECDSA, NULL, 0},
-    {ECDSA_SHA256, "SHA256", 32},
-    {ECDSA_SHA384, "SHA384", 48},
-    {ECDSA_SHA512, "SHA512", 64},
+    {ECDSA, NULL, 0, false},
+    {ECDSA_SHA256, "SHA256", 32, false},
+    {ECDSA_SHA384, "SHA384", 48, false},
+    {ECDSA_SHA512, "SHA512", 64, false},
+    {ED25519, "SHA512", 64, true},
 };
 
 const struct mm_mechanism *mm_mechanism_get(const char *name)
@@ -26,6 +29,11 @@ const struct mm_mechanism *mm_mechanism_get(const char *name)
             return &mechanisms[i];
     }
     return NULL;
+}
+
+bool mm_mechanism_fits(const struct mm_mechanism *m, const char *curve)
+{
+    return m->pure == (strcmp(curve, "ed25519") == 0);
 }
 
 size_t mm_mechanism_digest_len(const struct mm_mechanism *m, const char *curve)

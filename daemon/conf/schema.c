@@ -67,7 +67,7 @@ static const char *const presets[] = {"matter-paa", "matter-pai", "matter-dac", 
 static const char *const kinds[] = {"local", "ejbca", NULL};
 static const char *const backups[] = {"never", "allowed", "required", NULL};
 static const char *const aways[] = {"wait", "fail", NULL};
-static const char *const curves[] = {"p256", "p384", NULL};
+static const char *const keys[] = {"p256", "p384", "ed25519", NULL};
 static const char *const manifests[] = {"none", "jws", NULL};
 static const char *const deliveries[] = {"wrapped", "retained", "plain", "on-device", NULL};
 static const char *const constraints[] = {"end-entity", "none", "ca", "ca:0", "ca:1", NULL};
@@ -292,8 +292,8 @@ static const struct mm_setting settings[] = {
     {TOKENS(PROFILE, mm_conf_profile),
      .help = "The token sections where device keys are made; default: the issuer's, or the only "
              "one."},
-    {PROFILE(key), .type = MM_SETTING_CHOICE, .choices = curves, .fallback = "p256",
-     .help = "The devices' curve."},
+    {PROFILE(key), .type = MM_SETTING_CHOICE, .choices = keys, .fallback = "p256",
+     .help = "The devices' kind of key."},
     {PROFILE(delivery), .type = MM_SETTING_CHOICE, .choices = deliveries, .fallback = "wrapped",
      .help = "How a device's private key leaves the token; retained: not at all; on-device: the "
              "device makes it."},
@@ -360,9 +360,9 @@ static const struct mm_setting settings[] = {
     {SIGNING(token), A_NAME, .required = true, .help = "The token section that holds the key."},
     {SIGNING(key), PKCS11_URI, .required = true,
      .help = "RFC 7512 URI of the private key; never that of an issuer."},
-    {SIGNING(curve), .type = MM_SETTING_CHOICE, .choices = curves, .fallback = "p256",
+    {SIGNING(curve), .type = MM_SETTING_CHOICE, .choices = keys, .fallback = "p256",
      .help = "The key's curve, compared with the key at start."},
-    {SIGNING(mechanisms), LIST_OF(mm_conf_signing, mechanisms), .max = 4,
+    {SIGNING(mechanisms), LIST_OF(mm_conf_signing, mechanisms), .max = 5,
      .choices = mm_mechanism_names, .required = true, .help = "What the key may be used for."},
     {SIGNING(clients), LIST_OF(mm_conf_signing, clients), .max = MM_CLIENTS_MAX,
      .format = mm_format_name, .expects = "the name of a client section", .required = true,

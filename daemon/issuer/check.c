@@ -81,11 +81,13 @@ static void end(struct mm_task *t)
 
 /* ---- the false request ------------------------------------------------------------------- */
 
-static bool make_point(uint8_t *point, size_t size, unsigned bits, size_t *ret_len)
+static bool make_point(uint8_t *point, size_t size, enum mm_profile_key kind, size_t *ret_len)
 {
-    EVP_PKEY *key = EVP_EC_gen(bits == 256 ? "P-256" : "P-384");
-    const bool good =
-        key && EVP_PKEY_get_octet_string_param(key, "encoded-pub-key", point, size, ret_len);
+    const bool pure = kind == MM_KEY_ED25519;
+    EVP_PKEY *key = pure ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")
+                         : EVP_EC_gen(kind == MM_KEY_P256 ? "P-256" : "P-384");
+    const bool good = key && EVP_PKEY_get_octet_string_param(key, pure ? "pub" : "encoded-pub-key",
+                                                             point, size, ret_len);
 
     EVP_PKEY_free(key);
     return good;
@@ -110,12 +112,12 @@ static int make_request(const struct mm_conf_profile *conf, struct mm_buf *der,
     if (r < 0)
         return r;
     memset(signature, 1, sizeof(signature));
-    if (!make_point(point, sizeof(point), mm_profile_key_bits(requests), &s.point_len))
+    if (!make_point(point, sizeof(point), mm_profile_key(requests), &s.point_len))
         r = mm_fail_memory(ei);
     if (r == MM_OK)
         r = mm_profile_csr_tbs(requests, &s, &tbs, ei);
     if (r == MM_OK)
-        r = mm_pki_assemble(&tbs, signature, s.point_len - 1, der, ei);
+        r = mm_pki_assemble(&tbs, signature, s.point_len == 32 ? 64 : s.point_len - 1, der, ei);
     mm_buf_done(&tbs.der);
     mm_profile_free(requests);
     return r;

@@ -120,8 +120,9 @@ int mm_pki_certificate_point(const X509 *certificate, struct mm_bytes *ret_point
 
     if (!mm_ec_of_key(X509_get0_pubkey(certificate)) || !bits ||
         !mm_ec_by_point_len((size_t)ASN1_STRING_length(bits)))
-        return mm_fail(ei, MM_ERR_INVALID, "KEY_UNSUPPORTED",
-                       "the certificate's key is no uncompressed point on P-256 or P-384");
+        return mm_fail(
+            ei, MM_ERR_INVALID, "KEY_UNSUPPORTED",
+            "the certificate's key is neither an uncompressed point on P-256 or P-384 nor Ed25519");
     *ret_point = (struct mm_bytes){ASN1_STRING_get0_data(bits), (size_t)ASN1_STRING_length(bits)};
     return MM_OK;
 }

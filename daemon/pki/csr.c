@@ -79,12 +79,32 @@ static int check_key(const struct mm_profile *p, const struct request *request,
     char text[96];
 
     snprintf(text, sizeof(text), "the key is not an uncompressed point on %s", p->key->group);
+    if (p->key->key == MM_KEY_ED25519)
+        snprintf(text, sizeof(text), "the key is not Ed25519");
     if (spki.len != p->spki_prefix_len + p->key->point_len ||
         memcmp(spki.data, p->spki_prefix, p->spki_prefix_len) != 0 ||
-        spki.data[p->spki_prefix_len] != POINT_CONVERSION_UNCOMPRESSED)
+        (p->key->key != MM_KEY_ED25519 &&
+         spki.data[p->spki_prefix_len] != POINT_CONVERSION_UNCOMPRESSED))
         return refuse(ei, "CSR_KEY_REFUSED", text);
     *ret_point = (struct mm_bytes){spki.data + p->spki_prefix_len, p->key->point_len};
     return MM_OK;
+}
+
+/* Of an Ed25519 key, which signs the whole and not a digest. */
+static int check_pure(const struct request *request, struct mm_bytes point, struct mm_errinfo *ei)
+{
+    MM_CLEANUP(mm_verifier_free_p) struct mm_verifier *verifier = NULL;
+    int r;
+
+    if (!mm_der_is_ed25519(request->algorithm))
+        return refuse(ei, "CSR_SIGNATURE", "the request is not signed by Ed25519");
+    r = mm_verifier_new(point.data, point.len, &verifier, ei);
+    if (r == MM_OK)
+        r = mm_verifier_check_der(verifier, request->info.data, request->info.len,
+                                  request->signature, ei);
+    return r == MM_ERR_CORRUPT
+               ? refuse(ei, "CSR_SIGNATURE", "the request's signature is not by its own key")
+               : r;
 }
 
 /* Proof of possession. The verifier is also what finds a point off the curve. */
@@ -141,7 +161,8 @@ int mm_profile_check_csr(const struct mm_profile *p, struct mm_bytes der,
     int r = read_key(p, der, &request, &point, ei);
 
     if (r == MM_OK)
-        r = check_signature(&request, point, ei);
+        r = p->key->key == MM_KEY_ED25519 ? check_pure(&request, point, ei)
+                                          : check_signature(&request, point, ei);
     if (r == MM_OK)
         *ret_point = point;
     return r;

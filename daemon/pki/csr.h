@@ -17,9 +17,11 @@
  *                    the shortest, bytes missing or left over, a part that does not belong there,
  *                    a version other than 0, nesting over MM_CSR_DEPTH_MAX;
  *   CSR_KEY_REFUSED  the key is not an uncompressed point on the profile's curve, named by its OID
- *                    (RFC 5480): another algorithm or curve, infinity, a point off the curve;
+ *                    (RFC 5480): another algorithm or curve, infinity, a point off the curve; or,
+ *                    for such profiles, no Ed25519 key (RFC 8410);
  *   CSR_SIGNATURE    no proof of possession: the signature is not ecdsa-with-SHA256, -SHA384 or
- *                    -SHA512 (RFC 5758 section 3.2), or does not verify under the key.
+ *                    -SHA512 (RFC 5758 section 3.2), or Ed25519 for such keys, or does not verify
+ *                    under the key.
  * MM_ERR_MEMORY. The uncompressed point goes to *ret_point, borrowed from the request.
  */
 int mm_profile_check_csr(const struct mm_profile *p, struct mm_bytes der,

@@ -99,6 +99,13 @@ bool mm_bytes_equal(struct mm_bytes a, struct mm_bytes b)
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+bool mm_der_is_ed25519(struct mm_bytes algorithm)
+{
+    static const uint8_t ed25519[] = {0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70};
+
+    return mm_bytes_equal(algorithm, (struct mm_bytes){ed25519, sizeof(ed25519)});
+}
+
 const EVP_MD *mm_der_ecdsa_hash(struct mm_bytes algorithm)
 {
     static const uint8_t prefix[] = {0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86,

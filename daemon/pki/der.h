@@ -40,6 +40,8 @@ bool mm_der_well_formed(struct mm_bytes in);
 
 bool mm_bytes_equal(struct mm_bytes a, struct mm_bytes b);
 
+/* Is it the AlgorithmIdentifier of Ed25519 (RFC 8410 section 3)? It has no parameters. */
+bool mm_der_is_ed25519(struct mm_bytes algorithm);
 /* The hash of an AlgorithmIdentifier that is ecdsa-with-SHA256, -SHA384 or -SHA512, without
  * parameters (RFC 5758 section 3.2); NULL for all others. */
 const EVP_MD *mm_der_ecdsa_hash(struct mm_bytes algorithm);

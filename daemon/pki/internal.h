@@ -11,14 +11,19 @@
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 
-/* A curve, with the hash that its keys sign with (RFC 5758 section 3.2). */
+/* A curve, with the hash that its keys sign with (RFC 5758 section 3.2). Ed25519 signs messages as
+ * they are (RFC 8410 section 6): its digest is NULL, and as long as 0 bytes. */
 struct mm_ec {
-    unsigned bits;
+    enum mm_profile_key key;
     const char *conf_name, *group;
     int curve_nid, signature_nid;
     const char *digest;
-    size_t digest_len, point_len;
+    size_t digest_len, point_len, signature_len;
 };
+static inline bool mm_ec_is_pure(const struct mm_ec *ec)
+{
+    return !ec->digest;
+}
 const struct mm_ec *mm_ec_by_conf_name(const char *name);
 const struct mm_ec *mm_ec_by_digest_len(size_t len);
 const struct mm_ec *mm_ec_by_point_len(size_t len);
@@ -31,7 +36,7 @@ int mm_ec_spki_prefix(const struct mm_ec *ec, uint8_t prefix[MM_SPKI_PREFIX_MAX]
 
 struct mm_verifier {
     EVP_PKEY *key;
-    EVP_PKEY_CTX *ctx; /* initialised for verifying */
+    EVP_PKEY_CTX *ctx; /* initialised for verifying; not for Ed25519 */
     const struct mm_ec *ec;
     EC_POINT *point;          /* on P-256 only, for ecdsa.c */
     EC_GROUP *table;          /* with the key as base point; NULL until it has signed often */

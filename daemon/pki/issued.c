@@ -139,6 +139,24 @@ bool mm_profile_is_issuer(const struct mm_profile *p, const struct mm_issued *ce
            mm_bytes_equal(cert->issuer, (struct mm_bytes){der, len});
 }
 
+static int bad_signature(struct mm_errinfo *ei)
+{
+    return bad(ei, "has a signature that is not by the issuer's key");
+}
+
+/* Of an Ed25519 key, which signs the whole and not a digest. */
+static int check_pure(struct mm_verifier *verifier, const struct mm_issued *cert,
+                      struct mm_errinfo *ei)
+{
+    struct mm_errinfo why;
+
+    if (!mm_der_is_ed25519(cert->algorithm))
+        return bad(ei, "is not signed by the algorithm of the issuer's key");
+    if (mm_verifier_check_der(verifier, cert->tbs.data, cert->tbs.len, cert->signature, &why) < 0)
+        return bad_signature(ei);
+    return MM_OK;
+}
+
 static int check_signature(const struct mm_profile *p, struct mm_verifier *verifier,
                            const struct mm_issued *cert, struct mm_errinfo *ei)
 {
@@ -147,12 +165,14 @@ static int check_signature(const struct mm_profile *p, struct mm_verifier *verif
     struct mm_errinfo why;
     unsigned len;
 
+    if (mm_ec_is_pure(verifier->ec))
+        return check_pure(verifier, cert, ei);
     if (!hash || (p->matter != MM_MATTER_NONE && EVP_MD_get_type(hash) != NID_sha256))
         return bad(ei, "is not signed by the algorithm that the profile demands");
     if (EVP_Digest(cert->tbs.data, cert->tbs.len, digest, &len, hash, NULL) != 1)
         return mm_fail_memory(ei);
     if (mm_verifier_check_der(verifier, digest, len, cert->signature, &why) < 0)
-        return bad(ei, "has a signature that is not by the issuer's key");
+        return bad_signature(ei);
     return MM_OK;
 }
 

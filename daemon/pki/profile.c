@@ -94,7 +94,7 @@ static int prepare_signer(struct mm_profile *p, const struct mm_conf_profile *co
 {
     p->key = mm_ec_by_conf_name(or_default(conf->key, "p256"));
     if (!p->key)
-        return mm_fail_field(ei, "key", "key must be p256 or p384");
+        return mm_fail_field(ei, "key", "key must be p256, p384 or ed25519");
     p->signer = p->key;
     if (strcmp(conf->issuer, "none") == 0 || (conf->ejbca && !issuer)) {
         p->kind = MM_KIND_CSR;
@@ -107,7 +107,8 @@ static int prepare_signer(struct mm_profile *p, const struct mm_conf_profile *co
         return mm_fail_field(ei, "issuer", "the issuer's certificate is not a CA's");
     p->signer = mm_ec_of_key(X509_get0_pubkey(issuer));
     if (!p->signer)
-        return mm_fail_field(ei, "issuer", "the issuer's key must be on P-256 or P-384");
+        return mm_fail_field(ei, "issuer",
+                             "the issuer's key must be on P-256 or P-384, or Ed25519");
     X509_up_ref(issuer);
     p->issuer = issuer;
     return MM_OK;
@@ -132,17 +133,23 @@ static ASN1_TYPE *name_any(const X509_NAME *name)
     return any;
 }
 
+static bool fetch_digests(struct mm_profile *p)
+{
+    if (p->signer->digest)
+        p->digest = EVP_MD_fetch(NULL, p->signer->digest, NULL);
+    p->sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
+    p->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    return (p->digest || !p->signer->digest) && p->sha1 && p->sha256;
+}
+
 static int prepare_objects(struct mm_profile *p, struct mm_errinfo *ei)
 {
     p->version = ASN1_INTEGER_new();
     p->algorithm = X509_ALGOR_new();
-    p->digest = EVP_MD_fetch(NULL, p->signer->digest, NULL);
-    p->sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
-    p->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     p->md_ctx = EVP_MD_CTX_new();
     if (p->issuer)
         p->issuer_name = name_any(X509_get_subject_name(p->issuer));
-    if (!p->version || !p->algorithm || !p->digest || !p->sha1 || !p->sha256 || !p->md_ctx ||
+    if (!p->version || !p->algorithm || !fetch_digests(p) || !p->md_ctx ||
         (p->issuer && !p->issuer_name) ||
         mm_ec_spki_prefix(p->key, p->spki_prefix, &p->spki_prefix_len) < 0 ||
         !ASN1_INTEGER_set(p->version, p->kind == MM_KIND_CSR ? 0 : 2) ||
@@ -235,7 +242,7 @@ enum mm_profile_delivery mm_profile_delivery(const struct mm_profile *p)
     return p->delivery;
 }
 
-unsigned mm_profile_key_bits(const struct mm_profile *p)
+enum mm_profile_key mm_profile_key(const struct mm_profile *p)
 {
-    return p->key->bits;
+    return p->key->key;
 }

@@ -15,6 +15,8 @@
 
 struct mm_profile;
 
+enum mm_profile_key { MM_KEY_P256, MM_KEY_P384, MM_KEY_ED25519 };
+
 enum mm_profile_delivery {
     MM_DELIVERY_WRAPPED,
     MM_DELIVERY_RETAINED,
@@ -27,7 +29,7 @@ enum mm_profile_delivery {
  * is the issuing CA's certificate (a reference is taken); NULL for issuer "none", which makes
  * requests, and with any other issuer name for a self-signed root, whose subject is its issuer and
  * whose authority key identifier, if wanted, is its own. The curve of the signing key decides the
- * hash: SHA-256 for P-256, SHA-384 for P-384.
+ * hash: SHA-256 for P-256, SHA-384 for P-384, none for Ed25519.
  * The grammar of subject is in pki/name.h, of san in pki/san.h, of templates in pki/template.h.
  * MM_ERR_INVALID or MM_ERR_PRECONDITION say which setting is wrong and what would be right. A
  * profile serves one thread. */
@@ -45,8 +47,8 @@ bool mm_profile_needs_hw_serial(const struct mm_profile *p);
 /* Issuer "none": mm_profile_csr_tbs is for it, else mm_profile_certificate_tbs. */
 bool mm_profile_makes_requests(const struct mm_profile *p);
 enum mm_profile_delivery mm_profile_delivery(const struct mm_profile *p);
-/* Of the device's key: 256 or 384. */
-unsigned mm_profile_key_bits(const struct mm_profile *p);
+/* Of the devices' keys. */
+enum mm_profile_key mm_profile_key(const struct mm_profile *p);
 
 /* What differs from device to device. */
 struct mm_subject {
@@ -71,12 +73,17 @@ int mm_profile_username(const struct mm_profile *p, const struct mm_subject *s,
                         struct mm_errinfo *ei) MM_MUST_USE;
 
 /* What is to be signed: DER, and the digest that the token signs. */
+struct mm_ec; /* private to daemon/pki */
 struct mm_tbs {
     struct mm_buf der;
     uint8_t digest[48];
-    size_t digest_len; /* 32 for SHA-256 (P-256), 48 for SHA-384 (P-384) */
+    size_t digest_len; /* 32 for SHA-256 (P-256), 48 for SHA-384 (P-384); 0: der is signed as
+                        * it is (Ed25519) */
+    const struct mm_ec *signer; /* whose key signs; NULL: what the digest's length says */
     uint8_t spki_sha256[32];
 };
+/* What the verifier takes: the digest, or the whole. */
+struct mm_bytes mm_tbs_signed(const struct mm_tbs *tbs);
 #define MM_TBS_INIT ((struct mm_tbs){.der = MM_BUF_INIT(MM_CERT_DER_MAX)})
 
 /* TBSCertificate (RFC 5280 section 4.1.2), signed later by the issuer's key: the digest is that of
@@ -90,8 +97,9 @@ int mm_profile_certificate_tbs(const struct mm_profile *p, const struct mm_subje
 int mm_profile_csr_tbs(const struct mm_profile *p, const struct mm_subject *s, struct mm_tbs *tbs,
                        struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Puts TBS, algorithm and signature (r || s from the token) together: Certificate or
- * CertificationRequest, DER, appended to *der. Works for both: their outer shape is one. */
+/* Puts TBS, algorithm and signature (r || s from the token, R || S of Ed25519) together:
+ * Certificate or CertificationRequest, DER, appended to *der. Works for both: their outer shape is
+ * one. */
 int mm_pki_assemble(const struct mm_tbs *tbs, const uint8_t *signature, size_t signature_len,
                     struct mm_buf *der, struct mm_errinfo *ei) MM_MUST_USE;
 
@@ -106,13 +114,11 @@ int mm_pki_signature_der(const uint8_t *signature, size_t len, struct mm_buf *de
                          struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Does the signature over tbs hold under that public point? For checking a token's work. The
- * verifier keeps the decoded key. */
+ * verifier keeps the decoded key. Ed25519's take the message where others take its digest. */
 struct mm_verifier;
 int mm_verifier_new(const uint8_t *point, size_t point_len, struct mm_verifier **ret_verifier,
                     struct mm_errinfo *ei) MM_MUST_USE;
 void mm_verifier_free(struct mm_verifier *v);
-/* Bytes of the curve's order: of a digest that the key signs as it is. */
-size_t mm_verifier_order_len(const struct mm_verifier *v);
 MM_DEFINE_CLEANUP(struct mm_verifier *, mm_verifier_free)
 int mm_verifier_check(struct mm_verifier *v, const uint8_t *digest, size_t digest_len,
                       const uint8_t *signature, size_t signature_len,
@@ -128,8 +134,8 @@ int mm_verifier_check_der(struct mm_verifier *v, const uint8_t *digest, size_t d
 int mm_profile_check_certificate(const struct mm_profile *p, const struct mm_subject *s,
                                  struct mm_bytes der, struct mm_errinfo *ei) MM_MUST_USE;
 
-/* DER PKCS#8 of an EC private key (RFC 5208, RFC 5915) from its scalar and point, for profiles that
- * deliver "plain". Wiped buffer. */
+/* DER PKCS#8 of an EC private key (RFC 5208, RFC 5915; RFC 8410 section 7) from its scalar, or
+ * seed, and point, for profiles that deliver "plain". Wiped buffer. */
 int mm_pki_pkcs8(const uint8_t *scalar, size_t scalar_len, const uint8_t *point, size_t point_len,
                  struct mm_buf *der, struct mm_errinfo *ei) MM_MUST_USE;
 

@@ -161,7 +161,8 @@ int mm_profile_validity(const struct mm_profile *p, const struct mm_subject *s,
 int mm_profile_spki(const struct mm_profile *p, const struct mm_subject *s, struct mm_buf *der,
                     struct mm_errinfo *ei)
 {
-    if (s->point_len != p->key->point_len || s->point[0] != POINT_CONVERSION_UNCOMPRESSED)
+    if (s->point_len != p->key->point_len ||
+        (p->key->key != MM_KEY_ED25519 && s->point[0] != POINT_CONVERSION_UNCOMPRESSED))
         return mm_fail(ei, MM_ERR_INTERNAL, "KEY_MISMATCH",
                        "the device's public key is no uncompressed point on %s", p->key->group);
     mm_buf_append(der, p->spki_prefix, p->spki_prefix_len);
@@ -201,7 +202,8 @@ static int parts_make(const struct mm_profile *p, const struct mm_subject *s, st
 static int finish(const struct mm_profile *p, struct mm_tbs *tbs, struct mm_errinfo *ei)
 {
     tbs->digest_len = p->signer->digest_len;
-    if (digest(p, p->digest, tbs->der.data, tbs->der.len, tbs->digest) < 0)
+    tbs->signer = p->signer;
+    if (p->digest && digest(p, p->digest, tbs->der.data, tbs->der.len, tbs->digest) < 0)
         return mm_fail_memory(ei);
     return MM_OK;
 }
@@ -385,16 +387,27 @@ static int assemble(const struct mm_tbs *tbs, const struct mm_buf *signature, in
     return r;
 }
 
+struct mm_bytes mm_tbs_signed(const struct mm_tbs *tbs)
+{
+    return tbs->digest_len > 0 ? (struct mm_bytes){tbs->digest, tbs->digest_len}
+                               : (struct mm_bytes){tbs->der.data, tbs->der.len};
+}
+
 int mm_pki_assemble(const struct mm_tbs *tbs, const uint8_t *signature, size_t signature_len,
                     struct mm_buf *der, struct mm_errinfo *ei)
 {
-    const struct mm_ec *ec = mm_ec_by_digest_len(tbs->digest_len);
+    const struct mm_ec *ec = tbs->signer ? tbs->signer : mm_ec_by_digest_len(tbs->digest_len);
     MM_BUF_CLEANUP struct mm_buf sig = MM_BUF_INIT(256);
     int r;
 
-    if (!ec || signature_len != ec->point_len - 1)
+    if (!ec || signature_len != ec->signature_len)
         return mm_fail(ei, MM_ERR_CORRUPT, "SIGNATURE_INVALID",
                        "a signature of %zu bytes does not fit the digest", signature_len);
-    r = mm_pki_signature_der(signature, signature_len, &sig, ei);
+    if (mm_ec_is_pure(ec)) {
+        mm_buf_append(&sig, signature, signature_len);
+        r = mm_buf_err(&sig) < 0 ? mm_fail_memory(ei) : MM_OK;
+    } else {
+        r = mm_pki_signature_der(signature, signature_len, &sig, ei);
+    }
     return r < 0 ? r : assemble(tbs, &sig, ec->signature_nid, der, ei);
 }

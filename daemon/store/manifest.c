@@ -98,7 +98,8 @@ static void put_certificate(struct mm_buf *b, struct mm_bytes der)
     mm_buf_append_u8(b, '"');
 }
 
-/* Of a SubjectPublicKeyInfo (RFC 5480): the point, 04, x, y (SEC 1 section 2.3.3). */
+/* Of a SubjectPublicKeyInfo (RFC 5480): the point, 04, x, y (SEC 1 section 2.3.3); or Ed25519's 32
+ * bytes (RFC 8410 section 4), as RFC 8037 section 2 has it. */
 static int put_point(struct mm_buf *b, struct mm_bytes spki, struct mm_errinfo *ei)
 {
     struct mm_der key, algorithm, bits;
@@ -110,10 +111,16 @@ static int put_point(struct mm_buf *b, struct mm_bytes spki, struct mm_errinfo *
         !mm_der_part(&key.content, MM_DER_BIT_STRING, &bits) || bits.content.len < 2)
         return fail_bundle(ei);
     point = (struct mm_bytes){bits.content.data + 1, bits.content.len - 1}; /* no unused bits */
+    if (mm_der_is_ed25519(algorithm.whole) && point.len == 32) {
+        mm_buf_append_str(b, "\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"");
+        mm_json_base64url(b, point);
+        mm_buf_append_str(b, "\"");
+        return MM_OK;
+    }
     if ((point.len != 65 && point.len != 97) || point.data[0] != 4)
         return fail_bundle(ei);
     half = (point.len - 1) / 2;
-    mm_buf_printf(b, "\"crv\":\"%s\",\"x\":\"", half == 32 ? "P-256" : "P-384");
+    mm_buf_printf(b, "\"kty\":\"EC\",\"crv\":\"%s\",\"x\":\"", half == 32 ? "P-256" : "P-384");
     mm_json_base64url(b, (struct mm_bytes){point.data + 1, half});
     mm_buf_append_str(b, "\",\"y\":\"");
     mm_json_base64url(b, (struct mm_bytes){point.data + 1 + half, half});
@@ -174,7 +181,7 @@ static int put_key(const struct page *p, struct mm_buf *b, const Mintmark__V1__B
     struct mm_issued cert;
     int r;
 
-    mm_buf_append_str(b, ",\"publicKeySet\":{\"keys\":[{\"kid\":\"0\",\"kty\":\"EC\",");
+    mm_buf_append_str(b, ",\"publicKeySet\":{\"keys\":[{\"kid\":\"0\",");
     if (certificate.len == 0) {
         r = put_request_key(b, &bundle->csr, ei);
         mm_buf_append_str(b, "}]}}");

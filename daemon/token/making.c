@@ -109,14 +109,43 @@ int mm_making_tbs(struct mm_making *m, size_t i, const uint8_t *point, size_t po
     return mm_profile_username(profile, &s, m->chunk->devices[i].username, ei);
 }
 
+static int wrong_signature(struct mm_errinfo *ei)
+{
+    return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_SIGNATURE_INVALID",
+                   "the token made a signature that does not verify; it was kept back");
+}
+
+/* The one that signed, by the CA's key or the device's own. Checked at once, since libcrypto has
+ * nothing to gain from many of them, and the message is gone when the next device is made. */
+static int sign_message(struct mm_making *m, size_t i, const struct mm_keypair *pair,
+                        struct mm_errinfo *ei)
+{
+    const struct mm_bytes message = mm_tbs_signed(&m->chunk->tbs);
+    struct mm_device *d = &m->chunk->devices[i];
+    struct mm_verifier *own = NULL;
+    int r = mm_token_sign_message(m->minter->token, pair ? pair->curve : m->profile->ca_curve,
+                                  pair ? pair->private_key : m->profile->ca_key, message,
+                                  d->signature, &d->signature_len, ei);
+
+    if (r == MM_OK && pair)
+        r = mm_verifier_new(pair->point, pair->point_len, &own, ei);
+    if (r == MM_OK)
+        r = mm_verifier_check(pair ? own : m->profile->verifier, message.data, message.len,
+                              d->signature, d->signature_len, ei);
+    mm_verifier_free(own);
+    return r == MM_ERR_CORRUPT ? wrong_signature(ei) : r;
+}
+
 int mm_making_sign(struct mm_making *m, size_t i, const struct mm_keypair *pair,
                    struct mm_errinfo *ei)
 {
     struct mm_chunk *c = m->chunk;
     struct mm_device *d = &c->devices[i];
     const int r =
-        mm_token_sign(m->minter->token, pair ? pair->private_key : m->profile->ca_key,
-                      c->tbs.digest, c->tbs.digest_len, d->signature, &d->signature_len, ei);
+        c->tbs.digest_len == 0
+            ? sign_message(m, i, pair, ei)
+            : mm_token_sign(m->minter->token, pair ? pair->private_key : m->profile->ca_key,
+                            c->tbs.digest, c->tbs.digest_len, d->signature, &d->signature_len, ei);
 
     if (r < 0)
         return r;
@@ -137,7 +166,7 @@ static int check_signatures(struct mm_making *m, struct mm_errinfo *ei)
     for (size_t i = 0; i < m->chunk->n_made; i++) {
         const struct mm_device *d = &m->chunk->devices[i];
 
-        if (d->signature_len == 0)
+        if (d->signature_len == 0 || d->digest_len == 0) /* Ed25519's has been checked */
             continue;
         list[n++] = (struct mm_check){
             .key = m->profile->verifier,
@@ -147,10 +176,7 @@ static int check_signatures(struct mm_making *m, struct mm_errinfo *ei)
         };
     }
     r = mm_checks_run(m->minter->checks, list, n, &bad, ei);
-    if (r == MM_ERR_CORRUPT)
-        r = mm_fail(ei, r, "TOKEN_SIGNATURE_INVALID",
-                    "the token made a signature that does not verify; it was kept back");
-    return r;
+    return r == MM_ERR_CORRUPT ? wrong_signature(ei) : r;
 }
 
 static int append_bundle(struct mm_chunk *c, struct mm_device *d,

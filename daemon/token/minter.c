@@ -110,6 +110,7 @@ static int check_ca_key(struct mm_minter *m, struct mm_minting *p, const X509 *c
     if (len != certified.len || memcmp(point, certified.data, len) != 0)
         return mm_fail(ei, MM_ERR_INVALID, "CA_KEY_MISMATCH",
                        "the key in the token is not that of the certificate");
+    p->ca_curve = curve;
     return mm_verifier_new(point, len, &p->verifier, ei);
 }
 
@@ -187,6 +188,28 @@ int mm_minter_renew(struct mm_minter *m, struct mm_errinfo *ei)
     return r < 0 ? r : mm_minter_find_keys(m, ei);
 }
 
+/* Tokens that make Ed25519 keys need not wrap them: SoftHSM 2.6.1 does not. One is tried. */
+static int check_wrap(struct mm_minter *m, const struct mm_minting *p, struct mm_errinfo *ei)
+{
+    uint8_t wrapped[MM_WRAPPED_KEY_MAX];
+    struct mm_keypair pair;
+    size_t len;
+    int r;
+
+    if (p->curve != MM_CURVE_ED25519)
+        return MM_OK;
+    r = mm_token_generate(m->token, p->curve, MM_DEVICE_WRAPPED, NULL, &pair, ei);
+    if (r < 0)
+        return r;
+    r = mm_token_wrap(m->token, p->transport_key, pair.private_key, wrapped, &len, ei);
+    mm_token_destroy(m->token, &pair);
+    explicit_bzero(wrapped, sizeof(wrapped));
+    if (r < 0 && mm_token_failure_class(ei) == MM_TOKEN_FATAL)
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "TOKEN_MECHANISM_UNSUPPORTED",
+                       "the token does not wrap Ed25519 keys; choose another delivery or key");
+    return r;
+}
+
 static int check_transport(struct mm_minter *m, struct mm_minting *p, struct mm_errinfo *ei)
 {
     int r;
@@ -197,17 +220,32 @@ static int check_transport(struct mm_minter *m, struct mm_minting *p, struct mm_
     r = mm_token_check_policy(m->token, p->transport_key, MM_USE_TRANSPORT, ei);
     if (r == MM_OK)
         r = mm_token_check_value(m->token, p->transport_key, p->check_value, ei);
+    if (r == MM_OK)
+        r = check_wrap(m, p, ei);
     return r < 0 ? mm_err_prefix(ei, "transport \"%s\"", p->conf->transport) : MM_OK;
 }
 
 static int compile(struct mm_minting *p, X509 *issuer, struct mm_errinfo *ei)
 {
+    static const enum mm_curve curves[] = {[MM_KEY_P256] = MM_CURVE_P256,
+                                           [MM_KEY_P384] = MM_CURVE_P384,
+                                           [MM_KEY_ED25519] = MM_CURVE_ED25519};
     const int r = mm_profile_compile(p->conf, issuer, &p->profile, ei);
 
     if (r < 0)
         return r;
-    p->curve = mm_profile_key_bits(p->profile) == 256 ? MM_CURVE_P256 : MM_CURVE_P384;
+    p->curve = curves[mm_profile_key(p->profile)];
     p->delivery = mm_profile_delivery(p->profile);
+    return MM_OK;
+}
+
+/* Keys that devices make are no matter of the token's. */
+static int check_mechanism(struct mm_minter *m, const struct mm_minting *p, struct mm_errinfo *ei)
+{
+    if (p->curve == MM_CURVE_ED25519 && p->delivery != MM_DELIVERY_ON_DEVICE &&
+        !mm_token_mechanisms(m->token)->ed25519)
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "TOKEN_MECHANISM_UNSUPPORTED",
+                       "the token makes no Ed25519 keys (CKM_EC_EDWARDS_KEY_PAIR_GEN, CKM_EDDSA)");
     return MM_OK;
 }
 
@@ -223,6 +261,8 @@ static int prepare(struct mm_minter *m, struct mm_minting *p, struct mm_errinfo 
         certificate = sk_X509_value(chain, 0);
     if (r == MM_OK)
         r = compile(p, certificate, ei);
+    if (r == MM_OK)
+        r = check_mechanism(m, p, ei);
     if (r == MM_OK)
         r = find_keys(m, p, ei);
     if (r == MM_OK && certificate)

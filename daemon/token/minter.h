@@ -33,6 +33,7 @@ struct mm_minting {
     enum mm_curve curve;
     enum mm_profile_delivery delivery;
     mm_handle ca_key;                        /* 0 for profiles that make requests */
+    enum mm_curve ca_curve;                  /* of that key */
     mm_handle transport_key;                 /* 0 unless wrapped */
     uint8_t check_value[MM_CHECK_VALUE_LEN]; /* its; unset unless wrapped */
     bool backed_up;               /* so noted in the token; matters where a backup is required */
@@ -46,7 +47,7 @@ struct mm_minting {
 struct mm_signing {
     const struct mm_conf_signing *conf;
     mm_handle key;
-    size_t point_len;              /* of the key; tells its curve */
+    enum mm_curve curve;           /* of the key */
     struct mm_verifier *verifier;  /* of the key */
     STACK_OF(X509) * certificates; /* the key's, then its chain; NULL if there is none */
 };

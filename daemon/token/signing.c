@@ -111,25 +111,32 @@ static int find_key(struct mm_minter *m, struct mm_signing *s, struct mm_errinfo
     return r < 0 ? mm_err_prefix(ei, "signing \"%s\"", s->conf->name) : MM_OK;
 }
 
+static enum mm_curve curve_of(const struct mm_conf_signing *conf)
+{
+    if (strcmp(conf->curve, "ed25519") == 0)
+        return MM_CURVE_ED25519;
+    return strcmp(conf->curve, "p384") == 0 ? MM_CURVE_P384 : MM_CURVE_P256;
+}
+
 static int check_key(struct mm_minter *m, struct mm_signing *s, struct mm_errinfo *ei)
 {
     uint8_t point[MM_POINT_MAX];
-    enum mm_curve curve;
+    size_t len;
     int r = mm_token_check_policy(m->token, s->key, MM_USE_SIGNING, ei);
 
     if (r == MM_OK)
-        r = mm_token_public_point(m->token, s->key, &curve, point, &s->point_len, ei);
+        r = mm_token_public_point(m->token, s->key, &s->curve, point, &len, ei);
     if (r < 0)
         return r;
-    if ((curve == MM_CURVE_P384) != (strcmp(s->conf->curve, "p384") == 0))
+    if (s->curve != curve_of(s->conf))
         return mm_fail(ei, MM_ERR_INVALID, "SIGNING_KEY_MISMATCH",
                        "the key in the token is not on the curve %s", s->conf->curve);
-    r = check_no_ca(m, point, s->point_len, ei);
+    r = check_no_ca(m, point, len, ei);
     if (r == MM_OK)
-        r = check_no_appliance(m, point, s->point_len, ei);
+        r = check_no_appliance(m, point, len, ei);
     if (r == MM_OK)
-        r = check_certificate(s, point, s->point_len, ei);
-    return r < 0 ? r : mm_verifier_new(point, s->point_len, &s->verifier, ei);
+        r = check_certificate(s, point, len, ei);
+    return r < 0 ? r : mm_verifier_new(point, len, &s->verifier, ei);
 }
 
 int mm_signings_prepare(struct mm_minter *m, struct mm_errinfo *ei)
@@ -186,9 +193,13 @@ static struct mm_signing *find_signing(struct mm_minter *m, const char *name)
     return NULL;
 }
 
-static int take_digest(const Mintmark__Internal__SignJob *job, size_t digest_len,
-                       struct mm_signed *out, struct mm_errinfo *ei)
+static int take_digest(const Mintmark__Internal__SignJob *job, const struct mm_mechanism *mechanism,
+                       const char *curve, struct mm_signed *out, struct mm_errinfo *ei)
 {
+    const size_t digest_len = mm_mechanism_digest_len(mechanism, curve);
+
+    if (mechanism->pure)
+        return mm_fail_field(ei, "digest", "%s signs messages only", job->mechanism);
     if (job->digest.len != digest_len)
         return mm_fail_field(ei, "digest", "a digest of %s has %zu bytes, not %zu", job->mechanism,
                              digest_len, job->digest.len);
@@ -214,14 +225,17 @@ static int hash_message(const Mintmark__Internal__SignJob *job,
 
 /* ECDSA takes the leftmost bits of a digest that is longer than the curve's order (FIPS 186-5
  * section 6.4.1). Not every token does so by itself. */
-static int make(struct mm_minter *m, const struct mm_signing *s, const struct mm_signed *out,
+static int make(struct mm_minter *m, const struct mm_signing *s, struct mm_bytes what,
                 uint8_t signature[MM_SIGNATURE_MAX], size_t *ret_len, struct mm_errinfo *ei)
 {
-    const size_t order_len = (s->point_len - 1) / 2;
-    const size_t len = out->digest_len < order_len ? out->digest_len : order_len;
+    const size_t order_len = mm_curve_digest_len(s->curve);
+    const size_t len = what.len < order_len ? what.len : order_len;
 
     for (int recoveries = 0;; recoveries++) {
-        int r = mm_token_sign(m->token, s->key, out->digest, len, signature, ret_len, ei);
+        int r =
+            order_len > 0
+                ? mm_token_sign(m->token, s->key, what.data, len, signature, ret_len, ei)
+                : mm_token_sign_message(m->token, s->curve, s->key, what, signature, ret_len, ei);
 
         if (r == MM_OK || recoveries == MM_RECOVERIES_MAX)
             return r;
@@ -232,14 +246,18 @@ static int make(struct mm_minter *m, const struct mm_signing *s, const struct mm
 }
 
 /* Nothing that does not verify leaves: a faulty signature may give the key away. */
-static int finish(struct mm_signing *s, const uint8_t *signature, size_t len, struct mm_signed *out,
-                  struct mm_errinfo *ei)
+static int finish(struct mm_signing *s, struct mm_bytes what, struct mm_bytes signature,
+                  struct mm_signed *out, struct mm_errinfo *ei)
 {
     MM_BUF_CLEANUP struct mm_buf der = MM_BUF_INIT(2 * MM_SIGNATURE_DER_MAX);
-    int r = mm_verifier_check(s->verifier, out->digest, out->digest_len, signature, len, ei);
+    int r = mm_verifier_check(s->verifier, what.data, what.len, signature.data, signature.len, ei);
 
-    if (r == MM_OK)
-        r = mm_pki_signature_der(signature, len, &der, ei);
+    if (r == MM_OK && mm_curve_digest_len(s->curve) > 0)
+        r = mm_pki_signature_der(signature.data, signature.len, &der, ei);
+    else if (r == MM_OK)
+        mm_buf_append(&der, signature.data, signature.len);
+    if (r == MM_OK && mm_buf_err(&der) < 0)
+        return mm_fail_memory(ei);
     if (r == MM_ERR_CORRUPT)
         return mm_fail(ei, r, "TOKEN_SIGNATURE_INVALID",
                        "the token made a signature that does not verify; it was kept back");
@@ -259,6 +277,7 @@ int mm_sign(struct mm_minter *m, const Mintmark__Internal__SignJob *job, int64_t
     struct mm_signing *s = find_signing(m, job->signing_profile);
     const struct mm_mechanism *mechanism = mm_mechanism_get(job->mechanism);
     struct mm_signed out = {.digest_len = 0};
+    struct mm_bytes what;
     uint8_t signature[MM_SIGNATURE_MAX];
     size_t len = 0;
     int r;
@@ -275,13 +294,14 @@ int mm_sign(struct mm_minter *m, const Mintmark__Internal__SignJob *job, int64_t
     if (deadline_mono_us != 0 && mm_clock_mono_us() >= deadline_mono_us)
         return mm_fail(ei, MM_ERR_TIMEOUT, "DEADLINE_EXCEEDED",
                        "the deadline passed before anything was signed");
-    r = job->digest.len > 0
-            ? take_digest(job, mm_mechanism_digest_len(mechanism, s->conf->curve), &out, ei)
-            : hash_message(job, mechanism, &out, ei);
+    r = job->digest.len > 0 ? take_digest(job, mechanism, s->conf->curve, &out, ei)
+                            : hash_message(job, mechanism, &out, ei);
+    what = mechanism->pure ? (struct mm_bytes){job->message.data, job->message.len}
+                           : (struct mm_bytes){out.digest, out.digest_len};
     if (r == MM_OK)
-        r = make(m, s, &out, signature, &len, ei);
+        r = make(m, s, what, signature, &len, ei);
     if (r == MM_OK)
-        r = finish(s, signature, len, &out, ei);
+        r = finish(s, what, (struct mm_bytes){signature, len}, &out, ei);
     if (r == MM_OK)
         *ret_signed = out;
     return r;

@@ -20,7 +20,7 @@ enum { MM_SIGN_DIGEST_MAX = 64 };
 
 /* What a job gave. */
 struct mm_signed {
-    uint8_t signature[MM_SIGNATURE_DER_MAX]; /* DER ECDSA-Sig-Value */
+    uint8_t signature[MM_SIGNATURE_DER_MAX]; /* DER ECDSA-Sig-Value; Ed25519: 64 bytes */
     size_t signature_len;
     uint8_t digest[MM_SIGN_DIGEST_MAX];
     size_t digest_len;

@@ -53,18 +53,22 @@ static int draw(struct mm_minter *m, uint8_t out[DRAWN], struct mm_errinfo *ei)
 }
 
 /* Signs, and checks: with the verifier, or with the point where that is NULL. */
-static int prove_key(struct mm_minter *m, mm_handle key, struct mm_verifier *verifier,
-                     struct mm_bytes point, struct mm_errinfo *ei)
+static int prove_key(struct mm_minter *m, mm_handle key, enum mm_curve curve,
+                     struct mm_verifier *verifier, struct mm_bytes point, struct mm_errinfo *ei)
 {
-    const size_t len = verifier ? mm_verifier_order_len(verifier) : (point.len - 1) / 2;
-    uint8_t digest[DRAWN], signature[MM_SIGNATURE_MAX];
-    struct mm_check check = {
-        .key = verifier, .point = point, .digest = {digest, len}, .signature = {signature, 0}};
+    const size_t len = mm_curve_digest_len(curve);
+    uint8_t drawn[DRAWN], signature[MM_SIGNATURE_MAX];
+    struct mm_check check = {.key = verifier,
+                             .point = point,
+                             .digest = {drawn, len > 0 ? len : DRAWN},
+                             .signature = {signature, 0}};
     size_t bad;
-    int r = draw(m, digest, ei);
+    int r = draw(m, drawn, ei);
 
     if (r == MM_OK)
-        r = mm_token_sign(m->token, key, digest, len, signature, &check.signature.len, ei);
+        r = len > 0 ? mm_token_sign(m->token, key, drawn, len, signature, &check.signature.len, ei)
+                    : mm_token_sign_message(m->token, curve, key, check.digest, signature,
+                                            &check.signature.len, ei);
     if (r == MM_OK)
         r = mm_checks_run(m->checks, &check, 1, &bad, ei);
     if (r == MM_ERR_CORRUPT && !mm_trust_is_lost(ei))
@@ -81,7 +85,7 @@ static int prove_pairs(struct mm_minter *m, enum mm_curve curve, struct mm_errin
     for (size_t i = 0; r == MM_OK && i < PAIRS; i++) {
         r = mm_token_generate(m->token, curve, MM_DEVICE_WRAPPED, NULL, &pairs[i], ei);
         if (r == MM_OK)
-            r = prove_key(m, pairs[i].private_key, NULL,
+            r = prove_key(m, pairs[i].private_key, curve, NULL,
                           (struct mm_bytes){pairs[i].point, pairs[i].point_len}, ei);
     }
     if (r == MM_OK && memcmp(pairs[0].point, pairs[1].point, pairs[0].point_len) == 0)
@@ -105,7 +109,7 @@ static bool makes_pairs(const struct mm_minter *m, enum mm_curve curve)
 
 int mm_trust_prove(struct mm_minter *m, struct mm_errinfo *ei)
 {
-    static const enum mm_curve curves[] = {MM_CURVE_P256, MM_CURVE_P384};
+    static const enum mm_curve curves[] = {MM_CURVE_P256, MM_CURVE_P384, MM_CURVE_ED25519};
     uint8_t drawn[DRAWN];
     int r = draw(m, drawn, ei);
 
@@ -117,11 +121,11 @@ int mm_trust_prove(struct mm_minter *m, struct mm_errinfo *ei)
     }
     for (size_t i = 0; r == MM_OK && i < m->n_profiles; i++) {
         if (m->profiles[i].ca_key)
-            r = prove_key(m, m->profiles[i].ca_key, m->profiles[i].verifier,
-                          (struct mm_bytes){NULL, 0}, ei);
+            r = prove_key(m, m->profiles[i].ca_key, m->profiles[i].ca_curve,
+                          m->profiles[i].verifier, (struct mm_bytes){NULL, 0}, ei);
     }
     for (size_t i = 0; r == MM_OK && i < m->n_signings; i++)
-        r = prove_key(m, m->signings[i].key, m->signings[i].verifier, (struct mm_bytes){NULL, 0},
-                      ei);
+        r = prove_key(m, m->signings[i].key, m->signings[i].curve, m->signings[i].verifier,
+                      (struct mm_bytes){NULL, 0}, ei);
     return r < 0 ? mm_err_prefix(ei, "the token's proof") : MM_OK;
 }

@@ -25,18 +25,24 @@ CK_RV C_SignInit(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_H
         return CKR_SESSION_HANDLE_INVALID;
     if (s->sign_key)
         return CKR_OPERATION_ACTIVE;
-    if (mechanism->mechanism != CKM_ECDSA || mock_mechanism(CKM_ECDSA) != CKR_OK)
+    if ((mechanism->mechanism != CKM_ECDSA && !mock_pure_mechanism(mechanism->mechanism)) ||
+        mock_mechanism(mechanism->mechanism) != CKR_OK)
         return CKR_MECHANISM_INVALID;
     o = mock_object(s, key);
     if (!o)
         return CKR_KEY_HANDLE_INVALID;
+    if ((mechanism->mechanism == CKM_ECDSA) != (mock_get_ulong(o, CKA_KEY_TYPE) == CKK_EC))
+        return CKR_KEY_TYPE_INCONSISTENT;
+    if (mechanism->mechanism != CKM_ECDSA && mechanism->ulParameterLen != 0)
+        return CKR_MECHANISM_PARAM_INVALID; /* Ed25519ph, or a context: not here */
     if (!mock_get_bool(o, CKA_SIGN))
         return CKR_KEY_FUNCTION_NOT_PERMITTED;
     s->sign_key = key;
+    s->sign_by = mechanism->mechanism;
     return CKR_OK;
 }
 
-static bool sign_raw(EVP_PKEY *key, const uint8_t *digest, size_t len, uint8_t *out, int half)
+static bool sign_digest(EVP_PKEY *key, const uint8_t *digest, size_t len, uint8_t *out, int half)
 {
     EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_pkey(mock.libctx, key, NULL);
     uint8_t der[128];
@@ -55,13 +61,25 @@ static bool sign_raw(EVP_PKEY *key, const uint8_t *digest, size_t len, uint8_t *
     return good;
 }
 
+static CK_RV sign(const struct mock_session *s, const struct mock_object *o, const uint8_t *data,
+                  CK_ULONG len, uint8_t made[MOCK_SIGNATURE_MAX], CK_ULONG *ret_len)
+{
+    const int half = EVP_PKEY_get_bits(o->key) / 8;
+
+    if (s->sign_by != CKM_ECDSA)
+        return mock_pure_sign(o, data, len, made, ret_len);
+    *ret_len = 2 * (CK_ULONG)half;
+    return sign_digest(o->key, data, len, made, half) ? CKR_OK : CKR_FUNCTION_FAILED;
+}
+
 CK_RV C_Sign(CK_SESSION_HANDLE session, unsigned char *data, CK_ULONG len, unsigned char *signature,
              CK_ULONG *signature_len)
 {
     struct mock_session *s;
     struct mock_object *o;
-    uint8_t made[96];
-    CK_ULONG half;
+    uint8_t made[MOCK_SIGNATURE_MAX];
+    CK_ULONG made_len;
+    CK_RV rv;
 
     MOCK_ENTER();
     s = mock_session(session);
@@ -73,14 +91,14 @@ CK_RV C_Sign(CK_SESSION_HANDLE session, unsigned char *data, CK_ULONG len, unsig
     s->sign_key = 0;
     if (!o)
         return CKR_KEY_HANDLE_INVALID;
-    half = (CK_ULONG)(EVP_PKEY_get_bits(o->key) / 8);
-    if (*signature_len < 2 * half)
+    rv = sign(s, o, data, len, made, &made_len);
+    if (rv != CKR_OK)
+        return rv;
+    if (*signature_len < made_len)
         return CKR_BUFFER_TOO_SMALL;
-    if (!sign_raw(o->key, data, len, made, (int)half))
-        return CKR_FUNCTION_FAILED;
     if (mock_behaviour.bad_signature)
-        made[half + 3] ^= 1;
-    *signature_len = 2 * half - mock_behaviour.short_signature;
+        made[made_len / 2 + 3] ^= 1;
+    *signature_len = made_len - mock_behaviour.short_signature;
     memcpy(signature, made, *signature_len);
     return CKR_OK;
 }

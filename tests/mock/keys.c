@@ -18,7 +18,8 @@ CK_RV mock_mechanism(CK_MECHANISM_TYPE type)
         CKM_EC_KEY_PAIR_GEN,      CKM_ECDSA,         CKM_ECDH1_DERIVE,
         CKM_AES_CBC_ENCRYPT_DATA, CKM_RSA_PKCS_OAEP, CKM_AES_KEY_GEN,
     };
-    bool here = type != 0 && (type == mock_behaviour.kwp || type == mock_behaviour.pkcs7);
+    bool here = type != 0 && (type == mock_behaviour.kwp || type == mock_behaviour.pkcs7 ||
+                              mock_pure_mechanism(type));
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(known); i++)
         here = here || known[i] == type;
@@ -138,6 +139,8 @@ bool mock_key_from_attrs(struct mock_object *o)
         return ec_from_attrs(o);
     if (type == CKK_RSA)
         return rsa_from_attrs(o);
+    if (type == CKK_EC_EDWARDS)
+        return mock_pure_from_attrs(o);
     return true;
 }
 
@@ -236,14 +239,14 @@ static bool set_scalar(struct mock_object *o, EVP_PKEY *key, const char *group)
     return good;
 }
 
-/* A new key, or the last one again. */
-static EVP_PKEY *make_pair(const char *group)
+EVP_PKEY *mock_new_pair(const char *type, const char *group)
 {
     EVP_PKEY *key = mock_behaviour.repeat_pair ? mock.last_pair : NULL;
 
     if (key && EVP_PKEY_up_ref(key) == 1)
         return key;
-    key = EVP_PKEY_Q_keygen(mock.libctx, NULL, "EC", group);
+    key = group ? EVP_PKEY_Q_keygen(mock.libctx, NULL, type, group)
+                : EVP_PKEY_Q_keygen(mock.libctx, NULL, type);
     EVP_PKEY_free(mock.last_pair);
     mock.last_pair = key;
     if (key)
@@ -255,7 +258,7 @@ static bool fill_pair(struct mock_object *public_key, struct mock_object *privat
 {
     const struct mock_attr *params = mock_get(public_key, CKA_EC_PARAMS);
     const char *group = group_of(params);
-    EVP_PKEY *key = group ? make_pair(group) : NULL;
+    EVP_PKEY *key = group ? mock_new_pair("EC", group) : NULL;
 
     if (!key)
         return false;
@@ -263,12 +266,16 @@ static bool fill_pair(struct mock_object *public_key, struct mock_object *privat
     EVP_PKEY_up_ref(key);
     private_key->key = key;
     return mock_set(private_key, CKA_EC_PARAMS, params->value, params->len) &&
-           mock_set_ulong(public_key, CKA_CLASS, CKO_PUBLIC_KEY) &&
-           mock_set_ulong(private_key, CKA_CLASS, CKO_PRIVATE_KEY) &&
            mock_set_ulong(public_key, CKA_KEY_TYPE, CKK_EC) &&
            mock_set_ulong(private_key, CKA_KEY_TYPE, CKK_EC) && set_point(public_key, key) &&
-           set_scalar(private_key, key, group) && mock_key_defaults(public_key, true) &&
-           mock_key_defaults(private_key, true) &&
+           set_scalar(private_key, key, group);
+}
+
+static bool finish_pair(struct mock_object *public_key, struct mock_object *private_key)
+{
+    return mock_set_ulong(public_key, CKA_CLASS, CKO_PUBLIC_KEY) &&
+           mock_set_ulong(private_key, CKA_CLASS, CKO_PRIVATE_KEY) &&
+           mock_key_defaults(public_key, true) && mock_key_defaults(private_key, true) &&
            mock_default_bool(private_key, CKA_MODIFIABLE, true);
 }
 
@@ -276,6 +283,7 @@ CK_RV C_GenerateKeyPair(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_A
                         CK_ULONG n_public, CK_ATTRIBUTE *private_t, CK_ULONG n_private,
                         CK_OBJECT_HANDLE *public_key, CK_OBJECT_HANDLE *private_key)
 {
+    const CK_MECHANISM_TYPE type = mechanism->mechanism;
     CK_OBJECT_HANDLE pub, priv;
     CK_RV rv;
     bool good;
@@ -283,8 +291,8 @@ CK_RV C_GenerateKeyPair(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_A
     MOCK_ENTER();
     if (!mock_session(session))
         return CKR_SESSION_HANDLE_INVALID;
-    if (mechanism->mechanism != CKM_EC_KEY_PAIR_GEN ||
-        mock_mechanism(CKM_EC_KEY_PAIR_GEN) != CKR_OK)
+    if ((type != CKM_EC_KEY_PAIR_GEN && !mock_pure_mechanism(type)) ||
+        mock_mechanism(type) != CKR_OK)
         return CKR_MECHANISM_INVALID;
     rv = mock_object_new(session, public_t, n_public, &pub);
     if (rv != CKR_OK)
@@ -294,7 +302,10 @@ CK_RV C_GenerateKeyPair(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_A
         mock_object_destroy(pub);
         return rv;
     }
-    good = fill_pair(mock_object_at(pub), mock_object_at(priv));
+    good = type == CKM_EC_KEY_PAIR_GEN
+               ? fill_pair(mock_object_at(pub), mock_object_at(priv))
+               : mock_pure_fill_pair(mock_object_at(pub), mock_object_at(priv));
+    good = good && finish_pair(mock_object_at(pub), mock_object_at(priv));
     rv = finish_key(pub, good, public_key);
     if (rv != CKR_OK) {
         mock_object_destroy(priv);

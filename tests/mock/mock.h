@@ -27,6 +27,7 @@
  *   counter=NUMBER        the token has a monotonic counter, and it stands there
  *   nomech:NUMBER         the mechanism is not there
  *   short=signature | wrap  the answer is cut by a byte
+ *   edwards=oid | name    there is Ed25519, and the curve is called by its OID, or by its name
  *   bad=signature         signatures are of the right form, and wrong
  *   random=zero | same    random bytes are all zero, or the same from call to call
  *
@@ -48,6 +49,7 @@ enum {
     MOCK_ATTRS = 40,
     MOCK_PIN_MAX = 32,
     MOCK_TRIES = 3,
+    MOCK_SIGNATURE_MAX = 96,
 };
 
 struct mock_attr {
@@ -80,7 +82,8 @@ struct mock_session {
     CK_SLOT_ID slot;
     bool rw;
     CK_OBJECT_HANDLE sign_key; /* of a C_SignInit */
-    CK_OBJECT_HANDLE *found;   /* of a C_FindObjectsInit */
+    CK_MECHANISM_TYPE sign_by;
+    CK_OBJECT_HANDLE *found; /* of a C_FindObjectsInit */
     CK_ULONG n_found, at_found;
     bool searching;
 };
@@ -100,6 +103,7 @@ extern struct mock_state mock;
 struct mock_behaviour {
     CK_MECHANISM_TYPE kwp, pkcs7;
     enum { POINT_WRAPPED, POINT_BARE, POINT_SHORT, POINT_OFF } point;
+    enum { EDWARDS_NONE, EDWARDS_OID, EDWARDS_NAME } edwards;
     bool counter; /* to be made, or set, before the next search */
     unsigned long counter_value;
     bool oaep_sha1_only, no_import, twin, short_signature, short_wrap;
@@ -176,6 +180,20 @@ bool mock_key_from_attrs(struct mock_object *o);
 
 /* CKR_OK when the mechanism is there. */
 CK_RV mock_mechanism(CK_MECHANISM_TYPE type);
+
+/* A new key of libcrypto's, or, as the rules may say, the last one again. group: NULL for types
+ * that have none. */
+EVP_PKEY *mock_new_pair(const char *type, const char *group);
+
+/* ---- pure.c ------------------------------------------------------------------------------ */
+
+/* Is it one of its mechanisms, and there by the rules? */
+bool mock_pure_mechanism(CK_MECHANISM_TYPE type);
+/* As keys.c has it for ECDSA's. */
+bool mock_pure_fill_pair(struct mock_object *public_key, struct mock_object *private_key);
+bool mock_pure_from_attrs(struct mock_object *o);
+CK_RV mock_pure_sign(const struct mock_object *o, const uint8_t *data, CK_ULONG len,
+                     uint8_t signature[MOCK_SIGNATURE_MAX], CK_ULONG *ret_len);
 
 /* ---- state.c ----------------------------------------------------------------------------- */
 

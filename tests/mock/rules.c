@@ -53,6 +53,7 @@ static bool parse_word(const char *item)
         {"short=wrap", offsetof(struct mock_behaviour, short_wrap)},
     };
     static const char *const points[] = {"", "point=bare", "point=short", "point=off"};
+    static const char *const edwards[] = {"", "edwards=oid", "edwards=name", ""};
     static const char *const pins[] = {"", "pin=low", "pin=final", "pin=locked"};
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(flags); i++) {
@@ -64,6 +65,10 @@ static bool parse_word(const char *item)
     for (unsigned i = 1; i < 4; i++) {
         if (strcmp(item, points[i]) == 0) {
             mock_behaviour.point = i;
+            return true;
+        }
+        if (strcmp(item, edwards[i]) == 0) {
+            mock_behaviour.edwards = i;
             return true;
         }
         if (strcmp(item, pins[i]) == 0) {

@@ -350,7 +350,13 @@ static const struct {
     {STATION "signing 's' { token = 't' key = 'pkcs11:object=s' clients = {a}\n"
              " mechanisms = {ECDSA, 'EdDSA'} }",
      "7: signing.mechanisms is 'EdDSA'; it must be one of ECDSA, ECDSA-SHA256, ECDSA-SHA384, "
-     "ECDSA-SHA512"},
+     "ECDSA-SHA512, Ed25519"},
+    {TOKEN STATION "signing 's' { token = 't' key = 'pkcs11:object=s' clients = {a}\n"
+                   " mechanisms = {ECDSA-SHA256, Ed25519} }",
+     "8: signing 's': a key on curve p256 does not sign by Ed25519"},
+    {TOKEN STATION "signing 's' { token = 't' key = 'pkcs11:object=s' clients = {a}\n"
+                   " curve = 'ed25519' mechanisms = {ECDSA-SHA512} }",
+     "8: signing 's': a key on curve ed25519 does not sign by ECDSA-SHA512"},
     {STATION SIGNING("t", "s", "a") "", "6: signing 's': there is no section token 't'"},
     {TOKEN STATION SIGNING("t", "s", "b") "", "7: signing 's': there is no section client 'b'"},
     {TOKEN "client 'a' { uri = 'urn:a' roles = {officer, auditor} }\n" SIGNING("t", "s", "a"),

@@ -151,6 +151,54 @@ START_TEST(verifier_of_a_key_that_signs_often_accepts_only_the_true_signature)
 }
 END_TEST
 
+/* RFC 8032 section 7.1, test 2. */
+static const uint8_t ed_seed[32] = {
+    0x4c, 0xcd, 0x08, 0x9b, 0x28, 0xff, 0x96, 0xda, 0x9d, 0xb6, 0xc3, 0x46, 0xec, 0x11, 0x4e, 0x0f,
+    0x5b, 0x8a, 0x31, 0x9f, 0x35, 0xab, 0xa6, 0x24, 0xda, 0x8c, 0xf6, 0xed, 0x4f, 0xb8, 0xa6, 0xfb};
+static const uint8_t ed_public[32] = {
+    0x3d, 0x40, 0x17, 0xc3, 0xe8, 0x43, 0x89, 0x5a, 0x92, 0xb7, 0x0a, 0xa7, 0x4d, 0x1b, 0x7e, 0xbc,
+    0x9c, 0x98, 0x2c, 0xcf, 0x2e, 0xc4, 0x96, 0x8c, 0xc0, 0xcd, 0x55, 0xf1, 0x2a, 0xf4, 0x66, 0x0c};
+static const uint8_t ed_signature[64] = {
+    0x92, 0xa0, 0x09, 0xa9, 0xf0, 0xd4, 0xca, 0xb8, 0x72, 0x0e, 0x82, 0x0b, 0x5f, 0x64, 0x25, 0x40,
+    0xa2, 0xb2, 0x7b, 0x54, 0x16, 0x50, 0x3f, 0x8f, 0xb3, 0x76, 0x22, 0x23, 0xeb, 0xdb, 0x69, 0xda,
+    0x08, 0x5a, 0xc1, 0xe4, 0x3e, 0x15, 0x99, 0x6e, 0x45, 0x8f, 0x36, 0x13, 0xd0, 0xf1, 0x1d, 0x8c,
+    0x38, 0x7b, 0x2e, 0xae, 0xb4, 0x30, 0x2a, 0xee, 0xb0, 0x0d, 0x29, 0x16, 0x12, 0xbb, 0x0c, 0x00};
+
+START_TEST(verifier_takes_ed25519_as_rfc_8032_has_it)
+{
+    uint8_t message = 0x72, changed = 0x73;
+    struct mm_verifier *v = NULL;
+    struct mm_errinfo ei;
+
+    ck_assert_int_eq(mm_verifier_new(ed_public, sizeof(ed_public), &v, &ei), MM_OK);
+    ck_assert_int_eq(mm_verifier_check(v, &message, 1, ed_signature, sizeof(ed_signature), &ei),
+                     MM_OK);
+    ck_assert_int_eq(mm_verifier_check(v, &changed, 1, ed_signature, sizeof(ed_signature), &ei),
+                     MM_ERR_CORRUPT);
+    ck_assert_int_eq(mm_verifier_check(v, &message, 1, ed_signature, 63, &ei), MM_ERR_CORRUPT);
+    mm_verifier_free(v);
+}
+END_TEST
+
+START_TEST(pkcs8_of_ed25519_is_read_by_libcrypto)
+{
+    struct mm_buf der = MM_BUF_INIT(256);
+    const uint8_t *at;
+    uint8_t raw[32];
+    size_t len = sizeof(raw);
+    EVP_PKEY *key;
+
+    ck_assert_int_eq(mm_pki_pkcs8(ed_seed, 32, ed_public, 32, &der, NULL), MM_OK);
+    at = der.data;
+    key = d2i_AutoPrivateKey(NULL, &at, (long)der.len);
+    ck_assert_ptr_nonnull(key);
+    ck_assert_int_eq(EVP_PKEY_get_raw_public_key(key, raw, &len), 1);
+    ck_assert_mem_eq(raw, ed_public, sizeof(raw));
+    EVP_PKEY_free(key);
+    mm_buf_done(&der);
+}
+END_TEST
+
 START_TEST(verifier_point_off_the_curve_is_refused)
 {
     uint8_t point[97];
@@ -329,6 +377,8 @@ int main(void)
 
     tcase_add_test(t, verifier_accepts_only_the_true_signature);
     tcase_add_test(t, verifier_of_a_key_that_signs_often_accepts_only_the_true_signature);
+    tcase_add_test(t, verifier_takes_ed25519_as_rfc_8032_has_it);
+    tcase_add_test(t, pkcs8_of_ed25519_is_read_by_libcrypto);
     tcase_add_test(t, verifier_point_off_the_curve_is_refused);
     tcase_add_test(t, pkcs8_is_read_by_libcrypto);
     tcase_add_test(t, assemble_signature_of_wrong_length_or_zero_is_refused);

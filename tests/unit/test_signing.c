@@ -257,6 +257,8 @@ START_TEST(sign_all_mechanisms_verify)
         const struct mm_mechanism *m = mm_mechanism_get(mm_mechanism_names[i]);
         const size_t len = mm_mechanism_digest_len(m, _i ? "p384" : "p256");
 
+        if (!mm_mechanism_fits(m, _i ? "p384" : "p256"))
+            continue;
         ck_ok(sign_digest(profile, m->name, len));
         ck_assert_uint_eq(made.digest_len, len);
         ck_assert_mem_eq(made.digest, digest, len);

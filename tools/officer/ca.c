@@ -102,7 +102,7 @@ struct ca_settings {
     char empty[1];
     char name[16];
     char issuer[8];
-    char key[8];
+    char key[12];
     char delivery[16];
     char not_before[24];
     char basic_constraints[8];
@@ -209,7 +209,7 @@ int mm_ca_profile(struct mm_officer *o, enum mm_ca_kind kind, enum mm_curve curv
     if (r < 0)
         return r;
     snprintf(s.issuer, sizeof(s.issuer), "%s", kind == MM_CA_REQUEST ? "none" : "ca");
-    snprintf(s.key, sizeof(s.key), "%s", curve == MM_CURVE_P384 ? "p384" : "p256");
+    snprintf(s.key, sizeof(s.key), "%s", mm_officer_curve_setting(curve));
     snprintf(s.delivery, sizeof(s.delivery), "retained");
     s.conf.issuer = s.issuer;
     s.conf.key = s.key;
@@ -240,18 +240,22 @@ int mm_ca_subject(struct mm_officer *o, const struct mm_ca_key *key, struct mm_s
 int mm_ca_sign(struct mm_officer *o, const struct mm_tbs *tbs, const struct mm_ca_key *signer,
                struct mm_buf *der, struct mm_errinfo *ei)
 {
+    const struct mm_bytes what = mm_tbs_signed(tbs);
     uint8_t signature[MM_SIGNATURE_MAX];
     struct mm_verifier *verifier = NULL;
     size_t len;
     int r;
 
-    r = mm_token_sign(o->token, signer->handle, tbs->digest, tbs->digest_len, signature, &len, ei);
+    r = tbs->digest_len > 0 ? mm_token_sign(o->token, signer->handle, tbs->digest, tbs->digest_len,
+                                            signature, &len, ei)
+                            : mm_token_sign_message(o->token, signer->curve, signer->handle, what,
+                                                    signature, &len, ei);
     if (r < 0)
         return r;
     r = mm_verifier_new(signer->point, signer->point_len, &verifier, ei);
     if (r < 0)
         return r;
-    r = mm_verifier_check(verifier, tbs->digest, tbs->digest_len, signature, len, ei);
+    r = mm_verifier_check(verifier, what.data, what.len, signature, len, ei);
     mm_verifier_free(verifier);
     if (r < 0)
         return mm_err_prefix(ei, "the token's signature");

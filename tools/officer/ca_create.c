@@ -36,7 +36,7 @@ static int ask(struct mm_officer *o, const char *what, const struct mm_ca_key *k
         return mm_fail(ei, MM_ERR_TOO_BIG, "TOO_LONG", "the options are too long to be shown");
     return mm_ceremony_confirm(
         o, ei, "Make %s with %s %s key '%s' in token '%s'%s, and write it to %s?", what,
-        key->handle ? "the" : "a new", key->curve == MM_CURVE_P384 ? "P-384" : "P-256", a->label,
+        key->handle ? "the" : "a new", mm_officer_curve_name(key->curve), a->label,
         o->conf_token->name, (const char *)text.data, file);
 }
 

@@ -181,10 +181,8 @@ int mm_cmd_key_create(struct mm_officer *o, struct mm_errinfo *ei)
     if (r < 0)
         return r;
     r = mm_ceremony_confirm(o, ei, "Make a %s (%s) labelled '%s' in token '%s'?", whats[use],
-                            transport                ? "AES-256"
-                            : curve == MM_CURVE_P384 ? "P-384"
-                                                     : "P-256",
-                            o->args.label, o->conf_token->name);
+                            transport ? "AES-256" : mm_officer_curve_name(curve), o->args.label,
+                            o->conf_token->name);
     if (r < 0)
         return r;
     r = create_key(o, use, curve, &key, ei);

@@ -66,6 +66,9 @@ int mm_officer_absent(const char *path, struct mm_errinfo *ei) MM_MUST_USE;
 /* Curve of --curve; p256 without. */
 int mm_officer_curve(struct mm_officer *o, enum mm_curve *ret_curve,
                      struct mm_errinfo *ei) MM_MUST_USE;
+/* What --curve calls it, and what people do. */
+const char *mm_officer_curve_setting(enum mm_curve curve);
+const char *mm_officer_curve_name(enum mm_curve curve);
 
 /* Finds a key by its label in the open token. */
 int mm_officer_find(struct mm_officer *o, const char *label, enum mm_key_class class,

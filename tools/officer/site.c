@@ -60,9 +60,23 @@ int mm_officer_curve(struct mm_officer *o, enum mm_curve *ret_curve, struct mm_e
         *ret_curve = MM_CURVE_P256;
     else if (strcmp(curve, "p384") == 0)
         *ret_curve = MM_CURVE_P384;
+    else if (strcmp(curve, "ed25519") == 0)
+        *ret_curve = MM_CURVE_ED25519;
     else
-        return mm_officer_usage(o, ei, "--curve is p256 or p384, not '%s'", curve);
+        return mm_officer_usage(o, ei, "--curve is p256, p384 or ed25519, not '%s'", curve);
+    if (o->args.backup && *ret_curve == MM_CURVE_ED25519)
+        return mm_officer_usage(o, ei, "a key that is backed up is on p256 or p384");
     return MM_OK;
+}
+
+const char *mm_officer_curve_setting(enum mm_curve curve)
+{
+    return curve == MM_CURVE_ED25519 ? "ed25519" : curve == MM_CURVE_P384 ? "p384" : "p256";
+}
+
+const char *mm_officer_curve_name(enum mm_curve curve)
+{
+    return curve == MM_CURVE_ED25519 ? "Ed25519" : curve == MM_CURVE_P384 ? "P-384" : "P-256";
 }
 
 const char *mm_officer_one_of(const struct mm_officer *o, char *const *tokens, size_t n)

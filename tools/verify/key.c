@@ -51,13 +51,15 @@ bool key_matches(const uint8_t *pkcs8, size_t len, EVP_PKEY *public_key)
 {
     static const uint8_t message[] = "mintmark-verify";
     EVP_PKEY *key = parse_pkcs8(pkcs8, len);
+    /* Ed25519 hashes by itself (RFC 8032). */
+    const EVP_MD *hash = key && EVP_PKEY_is_a(key, "ED25519") ? NULL : EVP_sha256();
     EVP_MD_CTX *sign = EVP_MD_CTX_new(), *check = EVP_MD_CTX_new();
     uint8_t signature[1024];
     size_t n = sizeof(signature);
     const bool ok = key && public_key && sign && check &&
-                    EVP_DigestSignInit(sign, NULL, EVP_sha256(), NULL, key) == 1 &&
+                    EVP_DigestSignInit(sign, NULL, hash, NULL, key) == 1 &&
                     EVP_DigestSign(sign, signature, &n, message, sizeof(message)) == 1 &&
-                    EVP_DigestVerifyInit(check, NULL, EVP_sha256(), NULL, public_key) == 1 &&
+                    EVP_DigestVerifyInit(check, NULL, hash, NULL, public_key) == 1 &&
                     EVP_DigestVerify(check, signature, n, message, sizeof(message)) == 1;
 
     EVP_MD_CTX_free(sign);

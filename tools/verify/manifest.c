@@ -181,16 +181,25 @@ static bool signature_right(const struct manifest *m, const char *payload, const
 /* ---- keys and certificates ------------------------------------------------------------------ */
 
 static const struct curve {
-    const char *name;
+    const char *type, *name;
     size_t field;
+    bool has_y;
     size_t prefix_len;
     uint8_t prefix[27]; /* of a DER SubjectPublicKeyInfo, before x and y */
 } curves[] = {
-    {"P-256", 32, 27, {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48,
-                       0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
-                       0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04}},
-    {"P-384", 48, 24, {0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02,
-                       0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00, 0x04}},
+    {"EC", "P-256", 32, true, 27, {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48,
+                                   0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+                                   0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04}},
+    {"EC", "P-384", 48, true, 24, {0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86,
+                                   0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
+                                   0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00, 0x04}},
+    /* RFC 8037 section 2, RFC 8410 section 4 */
+    {"OKP",
+     "Ed25519",
+     32,
+     false,
+     12,
+     {0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00}},
 };
 
 /* The JWK's SubjectPublicKeyInfo; 0 when it is no point of a curve that we know. */
@@ -200,18 +209,17 @@ static size_t jwk_spki(const json_t *jwk, uint8_t spki[128])
     EVP_PKEY *key;
     size_t len = 0;
 
-    if (strcmp(text_member(jwk, "kty"), "EC") != 0)
-        return 0;
     for (size_t i = 0; i < COUNT(curves) && len == 0; i++) {
         const struct curve *c = &curves[i];
         uint8_t *x = spki + c->prefix_len, *y = x + c->field;
 
-        if (strcmp(text_member(jwk, "crv"), c->name) != 0)
+        if (strcmp(text_member(jwk, "kty"), c->type) != 0 ||
+            strcmp(text_member(jwk, "crv"), c->name) != 0)
             continue;
         memcpy(spki, c->prefix, c->prefix_len);
         if (decode(text_member(jwk, "x"), true, x, c->field) == (ssize_t)c->field &&
-            decode(text_member(jwk, "y"), true, y, c->field) == (ssize_t)c->field)
-            len = c->prefix_len + 2 * c->field;
+            (!c->has_y || decode(text_member(jwk, "y"), true, y, c->field) == (ssize_t)c->field))
+            len = c->prefix_len + (c->has_y ? 2 : 1) * c->field;
     }
     if (len == 0)
         return 0;
@@ -315,7 +323,7 @@ static void judge_payload(struct manifest *m, const json_t *payload, const char 
         m->group = strdup(group);
     if (len == 0 || json_array_size(keys) != 1 ||
         EVP_Digest(spki, len, d.spki_sha256, NULL, EVP_sha256(), NULL) != 1) {
-        bad(m, "MANIFEST_KEY", "there is not one JWK with a key on P-256 or P-384");
+        bad(m, "MANIFEST_KEY", "there is not one JWK with a key on P-256, P-384 or Ed25519");
         return;
     }
     once(m, SEEN_UID, d.uid, sizeof(d.uid), "DUPLICATE_UID", "uniqueId");

@@ -42,6 +42,7 @@ static const struct mm_mechanism *mechanism_of(Mintmark__V1__SignMechanism m)
         [MINTMARK__V1__SIGN_MECHANISM__SIGN_MECHANISM_ECDSA_SHA256] = "ECDSA-SHA256",
         [MINTMARK__V1__SIGN_MECHANISM__SIGN_MECHANISM_ECDSA_SHA384] = "ECDSA-SHA384",
         [MINTMARK__V1__SIGN_MECHANISM__SIGN_MECHANISM_ECDSA_SHA512] = "ECDSA-SHA512",
+        [MINTMARK__V1__SIGN_MECHANISM__SIGN_MECHANISM_ED25519] = "Ed25519",
     };
     const size_t i = (size_t)m; /* an open enum: any number may come */
 
@@ -89,6 +90,8 @@ static int check_input(const struct mm_app *app, const struct wish *w, struct mm
 {
     const size_t len = mm_mechanism_digest_len(w->mechanism, w->profile->curve);
 
+    if (w->digest && w->mechanism->pure)
+        return mm_fail_field(ei, "digest", "%s signs messages only", w->mechanism->name);
     if (w->digest && w->input.len != len)
         return mm_fail_field(ei, "digest", "a digest for %s has %zu bytes, not %zu",
                              w->mechanism->name, len, w->input.len);

@@ -364,6 +364,20 @@ int mm_token_backup_noted(struct mm_token *t, const uint8_t *point, size_t point
     return r;
 }
 
+void mm_token_backup_forget(struct mm_token *t, const uint8_t *point, size_t point_len)
+{
+    char label[NOTE_LABEL];
+    CK_OBJECT_HANDLE found[NOTES_MAX];
+    CK_ULONG n = NOTES_MAX;
+    struct mm_errinfo ignored;
+
+    note_label(point, point_len, label);
+    if (find_notes(t, label, found, &n, &ignored) < 0)
+        return;
+    for (CK_ULONG i = 0; i < n; i++)
+        mm_object_drop(t, found[i]);
+}
+
 int mm_token_backup_note(struct mm_token *t, const uint8_t *point, size_t point_len,
                          const uint8_t set[MM_BACKUP_SET_BYTES], int64_t wall_ms,
                          struct mm_errinfo *ei)

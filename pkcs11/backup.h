@@ -68,4 +68,6 @@ int mm_token_backup_note(struct mm_token *t, const uint8_t *point, size_t point_
 /* MM_ERR_NOT_FOUND when there is no such note. */
 int mm_token_backup_noted(struct mm_token *t, const uint8_t *point, size_t point_len,
                           struct mm_errinfo *ei) MM_MUST_USE;
+/* Removes it, if there is one and that can be. */
+void mm_token_backup_forget(struct mm_token *t, const uint8_t *point, size_t point_len);
 #define MM_BACKUP_LABEL "mintmark-key-backup" /* of the objects; a point's hash follows */

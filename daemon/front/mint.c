@@ -229,7 +229,7 @@ void mm_mint_fail_flows(struct mm_mint *mint, const struct mm_errinfo *ei)
     mm_mint_collect(mint);
 }
 
-void mm_mint_distrust(struct mm_mint *mint, const struct mm_errinfo *why)
+static void distrust_pools(struct mm_mint *mint, const struct mm_errinfo *why)
 {
     mint->pins++;
     for (size_t i = 0; i < MM_MINT_POOLS; i++) {
@@ -238,6 +238,27 @@ void mm_mint_distrust(struct mm_mint *mint, const struct mm_errinfo *why)
     }
     mint->pins--;
     mm_mint_collect(mint);
+}
+
+void mm_mint_distrust(struct mm_mint *mint, const struct mm_errinfo *why)
+{
+    struct mm_mints *m = mint->mints;
+    const uint64_t times = m->stats.distrusted;
+    const struct mm_mint_token token = mint->token;
+    struct mm_mint *other, *next;
+
+    for (other = LIST_FIRST(&m->all); other; other = next) {
+        next = LIST_NEXT(other, link);
+        if (other == mint || (*token.serial && memcmp(&other->token, &token, sizeof(token)) == 0))
+            distrust_pools(other, why);
+    }
+    m->stats.distrusted = times + 1; /* of one token, however many its pools are */
+}
+
+void mm_mint_on_distrusted(void *arg, struct mm_pool *pool, const struct mm_errinfo *why)
+{
+    (void)pool;
+    mm_mint_distrust(arg, why);
 }
 
 static void on_grace(uv_timer_t *timer)
@@ -279,6 +300,10 @@ void mm_mint_on_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *r
 
     if (!ready)
         return;
+    mint->token = (struct mm_mint_token){.module = {0}};
+    snprintf(mint->token.module, sizeof(mint->token.module), "%s", ready->module);
+    snprintf(mint->token.label, sizeof(mint->token.label), "%s", ready->token_label);
+    snprintf(mint->token.serial, sizeof(mint->token.serial), "%s", ready->token_serial);
     changed = mm_mint_take_shared(mint, ready);
     for (size_t i = 1; i < MM_MINT_POOLS; i++) {
         if (mint->pools[i])

@@ -120,7 +120,8 @@ struct mm_shared *mm_mint_shared(struct mm_mint *mint, const char *profile);
 /* Is it still what the profile's deliveries share? */
 bool mm_mint_is_current(const struct mm_mint *mint, const struct mm_shared *shared);
 
-/* What its token made is false: mm_pool_distrust for all its workers. */
+/* What its token made is false: mm_pool_distrust for all its workers, those of an earlier
+ * configuration and of other sections with the same token included. */
 void mm_mint_distrust(struct mm_mint *mint, const struct mm_errinfo *why);
 
 /* The flow joins a section, with nothing to do yet; and leaves it. */

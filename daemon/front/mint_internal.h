@@ -12,10 +12,16 @@
  * More than one of these only when reloads come faster than workers go. */
 enum { MM_MINT_POOLS = 4 };
 
+/* Which token it is, as its workers said last; sections may share one. Compared byte for byte. */
+struct mm_mint_token {
+    char module[256], label[33], serial[17];
+};
+
 struct mm_mint {
     LIST_ENTRY(mm_mint) link;
     struct mm_mints *mints;
     char section[MM_NAME_MAX + 1];
+    struct mm_mint_token token;
     struct mm_pool *pools[MM_MINT_POOLS];
     unsigned jobs_per_worker;
     struct mm_sched sched;
@@ -61,6 +67,7 @@ int mm_mint_check_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage 
                         struct mm_errinfo *ei) MM_MUST_USE;
 void mm_mint_on_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *result);
 void mm_mint_on_changed(void *arg, struct mm_pool *pool);
+void mm_mint_on_distrusted(void *arg, struct mm_pool *pool, const struct mm_errinfo *why);
 void mm_mint_on_ended(void *arg, struct mm_pool *pool, struct mm_job *job, bool ok);
 void mm_mint_drop_costs(struct mm_mint *mint);
 void mm_mint_fail_flows(struct mm_mint *mint, const struct mm_errinfo *ei);

@@ -77,6 +77,7 @@ const struct mm_pool_ops mm_mint_pool_ops = {
     .ready = mm_mint_on_ready,
     .changed = mm_mint_on_changed,
     .ended = mm_mint_on_ended,
+    .distrusted = mm_mint_on_distrusted,
     .empty = on_empty,
 };
 

@@ -170,7 +170,10 @@ static void distrust(struct mm_pool_worker *w, struct mm_job *job,
     take_job(w, job, false);
     w->jobs_failed++;
     w->pool->stats->jobs_failed++;
-    mm_pool_distrust(w->pool, &ei);
+    if (w->pool->ops->distrusted)
+        w->pool->ops->distrusted(w->pool->arg, w->pool, &ei);
+    else
+        mm_pool_distrust(w->pool, &ei);
     job->done(job, NULL, &ei);
 }
 

@@ -64,6 +64,9 @@ struct mm_pool_ops {
     /* A job has left its worker, done or failed, and its own done is about to be called. May be
      * NULL. */
     void (*ended)(void *arg, struct mm_pool *pool, struct mm_job *job, bool ok);
+    /* A worker says that what it works with is not to be trusted: mm_pool_distrust for this pool,
+     * and for all others that work with the same. NULL: this pool alone. */
+    void (*distrusted)(void *arg, struct mm_pool *pool, const struct mm_errinfo *why);
     /* The last worker of a retired pool is gone: free it. */
     void (*empty)(void *arg, struct mm_pool *pool);
 };

@@ -418,6 +418,18 @@ CK_RV C_WrapKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HA
     return rv;
 }
 
+CK_RV C_UnwrapKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE unwrapping,
+                  unsigned char *wrapped, CK_ULONG len, CK_ATTRIBUTE *attrs, CK_ULONG n,
+                  CK_OBJECT_HANDLE *key)
+{
+    CK_RV rv;
+
+    ENTER();
+    rv = real->C_UnwrapKey(session, mechanism, inner(unwrapping), wrapped, len, attrs, n, key);
+    hand_out(rv, key);
+    return rv;
+}
+
 CK_RV C_DeriveKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE base,
                   CK_ATTRIBUTE *attrs, CK_ULONG n, CK_OBJECT_HANDLE *key)
 {
@@ -500,6 +512,7 @@ MM_PUBLIC CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
     OURS(C_GenerateKey);
     OURS(C_GenerateKeyPair);
     OURS(C_WrapKey);
+    OURS(C_UnwrapKey);
     OURS(C_DeriveKey);
     OURS(C_SignInit);
     OURS(C_Sign);

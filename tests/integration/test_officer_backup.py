@@ -5,9 +5,12 @@ certificates that the restored key signs chain to the old root."""
 import json
 import re
 import shutil
+import subprocess
 import unittest
 
-from officer_site import CONF, SO_PIN, Base, Terminal, openssl, token_kind
+from officer_site import BUILD, CONF, OFFICER, SO_PIN, Base, Terminal, openssl, token_kind
+
+FAULT_MODULE = BUILD / 'tests/faults/p11fault.so'
 
 
 class Backup(Base):
@@ -83,6 +86,55 @@ class Backup(Base):
         self.assertRegex(self.transcript(), r'share: 3 of 3 given')
         _, error = self.restore(self.share(1, 2), status=1)  # a second time
         self.assertIn("'paa' already", error)
+
+    def rules(self, text):
+        (self.elsewhere / 'rules.new').write_text(text)
+        (self.elsewhere / 'rules.new').rename(self.elsewhere / 'rules')
+
+    def there_fails_at_will(self):
+        """The second token is behind a module that fails by rules."""
+        rules = self.elsewhere / 'rules'
+        text = self.other.read_text()
+        self.other.write_text(text.replace(f"module = '{token_kind.MODULE}'", f"module = '{FAULT_MODULE}'")
+                              .replace('environment = {', f"environment = {{'MM_FAULT_MODULE={token_kind.MODULE}', "
+                                                          f"'MM_FAULT_RULES={rules}', "))
+        self.rules('')
+
+    def everything_there(self):
+        """The objects of the second token, as SoftHSM's own files have them."""
+        return [f.name for f in self.elsewhere.glob('tokens/*/*.object') if f.name != 'token.object']
+
+    @unittest.skipUnless(token_kind.KIND == 'softhsm', 'looks at the files of SoftHSM')
+    def test_a_restore_that_fails_midway_leaves_nothing(self):
+        self.make_root('--backup')
+        self.make_sub('--backup')
+        self.backup(labels='paa,pai')
+        self.there_fails_at_will()
+        self.assertEqual(self.everything_there(), [])
+        failed = 0
+        for function, calls in (('C_UnwrapKey', 4), ('C_CreateObject', 6), ('C_SignInit', 4), ('C_Sign', 4)):
+            for call in range(1, calls + 1):
+                for fault in ('0x30', 'sessions'):
+                    self.rules(f'{function}:{call}={fault}')
+                    done = subprocess.run(
+                        list(map(str, [OFFICER, 'key', 'restore', '--config', self.other, '--in', self.file,
+                                       '--share-files', self.share(1, 2), '--operator', 'Carol', '--yes'])),
+                        capture_output=True, text=True, cwd=self.dir)
+                    self.rules('')
+                    self.assertNotEqual(done.returncode, 0, (function, call, fault))
+                    failed += 1
+                    self.assertEqual(self.everything_there(), [], (function, call, fault, done.stderr))
+        self.assertGreater(failed, 20)
+        self.restore(self.share(1, 2))
+        self.assertEqual(self.labels_there(), ['paa', 'pai'])
+
+    def test_a_restore_whose_token_goes_says_what_may_be_left(self):
+        self.make_root('--backup')
+        self.backup()
+        self.there_fails_at_will()
+        self.rules('C_UnwrapKey=0x30;C_OpenSession:2=0x30')
+        said, _ = self.restore(self.share(1, 2), status=69)
+        self.assertIn("LEFT BEHIND", said + (self.dir / 'there.txt').read_text())
 
     def test_any_threshold_of_the_shares_will_do(self):
         self.make_root('--backup', '--curve', 'p256')

@@ -284,6 +284,54 @@ class TwoTokens(unittest.TestCase):
         self.assertGreater(min(after[t] - before[t] for t in after), 0)
 
 
+class OneTokenTwice(unittest.TestCase):
+    """Two sections of one token; only what the second sees of it is false."""
+
+    def test_a_lie_that_one_section_notices_ends_the_others_workers_too(self):
+        site = Site(workers=1)
+        self.addCleanup(site.__exit__, None, None, None)
+        rules = site.dir / 'rules'
+        head, rest = site.conf.read_text().split("token 'main' {", 1)
+        section, rest = rest.split('\n}', 1)
+        module = section.split("module = '", 1)[1].split("'", 1)[0]
+        section = section.replace(f"'{module}'", f"'{FAULT_MODULE}'").replace(
+            'environment = {', f"environment = {{'MM_FAULT_MODULE={module}', 'MM_FAULT_RULES=@', ")
+        for name in ("transport 'line' {", "issuer 'matter-pai' {"):
+            before, after = rest.split(name, 1)
+            rest = before + name + after.replace("token = 'main'", "token = {'main', 'again'}", 1)
+        site.conf.write_text(head + "token 'main' {" + section.replace('@', f'{site.dir}/none') +
+                             "\n}\ntoken 'again' {" + section.replace('@', str(rules)) + '\n}' + rest)
+        site.configure('metrics { port = 0 }')
+        site.start()
+        port = site.log.read_text().split('event=metrics_listening', 1)[1].split('port=', 1)[1].split()[0]
+
+        def wait_for(what):
+            end = time.monotonic() + WAIT_S
+            while not what():
+                self.assertLess(time.monotonic(), end, site.log_tail(40))
+                time.sleep(0.05)
+
+        def ready(token):
+            return read_page(int(port))('mintmark_token_workers_ready', token=token)
+
+        wait_for(lambda: ready('main') and ready('again'))
+        site.add_order('twice', 10000)
+        batch = site.open_batch(10000, order='twice')
+        out = site.base / 'out'
+        site.station('provision', '--batch', batch, '--count', 400, '--out', out)
+        self.assertNotIn('token_distrusted', site.log.read_text())
+        rules.write_text('C_Sign=lie')
+        site.station('provision', '--batch', batch, '--count', 2000, '--out', site.base / 'more', timeout=200)
+        log = site.log.read_text()
+        for name in 'main', 'again':
+            self.assertEqual(log.count(f'event=token_distrusted section={name}'), 1, site.log_tail(40))
+        wait_for(lambda: ready('main'))
+        self.assertFalse(ready('again'))
+        self.assertEqual(read_page(int(port))('mintmark_token_distrusted_total'), 1)
+        rules.unlink()
+        wait_for(lambda: ready('again'))
+
+
 def other_transport(pair):
     """Each token makes a transport key of its own under the same label."""
     text = pair.site.conf.read_text()

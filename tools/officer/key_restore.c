@@ -18,7 +18,6 @@ struct ceremony {
     unsigned n_shares;
     struct mm_secret *key;
     struct mm_keypair made[MM_BACKUP_KEYS_MAX];
-    size_t n_made;
 };
 
 static void ceremony_done(struct ceremony *c)
@@ -136,6 +135,50 @@ static int refuse_existing(struct ceremony *c, struct mm_errinfo *ei)
     return MM_OK;
 }
 
+/* Is there a half of that key, or its note? Before, there was neither. */
+static bool remains(struct ceremony *c, const struct mm_backup_key *key)
+{
+    struct mm_errinfo ignored;
+    mm_handle found;
+
+    return mm_officer_find(c->o, key->label, MM_KEY_PRIVATE, &found, &ignored) !=
+               MM_ERR_NOT_FOUND ||
+           mm_officer_find(c->o, key->label, MM_KEY_PUBLIC, &found, &ignored) != MM_ERR_NOT_FOUND ||
+           mm_token_backup_noted(c->o->token, key->point, key->point_len, &ignored) !=
+               MM_ERR_NOT_FOUND;
+}
+
+static void remove_key(struct ceremony *c, const struct mm_backup_key *key)
+{
+    struct mm_keypair pair = {.curve = key->curve};
+    struct mm_errinfo ignored;
+
+    (void)!mm_officer_find(c->o, key->label, MM_KEY_PRIVATE, &pair.private_key, &ignored);
+    (void)!mm_officer_find(c->o, key->label, MM_KEY_PUBLIC, &pair.public_key, &ignored);
+    mm_token_destroy(c->o->token, &pair);
+    mm_token_backup_forget(c->o->token, key->point, key->point_len);
+}
+
+/* All of them or none. What failed may be the session, and the handles with it: in a new one each
+ * key is looked for by its label, which no key had before. */
+static void take_back(struct ceremony *c)
+{
+    struct mm_errinfo ignored;
+    const bool open = mm_token_reopen(c->o->token, &ignored) == MM_OK;
+
+    for (size_t i = 0; i < c->backup.n_keys; i++) {
+        const struct mm_backup_key *const key = &c->backup.keys[i];
+
+        if (open)
+            remove_key(c, key);
+        if (!open || remains(c, key))
+            mm_ceremony_say(c->o, "LEFT BEHIND",
+                            "key '%s', or a part of it, may be in the token; remove it before you "
+                            "try again",
+                            key->label);
+    }
+}
+
 static int restore_keys(struct ceremony *c, struct mm_errinfo *ei)
 {
     mm_handle unwrapping = 0;
@@ -145,7 +188,6 @@ static int restore_keys(struct ceremony *c, struct mm_errinfo *ei)
         const struct mm_backup_key *const key = &c->backup.keys[i];
 
         r = mm_token_restore_key(c->o->token, unwrapping, key, &c->made[i], ei);
-        c->n_made += r == MM_OK;
         if (r < 0)
             r = mm_err_prefix(ei, "key '%s'", key->label);
     }
@@ -154,9 +196,8 @@ static int restore_keys(struct ceremony *c, struct mm_errinfo *ei)
         r = mm_token_backup_note(c->o->token, c->backup.keys[i].point, c->backup.keys[i].point_len,
                                  c->backup.set, mm_clock_wall_ms(), ei);
     mm_token_backup_end(c->o->token, unwrapping);
-    /* All of them or none. */
-    for (size_t i = 0; r < 0 && i < c->n_made; i++)
-        mm_token_destroy(c->o->token, &c->made[i]);
+    if (r < 0)
+        take_back(c);
     return r;
 }
 

@@ -255,7 +255,7 @@ static void find_rights(const struct call *call, bool may[CA_MAX])
     char rule[CA_NAME_MAX + 8];
 
     for (size_t i = 0; i < cas->count; i++) {
-        snprintf(rule, sizeof(rule), "/ca/%s", cas->ca[i].name);
+        snprintf(rule, sizeof(rule), "/ca/%.*s", CA_NAME_MAX - 1, cas->ca[i].name);
         may[i] = call_may(call, rule);
     }
 }

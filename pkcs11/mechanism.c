@@ -7,12 +7,14 @@
 
 static int has(struct mm_token *t, CK_MECHANISM_TYPE type, bool *ret_has, struct mm_errinfo *ei)
 {
-    CK_MECHANISM_INFO info;
+    CK_MECHANISM_INFO info = {0};
     const CK_RV rv = MM_CK(t, C_GetMechanismInfo(t->slot, type, &info));
 
     if (rv != CKR_OK && rv != CKR_MECHANISM_INVALID && rv != CKR_FUNCTION_NOT_SUPPORTED)
         return mm_token_fail(ei, rv, "C_GetMechanismInfo of 0x%lx", type);
     *ret_has = rv == CKR_OK;
+    if (type == CKM_EC_KEY_PAIR_GEN)
+        t->mechanisms.hardware = rv == CKR_OK && (info.flags & CKF_HW);
     return MM_OK;
 }
 

@@ -313,6 +313,8 @@ int mm_token_info(struct mm_token *t, struct mm_token_info *ret_info, struct mm_
     if (ck.ulMaxSessionCount != CK_EFFECTIVELY_INFINITE &&
         ck.ulMaxSessionCount != CK_UNAVAILABLE_INFORMATION)
         info.max_sessions = ck.ulMaxSessionCount;
+    if (ck.ulSessionCount != CK_UNAVAILABLE_INFORMATION)
+        info.sessions = ck.ulSessionCount;
     info.pin_final_try = ck.flags & CKF_USER_PIN_FINAL_TRY;
     info.pin_locked = ck.flags & CKF_USER_PIN_LOCKED;
     info.pin_count_low = ck.flags & CKF_USER_PIN_COUNT_LOW;

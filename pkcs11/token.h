@@ -125,6 +125,7 @@ struct mm_token_info {
     char label[33], manufacturer[33], model[17], serial[17];
     unsigned long flags;        /* CKF_… of CK_TOKEN_INFO */
     unsigned long max_sessions; /* 0: no limit known */
+    unsigned long sessions;     /* open now, this process's own among them; 0: not known */
     bool pin_final_try, pin_locked, pin_count_low, initialized;
 };
 int mm_token_info(struct mm_token *t, struct mm_token_info *ret_info,
@@ -137,6 +138,7 @@ struct mm_token_mechanisms {
     bool ec_key_gen, ecdsa, ecdh, rsa_oaep, aes_key_gen;
     bool ecdh1, rsa_key_gen; /* for exchange keys; ecdh is more than ecdh1 */
     bool ed25519;          /* key pairs and signatures: PKCS#11 v3.0 mechanisms 2.3.12 and 2.3.15 */
+    bool hardware;         /* CKF_HW: EC key pairs are made by a device */
     unsigned long aes_kwp; /* the number under which this token does RFC 5649, 0: it cannot */
 };
 const struct mm_token_mechanisms *mm_token_mechanisms(const struct mm_token *t);

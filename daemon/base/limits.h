@@ -147,6 +147,7 @@ enum {
     MM_CALL_GRACE_MS = 5000, /* for a status to leave after its deadline; then RST_STREAM */
     MM_LINGER_MS = 1000,     /* for a closing peer to read what was sent last */
     MM_TOKEN_WORKERS_MAX = 128,
+    MM_TOKEN_WORKERS_AUTO = 32, /* of a token that is hardware, with workers = 0 */
     MM_TOKENS_MAX = 8,
     MM_TOKEN_KEYS_MAX = 4000000, /* keys that a listing of one token walks */
 

@@ -222,7 +222,9 @@ static const struct mm_setting settings[] = {
     {TOKEN(pin_credential), A_NAME,
      .help = "Name of the systemd credential (LoadCredential=) that holds the user PIN."},
     {TOKEN(workers), .type = MM_SETTING_UINT, .max = MM_TOKEN_WORKERS_MAX, .fallback = "0",
-     .help = "Processes that work with the token; 0: one for each processor core."},
+     .help =
+         "Processes that work with the token, a session each; 0: one for each processor core, or "
+         "as many as an HSM takes, 32 at the most."},
     {TOKEN(environment), LIST_OF(mm_conf_token, environment), .max = 32,
      .format = mm_format_environment,
      .expects = "NAME=value, like 'SOFTHSM2_CONF=/etc/softhsm2.conf'",

@@ -282,6 +282,11 @@ static void on_mints_changed(void *arg)
     mm_store_queue_kick(app->store_queue);
 }
 
+static void on_mints_sized(void *arg)
+{
+    mm_app_limit_jobs(arg);
+}
+
 static void on_issuer_changed(void *arg, const char *section)
 {
     struct mm_app *app = arg;
@@ -295,7 +300,8 @@ static void on_issuer_changed(void *arg, const char *section)
 int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launcher,
                  const struct mm_conf *conf, struct mm_bytes conf_text, struct mm_errinfo *ei)
 {
-    static const struct mm_mints_ops ops = {.may_plan = may_plan, .changed = on_mints_changed};
+    static const struct mm_mints_ops ops = {
+        .may_plan = may_plan, .changed = on_mints_changed, .sized = on_mints_sized};
     static const struct mm_issuers_ops issuers_ops = {.changed = on_issuer_changed};
     int r;
 

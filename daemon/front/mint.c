@@ -304,6 +304,7 @@ void mm_mint_on_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *r
     snprintf(mint->token.module, sizeof(mint->token.module), "%s", ready->module);
     snprintf(mint->token.label, sizeof(mint->token.label), "%s", ready->token_label);
     snprintf(mint->token.serial, sizeof(mint->token.serial), "%s", ready->token_serial);
+    mm_mint_size(mint, ready);
     changed = mm_mint_take_shared(mint, ready);
     for (size_t i = 1; i < MM_MINT_POOLS; i++) {
         if (mint->pools[i])

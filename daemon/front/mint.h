@@ -67,6 +67,8 @@ struct mm_mints_ops {
     bool (*may_plan)(void *arg);
     /* Readiness may have changed. */
     void (*changed)(void *arg);
+    /* A section has found out how many workers it gets: mm_mints_capacity has changed. */
+    void (*sized)(void *arg);
 };
 
 /* The accounts outlive it. */

@@ -24,6 +24,7 @@ struct mm_mint {
     struct mm_mint_token token;
     struct mm_pool *pools[MM_MINT_POOLS];
     unsigned jobs_per_worker;
+    bool sizes_itself; /* workers = 0: how many pools[0] gets, its first worker says */
     struct mm_sched sched;
     LIST_HEAD(, mm_mint_flow) flows;
     LIST_HEAD(, mm_cost) costs;
@@ -62,6 +63,12 @@ bool mm_mint_take_shared(struct mm_mint *mint, const Mintmark__Internal__TokenRe
 /* The section has new workers, which have said nothing yet; or is no more. */
 void mm_mint_doubt_shared(struct mm_mint *mint);
 void mm_mint_forget_shared(struct mm_mint *mint);
+
+/* How many workers, for a token that is hardware or not, takes so many sessions (0: no limit known)
+ * and has so many open that are not this section's. */
+unsigned mm_mint_workers(bool hardware, uint64_t sessions_max, uint64_t others);
+/* The first worker of pools[0] has said what its token takes: the others are added. */
+void mm_mint_size(struct mm_mint *mint, const Mintmark__Internal__TokenReady *ready);
 
 int mm_mint_check_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *result,
                         struct mm_errinfo *ei) MM_MUST_USE;

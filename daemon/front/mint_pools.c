@@ -110,6 +110,49 @@ static unsigned processors(void)
     return n > 0 ? (unsigned)n : 1;
 }
 
+static unsigned least(uint64_t a, uint64_t b)
+{
+    return (unsigned)(a < b ? a : b);
+}
+
+static unsigned most_workers(void)
+{
+    const unsigned n = processors();
+
+    return n < MM_TOKEN_WORKERS_AUTO ? MM_TOKEN_WORKERS_AUTO : least(n, MM_TOKEN_WORKERS_MAX);
+}
+
+/* Software is as fast as the processors; hardware is waited for. A session is left over, with which
+ * an officer looks at the token, or a reload's first worker takes over from another. */
+unsigned mm_mint_workers(bool hardware, uint64_t sessions_max, uint64_t others)
+{
+    const unsigned wanted =
+        hardware ? MM_TOKEN_WORKERS_AUTO : least(processors(), MM_TOKEN_WORKERS_MAX);
+
+    if (sessions_max == 0)
+        return wanted;
+    if (sessions_max < 2 || others >= sessions_max - 1)
+        return 1;
+    return least(wanted, sessions_max - others - 1);
+}
+
+void mm_mint_size(struct mm_mint *mint, const Mintmark__Internal__TokenReady *ready)
+{
+    uint64_t ours = 0;
+
+    if (!mint->sizes_itself || mint->removed)
+        return;
+    mint->sizes_itself = false;
+    /* A module counts its own process's sessions, or all that the token has (PKCS#11 v2.40 base
+     * 3.2 has the first; HSMs do the second). */
+    for (size_t i = 0; i < MM_MINT_POOLS; i++)
+        ours += mint->pools[i] ? mm_pool_ready(mint->pools[i]) : 0;
+    mm_pool_grow(mint->pools[0],
+                 mm_mint_workers(ready->hardware, ready->sessions_max,
+                                 ready->sessions > ours ? ready->sessions - ours : 0));
+    mint->mints->ops->sized(mint->mints->arg);
+}
+
 static int new_pool(struct mm_mint *mint, const struct mm_conf *conf,
                     const struct mm_conf_token *token, struct mm_bytes conf_text,
                     struct mm_pool **ret_pool, struct mm_errinfo *ei)
@@ -119,7 +162,8 @@ static int new_pool(struct mm_mint *mint, const struct mm_conf *conf,
         .kind = &mm_pool_token,
         .name = name,
         .section = token->name,
-        .workers = token->workers ? token->workers : processors(),
+        .workers = token->workers ? token->workers : 1,
+        .workers_max = token->workers ? 0 : most_workers(),
         .jobs_per_worker = conf->limits.jobs_per_worker,
         .job_timeout_ms = token->job_timeout_ms,
         .conf_path = conf->path,
@@ -131,8 +175,6 @@ static int new_pool(struct mm_mint *mint, const struct mm_conf *conf,
 
     if (conf->n_tokens > 1)
         snprintf(name, sizeof(name), "token.%s", token->name);
-    if (options.workers > MM_TOKEN_WORKERS_MAX)
-        options.workers = MM_TOKEN_WORKERS_MAX;
     return mm_pool_new(mint->mints->loop, mint->mints->launcher, &options, ret_pool, ei);
 }
 
@@ -161,11 +203,13 @@ static void drop_failed(struct mm_mint *mint)
         mm_pool_kill(mint->pools[1]);
 }
 
-static void adopt(struct mm_mint *mint, struct mm_pool *pool, unsigned jobs_per_worker)
+static void adopt(struct mm_mint *mint, struct mm_pool *pool, unsigned jobs_per_worker,
+                  bool sizes_itself)
 {
     mint->pools[0] = pool;
     mm_mint_doubt_shared(mint);
     mint->jobs_per_worker = jobs_per_worker;
+    mint->sizes_itself = sizes_itself;
     drop_failed(mint);
 }
 
@@ -251,7 +295,8 @@ int mm_mints_configure(struct mm_mints *m, const struct mm_conf *conf, struct mm
         return r;
     }
     for (size_t i = 0; i < plan.n; i++)
-        adopt(plan.mints[i], plan.pools[i], conf->limits.jobs_per_worker);
+        adopt(plan.mints[i], plan.pools[i], conf->limits.jobs_per_worker,
+              conf->tokens[i].workers == 0);
     m->turns++;
     m->conf = conf;
     remove_missing(m, conf);

@@ -405,6 +405,7 @@ void mm_pool_each(const struct mm_pool *p,
 static void destroy(struct mm_pool *p)
 {
     mm_arena_done(&p->scratch);
+    free(p->name);
     free(p->section);
     free(p->conf_path);
     free(p->conf_text);
@@ -461,6 +462,30 @@ static struct mm_pool_worker *least_missed(struct mm_pool *p)
     return best;
 }
 
+static void add_worker(struct mm_pool *p)
+{
+    const unsigned i = p->n_workers++;
+    struct mm_pool_worker *w = &p->workers[i];
+
+    w->pool = p;
+    w->due = true;
+    TAILQ_INIT(&w->jobs);
+    if (p->single)
+        snprintf(w->name, sizeof(w->name), "%s", p->name);
+    else
+        snprintf(w->name, sizeof(w->name), "%s.%u", p->name, i);
+    uv_timer_init(p->loop, &w->timer);
+    w->timer.data = w;
+    p->n_open++;
+}
+
+void mm_pool_grow(struct mm_pool *p, unsigned workers)
+{
+    while (p->n_workers < workers && p->n_workers < p->workers_max)
+        add_worker(p);
+    mm_pool_start_due(p);
+}
+
 void mm_pool_retire(struct mm_pool *p, unsigned n)
 {
     struct mm_pool_worker *w;
@@ -492,36 +517,22 @@ void mm_pool_kill(struct mm_pool *p)
 
 static int copy_options(struct mm_pool *p, const struct mm_pool_options *o)
 {
+    p->name = strdup(o->name);
     p->section = strdup(o->section);
     p->conf_path = strdup(o->conf_path);
     p->conf_text = malloc(o->conf_text.len + 1);
-    if (!p->section || !p->conf_path || !p->conf_text)
+    if (!p->name || !p->section || !p->conf_path || !p->conf_text)
         return MM_ERR_MEMORY;
     memcpy(p->conf_text, o->conf_text.data, o->conf_text.len);
     p->conf_len = o->conf_text.len;
     return MM_OK;
 }
 
-static void init_worker(struct mm_pool *p, const struct mm_pool_options *o, unsigned i)
-{
-    struct mm_pool_worker *w = &p->workers[i];
-
-    w->pool = p;
-    w->due = true;
-    TAILQ_INIT(&w->jobs);
-    if (o->single)
-        snprintf(w->name, sizeof(w->name), "%s", o->name);
-    else
-        snprintf(w->name, sizeof(w->name), "%s.%u", o->name, i);
-    uv_timer_init(p->loop, &w->timer);
-    w->timer.data = w;
-    p->n_open++;
-}
-
 int mm_pool_new(uv_loop_t *loop, struct mm_launcher *launcher, const struct mm_pool_options *o,
                 struct mm_pool **ret_pool, struct mm_errinfo *ei)
 {
-    struct mm_pool *p = calloc(1, sizeof(*p) + o->workers * sizeof(p->workers[0]));
+    const unsigned most = o->workers_max > o->workers ? o->workers_max : o->workers;
+    struct mm_pool *p = calloc(1, sizeof(*p) + most * sizeof(p->workers[0]));
 
     if (!p)
         return mm_fail_memory(ei);
@@ -535,14 +546,15 @@ int mm_pool_new(uv_loop_t *loop, struct mm_launcher *launcher, const struct mm_p
         .jobs_per_worker = o->jobs_per_worker,
         .job_timeout_ms = o->job_timeout_ms,
         .scratch = MM_ARENA_INIT,
-        .n_workers = o->workers,
+        .single = o->single,
+        .workers_max = most,
     };
     if (copy_options(p, o) < 0) {
         destroy(p);
         return mm_fail_memory(ei);
     }
-    for (unsigned i = 0; i < p->n_workers; i++)
-        init_worker(p, o, i);
+    while (p->n_workers < o->workers)
+        add_worker(p);
     mm_pool_worker_wake(&p->workers[0]);
     *ret_pool = p;
     return MM_OK;

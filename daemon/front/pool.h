@@ -77,6 +77,7 @@ struct mm_pool_options {
     const char *section; /* of the configuration; copied */
     bool single;         /* one worker, and its name has no number */
     unsigned workers;
+    unsigned workers_max; /* that mm_pool_grow may come to; 0: as workers */
     unsigned jobs_per_worker;
     unsigned job_timeout_ms;
     const char *conf_path; /* the configuration as the workers shall read it; copied */
@@ -91,6 +92,8 @@ int mm_pool_new(uv_loop_t *loop, struct mm_launcher *launcher,
                 const struct mm_pool_options *options, struct mm_pool **ret_pool,
                 struct mm_errinfo *ei) MM_MUST_USE;
 
+/* So many workers from now on, workers_max at the most; never fewer than it has. */
+void mm_pool_grow(struct mm_pool *p, unsigned workers);
 /* No new jobs for n more of its workers (the least busy; UINT_MAX: all of them, and none is started
  * again); each ends when it has done what it has. empty follows when none is left. */
 void mm_pool_retire(struct mm_pool *p, unsigned n);

@@ -44,6 +44,8 @@ struct mm_pool {
     struct mm_pool_stats *stats;
     const struct mm_pool_ops *ops;
     void *arg;
+    char *name;
+    bool single; /* the worker's name has no number */
     char *section;
     char *conf_path;
     uint8_t *conf_text;
@@ -56,7 +58,7 @@ struct mm_pool {
     bool ending;             /* all workers are being ended: none has room */
     bool empty;              /* ops->empty has been called */
     struct mm_errinfo why;   /* the last failure of any worker */
-    unsigned n_workers;
+    unsigned n_workers, workers_max;
     unsigned n_open; /* timers not closed yet */
     struct mm_pool_worker workers[];
 };

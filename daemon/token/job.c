@@ -68,6 +68,9 @@ static int reply_ready(struct mm_worker *w, struct mm_minter *m, struct mm_errin
     ready.token_label = m->info.label;
     ready.token_serial = m->info.serial;
     ready.module = m->section->module;
+    ready.sessions_max = m->info.max_sessions;
+    ready.sessions = m->info.sessions;
+    ready.hardware = m->section->network || mm_token_mechanisms(m->token)->hardware;
     ready.profiles = list;
     ready.n_profiles = m->n_profiles;
     result.result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_READY;

@@ -116,6 +116,11 @@ static void changed(void *arg)
     (void)arg;
 }
 
+static void sized(void *arg)
+{
+    (void)arg;
+}
+
 static struct mm_pool *store(void *arg)
 {
     (void)arg;
@@ -131,7 +136,8 @@ static void issuer_changed(void *arg, const char *section)
 /* The application as it stands while its store is away. */
 static struct mm_app *application(void)
 {
-    static const struct mm_mints_ops ops = {.may_plan = may_plan, .changed = changed};
+    static const struct mm_mints_ops ops = {
+        .may_plan = may_plan, .changed = changed, .sized = sized};
     static const struct mm_issuers_ops issuers = {.changed = issuer_changed};
     static struct mm_conf_profile profile = {.name = (char *)(uintptr_t) "dac",
                                              .token = (char *)(uintptr_t) "main"};

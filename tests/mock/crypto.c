@@ -61,14 +61,28 @@ static bool sign_digest(EVP_PKEY *key, const uint8_t *digest, size_t len, uint8_
     return good;
 }
 
+/* Of a key on P-256, when that is to be cheap; else NULL. */
+static const uint8_t *cheap_scalar(const struct mock_object *o)
+{
+    const struct mock_attr *value = mock_get(o, CKA_VALUE);
+
+    return mock_behaviour.cheap && mock_get_ulong(o, CKA_KEY_TYPE) == CKK_EC && value &&
+                   value->len == MOCK_P256_BYTES
+               ? value->value
+               : NULL;
+}
+
 static CK_RV sign(const struct mock_session *s, const struct mock_object *o, const uint8_t *data,
                   CK_ULONG len, uint8_t made[MOCK_SIGNATURE_MAX], CK_ULONG *ret_len)
 {
-    const int half = EVP_PKEY_get_bits(o->key) / 8;
+    const uint8_t *scalar = cheap_scalar(o);
+    const int half = scalar ? MOCK_P256_BYTES : EVP_PKEY_get_bits(o->key) / 8;
 
     if (s->sign_by != CKM_ECDSA)
         return mock_pure_sign(o, data, len, made, ret_len);
     *ret_len = 2 * (CK_ULONG)half;
+    if (scalar)
+        return mock_cheap_sign(scalar, data, len, made) ? CKR_OK : CKR_FUNCTION_FAILED;
     return sign_digest(o->key, data, len, made, half) ? CKR_OK : CKR_FUNCTION_FAILED;
 }
 
@@ -117,6 +131,10 @@ static CK_RV plain_of(const struct mock_object *o, uint8_t plain[PLAIN_MAX], int
     if (mock_get_ulong(o, CKA_CLASS) == CKO_SECRET_KEY) {
         memcpy(plain, value->value, value->len);
         *ret_len = (int)value->len;
+        return CKR_OK;
+    }
+    if (cheap_scalar(o) && mock_get(o, CKA_EC_POINT)) {
+        *ret_len = mock_cheap_pkcs8(value->value, mock_get(o, CKA_EC_POINT)->value + 2, plain);
         return CKR_OK;
     }
     info = EVP_PKEY2PKCS8(o->key);

@@ -254,21 +254,42 @@ EVP_PKEY *mock_new_pair(const char *type, const char *group)
     return key;
 }
 
-static bool fill_pair(struct mock_object *public_key, struct mock_object *private_key)
+static bool set_new_pair(struct mock_object *public_key, struct mock_object *private_key,
+                         const char *group)
 {
-    const struct mock_attr *params = mock_get(public_key, CKA_EC_PARAMS);
-    const char *group = group_of(params);
-    EVP_PKEY *key = group ? mock_new_pair("EC", group) : NULL;
+    EVP_PKEY *key = mock_new_pair("EC", group);
 
     if (!key)
         return false;
     public_key->key = key;
     EVP_PKEY_up_ref(key);
     private_key->key = key;
+    return set_point(public_key, key) && set_scalar(private_key, key, group);
+}
+
+/* No libcrypto keys: signing and wrapping do with the attributes. */
+static bool set_cheap_pair(struct mock_object *public_key, struct mock_object *private_key)
+{
+    uint8_t value[2 + MOCK_P256_POINT] = {0x04, MOCK_P256_POINT}, scalar[MOCK_P256_BYTES];
+
+    return mock_cheap_pair(value + 2, scalar) &&
+           mock_set(public_key, CKA_EC_POINT, value, sizeof(value)) &&
+           mock_set(private_key, CKA_EC_POINT, value, sizeof(value)) &&
+           mock_set(private_key, CKA_VALUE, scalar, sizeof(scalar));
+}
+
+static bool fill_pair(struct mock_object *public_key, struct mock_object *private_key)
+{
+    const struct mock_attr *params = mock_get(public_key, CKA_EC_PARAMS);
+    const char *group = group_of(params);
+    const bool cheap = mock_behaviour.cheap && group && strcmp(group, "P-256") == 0;
+
+    if (!group || !(cheap ? set_cheap_pair(public_key, private_key)
+                          : set_new_pair(public_key, private_key, group)))
+        return false;
     return mock_set(private_key, CKA_EC_PARAMS, params->value, params->len) &&
            mock_set_ulong(public_key, CKA_KEY_TYPE, CKK_EC) &&
-           mock_set_ulong(private_key, CKA_KEY_TYPE, CKK_EC) && set_point(public_key, key) &&
-           set_scalar(private_key, key, group);
+           mock_set_ulong(private_key, CKA_KEY_TYPE, CKK_EC);
 }
 
 static bool finish_pair(struct mock_object *public_key, struct mock_object *private_key)

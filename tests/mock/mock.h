@@ -30,6 +30,7 @@
  *   edwards=oid | name    there is Ed25519, and the curve is called by its OID, or by its name
  *   bad=signature         signatures are of the right form, and wrong
  *   random=zero | same    random bytes are all zero, or the same from call to call
+ *   cheap                 P-256 takes next to no processor time, and keeps no secrets: cheap.c
  *
  * $MM_MOCK_P11_STATE names a file that token objects are kept in, from process to process.
  */
@@ -50,6 +51,8 @@ enum {
     MOCK_PIN_MAX = 32,
     MOCK_TRIES = 3,
     MOCK_SIGNATURE_MAX = 96,
+    MOCK_P256_BYTES = 32,
+    MOCK_P256_POINT = 65, /* uncompressed */
 };
 
 struct mock_attr {
@@ -107,7 +110,7 @@ struct mock_behaviour {
     bool counter; /* to be made, or set, before the next search */
     unsigned long counter_value;
     bool oaep_sha1_only, no_import, twin, short_signature, short_wrap;
-    bool bad_signature, random_zero, random_same, repeat_pair;
+    bool cheap, bad_signature, random_zero, random_same, repeat_pair;
     enum { PIN_NORMAL, PIN_LOW, PIN_FINAL, PIN_LOCKED } pin;
     struct {
         CK_ATTRIBUTE_TYPE type;
@@ -194,6 +197,15 @@ bool mock_pure_fill_pair(struct mock_object *public_key, struct mock_object *pri
 bool mock_pure_from_attrs(struct mock_object *o);
 CK_RV mock_pure_sign(const struct mock_object *o, const uint8_t *data, CK_ULONG len,
                      uint8_t signature[MOCK_SIGNATURE_MAX], CK_ULONG *ret_len);
+
+/* ---- cheap.c ----------------------------------------------------------------------------- */
+
+bool mock_cheap_pair(uint8_t encoded[MOCK_P256_POINT], uint8_t scalar[MOCK_P256_BYTES]);
+bool mock_cheap_sign(const uint8_t scalar[MOCK_P256_BYTES], const uint8_t *digest, size_t len,
+                     uint8_t signature[2 * MOCK_P256_BYTES]);
+/* PKCS#8; returns its length. */
+int mock_cheap_pkcs8(const uint8_t scalar[MOCK_P256_BYTES], const uint8_t encoded[MOCK_P256_POINT],
+                     uint8_t *out);
 
 /* ---- state.c ----------------------------------------------------------------------------- */
 

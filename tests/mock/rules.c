@@ -45,6 +45,7 @@ static bool parse_word(const char *item)
     } flags[] = {
         {"oaep=sha1", offsetof(struct mock_behaviour, oaep_sha1_only)},
         {"import=no", offsetof(struct mock_behaviour, no_import)},
+        {"cheap", offsetof(struct mock_behaviour, cheap)},
         {"twin", offsetof(struct mock_behaviour, twin)},
         {"short=signature", offsetof(struct mock_behaviour, short_signature)},
         {"bad=signature", offsetof(struct mock_behaviour, bad_signature)},

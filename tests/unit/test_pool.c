@@ -2,10 +2,11 @@
 /* Pools of workers that misbehave: real processes (tests/faults/fake_worker.c), on a real loop. */
 #include "daemon/base/limits.h"
 #include "daemon/base/log.h"
-#include "daemon/front/pool.h"
+#include "daemon/front/mint_internal.h"
 #include "internal/token.pb-c.h"
 #include "tests/unit/check_main.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -67,7 +68,7 @@ static void on_patience(uv_timer_t *timer)
 
 static struct mm_pool_stats stats;
 
-static void start_pool(unsigned workers, const char *directives)
+static void start_pool_with_room(unsigned workers, unsigned room, const char *directives)
 {
     static const struct mm_pool_ops ops = {
         .ready = on_ready, .changed = on_changed, .empty = on_empty};
@@ -76,6 +77,7 @@ static void start_pool(unsigned workers, const char *directives)
         .name = "token",
         .section = "main",
         .workers = workers,
+        .workers_max = room,
         .jobs_per_worker = 2,
         .job_timeout_ms = 300,
         .conf_path = "/nowhere",
@@ -87,6 +89,11 @@ static void start_pool(unsigned workers, const char *directives)
 
     stats = (struct mm_pool_stats){0};
     ck_assert_int_eq(mm_pool_new(&loop, launcher, &options, &pool, &ei), MM_OK);
+}
+
+static void start_pool(unsigned workers, const char *directives)
+{
+    start_pool_with_room(workers, 0, directives);
 }
 
 static void setup_with(const char *program)
@@ -269,6 +276,58 @@ START_TEST(pool_retire_of_one_keeps_the_others)
 }
 END_TEST
 
+START_TEST(pool_grow_adds_workers_up_to_its_room)
+{
+    start_pool_with_room(1, 3, "");
+    await(mm_pool_ready(pool) == 1);
+    mm_pool_grow(pool, 2);
+    ck_assert_uint_eq(mm_pool_workers(pool), 2);
+    await(mm_pool_ready(pool) == 2);
+    mm_pool_grow(pool, 1);
+    ck_assert_uint_eq(mm_pool_workers(pool), 2);
+    mm_pool_grow(pool, 100);
+    ck_assert_uint_eq(mm_pool_workers(pool), 3);
+    await(mm_pool_ready(pool) == 3);
+}
+END_TEST
+
+START_TEST(pool_grow_keeps_within_what_there_is_room_for)
+{
+    start_pool(2, "");
+    mm_pool_grow(pool, 5);
+    ck_assert_uint_eq(mm_pool_workers(pool), 2);
+    await(mm_pool_ready(pool) == 2);
+}
+END_TEST
+
+/* ---- how many workers a token gets ------------------------------------------------------- */
+
+START_TEST(mint_workers_of_hardware_is_by_its_sessions)
+{
+    ck_assert_uint_eq(mm_mint_workers(true, 0, 0), MM_TOKEN_WORKERS_AUTO);
+    ck_assert_uint_eq(mm_mint_workers(true, 0, 1000), MM_TOKEN_WORKERS_AUTO);
+    ck_assert_uint_eq(mm_mint_workers(true, 1024, 0), MM_TOKEN_WORKERS_AUTO);
+    ck_assert_uint_eq(mm_mint_workers(true, 1024, 1013), 10);
+    ck_assert_uint_eq(mm_mint_workers(true, 16, 0), 15);
+    ck_assert_uint_eq(mm_mint_workers(true, 16, 10), 5);
+    ck_assert_uint_eq(mm_mint_workers(true, 16, 16), 1);
+    ck_assert_uint_eq(mm_mint_workers(true, 16, UINT64_MAX), 1);
+    ck_assert_uint_eq(mm_mint_workers(true, 1, 0), 1);
+    ck_assert_uint_eq(mm_mint_workers(true, 2, 0), 1);
+    ck_assert_uint_eq(mm_mint_workers(true, UINT64_MAX, 0), MM_TOKEN_WORKERS_AUTO);
+}
+END_TEST
+
+START_TEST(mint_workers_of_software_is_by_the_processors)
+{
+    cpu_set_t set;
+
+    ck_assert_int_eq(sched_getaffinity(0, sizeof(set), &set), 0);
+    ck_assert_uint_eq(mm_mint_workers(false, 0, 0), (unsigned)CPU_COUNT(&set));
+    ck_assert_uint_eq(mm_mint_workers(false, 1, 0), 1);
+}
+END_TEST
+
 START_TEST(pool_kill_fails_jobs)
 {
     start_pool(1, "# fake job=hang\n");
@@ -425,6 +484,10 @@ int main(void)
     tcase_add_test(well, pool_keeps_a_result_in_the_jobs_arena);
     tcase_add_test(well, pool_retire_lets_jobs_end_first);
     tcase_add_test(well, pool_retire_of_one_keeps_the_others);
+    tcase_add_test(well, pool_grow_adds_workers_up_to_its_room);
+    tcase_add_test(well, pool_grow_keeps_within_what_there_is_room_for);
+    tcase_add_test(well, mint_workers_of_hardware_is_by_its_sessions);
+    tcase_add_test(well, mint_workers_of_software_is_by_the_processors);
     tcase_add_test(well, pool_kill_fails_jobs);
     tcase_add_test(well, launcher_says_when_it_is_lost);
     tcase_add_checked_fixture(ill, setup, teardown);

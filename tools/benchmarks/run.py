@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the service beside a bare loop of the same PKCS#11 calls, alternating, and prints medians.
 
-usage: tools/bench [--seconds S] [--rounds R] [--grpc-only | --ejbca-only | --ejbca-waiting N]
-                   [--json]
+usage: tools/bench [--seconds S] [--rounds R] [--grpc-only | --ejbca-only | --ejbca-waiting N |
+                   --hsm-only] [--json]
 
 The gRPC layer by itself is measured too, beside grpc++: see grpc_load.py; and certificates from an
-EJBCA: see ejbca_load.py.
+EJBCA: see ejbca_load.py; and a token that is waited for, as an HSM across a network is: see hsm_load.py.
 """
 import argparse
 import json
@@ -19,6 +19,7 @@ import tempfile
 
 import ejbca_load
 import grpc_load
+import hsm_load
 import verify_load
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -283,6 +284,7 @@ def main():
     parser.add_argument('--ejbca-only', action='store_true', help='certificates from an EJBCA alone')
     parser.add_argument('--ejbca-waiting', type=int, metavar='N',
                         help='how N devices that wait for an EJBCA drain, and what memory that takes')
+    parser.add_argument('--hsm-only', action='store_true', help='an HSM across a network alone')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
     if args.seconds <= 0 or args.rounds < 1:
@@ -290,19 +292,23 @@ def main():
     if args.ejbca_waiting:
         print(json.dumps(ejbca_load.measure_waiting(args.ejbca_waiting), indent=None if args.json else 1))
         return
-    grpc = {} if args.ejbca_only else measure_grpc(args)
-    service = {} if args.grpc_only or args.ejbca_only else (
+    only = args.grpc_only or args.ejbca_only or args.hsm_only
+    grpc = {} if only and not args.grpc_only else measure_grpc(args)
+    service = {} if only else (
         measure(args) | measure_ahead(args) | measure_ledger(args) |
         verify_load.measure(VERIFY))
-    ejbca = {} if args.grpc_only else ejbca_load.measure(args.seconds, args.rounds)
+    hsm = {} if only and not args.hsm_only else hsm_load.measure(args.seconds, args.rounds)
+    ejbca = {} if only and not args.ejbca_only else ejbca_load.measure(args.seconds, args.rounds)
     if args.json:
-        print(json.dumps(service | ejbca | grpc))
+        print(json.dumps(service | hsm | ejbca | grpc))
         return
     if service:
         show(service)
         show_ahead(service)
         show_ledger(service)
         show_verify(service)
+    if hsm:
+        hsm_load.show(hsm)
     if ejbca:
         show_ejbca(ejbca)
     if grpc:

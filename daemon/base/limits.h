@@ -62,6 +62,8 @@ enum {
     MM_PACKAGE_RECIPIENTS_MAX = 16,        /* certificates that it is encrypted to */
     MM_PACKAGE_DAYS_MAX = 366,             /* from created to not_after */
     MM_CHAIN_MAX = 4,                      /* certificates above a leaf */
+    MM_CA_RSA_BITS_MIN = 2048,             /* of an issuing CA elsewhere: 112 bits of security */
+    MM_CA_RSA_BITS_MAX = 4096,             /* of the same: what checking a signature may cost */
     MM_ITEM_INLINE_MAX = 64 * 1024,        /* a profile's named item that travels in the stream */
     MM_ITEMS_MAX = 16,                     /* named items in a profile */
 

@@ -54,7 +54,7 @@ static int judge(struct mm_task *t, struct mm_bytes der, struct mm_issued *ret_c
 
     s->subject.now_ms = mm_clock_wall_ms();
     return r < 0 ? r
-                 : mm_profile_check_issued(t->profile->profile, t->issuer->verifier, &s->subject,
+                 : mm_profile_check_issued(t->profile->profile, t->issuer->ca_key, &s->subject,
                                            ret_cert, ei);
 }
 

@@ -29,15 +29,12 @@ static int encode_chain(struct mm_issuer *i, struct mm_errinfo *ei)
 static int read_chain(struct mm_issuer *i, struct mm_errinfo *ei)
 {
     MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
-    struct mm_bytes point;
     int r = mm_io_read_file(i->section->certificate, MM_PEM_FILE_MAX, &pem, ei);
 
     if (r == MM_OK)
         r = mm_pki_parse_chain((struct mm_bytes){pem.data, pem.len}, &i->chain, ei);
     if (r == MM_OK)
-        r = mm_pki_certificate_point(sk_X509_value(i->chain, 0), &point, ei);
-    if (r == MM_OK)
-        r = mm_verifier_new(point.data, point.len, &i->verifier, ei);
+        r = mm_ca_key_new(sk_X509_value(i->chain, 0), &i->ca_key, ei);
     if (r == MM_OK)
         r = encode_chain(i, ei);
     return r < 0 ? mm_err_prefix(ei, "%.120s", i->section->certificate) : MM_OK;
@@ -153,6 +150,6 @@ void mm_issuer_free(struct mm_issuer *i)
     free(i->cas);
     sk_X509_pop_free(i->chain, X509_free);
     mm_ders_done(&i->chain_der);
-    mm_verifier_free(i->verifier);
+    mm_ca_key_free(i->ca_key);
     free(i);
 }

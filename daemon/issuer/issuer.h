@@ -33,7 +33,7 @@ struct mm_issuer {
     struct mm_client *client;
     STACK_OF(X509) * chain; /* pinned: the issuing CA's, up to the root */
     struct mm_ders chain_der;
-    struct mm_verifier *verifier; /* of the issuing CA's key */
+    struct mm_ca_key *ca_key; /* of the issuing CA */
     struct mm_issuing *profiles;
     size_t n_profiles;
     struct mm_issuer_ca *cas;

@@ -262,7 +262,9 @@ static struct mm_verdict on_crl(struct mm_task *t, const struct mm_outcome *out)
 
     if (failed(t, out))
         return out->verdict;
-    if (mm_answer_crl(out->body, &der, &ei) < 0)
+    if (mm_answer_crl(out->body, &der, &ei) < 0 ||
+        mm_ca_key_check_crl(t->issuer->ca_key, sk_X509_value(t->issuer->chain, 0),
+                            (struct mm_bytes){der.data, der.len}, &ei) < 0)
         return bad_answer(t, out, &ei);
     mintmark__internal__issuer_result__init(&result);
     mintmark__internal__crl__init(&crl);

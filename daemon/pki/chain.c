@@ -79,12 +79,31 @@ static int read_chain(struct mm_bytes pem, STACK_OF(X509) * chain, struct mm_err
     return r;
 }
 
+/* 112 bits of security: neither MD5 nor SHA-1 may have signed it, nor RSA of less than 2048 bits.
+ */
+static int check_strength(X509 *cert, X509 *issuer, int number, struct mm_errinfo *ei)
+{
+    enum { BITS_MIN = 112 };
+    const EVP_PKEY *key = X509_get0_pubkey(issuer);
+    int bits = 0;
+
+    if (key && EVP_PKEY_get_security_bits(key) < BITS_MIN)
+        return mm_fail(ei, MM_ERR_INVALID, "CHAIN_WEAK",
+                       "certificate %d has a key of %d bits, which is too short", number + 1,
+                       EVP_PKEY_get_bits(key));
+    if (!X509_get_signature_info(cert, NULL, NULL, &bits, NULL) || bits < BITS_MIN)
+        return mm_fail(ei, MM_ERR_INVALID, "CHAIN_WEAK",
+                       "certificate %d is signed by %s, which is too weak", number,
+                       OBJ_nid2ln(X509_get_signature_nid(cert)));
+    return MM_OK;
+}
+
 /* Names, authority key identifier, key usage; then the signature. */
 static int check_link(X509 *cert, X509 *issuer, int number, struct mm_errinfo *ei)
 {
     if (X509_check_issued(issuer, cert) == X509_V_OK &&
         X509_verify(cert, X509_get0_pubkey(issuer)) == 1)
-        return MM_OK;
+        return check_strength(cert, issuer, number, ei);
     ERR_clear_error();
     return mm_fail(ei, MM_ERR_INVALID, "CHAIN_INVALID",
                    "certificate %d is not issued by certificate %d, which follows it", number,

@@ -59,6 +59,8 @@ struct mm_profile {
     enum mm_profile_kind kind;
     enum mm_profile_delivery delivery;
     enum mm_matter_role matter;
+    /* signer: of an issuer of kind ejbca with an RSA key it is that of the device; nothing is
+     * signed by it. */
     const struct mm_ec *key, *signer;
     struct mm_name subject;
     struct mm_san san;

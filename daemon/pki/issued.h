@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include "daemon/pki/ca_key.h"
 #include "daemon/pki/profile.h"
 
 /* A certificate taken apart; all of it borrowed. */
@@ -31,10 +32,10 @@ int mm_issued_read(struct mm_bytes der, struct mm_issued *ret_cert,
                    struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Is it by the profile's issuer, for this key and subject, valid now, and of the profile's content?
- * The profile is compiled with its issuer; verifier is of the issuer's key; s->point is the
+ * The profile is compiled with its issuer; key is of the issuer; s->point is the
  * request's key, s->now_ms the time now (s->serial is not looked at). MM_ERR_CORRUPT
  * BAD_CERTIFICATE says what is wrong; MM_ERR_INVALID when the profile cannot name such a device. */
-int mm_profile_check_issued(const struct mm_profile *p, struct mm_verifier *verifier,
+int mm_profile_check_issued(const struct mm_profile *p, struct mm_ca_key *key,
                             const struct mm_subject *s, const struct mm_issued *cert,
                             struct mm_errinfo *ei) MM_MUST_USE;
 

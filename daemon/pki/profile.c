@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/pki/ca_key.h"
 #include "daemon/pki/internal.h"
 
 #include <openssl/objects.h>
@@ -105,10 +106,15 @@ static int prepare_signer(struct mm_profile *p, const struct mm_conf_profile *co
         return MM_OK;
     if (!X509_check_ca(issuer))
         return mm_fail_field(ei, "issuer", "the issuer's certificate is not a CA's");
-    p->signer = mm_ec_of_key(X509_get0_pubkey(issuer));
-    if (!p->signer)
+    if (mm_ec_of_key(X509_get0_pubkey(issuer)))
+        p->signer = mm_ec_of_key(X509_get0_pubkey(issuer));
+    else if (!conf->ejbca)
         return mm_fail_field(ei, "issuer",
                              "the issuer's key must be on P-256 or P-384, or Ed25519");
+    else if (p->matter != MM_MATTER_NONE)
+        return mm_fail_field(ei, "issuer", "Matter demands an issuer whose key is on P-256");
+    else if (mm_ca_key_check_kind(issuer, ei) < 0) /* RSA: signer stays what is only tried with */
+        return mm_err_prefix(ei, "issuer");
     X509_up_ref(issuer);
     p->issuer = issuer;
     return MM_OK;

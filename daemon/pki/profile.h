@@ -145,7 +145,8 @@ int mm_pki_certificate_point(const X509 *certificate, struct mm_bytes *ret_point
                              struct mm_errinfo *ei) MM_MUST_USE;
 
 /* PEM: certificates of a file's text, leaf or issuing CA first, at most 1 + MM_CHAIN_MAX; every one
- * must be issued by the next (names, AKI and signature). The last need not be a root. Other PEM
- * blocks are refused; text between blocks is not. */
+ * must be issued by the next (names, AKI and signature; CHAIN_WEAK with MD5, SHA-1 or RSA below
+ * 2048 bits). The last need not be a root. Other PEM blocks are refused; text between blocks is
+ * not. */
 int mm_pki_parse_chain(struct mm_bytes pem, STACK_OF(X509) * *ret_chain,
                        struct mm_errinfo *ei) MM_MUST_USE;

@@ -113,6 +113,59 @@ class Enrol(IssuerTest):
         self.assertEqual(self.ejbca.state()['certificates'], 0)
 
 
+class Keys(unittest.TestCase):
+    """Issuing CAs with other keys than on P-256."""
+
+    def start(self, keys):
+        folder = tempfile.TemporaryDirectory(prefix='mintmark-issuer.')
+        self.addCleanup(folder.cleanup)
+        ejbca = FakeEjbca(keys=keys)
+        self.addCleanup(ejbca.close)
+        worker = Worker(folder.name, ejbca, settings=QUICK, profile='include_chain = true')
+        self.addCleanup(worker.close)
+        return ejbca, worker
+
+    def test_rsa_and_p384_are_taken_and_what_is_wrong_is_found(self):
+        for keys in ('p384/sha384', 'rsa2048', 'rsa2048/sha512/pss'):
+            with self.subTest(keys=keys):
+                ejbca, w = self.start(keys)
+                d = Device()
+                self.assertTrue(d.owns(w.issue(d).issued.certificate))
+                self.assertTrue(w.issue(d, lookup_first=True).issued.found)
+                for fault, what in (('forged_issuer', 'not by the issuer'), ('bad_signature', 'not by the issuer'),
+                                    ('wrong_issuer', 'of another issuer'), ('wrong_key', 'another key')):
+                    ejbca.no_faults()
+                    ejbca.fault(fault, times=1)
+                    f = w.issue(Device()).failure
+                    self.assertEqual((f.reason, what in f.text), ('BAD_CERTIFICATE', True), f)
+                chain = w.do(issuer_pb2.IssuerJob(ca_chain=issuer_pb2.CaChainJob(profile='widget')))
+                self.assertTrue(chain.ca_chain.pinned, chain)
+                crl = w.do(issuer_pb2.IssuerJob(crl=issuer_pb2.CrlJob(profile='widget')))
+                self.assertTrue(x509.load_der_x509_crl(crl.crl.crl).is_signature_valid(
+                    x509.load_pem_x509_certificate(ejbca.ca_certificate('IssuingCA').read_bytes()).public_key()))
+                checked = w.do(issuer_pb2.IssuerJob(check=issuer_pb2.CheckJob())).checked
+                self.assertEqual({c.good for c in checked.checks}, {True}, checked)
+
+    def test_weak_ones_are_refused_at_the_start(self):
+        for keys, what in (('rsa1024', 'certificate 2 has a key of 1024 bits, which is too short'),
+                           ('rsa2048/sha1', 'signed by sha1WithRSAEncryption, which is too weak'),
+                           ('rsa2048/md5', 'signed by md5WithRSAEncryption, which is too weak')):
+            with self.subTest(keys=keys):
+                _, w = self.start(keys)
+                self.assertIn(what, w.ready.error.text)
+
+    def test_a_crl_that_is_not_the_ca_s_is_refused(self):
+        ejbca, w = self.start('rsa2048')
+        # The service was set up with another CA of the same name.
+        ejbca.stop()
+        for name in ('IssuingCA.key', 'IssuingCA.pem'):
+            (ejbca.dir / name).unlink()
+        ejbca.start()
+        f = w.do(issuer_pb2.IssuerJob(crl=issuer_pb2.CrlJob(profile='widget'))).failure
+        self.assertEqual(f.reason, 'BAD_ANSWER')
+        self.assertIn("the CRL has a signature that is not by the issuer's key", f.text)
+
+
 class Doubt(IssuerTest):
     """An enrolment that was cut off: uncertain, and the next try looks first."""
 

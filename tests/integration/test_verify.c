@@ -181,6 +181,14 @@ START_TEST(chain_file_is_judged)
 }
 END_TEST
 
+START_TEST(weak_hash_in_the_chain_is_found)
+{
+    f.pai.md = "SHA1";
+    folder_write(&f);
+    judge("none", 1, "chain, now: CA signature digest algorithm too weak");
+}
+END_TEST
+
 START_TEST(other_root_is_found)
 {
     struct verify_folder other;
@@ -397,6 +405,7 @@ int main(void)
     tcase_add_test(t, wrong_lines_are_found);
     tcase_add_test(t, stray_and_missing_files_are_found);
     tcase_add_test(t, chain_file_is_judged);
+    tcase_add_test(t, weak_hash_in_the_chain_is_found);
     tcase_add_test(t, other_root_is_found);
     tcase_add_test(t, key_wrap_file_is_judged);
     tcase_add_test(t, transport_export_unusable_is_bad_input);

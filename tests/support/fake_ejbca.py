@@ -36,11 +36,13 @@ class FakeEjbca:
     """A running fake. Its folder holds keys, certificates and what was issued; without a folder, one
     is made, and removed at the end."""
 
-    def __init__(self, folder=None, cas=(), **settings):
-        """cas: more CAs, as 'NAME=SUBJECT'. settings: as for set()."""
+    def __init__(self, folder=None, cas=(), keys=None, **settings):
+        """cas: more CAs, as 'NAME=SUBJECT'. keys: of the CAs that issue to devices, such as
+        'rsa3072/sha384'; P-256 without. settings: as for set()."""
         self._own = folder is None
         self.dir = pathlib.Path(folder or tempfile.mkdtemp(prefix='mintmark-ejbca.'))
         self._cas = list(cas)
+        self._keys = ['--keys', keys] if keys else []
         self._settings = settings
         self._process = self._control = None
         self.port = self.control_port = 0
@@ -59,7 +61,7 @@ class FakeEjbca:
         more = [part for ca in self._cas for part in ('--ca', ca)]
         self._process = subprocess.Popen(
             [PROGRAM, '--folder', self.dir, '--port', str(self.port), '--control-port',
-             str(self.control_port), *more], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+             str(self.control_port), *self._keys, *more], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f'the fake EJBCA did not start: {self._process.wait(START_S)}')

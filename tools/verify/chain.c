@@ -85,6 +85,9 @@ void chain_load_delivered(struct chain *c, const char *dir, struct report *r)
     check_order(c, r);
 }
 
+/* 112 bits: neither MD5 nor SHA-1, nor RSA below 2048 bits. */
+enum { AUTH_LEVEL = 2 };
+
 static int verify_at(const struct chain *c, X509 *cert, time_t when)
 {
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
@@ -95,6 +98,7 @@ static int verify_at(const struct chain *c, X509 *cert, time_t when)
         param = X509_STORE_CTX_get0_param(ctx);
         X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT);
         X509_VERIFY_PARAM_set_time(param, when);
+        X509_VERIFY_PARAM_set_auth_level(param, AUTH_LEVEL);
         error = X509_verify_cert(ctx) == 1 ? X509_V_OK : X509_STORE_CTX_get_error(ctx);
     }
     X509_STORE_CTX_free(ctx);

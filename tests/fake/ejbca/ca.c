@@ -10,6 +10,7 @@
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
 #include <openssl/rand.h>
+#include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,8 +47,33 @@ static int write_key(const char *path, EVP_PKEY *key, struct mm_errinfo *ei)
     return r;
 }
 
+static const struct ca_kind p256 = {.group = "P-256"};
+
+bool ca_kind_from_text(const char *text, struct ca_kind *ret_kind)
+{
+    struct ca_kind kind = {.hash = EVP_sha256()};
+    char part[16];
+    int len = 0;
+
+    if (sscanf(text, "%15[^/]%n", part, &len) != 1)
+        return false;
+    if (strcmp(part, "p256") == 0 || strcmp(part, "p384") == 0)
+        kind.group = part[1] == '2' ? "P-256" : "P-384";
+    else if (sscanf(part, "rsa%u", &kind.bits) != 1)
+        return false;
+    for (text += len; sscanf(text, "/%15[^/]%n", part, &len) == 1; text += len) {
+        if (strcmp(part, "pss") == 0)
+            kind.pss = !kind.group;
+        else
+            kind.hash = EVP_get_digestbyname(part);
+    }
+    *ret_kind = kind;
+    return kind.hash && !*text;
+}
+
 /* The key in a PEM file, made if there is none. */
-static int open_key(const char *path, EVP_PKEY **ret_key, struct mm_errinfo *ei)
+static int open_key(const char *path, const struct ca_kind *kind, EVP_PKEY **ret_key,
+                    struct mm_errinfo *ei)
 {
     FILE *f = fopen(path, "r");
 
@@ -56,7 +82,7 @@ static int open_key(const char *path, EVP_PKEY **ret_key, struct mm_errinfo *ei)
         fclose(f);
         return *ret_key ? MM_OK : failed(ei, path);
     }
-    *ret_key = EVP_EC_gen("P-256");
+    *ret_key = kind->group ? EVP_EC_gen(kind->group) : EVP_RSA_gen(kind->bits);
     return *ret_key ? write_key(path, *ret_key, ei) : failed(ei, "making a key");
 }
 
@@ -93,7 +119,7 @@ static int make_certificates(struct ca *ca, struct mm_errinfo *ei)
     };
 
     random_serial(spec.serial);
-    if (!cert_build(&spec, ca->issuer->key, &ca->certificate))
+    if (!cert_build(&spec, &ca->issuer->signer, &ca->certificate))
         return failed(ei, "signing");
     return MM_OK;
 }
@@ -113,7 +139,7 @@ static int make_expired(struct ca *ca, struct mm_errinfo *ei)
     };
 
     random_serial(spec.serial);
-    return cert_build(&spec, ca->issuer->key, &ca->expired) ? MM_OK : failed(ei, "signing");
+    return cert_build(&spec, &ca->issuer->signer, &ca->expired) ? MM_OK : failed(ei, "signing");
 }
 
 /* Reads a certificate that is there, or makes and writes it. */
@@ -151,7 +177,7 @@ static int32_t hash_code(const char *text)
 }
 
 static int add(struct cas *cas, const char *folder, const char *name, const char *subject,
-               struct ca *issuer, struct mm_errinfo *ei)
+               const struct ca_kind *kind, struct ca *issuer, struct mm_errinfo *ei)
 {
     struct ca *ca = &cas->ca[cas->count];
     struct mm_buf text MM_BUF_CLEANUP = MM_BUF_INIT(CA_DN_MAX - 1);
@@ -167,8 +193,10 @@ static int add(struct cas *cas, const char *folder, const char *name, const char
     ca->certificate = ca->expired = ca->subject = ca->spki = MM_BUF_INIT(CERT_DER_MAX);
     cas->count++;
     snprintf(path, sizeof(path), "%s/%s.key", folder, name);
-    r = open_key(path, &ca->key, ei);
-    if (r < 0 || (r = put_spki(ca->key, &ca->spki, ei)) < 0)
+    ca->signer =
+        (struct cert_signer){.hash = kind->hash ? kind->hash : EVP_sha256(), .pss = kind->pss};
+    r = open_key(path, kind, &ca->signer.key, ei);
+    if (r < 0 || (r = put_spki(ca->signer.key, &ca->spki, ei)) < 0)
         return r;
     if (!name_from_text(subject, &ca->subject) ||
         !name_to_text((struct mm_bytes){ca->subject.data, ca->subject.len}, &text))
@@ -187,8 +215,8 @@ static int add(struct cas *cas, const char *folder, const char *name, const char
     return make_expired(ca, ei);
 }
 
-static int add_extra(struct cas *cas, const char *folder, const char *text, struct ca *root,
-                     struct mm_errinfo *ei)
+static int add_extra(struct cas *cas, const char *folder, const char *text,
+                     const struct ca_kind *kind, struct ca *root, struct mm_errinfo *ei)
 {
     const size_t len = strcspn(text, "=");
     char name[CA_NAME_MAX];
@@ -197,30 +225,30 @@ static int add_extra(struct cas *cas, const char *folder, const char *text, stru
         return mm_fail(ei, MM_ERR_INVALID, "FAKE_CA", "%s is not NAME=SUBJECT", text);
     memcpy(name, text, len);
     name[len] = 0;
-    return add(cas, folder, name, text + len + 1, root, ei);
+    return add(cas, folder, name, text + len + 1, kind, root, ei);
 }
 
-int cas_open(const char *folder, const char *const *extra, size_t extras, struct cas *ret_cas,
-             struct mm_errinfo *ei)
+int cas_open(const char *folder, const struct ca_kind *kind, const char *const *extra,
+             size_t extras, struct cas *ret_cas, struct mm_errinfo *ei)
 {
     struct ca *root;
     int r;
 
     memset(ret_cas, 0, sizeof(*ret_cas));
-    r = add(ret_cas, folder, "ManagementCA", "CN=ManagementCA,O=Example,C=SE", NULL, ei);
+    r = add(ret_cas, folder, "ManagementCA", "CN=ManagementCA,O=Example,C=SE", &p256, NULL, ei);
     if (r < 0)
         return r;
     root = &ret_cas->ca[ret_cas->count];
-    r = add(ret_cas, folder, "RootCA", "CN=RootCA,O=Example,C=SE", NULL, ei);
+    r = add(ret_cas, folder, "RootCA", "CN=RootCA,O=Example,C=SE", kind, NULL, ei);
     if (r < 0 ||
-        (r = add(ret_cas, folder, "IssuingCA", "CN=IssuingCA,O=Example,C=SE", root, ei)) < 0)
+        (r = add(ret_cas, folder, "IssuingCA", "CN=IssuingCA,O=Example,C=SE", kind, root, ei)) < 0)
         return r;
     for (size_t i = 0; i < extras; i++) {
-        r = add_extra(ret_cas, folder, extra[i], root, ei);
+        r = add_extra(ret_cas, folder, extra[i], kind, root, ei);
         if (r < 0)
             return r;
     }
-    r = add(ret_cas, folder, "OtherCA", "CN=OtherCA,O=Elsewhere,C=SE", NULL, ei);
+    r = add(ret_cas, folder, "OtherCA", "CN=OtherCA,O=Elsewhere,C=SE", kind, NULL, ei);
     ret_cas->ca[ret_cas->count - 1].listed = false;
     return r;
 }
@@ -230,7 +258,7 @@ void cas_close(struct cas *cas)
     for (size_t i = 0; i < cas->count; i++) {
         struct ca *ca = &cas->ca[i];
 
-        EVP_PKEY_free(ca->key);
+        EVP_PKEY_free(ca->signer.key);
         mm_buf_done(&ca->certificate);
         mm_buf_done(&ca->expired);
         mm_buf_done(&ca->subject);
@@ -331,7 +359,7 @@ static int sign_credential(const struct ca *ca, const char *name, bool server, E
     spec.spki = (struct mm_bytes){spki.data, spki.len};
     spec.sans = (struct mm_bytes){sans.data, sans.len};
     random_serial(spec.serial);
-    return cert_build(&spec, ca->key, der) ? MM_OK : failed(ei, "signing");
+    return cert_build(&spec, &ca->signer, der) ? MM_OK : failed(ei, "signing");
 }
 
 int ca_make_credential(struct cas *cas, const char *folder, const char *name, bool server,
@@ -347,7 +375,7 @@ int ca_make_credential(struct cas *cas, const char *folder, const char *name, bo
     if (access(path, F_OK) == 0)
         return MM_OK;
     snprintf(path, sizeof(path), "%s/%s.key", folder, name);
-    r = open_key(path, &key, ei);
+    r = open_key(path, &p256, &key, ei);
     if (r < 0)
         return r;
     r = sign_credential(ca, name, server, key, &der, ei);

@@ -11,10 +11,10 @@ enum { CA_MAX = 16, CA_NAME_MAX = 64, CA_DN_MAX = 1024 };
 
 struct ca {
     char name[CA_NAME_MAX];
-    int32_t id;        /* as EJBCA: a number made of the subject */
-    bool listed;       /* false: it exists only to issue wrong certificates */
-    struct ca *issuer; /* itself, for a root */
-    EVP_PKEY *key;
+    int32_t id;                /* as EJBCA: a number made of the subject */
+    bool listed;               /* false: it exists only to issue wrong certificates */
+    struct ca *issuer;         /* itself, for a root */
+    struct cert_signer signer; /* its key is owned */
     struct mm_buf certificate; /* DER */
     struct mm_buf expired;     /* the same but expired long ago; what `expired_chain` sends */
     struct mm_buf subject;     /* DER */
@@ -30,11 +30,22 @@ struct cas {
     size_t count;
 };
 
-/* Makes or loads: ManagementCA (servers and clients), RootCA, IssuingCA below it, and each of extra
- * (`NAME=SUBJECT`, `NAME` is its name and SUBJECT its DN) below the root too; and the unlisted
- * OtherCA. The folder must exist. */
-int cas_open(const char *folder, const char *const *extra, size_t extras, struct cas *ret_cas,
-             struct mm_errinfo *ei) MM_MUST_USE;
+/* How the CAs that issue to devices sign, and those above them. */
+struct ca_kind {
+    const char *group; /* of EC; NULL: RSA */
+    unsigned bits;     /* of RSA */
+    const EVP_MD *hash;
+    bool pss;
+};
+/* "p256", "p384", "rsa2048" and other lengths; then "/sha256" (which it is without), "/sha384" or
+ * another hash; then "/pss". */
+bool ca_kind_from_text(const char *text, struct ca_kind *ret_kind);
+
+/* Makes or loads: ManagementCA (servers and clients; P-256), RootCA, IssuingCA below it, and each
+ * of extra (`NAME=SUBJECT`, `NAME` is its name and SUBJECT its DN) below the root too; and the
+ * unlisted OtherCA. The folder must exist. */
+int cas_open(const char *folder, const struct ca_kind *kind, const char *const *extra,
+             size_t extras, struct cas *ret_cas, struct mm_errinfo *ei) MM_MUST_USE;
 void cas_close(struct cas *cas);
 
 struct ca *ca_by_name(struct cas *cas, const char *name);

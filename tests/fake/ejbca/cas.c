@@ -114,7 +114,7 @@ void ca_latest_crl(struct call *call)
     spec.issuer_key_id = ca->key_id;
     spec.next_update = spec.this_update + DAY;
     spec.number = ca->crl_number;
-    good = crl_build(&spec, ca->key, &der);
+    good = crl_build(&spec, &ca->signer, &der);
     free(revoked);
     cert_base64((struct mm_bytes){der.data, der.len}, &text);
     if (good)

@@ -3,14 +3,38 @@
 
 #include "tests/fake/ejbca/der.h"
 
+#include <openssl/core_names.h>
+#include <openssl/rsa.h>
 #include <string.h>
 
-static void put_algorithm(struct mm_buf *b)
-{
-    const size_t at = der_begin(b, DER_SEQUENCE);
+enum { SIGNATURE_MAX = 512 }; /* of RSA with 4096 bits */
 
-    der_put_oid(b, "1.2.840.10045.4.3.2");
-    der_end(b, at);
+/* AlgorithmIdentifier, of libcrypto's making: ECDSA, RSA with PKCS #1 v1.5, or RSASSA-PSS with a
+ * salt as long as the hash. */
+static bool put_algorithm(struct mm_buf *b, EVP_MD_CTX *ctx)
+{
+    uint8_t der[128];
+    OSSL_PARAM params[2] = {
+        OSSL_PARAM_construct_octet_string(OSSL_SIGNATURE_PARAM_ALGORITHM_ID, der, sizeof(der)),
+        OSSL_PARAM_construct_end()};
+
+    if (EVP_PKEY_CTX_get_params(EVP_MD_CTX_get_pkey_ctx(ctx), params) != 1)
+        return false;
+    mm_buf_append(b, der, params[0].return_size);
+    return true;
+}
+
+static EVP_MD_CTX *begin_signing(const struct cert_signer *signer)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    EVP_PKEY_CTX *key = NULL;
+
+    if (ctx && EVP_DigestSignInit(ctx, &key, signer->hash, NULL, signer->key) == 1 &&
+        (!signer->pss || (EVP_PKEY_CTX_set_rsa_padding(key, RSA_PKCS1_PSS_PADDING) == 1 &&
+                          EVP_PKEY_CTX_set_rsa_pss_saltlen(key, RSA_PSS_SALTLEN_DIGEST) == 1)))
+        return ctx;
+    EVP_MD_CTX_free(ctx);
+    return NULL;
 }
 
 static void put_bits(struct mm_buf *b, const uint8_t *bytes, size_t len)
@@ -22,15 +46,14 @@ static void put_bits(struct mm_buf *b, const uint8_t *bytes, size_t len)
     der_end(b, at);
 }
 
-/* SEQUENCE { signed part, algorithm, signature } */
-static bool sign(struct mm_buf *signed_part, EVP_PKEY *signer, struct mm_buf *der)
+/* SEQUENCE { signed part, algorithm, signature }; ctx is freed */
+static bool sign(struct mm_buf *signed_part, EVP_MD_CTX *ctx, struct mm_buf *der)
 {
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    uint8_t signature[128];
+    struct mm_buf algorithm MM_BUF_CLEANUP = MM_BUF_INIT(CERT_DER_MAX);
+    uint8_t signature[SIGNATURE_MAX];
     size_t len = sizeof(signature), at;
     const bool good =
-        mm_buf_err(signed_part) >= 0 && ctx &&
-        EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, signer) == 1 &&
+        mm_buf_err(signed_part) >= 0 && put_algorithm(&algorithm, ctx) &&
         EVP_DigestSign(ctx, signature, &len, signed_part->data, signed_part->len) == 1;
 
     EVP_MD_CTX_free(ctx);
@@ -38,7 +61,7 @@ static bool sign(struct mm_buf *signed_part, EVP_PKEY *signer, struct mm_buf *de
         return false;
     at = der_begin(der, DER_SEQUENCE);
     mm_buf_append(der, signed_part->data, signed_part->len);
-    put_algorithm(der);
+    mm_buf_append(der, algorithm.data, algorithm.len);
     put_bits(der, signature, len);
     der_end(der, at);
     return mm_buf_err(der) >= 0;
@@ -128,16 +151,19 @@ static void put_extensions(struct mm_buf *b, const struct cert_spec *spec)
     der_end(b, outer);
 }
 
-bool cert_build(const struct cert_spec *spec, EVP_PKEY *signer, struct mm_buf *der)
+bool cert_build(const struct cert_spec *spec, const struct cert_signer *signer, struct mm_buf *der)
 {
     struct mm_buf tbs MM_BUF_CLEANUP = MM_BUF_INIT(CERT_DER_MAX);
+    EVP_MD_CTX *ctx = begin_signing(signer);
     const size_t all = der_begin(&tbs, DER_SEQUENCE);
     size_t at = der_begin(&tbs, DER_CONTEXT_CONSTRUCTED);
 
+    if (!ctx)
+        return false;
     der_put_small(&tbs, 2);
     der_end(&tbs, at);
     der_put_number(&tbs, spec->serial, sizeof(spec->serial));
-    put_algorithm(&tbs);
+    put_algorithm(&tbs, ctx);
     mm_buf_append(&tbs, spec->issuer.data, spec->issuer.len);
     at = der_begin(&tbs, DER_SEQUENCE);
     der_put_time(&tbs, spec->not_before);
@@ -147,7 +173,7 @@ bool cert_build(const struct cert_spec *spec, EVP_PKEY *signer, struct mm_buf *d
     mm_buf_append(&tbs, spec->spki.data, spec->spki.len);
     put_extensions(&tbs, spec);
     der_end(&tbs, all);
-    return sign(&tbs, signer, der);
+    return sign(&tbs, ctx, der);
 }
 
 static void put_revoked(struct mm_buf *b, const struct cert_revoked *revoked)
@@ -168,15 +194,18 @@ static void put_revoked(struct mm_buf *b, const struct cert_revoked *revoked)
     der_end(b, at);
 }
 
-bool crl_build(const struct crl_spec *spec, EVP_PKEY *signer, struct mm_buf *der)
+bool crl_build(const struct crl_spec *spec, const struct cert_signer *signer, struct mm_buf *der)
 {
     struct mm_buf tbs MM_BUF_CLEANUP = MM_BUF_INIT(der->max);
+    EVP_MD_CTX *ctx = begin_signing(signer);
     const size_t all = der_begin(&tbs, DER_SEQUENCE);
     struct open_extension e;
     size_t outer, at;
 
+    if (!ctx)
+        return false;
     der_put_small(&tbs, 1);
-    put_algorithm(&tbs);
+    put_algorithm(&tbs, ctx);
     mm_buf_append(&tbs, spec->issuer.data, spec->issuer.len);
     der_put_time(&tbs, spec->this_update);
     der_put_time(&tbs, spec->next_update);
@@ -195,7 +224,7 @@ bool crl_build(const struct crl_spec *spec, EVP_PKEY *signer, struct mm_buf *der
     der_end(&tbs, at);
     der_end(&tbs, outer);
     der_end(&tbs, all);
-    return sign(&tbs, signer, der);
+    return sign(&tbs, ctx, der);
 }
 
 /* The GeneralNames of a certificate's extensions; empty if there are none. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Certificates and CRLs (RFC 5280): building, signing with P-256, and reading back what was built.
+/* Certificates and CRLs (RFC 5280): building, signing, and reading back what was built.
  */
 #pragma once
 
@@ -49,9 +49,16 @@ struct crl_spec {
     size_t count;
 };
 
-/* Appends the certificate or CRL, signed with ecdsa-with-SHA256; false: libcrypto failed. */
-bool cert_build(const struct cert_spec *spec, EVP_PKEY *signer, struct mm_buf *der);
-bool crl_build(const struct crl_spec *spec, EVP_PKEY *signer, struct mm_buf *der);
+/* How a CA signs: ECDSA or RSA, whichever its key is for. */
+struct cert_signer {
+    EVP_PKEY *key;
+    const EVP_MD *hash;
+    bool pss; /* RSASSA-PSS in place of PKCS #1 v1.5 */
+};
+
+/* Appends the certificate or CRL, signed; false: libcrypto failed. */
+bool cert_build(const struct cert_spec *spec, const struct cert_signer *signer, struct mm_buf *der);
+bool crl_build(const struct crl_spec *spec, const struct cert_signer *signer, struct mm_buf *der);
 
 /* Borrowed from the certificate. */
 struct cert_view {

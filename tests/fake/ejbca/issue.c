@@ -203,8 +203,8 @@ static struct mm_bytes other_spki(const struct fake *fake)
 }
 
 /* Changes what is to be signed as the scenario wants; the key that signs. */
-static EVP_PKEY *falsify(const struct call *call, struct cert_spec *spec, const struct order *order,
-                         struct mm_buf *subject)
+static const struct cert_signer *falsify(const struct call *call, struct cert_spec *spec,
+                                         const struct order *order, struct mm_buf *subject)
 {
     const struct fake *fake = call->fake;
     const struct ca *other = &fake->cas.ca[fake->cas.count - 1];
@@ -217,9 +217,9 @@ static EVP_PKEY *falsify(const struct call *call, struct cert_spec *spec, const 
     case FAULT_WRONG_ISSUER:
         spec->issuer = (struct mm_bytes){other->subject.data, other->subject.len};
         spec->issuer_key_id = other->key_id;
-        return other->key;
+        return &other->signer;
     case FAULT_FORGED_ISSUER:
-        return other->key;
+        return &other->signer;
     case FAULT_WRONG_SUBJECT:
         if (name_from_text("CN=somebody else,O=Example,C=SE", subject))
             spec->subject = (struct mm_bytes){subject->data, subject->len};
@@ -235,7 +235,7 @@ static EVP_PKEY *falsify(const struct call *call, struct cert_spec *spec, const 
     default:
         break;
     }
-    return order->ca->key;
+    return &order->ca->signer;
 }
 
 static bool build(const struct call *call, const struct order *order, struct mm_buf *der)

@@ -16,24 +16,24 @@ struct options {
     const char *folder;
     const char *extra[EXTRA_MAX];
     size_t extras;
+    struct ca_kind kind;
     unsigned port, control_port;
 };
 
 static int usage(void)
 {
-    fputs(
-        "usage: fake-ejbca --folder FOLDER [--port N] [--control-port N] [--ca NAME=SUBJECT]...\n",
-        stderr);
+    fputs("usage: fake-ejbca --folder FOLDER [--port N] [--control-port N] [--keys KIND] "
+          "[--ca NAME=SUBJECT]...\n",
+          stderr);
     return 64;
 }
 
 static bool parse_options(int argc, char **argv, struct options *o)
 {
-    static const struct option longs[] = {{"folder", required_argument, NULL, 'f'},
-                                          {"port", required_argument, NULL, 'p'},
-                                          {"control-port", required_argument, NULL, 'c'},
-                                          {"ca", required_argument, NULL, 'a'},
-                                          {0}};
+    static const struct option longs[] = {
+        {"folder", required_argument, NULL, 'f'},       {"port", required_argument, NULL, 'p'},
+        {"control-port", required_argument, NULL, 'c'}, {"ca", required_argument, NULL, 'a'},
+        {"keys", required_argument, NULL, 'k'},         {0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -45,6 +45,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
             o->control_port = (unsigned)strtoul(optarg, NULL, 10);
         else if (c == 'a' && o->extras < EXTRA_MAX)
             o->extra[o->extras++] = optarg;
+        else if (c == 'k' && ca_kind_from_text(optarg, &o->kind))
+            continue;
         else
             return false;
     }
@@ -103,7 +105,7 @@ static int open_fake(struct fake *fake, const struct options *o, SSL_CTX **ret_t
     if (mkdir(o->folder, 0700) < 0 && errno != EEXIST)
         return mm_fail_errno(ei, errno, "%s", o->folder);
     fake->folder = o->folder;
-    r = cas_open(o->folder, o->extra, o->extras, &fake->cas, ei);
+    r = cas_open(o->folder, &o->kind, o->extra, o->extras, &fake->cas, ei);
     if (r < 0 || (r = make_credentials(fake, ei)) < 0 ||
         (r = state_open(o->folder, &fake->cas, &fake->state, ei)) < 0)
         return r;
@@ -130,7 +132,7 @@ static void on_signal(uv_signal_t *handle, int number)
 int main(int argc, char **argv)
 {
     static struct fake fake;
-    struct options o = {0};
+    struct options o = {.kind = {.group = "P-256"}};
     struct mm_errinfo ei = {0};
     uv_signal_t term, interrupt;
     SSL_CTX *tls = NULL;

@@ -21,16 +21,8 @@ static int malformed(struct mm_errinfo *ei, const char *text)
     return refuse(ei, "CSR_MALFORMED", text);
 }
 
-/* The parts that matter. */
-struct request {
-    struct mm_bytes info;      /* what is signed */
-    struct mm_bytes spki;      /* SubjectPublicKeyInfo */
-    struct mm_bytes algorithm; /* AlgorithmIdentifier */
-    struct mm_bytes signature; /* DER in the BIT STRING */
-};
-
 /* CertificationRequestInfo ::= SEQUENCE { version, subject, subjectPKInfo, attributes [0] } */
-static int read_info(struct mm_bytes in, struct request *ret, struct mm_errinfo *ei)
+static int read_info(struct mm_bytes in, struct mm_csr_parts *ret, struct mm_errinfo *ei)
 {
     struct mm_der version, subject, spki, attributes;
 
@@ -40,12 +32,14 @@ static int read_info(struct mm_bytes in, struct request *ret, struct mm_errinfo 
         return malformed(ei, "the CertificationRequestInfo has not the parts that it must have");
     if (version.content.len != 1 || version.content.data[0] != 0)
         return malformed(ei, "the request's version is not 0");
+    ret->subject = subject.whole;
     ret->spki = spki.whole;
+    ret->attributes = attributes.content;
     return MM_OK;
 }
 
 /* CertificationRequest ::= SEQUENCE { certificationRequestInfo, signatureAlgorithm, signature } */
-static int read_request(struct mm_bytes der, struct request *ret, struct mm_errinfo *ei)
+int mm_csr_read(struct mm_bytes der, struct mm_csr_parts *ret, struct mm_errinfo *ei)
 {
     struct mm_der whole, info, algorithm, signature;
     struct mm_bytes in;
@@ -72,7 +66,7 @@ static int read_request(struct mm_bytes der, struct request *ret, struct mm_erri
 
 /* The prefix says id-ecPublicKey, the curve by its OID, and how long the point is; so one
  * comparison rules out other algorithms, other curves, compressed points and infinity. */
-static int check_key(const struct mm_profile *p, const struct request *request,
+static int check_key(const struct mm_profile *p, const struct mm_csr_parts *request,
                      struct mm_bytes *ret_point, struct mm_errinfo *ei)
 {
     const struct mm_bytes spki = request->spki;
@@ -91,7 +85,8 @@ static int check_key(const struct mm_profile *p, const struct request *request,
 }
 
 /* Of an Ed25519 key, which signs the whole and not a digest. */
-static int check_pure(const struct request *request, struct mm_bytes point, struct mm_errinfo *ei)
+static int check_pure(const struct mm_csr_parts *request, struct mm_bytes point,
+                      struct mm_errinfo *ei)
 {
     MM_CLEANUP(mm_verifier_free_p) struct mm_verifier *verifier = NULL;
     int r;
@@ -108,7 +103,7 @@ static int check_pure(const struct request *request, struct mm_bytes point, stru
 }
 
 /* Proof of possession. The verifier is also what finds a point off the curve. */
-static int check_signature(const struct request *request, struct mm_bytes point,
+static int check_signature(const struct mm_csr_parts *request, struct mm_bytes point,
                            struct mm_errinfo *ei)
 {
     const EVP_MD *hash = mm_der_ecdsa_hash(request->algorithm);
@@ -132,8 +127,9 @@ static int check_signature(const struct request *request, struct mm_bytes point,
                : r;
 }
 
-static int read_key(const struct mm_profile *p, struct mm_bytes der, struct request *ret_request,
-                    struct mm_bytes *ret_point, struct mm_errinfo *ei)
+static int read_key(const struct mm_profile *p, struct mm_bytes der,
+                    struct mm_csr_parts *ret_request, struct mm_bytes *ret_point,
+                    struct mm_errinfo *ei)
 {
     char text[64];
     int r;
@@ -141,14 +137,14 @@ static int read_key(const struct mm_profile *p, struct mm_bytes der, struct requ
     snprintf(text, sizeof(text), "the request has more than %d bytes", MM_CSR_DER_MAX);
     if (der.len > MM_CSR_DER_MAX)
         return refuse(ei, "CSR_TOO_BIG", text);
-    r = read_request(der, ret_request, ei);
+    r = mm_csr_read(der, ret_request, ei);
     return r < 0 ? r : check_key(p, ret_request, ret_point, ei);
 }
 
 int mm_profile_csr_point(const struct mm_profile *p, struct mm_bytes der,
                          struct mm_bytes *ret_point, struct mm_errinfo *ei)
 {
-    struct request request = {.info = {NULL, 0}};
+    struct mm_csr_parts request = {.info = {NULL, 0}};
 
     return read_key(p, der, &request, ret_point, ei);
 }
@@ -156,7 +152,7 @@ int mm_profile_csr_point(const struct mm_profile *p, struct mm_bytes der,
 int mm_profile_check_csr(const struct mm_profile *p, struct mm_bytes der,
                          struct mm_bytes *ret_point, struct mm_errinfo *ei)
 {
-    struct request request = {.info = {NULL, 0}};
+    struct mm_csr_parts request = {.info = {NULL, 0}};
     struct mm_bytes point = {NULL, 0};
     int r = read_key(p, der, &request, &point, ei);
 

@@ -2,8 +2,10 @@
 /*
  * Certification requests (PKCS#10, RFC 2986) of keys that devices made themselves. Pure functions.
  *
- * Nothing of a request gets into a certificate but its public key: subject, attributes and the
- * extensions that it asks for are passed over, for the profile decides them.
+ * Where the appliance makes the certificate, nothing of a request gets into it but the public key:
+ * subject, attributes and the extensions that it asks for are passed over, for the profile decides
+ * them. EJBCA takes the subject and alternative names from the request; so there they must be the
+ * profile's already.
  */
 #pragma once
 
@@ -30,3 +32,15 @@ int mm_profile_check_csr(const struct mm_profile *p, struct mm_bytes der,
 /* The same without the signature, for a request that has been checked before. */
 int mm_profile_csr_point(const struct mm_profile *p, struct mm_bytes der,
                          struct mm_bytes *ret_point, struct mm_errinfo *ei) MM_MUST_USE;
+
+/*
+ * For a profile whose issuer is of kind ejbca, and a request that mm_profile_check_csr has taken:
+ * does it ask for what the profile gives this device? MM_OK at once for other profiles.
+ * MM_ERR_INVALID, with the field "csr" and the reason CSR_SUBJECT    the subject has other
+ * attributes than the profile's (in whatever order, and as whatever kind of string); CSR_EXTENSION
+ * an extension is asked for that the profile has not, or has otherwise; or the profile has
+ * alternative names and the request does not ask for them; CSR_MALFORMED  the attributes cannot be
+ * read. MM_ERR_MEMORY.
+ */
+int mm_profile_check_csr_content(const struct mm_profile *p, const struct mm_subject *s,
+                                 struct mm_bytes der, struct mm_errinfo *ei) MM_MUST_USE;

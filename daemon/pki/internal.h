@@ -111,6 +111,42 @@ int mm_extensions_prepare(struct mm_profile *p, const struct mm_settings *settin
 int mm_extensions_der(const struct mm_profile *p, const struct mm_subject *s, bool for_request,
                       struct mm_buf *der, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* The parts of a request, borrowed from it. */
+struct mm_csr_parts {
+    struct mm_bytes info;          /* what is signed */
+    struct mm_bytes subject, spki; /* DER, whole */
+    struct mm_bytes attributes;    /* Attribute after Attribute */
+    struct mm_bytes algorithm;     /* AlgorithmIdentifier */
+    struct mm_bytes signature;     /* DER in the BIT STRING */
+};
+/* Of csr.c. CSR_MALFORMED as mm_profile_check_csr has it. */
+int mm_csr_read(struct mm_bytes der, struct mm_csr_parts *ret, struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Of compare.c: what others made, held against what the profile makes. An extension is taken apart
+ * and borrowed: contents of extnID and extnValue. */
+struct mm_extension {
+    struct mm_bytes oid, value;
+    bool critical;
+};
+enum { MM_EXTENSIONS_MAX = 32, MM_EXTENSION_NAME_MAX = 48 };
+
+/* The same attributes in whatever order, as whatever kind of string. Both in DER, whole; none with
+ * two attributes in one RDN. */
+bool mm_names_agree(struct mm_bytes a, struct mm_bytes b);
+/* Extension after Extension; false when it cannot be read, or one of them is there twice. */
+bool mm_extensions_read(struct mm_bytes in, struct mm_extension list[MM_EXTENSIONS_MAX],
+                        size_t *ret_n);
+/* Criticality and content; alternative names and extended key usages in whatever order. */
+bool mm_extensions_agree(const struct mm_extension *want, const struct mm_extension *have);
+/* One that a CA may add: not critical, and says where the CA publishes. */
+bool mm_extension_is_tolerated(const struct mm_extension *e);
+/* As libcrypto names it, else its OID in dots. */
+void mm_extension_name(const struct mm_extension *e, char ret_name[MM_EXTENSION_NAME_MAX]);
+/* What the profile gives this device. The list borrows from *der, which is filled. */
+int mm_extensions_wanted(const struct mm_profile *p, const struct mm_subject *s, struct mm_buf *der,
+                         struct mm_extension ret_list[MM_EXTENSIONS_MAX], size_t *ret_n,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+
 /* SHA-1 over the point: RFC 5280 section 4.2.1.2, method 1. */
 int mm_profile_key_identifier(const struct mm_profile *p, const uint8_t *point, size_t point_len,
                               uint8_t ret_id[MM_SKI_LEN]) MM_MUST_USE;

@@ -48,6 +48,8 @@ static int enroll_device(struct mm_making *m, size_t i, struct mm_errinfo *ei)
     /* For a profile that makes requests too: a name that it could not give is refused. */
     if (r == MM_OK)
         r = mm_making_tbs(m, i, point.data, point.len, ei);
+    if (r == MM_OK)
+        r = mm_making_check_request(m, i, request_of(m, i), ei);
     if (refuses_one(r)) {
         d->refusal = *ei;
         return MM_OK;

@@ -3,6 +3,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
+#include "daemon/pki/csr.h"
 #include "daemon/token/random.h"
 
 #include <string.h>
@@ -134,6 +135,20 @@ static int sign_message(struct mm_making *m, size_t i, const struct mm_keypair *
                               d->signature, d->signature_len, ei);
     mm_verifier_free(own);
     return r == MM_ERR_CORRUPT ? wrong_signature(ei) : r;
+}
+
+int mm_making_check_request(struct mm_making *m, size_t i, struct mm_bytes request,
+                            struct mm_errinfo *ei)
+{
+    struct mm_subject s = subject_of(m, i);
+    struct mm_bytes point;
+    int r = mm_profile_csr_point(m->profile->profile, request, &point, ei);
+
+    if (r < 0)
+        return r;
+    s.point = point.data;
+    s.point_len = point.len;
+    return mm_profile_check_csr_content(m->profile->profile, &s, request, ei);
 }
 
 int mm_making_sign(struct mm_making *m, size_t i, const struct mm_keypair *pair,

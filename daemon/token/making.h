@@ -77,6 +77,10 @@ int mm_making_run(struct mm_making *m, struct mm_errinfo *ei) MM_MUST_USE;
  * where the profile makes those. */
 int mm_making_tbs(struct mm_making *m, size_t i, const uint8_t *point, size_t point_len,
                   struct mm_errinfo *ei) MM_MUST_USE;
+/* Does device i's own request ask for what the profile gives it? As mm_profile_check_csr_content.
+ */
+int mm_making_check_request(struct mm_making *m, size_t i, struct mm_bytes request,
+                            struct mm_errinfo *ei) MM_MUST_USE;
 /* Signs chunk->tbs for device i and fills chunk->der with the finished certificate or request; the
  * signature is verified with the chunk's others when all are made. pair: whose key signs requests,
  * device i's; NULL where the CA's signs. */

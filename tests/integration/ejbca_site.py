@@ -3,9 +3,11 @@
 stand-in for EJBCA (tests/fake/ejbca) behind it."""
 import base64
 import json
+import os
 import pathlib
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -19,7 +21,7 @@ import token_kind  # noqa: E402, F401  first: it may become another user
 from cryptography import x509  # noqa: E402
 from fake_ejbca import FakeEjbca  # noqa: E402
 from service_site import WAIT_S, Client, Refused, officer_pb2, station_pb2, types_pb2  # noqa: E402
-from site_under_test import Site  # noqa: E402
+from site_under_test import OFFICER, Site  # noqa: E402
 from test_enroll import Users  # noqa: E402
 
 import grpc  # noqa: E402
@@ -104,13 +106,14 @@ class Provision(threading.Thread):
 
 class EjbcaCase(unittest.TestCase):
     """A site with issuers and profiles that are its subclass's."""
+    KEYS = None  # of the CAs that issue to devices; P-256
     ISSUERS = (('pki', 0),)  # name, devices a second
     PROFILES = ()  # of each: what PROFILE leaves open
     LOG_LINES = 60  # of a test that fails
 
     @classmethod
     def setUpClass(cls):
-        cls.ejbca = FakeEjbca()
+        cls.ejbca = FakeEjbca(keys=cls.KEYS)
         cls.addClassCleanup(cls.ejbca.close)
         cls.site = Site(workers=1)
         cls.addClassCleanup(cls.site.__exit__, None)
@@ -177,6 +180,23 @@ class EjbcaCase(unittest.TestCase):
         """How often a call had to wait for its client; 1 more, so that it is never false."""
         count = self.metric('mintmark_call_waits_total')
         return None if count is None else count + 1
+
+    # -- the officer's commands --------------------------------------------------------------------
+
+    def tool(self, *args, status=0, json_=True):
+        """mintmark-officer; what it prints, or its complaint."""
+        done = subprocess.run(
+            [OFFICER, *args, '--site', self.site.dir / 'officer.conf', '--target',
+             f'127.0.0.1:{self.site.port}', *(['--json'] if json_ else [])],
+            capture_output=True, timeout=60, text=True)
+        self.assertEqual(done.returncode, status, done)
+        return done.stderr if status else json.loads(done.stdout) if json_ else done.stdout
+
+    def ceremony(self, *args, status=0):
+        return self.tool(*args, '--operator', 'Anna', '--yes', '--transcript',
+                         self.site.base / f'{os.urandom(6).hex()}.txt', status=status)
+
+    # -- EJBCA's own files ------------------------------------------------------------------------
 
     def copies(self, serial, count):
         """Lines of EJBCA's journal: the certificate so many times more, each of a user of its own."""

@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -23,7 +22,7 @@ import ejbca_client  # noqa: E402
 from ejbca_site import REFUSAL, EjbcaCase, Provision, serial_of, until  # noqa: E402
 from service_site import WAIT_S, Refused, station_pb2, types_pb2  # noqa: E402
 from site_under_test import OFFICER, VERIFY, run  # noqa: E402
-from test_enroll import device, enroll, new_key, request, spki  # noqa: E402
+from test_enroll import device, enroll, new_key, reason_of, request, spki  # noqa: E402
 
 import grpc  # noqa: E402
 
@@ -140,6 +139,22 @@ class Ejbca(EjbcaCase):
             self.check_one(result.bundle)
         again, _ = enroll(self.station, batch, f'e-{batch}', *messages)
         self.assertEqual([r.bundle for r in again], [r.bundle for r in results])
+
+    def test_requests_of_devices_that_ask_for_something_else_are_refused_and_nothing_is_spent(self):
+        batch, key = self.batch('own', quantity=2), new_key()
+        before = self.ejbca.state()['calls'].get('pkcs10enroll', 0)
+        results, _ = enroll(self.station, batch, f'e-{batch}', [
+            device(request(key, 'Q-2', wishes=False), 'Q-1'), device(request(new_key(), 'Q-3'), 'Q-3')])
+        self.assertEqual([reason_of(r.error) for r in results], ['CSR_SUBJECT', 'CSR_EXTENSION'])
+        self.assertIn('subject is "CN=Q-2", and the profile gives this device "CN=Q-1"', results[0].error.message)
+        self.assertIn('X509v3 Basic Constraints', results[1].error.message)
+        self.assertEqual(self.ejbca.state()['calls'].get('pkcs10enroll', 0), before)
+        self.assertEqual(self.counts(batch).issued, 0)
+        # The same keys and both units are still there.
+        results, _ = enroll(self.station, batch, f'e-{batch}', [
+            device(request(key, 'Q-1', wishes=False), 'Q-1'), device(request(new_key(), 'Q-3', wishes=False), 'Q-3')])
+        self.assertEqual([r.WhichOneof('outcome') for r in results], ['bundle', 'bundle'], results)
+        self.assertEqual(self.counts(batch).issued, 2)
 
     # -- EJBCA is away ---------------------------------------------------------------------------
 
@@ -375,19 +390,6 @@ class Ejbca(EjbcaCase):
         until(lambda: self.ejbca.certificates(uid)[0]['status'] == 'revoked')
 
     # -- the officer's commands --------------------------------------------------------------------
-
-    def tool(self, *args, status=0, json_=True):
-        """mintmark-officer; what it prints, or its complaint."""
-        done = subprocess.run(
-            [OFFICER, *args, '--site', self.site.dir / 'officer.conf', '--target',
-             f'127.0.0.1:{self.site.port}', *(['--json'] if json_ else [])],
-            capture_output=True, timeout=60, text=True)
-        self.assertEqual(done.returncode, status, done)
-        return done.stderr if status else json.loads(done.stdout) if json_ else done.stdout
-
-    def ceremony(self, *args, status=0):
-        return self.tool(*args, '--operator', 'Anna', '--yes', '--transcript',
-                         self.site.base / f'{os.urandom(6).hex()}.txt', status=status)
 
     def uids(self, *args):
         answer = self.tool('device', 'list', *args)

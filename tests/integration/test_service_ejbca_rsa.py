@@ -5,37 +5,28 @@ delivery, verification by mintmark-verify, revocation, CRL and the officer's che
 import os
 import unittest
 
-import test_service_ejbca as common  # first: it may become another user
+from ejbca_site import EjbcaCase, Provision, until  # first: it may become another user
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding
-from fake_ejbca import FakeEjbca
-from service_site import Client
-from site_under_test import VERIFY, Site, run
-from test_enroll import Users, device, enroll, new_key, request, spki
+from site_under_test import VERIFY, run
+from test_enroll import device, enroll, new_key, request, spki
+
+DEVICES = {'issuer': 'pki', 'certificate_profile': 'DevCert'}
 
 
-class Rsa(unittest.TestCase):
+class Rsa(EjbcaCase):
+    KEYS = 'rsa3072/sha384'
+    PROFILES = [{**DEVICES, 'name': 'wrapped', 'delivery': 'wrapped', 'more': "transport = 'line'",
+                 'subject': 'CN=widget ${number:8},O=Example'},
+                {**DEVICES, 'name': 'own', 'delivery': 'on-device', 'more': '', 'subject': 'CN=${hw_serial}'}]
+
     @classmethod
     def setUpClass(cls):
-        cls.ejbca = FakeEjbca(keys='rsa3072/sha384')
-        cls.addClassCleanup(cls.ejbca.close)
-        cls.site = Site(workers=1)
-        cls.addClassCleanup(cls.site.__exit__, None)
-        chain = cls.site.base / 'pki.pem'
-        chain.write_text(''.join(cls.ejbca.ca_certificate(n).read_text() for n in ('IssuingCA', 'RootCA')))
-        text = common.ISSUER.format(name='pki', ejbca=cls.ejbca, url=cls.ejbca.url, chain=chain, per_s=0)
-        for name, delivery, more, subject in (
-                ('wrapped', 'wrapped', "transport = 'line'", common.SUBJECT.format(name='wrapped')),
-                ('own', 'on-device', '', 'CN=${hw_serial}')):
-            text += common.PROFILE.format(name=name, issuer='pki', delivery=delivery, more=more,
-                                          subject=subject, certificate_profile='DevCert')
-        cls.site.configure(text)
-        cls.site.start()
-        cls.addClassCleanup(cls.site.stop)
-        cls.station = Client(Users(cls.site), 'station')
-        cls.ca = x509.load_pem_x509_certificate(chain.read_bytes())
+        super().setUpClass()
+        cls.ca = x509.load_pem_x509_certificate(cls.ejbca.ca_certificate('IssuingCA').read_bytes())
 
-    tool, ceremony = common.Ejbca.tool, common.Ejbca.ceremony
+    def setUp(self):
+        self.ejbca.no_faults()
 
     def batch(self, profile):
         order = f'o-{os.urandom(6).hex()}'
@@ -74,18 +65,18 @@ class Rsa(unittest.TestCase):
     def test_a_forged_one_is_not_delivered(self):
         self.ejbca.fault('forged_issuer', times=1)
         batch = self.batch('wrapped')
-        call = common.Provision(self.station, batch, 'r', 1).end()
+        call = Provision(self.station, batch, 'r', 1).end()
         self.assertEqual((call.bundles, call.refused.reason), ([], 'DEVICES_PARKED'))
         self.assertIn('has a signature that is not by the issuer', self.site.log_tail(200))
 
     def test_it_is_revoked_and_the_crl_and_the_check_are_good(self):
-        uid = common.Provision(self.station, self.batch('wrapped'), 'r', 1).done().bundles[0].device_uid
+        uid = Provision(self.station, self.batch('wrapped'), 'r', 1).done().bundles[0].device_uid
         answer = self.tool('issuer', 'check', '--issuer', 'pki', '--profile', 'wrapped')
         self.assertEqual({c['good'] for c in answer['checks']}, {True}, answer)
         self.assertTrue(self.tool('issuer', 'chain', '--profile', 'wrapped', '--out',
                              self.site.base / 'chain.pem')['pinned'])
         self.ceremony('device', 'revoke', uid, '--reason', 'superseded')
-        common.until(lambda: self.tool('device', 'status', uid)['certificate']['told'])
+        until(lambda: self.tool('device', 'status', uid)['certificate']['told'])
         path = self.site.base / 'ca.crl'
         self.tool('issuer', 'crl', '--profile', 'wrapped', '--out', path)
         crl = x509.load_der_x509_crl(path.read_bytes())

@@ -185,6 +185,21 @@ static struct mm_reply read_reply(const struct mm_transfer *t, CURLcode code,
     return reply;
 }
 
+/* A handle whose transfer failed before the body was read to its end would rewind it first thing in
+ * its next (libcurl from 8.7 on), and fail again. */
+static void replace_handle(const struct mm_client *c, struct mm_transfer *t)
+{
+    CURL *old = t->easy;
+
+    t->easy = curl_easy_init();
+    if (t->easy && set_up(c, t)) {
+        curl_easy_cleanup(old);
+        return;
+    }
+    curl_easy_cleanup(t->easy);
+    t->easy = old;
+}
+
 static void finish(struct mm_client *c, struct mm_transfer *t, CURLcode code)
 {
     struct mm_request *r = t->request;
@@ -195,6 +210,8 @@ static void finish(struct mm_client *c, struct mm_transfer *t, CURLcode code)
     t->answer = MM_BUF_INIT(0);
     t->request = NULL;
     curl_multi_remove_handle(c->multi, t->easy);
+    if (code != CURLE_OK)
+        replace_handle(c, t);
     LIST_INSERT_HEAD(&c->idle, t, link);
     mm_client_finished(c, t->node, r);
 }

@@ -101,13 +101,13 @@ def openssl(*args):
 def make_ca(folder, name='ca'):
     openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
             '-keyout', folder / f'{name}.key', '-out', folder / f'{name}.pem', '-subj', f'/CN={name}',
-            '-days', '30')
+            '-days', '30', '-addext', 'keyUsage=critical,digitalSignature,keyCertSign,cRLSign')
 
 
 def make_certificate(folder, name, san, ca='ca'):
     openssl('req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
             '-keyout', folder / f'{name}.key', '-out', folder / f'{name}.csr', '-subj', f'/CN={name}')
-    (folder / f'{name}.ext').write_text(f'subjectAltName={san}\n')
+    (folder / f'{name}.ext').write_text(f'subjectAltName={san}\nauthorityKeyIdentifier=keyid\n')
     openssl('x509', '-req', '-in', folder / f'{name}.csr', '-CA', folder / f'{ca}.pem', '-CAkey',
             folder / f'{ca}.key', '-CAcreateserial', '-out', folder / f'{name}.pem', '-days', '30',
             '-extfile', folder / f'{name}.ext')

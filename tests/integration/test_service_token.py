@@ -15,7 +15,8 @@ from token_kind import KIND  # noqa: E402  first: it may become another user
 from site_under_test import OFFICER, Site, run  # noqa: E402
 
 COUNT = 1000
-LACKS = {'softokn': {'transport key to EC', 'Ed25519'}}.get(KIND, set())
+LACKS = {'softokn': {'transport key to EC'}}.get(KIND, set())
+MAY_LACK = {'softokn': {'Ed25519'}}.get(KIND, set())  # NSS 3.87 has none, 3.110 has
 
 
 class OnThisToken(unittest.TestCase):
@@ -62,8 +63,9 @@ class OnThisToken(unittest.TestCase):
     def test_the_tool_says_what_the_token_lacks(self):
         answer = json.loads(run(OFFICER, 'token', 'test', '--json', '--config', self.site.conf))
         lines = {o['operation']: o for o in answer['operations']}
-        self.assertEqual({n for n, o in lines.items() if not o['supported']}, LACKS)
-        for name in LACKS:
+        lacking = {n for n, o in lines.items() if not o['supported']}
+        self.assertEqual(lacking - MAY_LACK, LACKS)
+        for name in lacking:
             self.assertIn('the token lacks ', lines[name]['note'])
         self.assertTrue(all(o['passed'] for o in lines.values() if o['supported']), lines)
 

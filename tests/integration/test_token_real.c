@@ -173,11 +173,16 @@ START_TEST(wrong_pin_is_refused_and_the_right_one_still_works)
 }
 END_TEST
 
-static void print_line(void *arg, const struct mm_selftest_line *line)
-{
-    size_t *passed = arg;
+struct lines {
+    size_t passed, failed;
+};
 
-    *passed += line->passed;
+static void count_line(void *arg, const struct mm_selftest_line *line)
+{
+    struct lines *lines = arg;
+
+    lines->passed += line->passed;
+    lines->failed += line->supported && !line->passed;
     if (!line->supported)
         ck_assert_ptr_nonnull(strstr(line->note, "the token lacks "));
     else if (!line->passed)
@@ -187,11 +192,12 @@ static void print_line(void *arg, const struct mm_selftest_line *line)
 START_TEST(selftest_passes_every_line)
 {
     struct mm_token *t = open_and_login();
-    size_t passed = 0;
+    struct lines lines = {0};
 
     ck_assert_uint_eq(mm_token_mechanisms(t)->aes_kwp, kind->kwp);
-    ck_ok(mm_token_selftest(t, 0, print_line, &passed, &ei));
-    ck_assert_uint_eq(passed, kind->selftest_lines);
+    ck_ok(mm_token_selftest(t, 0, count_line, &lines, &ei));
+    ck_assert_uint_ge(lines.passed, kind->selftest_lines);
+    ck_assert_uint_eq(lines.failed, 0);
     mm_token_free(t);
 }
 END_TEST

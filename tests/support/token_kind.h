@@ -16,7 +16,7 @@ struct token_kind {
     bool one_token;           /* a module that has one token, whose label is its parameters' */
     bool no_local;            /* CKA_LOCAL is never true */
     bool no_ecdh_export;   /* no CKM_AES_CBC_ENCRYPT_DATA for docs/transport-key.md's second step */
-    size_t selftest_lines; /* that pass */
+    size_t selftest_lines; /* that pass at least; newer ones have more */
     bool renewed;          /* forgets nothing until it is started again: mm_token_renew */
 };
 /* NULL when it is not installed, and *ret_why says what is missing. */

@@ -155,10 +155,19 @@ class Faults(Case):
         self.assertEqual(self.ra.revoke(before, 'SUPERSEDED').status, 409)
         self.fake.no_faults()
         self.assertFalse(self.ra.revocation(self.ra.enroll('fourth').json['serial_number']).json['revoked'])
+        # Another CA's is another number, and revoked under its name.
+        self.fake.set(faults=[{'fault': 'wrong_issuer', 'times': 1}, {'fault': 'repeated_serial'}])
+        self.ra.enroll('elsewhere')
+        here = self.ra.enroll('here').json['serial_number']
+        self.assertEqual(self.ra.revoke(here, 'SUPERSEDED').status, 200)
+        self.assertEqual([c['status'] for c in self.fake.certificates()[-2:]], ['active', 'revoked'])
+        self.assertEqual(self.ra.revoke(here, 'SUPERSEDED', issuer='CN=OtherCA,O=Elsewhere,C=SE').status, 200)
+        self.assertEqual([c['status'] for c in self.fake.certificates()[-2:]], ['revoked', 'revoked'])
+        self.fake.no_faults()
         self.fake.kill()  # and so after a restart
         self.fake.start()
-        self.assertEqual(len(set(reasons()[-4:-1])), 1, reasons())
-        self.assertNotEqual(reasons()[-1], reasons()[-2])
+        self.assertEqual(len(set(reasons()[-6:-3])), 1, reasons())
+        self.assertEqual([c['status'] for c in self.fake.certificates()[-3:]], ['active', 'revoked', 'revoked'])
 
 
 class Rules(Case):

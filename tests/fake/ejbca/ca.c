@@ -275,7 +275,7 @@ struct ca *ca_by_name(struct cas *cas, const char *name)
     return NULL;
 }
 
-struct ca *ca_by_dn(struct cas *cas, const char *dn)
+struct ca *ca_by_dn(struct cas *cas, const char *dn, bool any)
 {
     struct mm_buf der MM_BUF_CLEANUP = MM_BUF_INIT(CA_DN_MAX);
     struct mm_buf text MM_BUF_CLEANUP = MM_BUF_INIT(CA_DN_MAX);
@@ -284,8 +284,20 @@ struct ca *ca_by_dn(struct cas *cas, const char *dn)
         !mm_buf_cstr(&text))
         return NULL;
     for (size_t i = 0; i < cas->count; i++)
-        if (cas->ca[i].listed && strcmp(cas->ca[i].subject_text, (const char *)text.data) == 0)
+        if ((any || cas->ca[i].listed) &&
+            strcmp(cas->ca[i].subject_text, (const char *)text.data) == 0)
             return &cas->ca[i];
+    return NULL;
+}
+
+struct ca *ca_by_subject(struct cas *cas, struct mm_bytes der)
+{
+    for (size_t i = 0; i < cas->count; i++) {
+        const struct mm_buf *subject = &cas->ca[i].subject;
+
+        if (subject->len == der.len && memcmp(subject->data, der.data, der.len) == 0)
+            return &cas->ca[i];
+    }
     return NULL;
 }
 

@@ -49,8 +49,9 @@ int cas_open(const char *folder, const struct ca_kind *kind, const char *const *
 void cas_close(struct cas *cas);
 
 struct ca *ca_by_name(struct cas *cas, const char *name);
-/* By subject, however its attributes are ordered. */
-struct ca *ca_by_dn(struct cas *cas, const char *dn);
+/* By subject, however its attributes are ordered; one that is not listed only if it may be any. */
+struct ca *ca_by_dn(struct cas *cas, const char *dn, bool any);
+struct ca *ca_by_subject(struct cas *cas, struct mm_bytes der);
 
 /* Writes NAME.pem, NAME.key, and NAME.p12 with the password in p12.password, unless they are there:
  * a certificate of the ManagementCA with subject CN=NAME. A server's is for 127.0.0.1. */

@@ -39,7 +39,7 @@ void ca_list(struct call *call)
 /* The CA of a path; absent: the answer is filled in. */
 static struct ca *find_ca(struct call *call, unsigned status)
 {
-    struct ca *ca = ca_by_dn(&call->fake->cas, call->segments[0]);
+    struct ca *ca = ca_by_dn(&call->fake->cas, call->segments[0], false);
 
     if (!ca)
         call_error(call, status, "CA with DN: %s does not exist.", call->segments[0]);

@@ -67,7 +67,6 @@ static bool read_serial(const char *text, char to[2 * SERIAL_MAX + 1])
 static bool find_certificate(struct call *call, struct ca **ret_ca, struct issued **ret_issued)
 {
     char serial[2 * SERIAL_MAX + 1];
-    struct issued *row;
 
     if (!read_serial(call->segments[1], serial)) {
         call_error(call, 400,
@@ -75,13 +74,12 @@ static bool find_certificate(struct call *call, struct ca **ret_ca, struct issue
                    "prefix) e.g. '0x10782a83eef170d4'");
         return false;
     }
-    *ret_ca = ca_by_dn(&call->fake->cas, call->segments[0]);
+    *ret_ca = ca_by_dn(&call->fake->cas, call->segments[0], true);
     if (!*ret_ca) {
         call_error(call, 404, "CA '%s' does not exist.", call->segments[0]);
         return false;
     }
-    row = state_by_serial(call->fake->state, serial);
-    *ret_issued = row && row->ca == *ret_ca ? row : NULL;
+    *ret_issued = state_by_serial(call->fake->state, *ret_ca, serial);
     return true;
 }
 

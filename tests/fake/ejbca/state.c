@@ -190,13 +190,13 @@ static void revoke_row(struct issued *row, int reason, int64_t when_ms, int64_t 
     row->updated_ms = now_ms;
 }
 
-/* All that have the CA and serial number: a CRL cannot tell them apart. */
+/* All that have the issuer and serial number: a CRL cannot tell them apart. */
 static void revoke_number(struct state *state, const struct issued *issued, int reason,
                           int64_t when_ms, int64_t now_ms)
 {
-    for (struct issued *row = state_by_serial(state, issued->serial); row;
+    for (struct issued *row = state_by_serial(state, issued->issuer, issued->serial); row;
          row = row->next_of_serial) {
-        if (row->ca == issued->ca)
+        if (row->issuer == issued->issuer)
             revoke_row(row, reason, when_ms, now_ms);
     }
 }
@@ -204,11 +204,9 @@ static void revoke_number(struct state *state, const struct issued *issued, int 
 /* A number that has been revoked stays so, whatever is issued with it. */
 static void inherit_revocation(struct state *state, struct issued *row)
 {
-    const struct issued *first = state_by_serial(state, row->serial);
+    const struct issued *first = state_by_serial(state, row->issuer, row->serial);
 
-    for (; first && (first == row || first->ca != row->ca); first = first->next_of_serial)
-        ;
-    if (first && first->reason != NOT_REVOKED)
+    if (first && first != row && first->reason != NOT_REVOKED)
         revoke_row(row, first->reason, first->revoked_ms, row->updated_ms);
 }
 
@@ -244,6 +242,7 @@ static struct issued *add_row(struct state *state, const struct issue *issue, in
     row->certificate_profile = copy(issue->certificate_profile);
     row->end_entity_profile = copy(issue->end_entity_profile);
     row->ca = issue->ca;
+    row->issuer = ca_by_subject(state->cas, row->view.issuer);
     row->user = put_user(state, issue->username);
     edit_user(row->user, row->subject, NULL);
     row->user->status = 40;
@@ -441,11 +440,14 @@ struct issued *state_at(struct state *state, size_t number)
     return number < state->count ? state->rows[number] : NULL;
 }
 
-struct issued *state_by_serial(struct state *state, const char *serial)
+struct issued *state_by_serial(struct state *state, const struct ca *issuer, const char *serial)
 {
     struct shared *list = list_of(&state->by_serial, serial, strlen(serial), false);
+    struct issued *row = list ? list->first : NULL;
 
-    return list ? list->first : NULL;
+    while (row && row->issuer != issuer)
+        row = row->next_of_serial;
+    return row;
 }
 
 struct issued *state_by_key(struct state *state, const uint8_t hash[KEY_HASH_LEN])

@@ -21,7 +21,8 @@ struct issued {
     char *subject, *sans;            /* EJBCA's text */
     char *certificate_profile, *end_entity_profile;
     struct user *user;
-    struct ca *ca;
+    struct ca *ca;           /* that was asked for it */
+    const struct ca *issuer; /* whose name is in it */
     uint8_t key_hash[KEY_HASH_LEN];
     int64_t issued_ms, revoked_ms, updated_ms; /* wall clock; revoked_ms is -1 while not revoked */
     int reason;
@@ -58,8 +59,8 @@ struct issue {
 };
 /* Records a certificate; NULL (nothing changed) when the journal cannot be written. */
 struct issued *state_issue(struct state *state, const struct issue *issue);
-/* Revokes, with all that have the same CA and serial number, or with NOT_REVOKED takes a hold back;
- * false when the journal cannot be written. */
+/* Revokes, with all that have the same issuer and serial number, or with NOT_REVOKED takes a hold
+ * back; false when the journal cannot be written. */
 bool state_revoke(struct state *state, struct issued *issued, int reason, int64_t when_ms);
 
 size_t state_count(const struct state *state);
@@ -67,8 +68,8 @@ size_t state_users(const struct state *state);
 /* Usernames that have more than one certificate. */
 size_t state_doubles(const struct state *state);
 struct issued *state_at(struct state *state, size_t number);
-/* serial: upper-case hex without leading zeros. The first that has it. */
-struct issued *state_by_serial(struct state *state, const char *serial);
+/* serial: upper-case hex without leading zeros. The first of the issuer's that has it. */
+struct issued *state_by_serial(struct state *state, const struct ca *issuer, const char *serial);
 /* The first of the list that goes on by next_of_key or next_of_subject; NULL: none. */
 struct issued *state_by_key(struct state *state, const uint8_t hash[KEY_HASH_LEN]);
 struct issued *state_by_subject(struct state *state, const char *subject);

@@ -14,6 +14,11 @@ enum { PLAIN_MAX = 256, WRAPPED_MAX = 2048 };
 
 /* ---- signing ----------------------------------------------------------------------------- */
 
+static bool is_for_signing(CK_MECHANISM_TYPE type)
+{
+    return type == CKM_ECDSA || type == CKM_SHA256_RSA_PKCS || mock_pure_mechanism(type);
+}
+
 CK_RV C_SignInit(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
 {
     struct mock_session *s;
@@ -25,13 +30,14 @@ CK_RV C_SignInit(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_H
         return CKR_SESSION_HANDLE_INVALID;
     if (s->sign_key)
         return CKR_OPERATION_ACTIVE;
-    if ((mechanism->mechanism != CKM_ECDSA && !mock_pure_mechanism(mechanism->mechanism)) ||
-        mock_mechanism(mechanism->mechanism) != CKR_OK)
+    if (!is_for_signing(mechanism->mechanism) || mock_mechanism(mechanism->mechanism) != CKR_OK)
         return CKR_MECHANISM_INVALID;
     o = mock_object(s, key);
     if (!o)
         return CKR_KEY_HANDLE_INVALID;
-    if ((mechanism->mechanism == CKM_ECDSA) != (mock_get_ulong(o, CKA_KEY_TYPE) == CKK_EC))
+    if ((mechanism->mechanism == CKM_ECDSA) != (mock_get_ulong(o, CKA_KEY_TYPE) == CKK_EC) ||
+        (mechanism->mechanism == CKM_SHA256_RSA_PKCS) !=
+            (mock_get_ulong(o, CKA_KEY_TYPE) == CKK_RSA))
         return CKR_KEY_TYPE_INCONSISTENT;
     if (mechanism->mechanism != CKM_ECDSA && mechanism->ulParameterLen != 0)
         return CKR_MECHANISM_PARAM_INVALID; /* Ed25519ph, or a context: not here */
@@ -78,6 +84,8 @@ static CK_RV sign(const struct mock_session *s, const struct mock_object *o, con
     const uint8_t *scalar = cheap_scalar(o);
     const int half = scalar ? MOCK_P256_BYTES : EVP_PKEY_get_bits(o->key) / 8;
 
+    if (s->sign_by == CKM_SHA256_RSA_PKCS)
+        return mock_rsa_sign(o, data, len, made, ret_len);
     if (s->sign_by != CKM_ECDSA)
         return mock_pure_sign(o, data, len, made, ret_len);
     *ret_len = 2 * (CK_ULONG)half;
@@ -325,7 +333,8 @@ CK_RV C_DeriveKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_
     if (rv != CKR_OK)
         return rv;
     o = mock_object_at(handle);
-    if (mock_get_ulong(o, CKA_VALUE_LEN) != 32 || !mock_set(o, CKA_VALUE, secret + len - 32, 32) ||
+    if (mock_get_ulong(o, CKA_VALUE_LEN) != 32 ||
+        !mock_set(o, CKA_VALUE, secret + len - 32, 32 - mock_behaviour.short_secret) ||
         !mock_key_defaults(o, false)) {
         mock_object_destroy(handle);
         return CKR_TEMPLATE_INCONSISTENT;

@@ -15,8 +15,8 @@ static const uint8_t p384_oid[] = {0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22};
 CK_RV mock_mechanism(CK_MECHANISM_TYPE type)
 {
     static const CK_MECHANISM_TYPE known[] = {
-        CKM_EC_KEY_PAIR_GEN,      CKM_ECDSA,         CKM_ECDH1_DERIVE,
-        CKM_AES_CBC_ENCRYPT_DATA, CKM_RSA_PKCS_OAEP, CKM_AES_KEY_GEN,
+        CKM_EC_KEY_PAIR_GEN, CKM_ECDSA,       CKM_ECDH1_DERIVE,          CKM_AES_CBC_ENCRYPT_DATA,
+        CKM_RSA_PKCS_OAEP,   CKM_AES_KEY_GEN, CKM_RSA_PKCS_KEY_PAIR_GEN, CKM_SHA256_RSA_PKCS,
     };
     bool here = type != 0 && (type == mock_behaviour.kwp || type == mock_behaviour.pkcs7 ||
                               mock_pure_mechanism(type));
@@ -146,7 +146,7 @@ bool mock_key_from_attrs(struct mock_object *o)
 
 /* ---- making ------------------------------------------------------------------------------ */
 
-static CK_RV finish_key(CK_OBJECT_HANDLE handle, bool good, CK_OBJECT_HANDLE *ret_handle)
+CK_RV mock_finish_key(CK_OBJECT_HANDLE handle, bool good, CK_OBJECT_HANDLE *ret_handle)
 {
     const struct mock_object *o = mock_object_at(handle);
 
@@ -178,13 +178,13 @@ CK_RV C_CreateObject(CK_SESSION_HANDLE session, CK_ATTRIBUTE *attrs, CK_ULONG n,
     o = mock_object_at(handle);
     class = mock_get_ulong(o, CKA_CLASS);
     if (class == CKO_DATA)
-        return finish_key(handle, true, object);
+        return mock_finish_key(handle, true, object);
     good = class == CKO_PUBLIC_KEY || (class == CKO_SECRET_KEY && !mock_behaviour.no_import);
     if (good && class == CKO_SECRET_KEY && mock_get(o, CKA_VALUE))
         good = mock_set_ulong(o, CKA_VALUE_LEN, mock_get(o, CKA_VALUE)->len) &&
                mock_default_bool(o, CKA_SENSITIVE, false);
     good = good && mock_key_defaults(o, false) && mock_key_from_attrs(o);
-    return finish_key(handle, good, object);
+    return mock_finish_key(handle, good, object);
 }
 
 CK_RV C_GenerateKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_ATTRIBUTE *attrs,
@@ -210,7 +210,7 @@ CK_RV C_GenerateKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_ATTRI
            mock_set(o, CKA_VALUE, value, sizeof(value)) &&
            mock_set_ulong(o, CKA_CLASS, CKO_SECRET_KEY) &&
            mock_set_ulong(o, CKA_KEY_TYPE, CKK_AES) && mock_key_defaults(o, true);
-    return finish_key(handle, good, key);
+    return mock_finish_key(handle, good, key);
 }
 
 static bool set_point(struct mock_object *o, EVP_PKEY *key)
@@ -237,6 +237,15 @@ static bool set_scalar(struct mock_object *o, EVP_PKEY *key, const char *group)
     BN_clear_free(d);
     OPENSSL_cleanse(value, sizeof(value));
     return good;
+}
+
+bool mock_ec_private(struct mock_object *o, EVP_PKEY *key)
+{
+    const bool p384 = EVP_PKEY_get_bits(key) == 384;
+
+    return mock_set(o, CKA_EC_PARAMS, p384 ? p384_oid : p256_oid,
+                    p384 ? sizeof(p384_oid) : sizeof(p256_oid)) &&
+           set_scalar(o, key, p384 ? "P-384" : "P-256");
 }
 
 EVP_PKEY *mock_new_pair(const char *type, const char *group)
@@ -292,6 +301,15 @@ static bool fill_pair(struct mock_object *public_key, struct mock_object *privat
            mock_set_ulong(private_key, CKA_KEY_TYPE, CKK_EC);
 }
 
+static bool fill(CK_MECHANISM_TYPE type, struct mock_object *public_key,
+                 struct mock_object *private_key)
+{
+    if (type == CKM_EC_KEY_PAIR_GEN)
+        return fill_pair(public_key, private_key);
+    return type == CKM_RSA_PKCS_KEY_PAIR_GEN ? mock_rsa_fill_pair(public_key, private_key)
+                                             : mock_pure_fill_pair(public_key, private_key);
+}
+
 static bool finish_pair(struct mock_object *public_key, struct mock_object *private_key)
 {
     return mock_set_ulong(public_key, CKA_CLASS, CKO_PUBLIC_KEY) &&
@@ -312,7 +330,8 @@ CK_RV C_GenerateKeyPair(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_A
     MOCK_ENTER();
     if (!mock_session(session))
         return CKR_SESSION_HANDLE_INVALID;
-    if ((type != CKM_EC_KEY_PAIR_GEN && !mock_pure_mechanism(type)) ||
+    if ((type != CKM_EC_KEY_PAIR_GEN && type != CKM_RSA_PKCS_KEY_PAIR_GEN &&
+         !mock_pure_mechanism(type)) ||
         mock_mechanism(type) != CKR_OK)
         return CKR_MECHANISM_INVALID;
     rv = mock_object_new(session, public_t, n_public, &pub);
@@ -323,14 +342,12 @@ CK_RV C_GenerateKeyPair(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_A
         mock_object_destroy(pub);
         return rv;
     }
-    good = type == CKM_EC_KEY_PAIR_GEN
-               ? fill_pair(mock_object_at(pub), mock_object_at(priv))
-               : mock_pure_fill_pair(mock_object_at(pub), mock_object_at(priv));
-    good = good && finish_pair(mock_object_at(pub), mock_object_at(priv));
-    rv = finish_key(pub, good, public_key);
+    good = fill(type, mock_object_at(pub), mock_object_at(priv)) &&
+           finish_pair(mock_object_at(pub), mock_object_at(priv));
+    rv = mock_finish_key(pub, good, public_key);
     if (rv != CKR_OK) {
         mock_object_destroy(priv);
         return rv;
     }
-    return finish_key(priv, good, private_key);
+    return mock_finish_key(priv, good, private_key);
 }

@@ -26,7 +26,7 @@
  *   twin                  slot 3 has a token
  *   counter=NUMBER        the token has a monotonic counter, and it stands there
  *   nomech:NUMBER         the mechanism is not there
- *   short=signature | wrap  the answer is cut by a byte
+ *   short=signature | wrap | secret  the answer, or what ECDH comes to, is cut by a byte
  *   edwards=oid | name    there is Ed25519, and the curve is called by its OID, or by its name
  *   bad=signature         signatures are of the right form, and wrong
  *   random=zero | same    random bytes are all zero, or the same from call to call
@@ -50,7 +50,7 @@ enum {
     MOCK_ATTRS = 40,
     MOCK_PIN_MAX = 32,
     MOCK_TRIES = 3,
-    MOCK_SIGNATURE_MAX = 96,
+    MOCK_SIGNATURE_MAX = 512,
     MOCK_P256_BYTES = 32,
     MOCK_P256_POINT = 65, /* uncompressed */
 };
@@ -86,6 +86,8 @@ struct mock_session {
     bool rw;
     CK_OBJECT_HANDLE sign_key; /* of a C_SignInit */
     CK_MECHANISM_TYPE sign_by;
+    CK_OBJECT_HANDLE decrypt_key; /* of a C_DecryptInit */
+    bool decrypt_sha256;
     CK_OBJECT_HANDLE *found; /* of a C_FindObjectsInit */
     CK_ULONG n_found, at_found;
     bool searching;
@@ -109,7 +111,7 @@ struct mock_behaviour {
     enum { EDWARDS_NONE, EDWARDS_OID, EDWARDS_NAME } edwards;
     bool counter; /* to be made, or set, before the next search */
     unsigned long counter_value;
-    bool oaep_sha1_only, no_import, twin, short_signature, short_wrap;
+    bool oaep_sha1_only, no_import, twin, short_signature, short_wrap, short_secret;
     bool cheap, bad_signature, random_zero, random_same, repeat_pair;
     enum { PIN_NORMAL, PIN_LOW, PIN_FINAL, PIN_LOCKED } pin;
     struct {
@@ -176,6 +178,10 @@ CK_ULONG mock_get_ulong(const struct mock_object *o, CK_ATTRIBUTE_TYPE type);
 
 /* Attributes that a new key has by itself: its history, and the rights that nobody named. */
 bool mock_key_defaults(struct mock_object *o, bool local);
+/* The end of making a key: its handle, or what is wrong with its template. */
+CK_RV mock_finish_key(CK_OBJECT_HANDLE handle, bool good, CK_OBJECT_HANDLE *ret_handle);
+/* Sets the curve and the scalar of an EC private key. */
+bool mock_ec_private(struct mock_object *o, EVP_PKEY *key);
 /* Makes o->key of the attributes (EC private and public keys, RSA public keys). */
 bool mock_key_from_attrs(struct mock_object *o);
 
@@ -206,6 +212,14 @@ bool mock_cheap_sign(const uint8_t scalar[MOCK_P256_BYTES], const uint8_t *diges
 /* PKCS#8; returns its length. */
 int mock_cheap_pkcs8(const uint8_t scalar[MOCK_P256_BYTES], const uint8_t encoded[MOCK_P256_POINT],
                      uint8_t *out);
+
+/* ---- exchange.c -------------------------------------------------------------------------- */
+
+/* The RSA pair of the public key's CKA_MODULUS_BITS: the same for all in a process. */
+bool mock_rsa_fill_pair(struct mock_object *public_key, struct mock_object *private_key);
+/* CKM_SHA256_RSA_PKCS. */
+CK_RV mock_rsa_sign(const struct mock_object *o, const uint8_t *data, CK_ULONG len,
+                    uint8_t signature[MOCK_SIGNATURE_MAX], CK_ULONG *ret_len);
 
 /* ---- state.c ----------------------------------------------------------------------------- */
 

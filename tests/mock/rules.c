@@ -52,6 +52,7 @@ static bool parse_word(const char *item)
         {"random=zero", offsetof(struct mock_behaviour, random_zero)},
         {"random=same", offsetof(struct mock_behaviour, random_same)},
         {"short=wrap", offsetof(struct mock_behaviour, short_wrap)},
+        {"short=secret", offsetof(struct mock_behaviour, short_secret)},
     };
     static const char *const points[] = {"", "point=bare", "point=short", "point=off"};
     static const char *const edwards[] = {"", "edwards=oid", "edwards=name", ""};

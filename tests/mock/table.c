@@ -35,8 +35,6 @@ ABSENT3(C_EncryptInit, S, M, O);
 ABSENT5(C_Encrypt, S, B, L, B, LP);
 ABSENT5(C_EncryptUpdate, S, B, L, B, LP);
 ABSENT3(C_EncryptFinal, S, B, LP);
-ABSENT3(C_DecryptInit, S, M, O);
-ABSENT5(C_Decrypt, S, B, L, B, LP);
 ABSENT5(C_DecryptUpdate, S, B, L, B, LP);
 ABSENT3(C_DecryptFinal, S, B, LP);
 ABSENT2(C_DigestInit, S, M);
@@ -62,11 +60,6 @@ ABSENT3(C_SeedRandom, S, B, L);
 ABSENT1(C_GetFunctionStatus, S);
 ABSENT1(C_CancelFunction, S);
 ABSENT3(C_WaitForSlotEvent, CK_FLAGS, CK_SLOT_ID *, void *);
-
-CK_RV C_UnwrapKey(S session, M mechanism, O unwrapping, B wrapped, L len, A attrs, L n, O *key)
-{
-    return CKR_FUNCTION_NOT_SUPPORTED;
-}
 
 static CK_FUNCTION_LIST list = {
     .version = {2, 40},

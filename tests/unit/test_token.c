@@ -435,13 +435,13 @@ START_TEST(selftest_tells_good_bad_and_missing)
         size_t supported, passed;
         int result;
     } cases[] = {
-        {"", 12, 12, MM_OK},
-        {"oaep=sha1;point=bare", 12, 12, MM_OK},
-        {"nomech:0x9;nomech:0x1050", 9, 9, MM_OK},
-        {"point=off", 12, 5, MM_ERR_CORRUPT},
-        {"nomech:0x1041", 10, 10, MM_ERR_CORRUPT},
-        {"short=signature", 12, 10, MM_ERR_CORRUPT},
-        {"random=zero", 12, 10, MM_ERR_CORRUPT},
+        {"", 13, 13, MM_OK},
+        {"oaep=sha1;point=bare", 13, 13, MM_OK},
+        {"nomech:0x9;nomech:0x1050", 10, 10, MM_OK},
+        {"point=off", 13, 6, MM_ERR_CORRUPT},
+        {"nomech:0x1041", 11, 11, MM_ERR_CORRUPT},
+        {"short=signature", 13, 11, MM_ERR_CORRUPT},
+        {"random=zero", 13, 11, MM_ERR_CORRUPT},
     };
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(cases); i++) {

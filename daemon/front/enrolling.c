@@ -147,6 +147,11 @@ uint64_t mm_enrolling_revocations(const struct mm_enrolling *e)
     return e->revocations_pending;
 }
 
+uint64_t mm_enrolling_refusals(const struct mm_enrolling *e)
+{
+    return e->revocations_refused;
+}
+
 /* ---- is the issuer there? ------------------------------------------------------------------ */
 
 int64_t mm_enrolling_request_ms(const struct mm_enrolling *e, const char *issuer)

@@ -61,3 +61,5 @@ void mm_enrolling_each(const struct mm_enrolling *e,
                        void (*each)(void *arg, const struct mm_enrolling_info *info), void *arg);
 /* Revocations that the authorities have not taken in. */
 uint64_t mm_enrolling_revocations(const struct mm_enrolling *e);
+/* Those that it has refused, which wait for an officer. */
+uint64_t mm_enrolling_refusals(const struct mm_enrolling *e);

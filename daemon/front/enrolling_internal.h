@@ -60,7 +60,7 @@ struct mm_enrolling {
     bool taking_revocations;
     unsigned revoking; /* that issuers have */
     int64_t revocations_due_ms;
-    uint64_t revocations_pending;
+    uint64_t revocations_pending, revocations_refused;
 };
 
 /* May the store be asked something now? */

@@ -22,6 +22,13 @@ static void on_page(struct mm_job *job, const ProtobufCMessage *result,
 static void on_answer(struct mm_job *job, const ProtobufCMessage *result,
                       const struct mm_errinfo *ei);
 
+static void learn(struct mm_enrolling *e, const Mintmark__Internal__RevocationsPage *page)
+{
+    e->revocations_pending = page->pending;
+    e->revocations_refused = page->refused;
+    e->revocations_due_ms = page->pending ? page->next_time_ms : INT64_MAX;
+}
+
 /* ---- recorded ---------------------------------------------------------------------------- */
 
 /* What came of one, on its way to the store. */
@@ -41,8 +48,7 @@ static void on_ended(struct mm_job *job, const ProtobufCMessage *result,
         mm_log(MM_LOG_WARNING, "revocation_not_recorded", MM_STR("reason", error->reason),
                MM_STR("text", error->text));
     if (r && r->result_case == MINTMARK__INTERNAL__STORE_RESULT__RESULT_REVOCATIONS) {
-        e->revocations_pending = r->revocations->pending;
-        e->revocations_due_ms = r->revocations->pending ? r->revocations->next_time_ms : INT64_MAX;
+        learn(e, r->revocations);
     }
     free(x);
     mm_enrolling_kick(e);
@@ -57,7 +63,9 @@ static int64_t backoff_ms(uint32_t attempts)
     return ms;
 }
 
-static void end(struct mm_enrolling *e, uint64_t row, bool done, uint32_t attempts,
+enum outcome { POSTPONED, DONE, REFUSED };
+
+static void end(struct mm_enrolling *e, uint64_t row, enum outcome outcome, uint32_t attempts,
                 const char *text)
 {
     struct ending *x = calloc(1, sizeof(*x));
@@ -76,7 +84,8 @@ static void end(struct mm_enrolling *e, uint64_t row, bool done, uint32_t attemp
     job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_END_REVOCATION;
     job.end_revocation = &body;
     body.row = row;
-    body.done = done;
+    body.done = outcome == DONE;
+    body.refused = outcome == REFUSED;
     body.text = cut;
     body.now_ms = mm_clock_wall_ms();
     body.next_time_ms = body.now_ms + backoff_ms(attempts);
@@ -95,10 +104,13 @@ struct revoking {
     uint32_t attempts;
 };
 
-static void log_end(const struct revoking *v, bool done, const char *text)
+static void log_end(const struct revoking *v, enum outcome outcome, const char *text)
 {
-    mm_log(done ? MM_LOG_INFO : MM_LOG_WARNING,
-           done ? "certificate_revoked" : "revocation_postponed", MM_STR("issuer", v->issuer),
+    static const char *const events[] = {"revocation_postponed", "certificate_revoked",
+                                         "revocation_refused"};
+    static const enum mm_log_level levels[] = {MM_LOG_WARNING, MM_LOG_INFO, MM_LOG_ERROR};
+
+    mm_log(levels[outcome], events[outcome], MM_STR("issuer", v->issuer),
            MM_STR("device", v->device), MM_STR("text", text));
 }
 
@@ -112,12 +124,23 @@ static void on_answer(struct mm_job *job, const ProtobufCMessage *result,
                       r->revocation->revoked;
     const bool failed = r && r->result_case == MINTMARK__INTERNAL__ISSUER_RESULT__RESULT_FAILURE;
     const char *text = error ? error->text : failed ? r->failure->text : done ? "" : "not revoked";
+    enum outcome outcome = done ? DONE : POSTPONED;
 
+    /* Asked the same, it would say the same. */
+    if (failed && r->failure->class_ == MINTMARK__INTERNAL__ISSUER_FAILURE__CLASS__PERMANENT)
+        outcome = REFUSED;
     e->revoking--;
-    log_end(v, done, text);
-    end(e, v->row, done, v->attempts, text);
+    log_end(v, outcome, text);
+    end(e, v->row, outcome, v->attempts, text);
     free(v);
     mm_enrolling_kick(e);
+}
+
+static void postpone(struct revoking *v, const char *text)
+{
+    log_end(v, POSTPONED, text);
+    end(v->enrolling, v->row, POSTPONED, v->attempts, text);
+    free(v);
 }
 
 static void submit(struct mm_enrolling *e, const Mintmark__Internal__PendingRevocation *pending)
@@ -128,17 +151,19 @@ static void submit(struct mm_enrolling *e, const Mintmark__Internal__PendingRevo
     Mintmark__Internal__RevokeJob body;
     struct mm_errinfo ei = {0};
 
-    if (!v || !conf) { /* it comes again when its time is over */
-        free(v);
+    if (!v) /* it comes again when its time is over */
         return;
-    }
     v->job.done = on_answer;
     v->enrolling = e;
     v->row = pending->row;
     v->attempts = pending->attempts;
-    snprintf(v->issuer, sizeof(v->issuer), "%s", conf->issuer);
     if (pending->uid.len == MM_ENROLLING_UID)
         mm_uuid_format(pending->uid.data, v->device);
+    if (!conf || !conf->ejbca) {
+        postpone(v, "the configuration has no such profile of an EJBCA");
+        return;
+    }
+    snprintf(v->issuer, sizeof(v->issuer), "%s", conf->issuer);
     mintmark__internal__issuer_job__init(&job);
     mintmark__internal__revoke_job__init(&body);
     job.job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_REVOKE;
@@ -152,8 +177,7 @@ static void submit(struct mm_enrolling *e, const Mintmark__Internal__PendingRevo
         e->revoking++;
         return;
     }
-    end(e, v->row, false, v->attempts, ei.text);
-    free(v);
+    postpone(v, ei.text);
 }
 
 /* ---- out of the store -------------------------------------------------------------------- */
@@ -171,8 +195,7 @@ static void on_page(struct mm_job *job, const ProtobufCMessage *result,
         mm_enrolling_plan(e);
         return;
     }
-    e->revocations_pending = r->revocations->pending;
-    e->revocations_due_ms = r->revocations->pending ? r->revocations->next_time_ms : INT64_MAX;
+    learn(e, r->revocations);
     for (size_t i = 0; i < r->revocations->n_revocations; i++)
         submit(e, r->revocations->revocations[i]);
     mm_enrolling_kick(e);

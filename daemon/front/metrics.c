@@ -346,6 +346,11 @@ static void revocations(struct mm_exposition *e, const void *source)
     mm_sample(e, NULL, mm_enrolling_revocations(((const struct mm_app *)source)->enrolling));
 }
 
+static void refusals(struct mm_exposition *e, const void *source)
+{
+    mm_sample(e, NULL, mm_enrolling_refusals(((const struct mm_app *)source)->enrolling));
+}
+
 const struct mm_metric mm_metrics[] = {
     {"mintmark_ready", MM_GAUGE, "1 when token and store answer.", {NULL}, ready},
     {"mintmark_uptime_seconds", MM_GAUGE, "Time since the service started.", {NULL}, uptime},
@@ -452,6 +457,11 @@ const struct mm_metric mm_metrics[] = {
      "Revocations that no issuer has taken in yet.",
      {NULL},
      revocations},
+    {"mintmark_revocations_refused",
+     MM_GAUGE,
+     "Revocations that an issuer has refused, which wait for an officer.",
+     {NULL},
+     refusals},
     {"mintmark_batches_open", MM_GAUGE, "Batches that are open.", {NULL}, batches_open},
     {"mintmark_orders", MM_GAUGE, "Orders that have not expired.", {NULL}, orders_live},
     {"mintmark_order_quota",

@@ -276,6 +276,10 @@ static void next_found(struct mm_task *t)
     if (s->at < s->n_mine) {
         ask_status(t);
     } else if (!job_of(t)->lookup_only) {
+        if (s->n_mine > 0)
+            mm_log(MM_LOG_WARNING, "enrolled_anew", MM_STR("username", job_of(t)->username),
+                   MM_UINT("revoked", s->n_mine),
+                   MM_STR("text", "its wrong certificates are revoked in EJBCA: one more is made"));
         enrol(t);
     } else {
         set_failure(&result, &failure, "NOT_ENROLLED", "EJBCA has no certificate of this key");

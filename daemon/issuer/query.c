@@ -105,34 +105,51 @@ static struct mm_verdict on_revoked(struct mm_task *t, const struct mm_outcome *
     return out->verdict;
 }
 
-static const char *issuer_of(struct mm_task *t, char other[MM_CA_DN_MAX])
+/* Another CA's than the pinned one's name: it issued before the profile got another CA. */
+static bool is_of_other_ca(const struct mm_task *t, const ProtobufCBinaryData *issuer_name)
 {
-    const Mintmark__Internal__RevokeJob *job = t->job->revoke;
-    const uint8_t *at = job->issuer_name.data;
-    X509_NAME *name;
-    bool own;
+    const uint8_t *at = issuer_name->data;
+    X509_NAME *name = d2i_X509_NAME(NULL, &at, (long)issuer_name->len);
+    const bool other =
+        name && X509_NAME_cmp(name, X509_get_subject_name(sk_X509_value(t->issuer->chain, 0))) != 0;
 
-    if (*job->issuer_dn)
-        return job->issuer_dn;
-    name = d2i_X509_NAME(NULL, &at, (long)job->issuer_name.len);
-    own = !name ||
-          X509_NAME_cmp(name, X509_get_subject_name(sk_X509_value(t->issuer->chain, 0))) == 0;
     X509_NAME_free(name);
-    if (own)
-        return t->profile->ca->dn;
-    mm_request_issuer_dn((struct mm_bytes){job->issuer_name.data, job->issuer_name.len}, other,
-                         MM_CA_DN_MAX);
     return other;
+}
+
+/* The path of a certificate: under the DN that EJBCA gives the profile's CA, or that of its own
+ * issuer, as the certificate has it. */
+static void put_path(struct mm_task *t, const char *issuer_dn,
+                     const ProtobufCBinaryData *issuer_name, const ProtobufCBinaryData *serial,
+                     const char *what)
+{
+    char other[MM_CA_DN_MAX];
+
+    if (!*issuer_dn && is_of_other_ca(t, issuer_name)) {
+        mm_request_issuer_dn((struct mm_bytes){issuer_name->data, issuer_name->len}, other,
+                             sizeof(other));
+        issuer_dn = other;
+    }
+    mm_task_prepare(t);
+    mm_request_certificate_path(&t->request.path, *issuer_dn ? issuer_dn : t->profile->ca->dn,
+                                (struct mm_bytes){serial->data, serial->len}, what);
+}
+
+/* Without asking for the profile's CA where that is not needed: it may be gone. */
+static void with_issuer(struct mm_task *t, const char *issuer_dn,
+                        const ProtobufCBinaryData *issuer_name, void (*then)(struct mm_task *t))
+{
+    if (*issuer_dn || is_of_other_ca(t, issuer_name))
+        then(t);
+    else
+        mm_task_with_ca(t, then);
 }
 
 static void revoke(struct mm_task *t)
 {
     const Mintmark__Internal__RevokeJob *job = t->job->revoke;
-    char other[MM_CA_DN_MAX];
 
-    mm_task_prepare(t);
-    mm_request_certificate_path(&t->request.path, issuer_of(t, other),
-                                (struct mm_bytes){job->serial.data, job->serial.len}, "revoke");
+    put_path(t, job->issuer_dn, &job->issuer_name, &job->serial, "revoke");
     mm_buf_append_str(&t->request.path, "?reason=");
     mm_buf_append_str(&t->request.path, reason_name(job->reason));
     mm_task_send(t, MM_CALL_REVOKE, MM_PUT, MM_ISSUER_BODY_MAX, on_revoked);
@@ -143,7 +160,7 @@ void mm_task_revoke(struct mm_task *t)
     const Mintmark__Internal__RevokeJob *job = t->job->revoke;
 
     if (!refused(t, job->profile, &job->serial))
-        mm_task_with_ca(t, revoke);
+        with_issuer(t, job->issuer_dn, &job->issuer_name, revoke);
 }
 
 static struct mm_verdict on_revocation(struct mm_task *t, const struct mm_outcome *out)
@@ -163,10 +180,7 @@ static void ask_revocation(struct mm_task *t)
 {
     const Mintmark__Internal__RevocationJob *job = t->job->revocation;
 
-    mm_task_prepare(t);
-    mm_request_certificate_path(&t->request.path, t->profile->ca->dn,
-                                (struct mm_bytes){job->serial.data, job->serial.len},
-                                "revocationstatus");
+    put_path(t, "", &job->issuer_name, &job->serial, "revocationstatus");
     mm_task_send(t, MM_CALL_READ, MM_GET, MM_ISSUER_BODY_MAX, on_revocation);
 }
 
@@ -175,7 +189,7 @@ void mm_task_revocation(struct mm_task *t)
     const Mintmark__Internal__RevocationJob *job = t->job->revocation;
 
     if (!refused(t, job->profile, &job->serial))
-        mm_task_with_ca(t, ask_revocation);
+        with_issuer(t, "", &job->issuer_name, ask_revocation);
 }
 
 /* ---- the CA ------------------------------------------------------------------------------ */

@@ -292,6 +292,8 @@ static void check_enrolment_job(struct check *c, const Mintmark__Internal__Store
         check_enrolment(c, job->change_enrolment);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_WITHHELD:
+        if (job->list_withheld->unrevoked)
+            break;
         range(c, "state", (uint64_t)job->list_withheld->state,
               MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_WAITING,
               MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_PARKED);

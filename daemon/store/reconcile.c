@@ -139,6 +139,22 @@ int mm_store_match_certificates(struct mm_store *s,
 
 /* ---- one device -------------------------------------------------------------------------- */
 
+static int find_refused(struct mm_store *s, Mintmark__Internal__EnrolmentFound *found,
+                        struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REVOCATIONS_OF);
+    int r;
+
+    mm_sql_bind_uint(&q, found->device->row);
+    r = mm_sql_step(&q, ei);
+    if (r <= 0)
+        return r;
+    found->issuer_name = mm_sql_dup_blob(&q, 0);
+    found->refused = (uint32_t)mm_sql_uint(&q, 1);
+    found->refused_text = mm_sql_dup_text(&q, 2);
+    return mm_sql_end(&q, ei);
+}
+
 static int find(struct mm_store *s, const ProtobufCBinaryData *uid,
                 Mintmark__Internal__EnrolmentFound *found, struct mm_errinfo *ei)
 {
@@ -152,6 +168,8 @@ static int find(struct mm_store *s, const ProtobufCBinaryData *uid,
         return mm_device_fail_unknown(uid, ei);
     if (r > 0)
         r = take_enrolment(&device, false, &found->device, ei);
+    if (r == MM_OK)
+        r = find_refused(s, found, ei);
     if (r < 0 || found->device->serial.len == 0)
         return r;
     return match_revocation(&revocation, &found->device->serial, &found->revoked,

@@ -6,12 +6,29 @@
 
 #include <string.h>
 
-int mm_revocation_add(struct mm_store *s, const struct mm_revocation *v, struct mm_errinfo *ei)
+static int note(struct mm_store *s, const struct mm_revocation *v, struct mm_errinfo *ei)
 {
-    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REVOCATION_ADD);
     Mintmark__V1__Revoked event = MINTMARK__V1__REVOKED__INIT;
     Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(REVOKED, revoked, &event);
     uint8_t issuer[MM_SHA256_BYTES];
+    int r;
+
+    mm_ledger_digest_begin(s);
+    mm_ledger_digest_add(s, v->issuer.data, v->issuer.len);
+    r = mm_ledger_digest_end(s, issuer, ei);
+    if (r < 0)
+        return r;
+    event.uid = (ProtobufCBinaryData){v->uid.len, (uint8_t *)(uintptr_t)v->uid.data};
+    event.serial = (ProtobufCBinaryData){v->serial.len, (uint8_t *)(uintptr_t)v->serial.data};
+    event.issuer_sha256 = (ProtobufCBinaryData){sizeof(issuer), issuer};
+    event.reason = v->reason;
+    event.by = (char *)(uintptr_t)v->by;
+    return mm_ledger_append(s, &record, ei);
+}
+
+int mm_revocation_add(struct mm_store *s, const struct mm_revocation *v, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REVOCATION_ADD);
     int r;
 
     mm_sql_bind_int(&q, v->device);
@@ -27,17 +44,46 @@ int mm_revocation_add(struct mm_store *s, const struct mm_revocation *v, struct 
     if (sqlite3_changes(s->db) == 0)
         return mm_fail(ei, MM_ERR_EXISTS, "ALREADY_REVOKED",
                        "the certificate is revoked, or about to be, already");
-    mm_ledger_digest_begin(s);
-    mm_ledger_digest_add(s, v->issuer.data, v->issuer.len);
-    r = mm_ledger_digest_end(s, issuer, ei);
+    return note(s, v, ei);
+}
+
+/* ---- asked for once more ----------------------------------------------------------------- */
+
+/* 1: there was one more that the authority had refused; it is due now. */
+static int again_one(struct mm_store *s, struct mm_revocation *v, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql refused = mm_sql_start(s, MM_SQL_REVOCATION_REFUSED);
+    MM_SQL_CLEANUP struct mm_sql due = mm_sql_start(s, MM_SQL_REVOCATION_AGAIN);
+    int r;
+
+    mm_sql_bind_int(&refused, v->device);
+    r = mm_sql_step(&refused, ei);
+    if (r <= 0)
+        return r;
+    v->issuer = mm_sql_blob(&refused, 1);
+    v->serial = mm_sql_blob(&refused, 2);
+    v->reason = (Mintmark__V1__RevocationReason)mm_sql_int(&refused, 3);
+    r = mm_sql_end(&refused, ei);
+    if (r == MM_OK)
+        r = note(s, v, ei);
     if (r < 0)
         return r;
-    event.uid = (ProtobufCBinaryData){v->uid.len, (uint8_t *)(uintptr_t)v->uid.data};
-    event.serial = (ProtobufCBinaryData){v->serial.len, (uint8_t *)(uintptr_t)v->serial.data};
-    event.issuer_sha256 = (ProtobufCBinaryData){sizeof(issuer), issuer};
-    event.reason = v->reason;
-    event.by = (char *)(uintptr_t)v->by;
-    return mm_ledger_append(s, &record, ei);
+    mm_sql_bind_int(&due, mm_sql_int(&refused, 0));
+    mm_sql_bind_int(&due, v->now_ms);
+    r = mm_sql_run(&due, ei);
+    return r < 0 ? r : 1;
+}
+
+static int again(struct mm_store *s, struct mm_revocation *v, struct mm_errinfo *ei)
+{
+    int r = again_one(s, v, ei);
+
+    if (r == 0)
+        return mm_fail(ei, MM_ERR_PRECONDITION, "NOT_REFUSED",
+                       "no revocation of the device's certificates was refused");
+    while (r == 1)
+        r = again_one(s, v, ei);
+    return r;
 }
 
 static int fail_none(struct mm_errinfo *ei)
@@ -125,6 +171,9 @@ static int revoke(struct mm_store *s, const Mintmark__Internal__RevokeDevice *jo
         return r;
     if (r == 0)
         return mm_device_fail_unknown(&job->uid, ei);
+    v.device = mm_sql_int(&q, 0);
+    if (job->again)
+        return again(s, &v, ei);
     return certificate.len > 0 ? revoke_wrong(s, &job->uid, certificate, &v, ei)
                                : revoke_own(s, &job->uid, &v, ei);
 }
@@ -138,6 +187,7 @@ static int find_next(struct mm_store *s, Mintmark__Internal__RevocationsPage *pa
     if (r == 1) {
         page->next_time_ms = mm_sql_int(&q, 0);
         page->pending = mm_sql_uint(&q, 1);
+        page->refused = mm_sql_uint(&q, 2);
     }
     return r < 0 ? r : mm_sql_end(&q, ei);
 }
@@ -278,6 +328,7 @@ static int end(struct mm_store *s, const Mintmark__Internal__EndRevocation *job,
         mm_sql_bind_text_or_null(&q, "");
     mm_sql_bind_int(&q, job->next_time_ms);
     mm_sql_bind_text(&q, job->text);
+    mm_sql_bind_int(&q, job->refused && !job->done);
     r = mm_sql_run(&q, ei);
     if (r == MM_OK && sqlite3_changes(s->db) == 0)
         r = mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_REVOCATION", "there is no such revocation");

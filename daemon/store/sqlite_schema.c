@@ -248,7 +248,18 @@ static const char version_5[] =
     "CREATE INDEX enrolments_username ON enrolments (username, device);";
 
 /* migrations[v] brings a database of version v to v + 1. */
-static const char *const migrations[] = {version_1, version_2, version_3, version_4, version_5};
+static const char version_6[] =
+    /* 1: the authority will not revoke it; it waits for an officer. */
+    "ALTER TABLE revocations ADD COLUMN refused INTEGER NOT NULL DEFAULT 0"
+    " CHECK (refused IN (0, 1));"
+    "DROP INDEX revocations_pending;"
+    "CREATE INDEX revocations_pending ON revocations (next_ms, row)"
+    " WHERE done_ms IS NULL AND refused = 0;"
+    "CREATE INDEX revocations_refused ON revocations (device)"
+    " WHERE done_ms IS NULL AND refused = 1;";
+
+static const char *const migrations[] = {version_1, version_2, version_3,
+                                         version_4, version_5, version_6};
 enum { VERSION = MM_ARRAY_SIZE(migrations) };
 
 static int read_identity(struct mm_store *s, int64_t *ret_version, bool *ret_ours, bool *ret_empty,

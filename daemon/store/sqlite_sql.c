@@ -233,13 +233,33 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
         "SELECT v.row, p.name, v.serial, v.reason, v.attempts, v.issuer, d.uid"
         " FROM revocations v JOIN profiles p ON p.row = v.profile JOIN devices d ON d.row = "
         "v.device"
-        " WHERE v.done_ms IS NULL AND v.next_ms <= ?1 ORDER BY v.next_ms, v.row LIMIT ?2",
+        " WHERE v.done_ms IS NULL AND v.refused = 0 AND v.next_ms <= ?1"
+        " ORDER BY v.next_ms, v.row LIMIT ?2",
     [MM_SQL_REVOCATION_GIVE_OUT] = "UPDATE revocations SET next_ms = ?1 WHERE row = ?2",
-    [MM_SQL_REVOCATIONS_NEXT] = "SELECT coalesce(min(next_ms), 0), count(*) FROM revocations"
-                                " WHERE done_ms IS NULL",
+    [MM_SQL_REVOCATIONS_NEXT] =
+        "SELECT coalesce(min(next_ms), 0), count(*), (SELECT count(*) FROM revocations"
+        " WHERE done_ms IS NULL AND refused = 1) FROM revocations"
+        " WHERE done_ms IS NULL AND refused = 0",
     [MM_SQL_REVOCATION_END] =
-        "UPDATE revocations SET done_ms = ?2, next_ms = ?3, text = ?4, attempts = attempts + 1"
-        " WHERE row = ?1 AND done_ms IS NULL",
+        "UPDATE revocations SET done_ms = ?2, next_ms = ?3, text = ?4, refused = ?5,"
+        " attempts = attempts + 1 WHERE row = ?1 AND done_ms IS NULL",
+    [MM_SQL_REVOCATION_REFUSED] =
+        "SELECT row, issuer, serial, reason FROM revocations"
+        " WHERE device = ?1 AND done_ms IS NULL AND refused = 1 ORDER BY row LIMIT 1",
+    [MM_SQL_REVOCATION_AGAIN] =
+        "UPDATE revocations SET refused = 0, attempts = 0, next_ms = ?2 WHERE row = ?1",
+    [MM_SQL_REVOCATIONS_OF] =
+        "SELECT (SELECT issuer FROM enrolments WHERE device = ?1), count(*),"
+        " coalesce((SELECT text FROM revocations WHERE device = ?1 AND done_ms IS NULL"
+        " AND refused = 1 ORDER BY row DESC LIMIT 1), '')"
+        " FROM revocations WHERE device = ?1 AND done_ms IS NULL AND refused = 1",
+    /* As MM_SQL_ENROLMENTS_PAGE. */
+    [MM_SQL_REVOCATIONS_PAGE] =
+        "SELECT v.row, (SELECT name FROM profiles WHERE row = v.profile), d.uid, d.hw_serial,"
+        " d.number, e.state, v.text, 0, v.attempts"
+        " FROM revocations v JOIN devices d ON d.row = v.device"
+        " JOIN enrolments e ON e.device = v.device"
+        " WHERE v.done_ms IS NULL AND v.refused = 1 AND v.row < ?2 ORDER BY v.row DESC LIMIT ?3",
 
     [MM_SQL_RECONCILE_PAGE] =
         "SELECT " RECONCILE_COLUMNS " WHERE e.device > ?1 ORDER BY e.device LIMIT ?2",

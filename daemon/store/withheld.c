@@ -71,10 +71,11 @@ int mm_store_list_withheld(struct mm_store *s, const Mintmark__Internal__ListWit
                            Mintmark__Internal__WithheldDevices **ret_list, struct mm_errinfo *ei)
 {
     /* A token of one state's listing is none of another's. */
-    const char kind = (char)('p' + (int)job->state);
+    const char kind = job->unrevoked ? 'v' : (char)('p' + (int)job->state);
     MM_MESSAGE_CLEANUP Mintmark__Internal__WithheldDevices *list =
         mm_message_new(&mintmark__internal__withheld_devices__descriptor);
-    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ENROLMENTS_PAGE);
+    MM_SQL_CLEANUP struct mm_sql q =
+        mm_sql_start(s, job->unrevoked ? MM_SQL_REVOCATIONS_PAGE : MM_SQL_ENROLMENTS_PAGE);
     struct mm_page page;
     int64_t last = 0;
     int r = mm_page_parse(kind, job->page_size, job->page_token, &page, ei);

@@ -106,6 +106,7 @@ class Provision(threading.Thread):
 
 class EjbcaCase(unittest.TestCase):
     """A site with issuers and profiles that are its subclass's."""
+    CAS = ()  # more of them, as 'NAME=SUBJECT'
     KEYS = None  # of the CAs that issue to devices; P-256
     ISSUERS = (('pki', 0),)  # name, devices a second
     PROFILES = ()  # of each: what PROFILE leaves open
@@ -113,7 +114,7 @@ class EjbcaCase(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.ejbca = FakeEjbca(keys=cls.KEYS)
+        cls.ejbca = FakeEjbca(cas=cls.CAS, keys=cls.KEYS)
         cls.addClassCleanup(cls.ejbca.close)
         cls.site = Site(workers=1)
         cls.addClassCleanup(cls.site.__exit__, None)

@@ -179,6 +179,18 @@ static void end(uint64_t row, bool finished)
     ck_assert_int_eq(fixture_do(&f, &c.job), MM_OK);
 }
 
+static void end_refused(uint64_t row)
+{
+    JOB(end, END_REVOCATION, end_revocation);
+    c.job.end_revocation = &c.end;
+    c.end.row = row;
+    c.end.refused = true;
+    c.end.text = TEXT("said");
+    c.end.now_ms = T0;
+    c.end.next_time_ms = T0;
+    ck_assert_int_eq(fixture_do(&f, &c.job), MM_OK);
+}
+
 START_TEST(revoke_is_given_out_until_it_is_done)
 {
     const Mintmark__Internal__RevocationsPage *page;
@@ -208,6 +220,62 @@ START_TEST(revoke_is_given_out_until_it_is_done)
     ck_assert_uint_eq(f.results[0]->revocations->pending, 0);
     fixture_refused(&f, &c.job, MM_ERR_NOT_FOUND, "UNKNOWN_REVOCATION");
     done(cert);
+}
+END_TEST
+
+static void list_unrevoked(size_t n)
+{
+    JOB(list, LIST_WITHHELD, list_withheld);
+    c.job.list_withheld = &c.list;
+    c.list.page_size = 10;
+    c.list.unrevoked = true;
+    ck_assert_int_eq(fixture_do(&f, &c.job), MM_OK);
+    ck_assert_uint_eq(f.results[0]->withheld_devices->n_devices, n);
+}
+
+static void make_again(unsigned number)
+{
+    make_revoke(number, NULL);
+    c.revoke.again = true;
+}
+
+START_TEST(revoke_that_is_refused_waits_for_an_officer)
+{
+    const Mintmark__Internal__RevocationsPage *page;
+    struct certificate wrong = certify(keys[1], 99, "CA");
+
+    record("r1", 2, 1, 2, true);
+    done(give(1));
+    make_again(1);
+    fixture_refused(&f, &c.job, MM_ERR_PRECONDITION, "NOT_REFUSED");
+    make_revoke(1, NULL);
+    ck_assert_int_eq(fixture_do(&f, &c.job), MM_OK);
+    make_revoke(1, &wrong);
+    ck_assert_int_eq(fixture_do(&f, &c.job), MM_OK);
+    list_unrevoked(0);
+    ck_assert_uint_eq(due(T0)->n_revocations, 2);
+    end_refused(1);
+    end_refused(2);
+    ck_assert_uint_eq(f.results[0]->revocations->pending, 0);
+    ck_assert_uint_eq(f.results[0]->revocations->refused, 2);
+    ck_assert_uint_eq(due(LATER + 1)->n_revocations, 0);
+    make_revoke(1, NULL);
+    fixture_refused(&f, &c.job, MM_ERR_EXISTS, "ALREADY_REVOKED");
+    list_unrevoked(2);
+    ck_assert_str_eq(f.results[0]->withheld_devices->devices[0]->text, "said");
+    ck_assert_uint_eq(f.results[0]->withheld_devices->devices[0]->number, 1);
+    make_again(2);
+    fixture_refused(&f, &c.job, MM_ERR_PRECONDITION, "NOT_REFUSED");
+    make_again(1);
+    ck_assert_int_eq(fixture_do(&f, &c.job), MM_OK);
+    ck_assert_uint_eq(f.results[0]->revocations->pending, 2);
+    ck_assert_uint_eq(f.results[0]->revocations->refused, 0);
+    page = due(T0);
+    ck_assert_uint_eq(page->n_revocations, 2);
+    ck_assert_uint_eq(page->revocations[0]->attempts, 0);
+    end(1, true);
+    list_unrevoked(0);
+    done(wrong);
 }
 END_TEST
 
@@ -300,6 +368,7 @@ int main(void)
     tcase_add_test(tc, release_of_what_was_not_sent_is_no_attempt);
     tcase_add_test(tc, list_withheld_newest_first_in_pages);
     tcase_add_test(tc, revoke_is_given_out_until_it_is_done);
+    tcase_add_test(tc, revoke_that_is_refused_waits_for_an_officer);
     tcase_add_test(tc, revoke_a_wrong_certificate_of_a_device_that_waits);
     tcase_add_test(tc, revoke_one_more_of_a_device);
     tcase_add_test(tc, certify_with_what_was_revoked_is_refused);

@@ -203,6 +203,15 @@ const struct mm_command mm_commands[] = {
         .run = mm_cmd_device_revoke,
     },
     {
+        .words = "device revoke-again",
+        .summary = "have EJBCA asked again for what it refused to revoke",
+        .ceremony = true,
+        .operand = "DEVICE",
+        .required = OPTIONS(MM_OPT_site),
+        .optional = OPTIONS(MM_OPT_target, CEREMONY),
+        .run = mm_cmd_device_revoke_again,
+    },
+    {
         .words = "device status",
         .summary = "whether a device's certificate is revoked, here and in EJBCA",
         .operand = "DEVICE",

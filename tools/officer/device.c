@@ -36,15 +36,11 @@ static const struct mm_method get_revocation = {
 static const struct {
     const char *name;
     Mintmark__V1__CertificateState state;
-} states[] = {{"parked", CSTATE(PARKED)}, {"waiting", CSTATE(WAITING)}, {"failed", CSTATE(FAILED)}};
-
-static const char *state_name(Mintmark__V1__CertificateState state)
-{
-    for (size_t i = 0; i < MM_ARRAY_SIZE(states); i++)
-        if (states[i].state == state)
-            return states[i].name;
-    return "unknown";
-}
+} states[] = {
+    {"unrevoked", CSTATE(UNSPECIFIED)}, /* those that EJBCA will not revoke, whatever they have */
+    {"parked", CSTATE(PARKED)},
+    {"waiting", CSTATE(WAITING)},
+    {"failed", CSTATE(FAILED)}};
 
 static json_t *text(const char *from_service)
 {
@@ -80,6 +76,7 @@ static int walk_page(struct mm_officer *o, struct mintmark *client,
     int r;
 
     request.state = state;
+    request.unrevoked = state == CSTATE(UNSPECIFIED);
     request.page_size = PAGE_SIZE;
     if (*token)
         request.page_token = *token;
@@ -117,6 +114,7 @@ static int walk(struct mm_officer *o, struct mintmark *client, Mintmark__V1__Cer
 
 struct listing {
     json_t *devices;
+    const char *state;
     uint64_t left;
     int64_t now_ms;
 };
@@ -161,7 +159,7 @@ static int list_one(void *arg, const Mintmark__V1__Withheld *w, struct mm_errinf
         return 1;
     l->left--;
     row = json_pack("{s:o, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o}", "device_uid",
-                    text(w->device_uid), "state", state_name(w->state), "profile", text(w->profile),
+                    text(w->device_uid), "state", l->state, "profile", text(w->profile),
                     "hw_serial", text(w->hw_serial), "number", (json_int_t)w->number, "attempts",
                     (json_int_t)w->attempts, "recorded", time_text(ms), "age", age(l->now_ms - ms),
                     "next_try", time_text(w->next_time_ms), "reason", text(w->text));
@@ -178,11 +176,13 @@ static int list_states(struct mm_officer *o, struct listing *l, bool *ret_more,
     for (size_t i = 0; i < MM_ARRAY_SIZE(states); i++)
         known = known || strcmp(o->args.state, states[i].name) == 0;
     if (!known)
-        return mm_officer_usage(o, ei, "--state takes waiting, parked or failed");
+        return mm_officer_usage(o, ei, "--state takes unrevoked, parked, waiting or failed");
     r = mm_service_open(o, &client, ei);
-    for (size_t i = 0; r == MM_OK && i < MM_ARRAY_SIZE(states); i++)
+    for (size_t i = 0; r == MM_OK && i < MM_ARRAY_SIZE(states); i++) {
+        l->state = states[i].name;
         if (!o->args.state || strcmp(o->args.state, states[i].name) == 0)
             r = walk(o, client, states[i].state, list_one, l, ei);
+    }
     *ret_more = r == 1;
     return r < 0 ? r : MM_OK;
 }
@@ -193,7 +193,7 @@ int mm_cmd_device_list(struct mm_officer *o, struct mm_errinfo *ei)
                                                {"profile", "profile"},   {"age", "age"},
                                                {"attempts", "attempts"}, {"next_try", "next try"},
                                                {"hw_serial", "serial"},  {"reason", "reason"}};
-    struct listing l = {json_array(), LIMIT, mm_clock_wall_ms()};
+    struct listing l = {.devices = json_array(), .left = LIMIT, .now_ms = mm_clock_wall_ms()};
     bool more = false;
     int r = mm_officer_answer(o, "devices", l.devices, ei);
 
@@ -357,6 +357,29 @@ int mm_cmd_device_revoke(struct mm_officer *o, struct mm_errinfo *ei)
     return mm_officer_answer(o, "device_uid", text(o->args.operand), ei);
 }
 
+int mm_cmd_device_revoke_again(struct mm_officer *o, struct mm_errinfo *ei)
+{
+    Mintmark__V1__RevokeDeviceRequest request = MINTMARK__V1__REVOKE_DEVICE_REQUEST__INIT;
+    MM_CLEANUP(mintmark_free_p) struct mintmark *client = NULL;
+    MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
+    ProtobufCMessage *message = NULL;
+    int r = mm_service_open(o, &client, ei);
+
+    if (r == MM_OK)
+        r = mm_ceremony_confirm(
+            o, ei, "Ask EJBCA again for what it refused to revoke of device %s?", o->args.operand);
+    if (r < 0)
+        return r;
+    request.device_uid = o->args.operand;
+    request.again = true;
+    r = mm_service_call(client, &revoke_device, &request.base, &arena, &message, ei);
+    if (r < 0)
+        return r;
+    mm_ceremony_say(o, "recorded", "EJBCA is asked again to revoke what it refused of %s",
+                    o->args.operand);
+    return mm_officer_answer(o, "device_uid", text(o->args.operand), ei);
+}
+
 /* ---- device status ----------------------------------------------------------------------- */
 
 /* As EJBCA spells it. */
@@ -375,7 +398,8 @@ int mm_cmd_device_status(struct mm_officer *o, struct mm_errinfo *ei)
     static const struct mm_column fields[] = {
         {"profile", "profile"},          {"username", "username"},     {"serial", "certificate"},
         {"revoked", "revoked in EJBCA"}, {"reason", "EJBCA's reason"}, {"time", "since"},
-        {"recorded", "revoked here"},    {"told", "EJBCA was told"}};
+        {"recorded", "revoked here"},    {"told", "EJBCA was told"},   {"refused", "EJBCA refused"},
+        {"refusal", "and said"}};
     Mintmark__V1__GetRevocationRequest request = MINTMARK__V1__GET_REVOCATION_REQUEST__INIT;
     MM_CLEANUP(mintmark_free_p) struct mintmark *client = NULL;
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
@@ -390,10 +414,11 @@ int mm_cmd_device_status(struct mm_officer *o, struct mm_errinfo *ei)
     if (r < 0)
         return r;
     s = (const Mintmark__V1__GetRevocationResponse *)message;
-    description = json_pack("{s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:b}", "profile", text(s->profile),
-                            "username", text(s->username), "serial", hex(&s->serial), "revoked",
-                            s->revoked, "reason", text(s->reason), "time", time_text(s->time_ms),
-                            "recorded", s->recorded, "told", s->told);
+    description =
+        json_pack("{s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:b, s:i, s:o}", "profile", text(s->profile),
+                  "username", text(s->username), "serial", hex(&s->serial), "revoked", s->revoked,
+                  "reason", text(s->reason), "time", time_text(s->time_ms), "recorded", s->recorded,
+                  "told", s->told, "refused", (int)s->refused, "refusal", text(s->refusal));
     r = mm_officer_answer(o, "certificate", description, ei);
     if (r == MM_OK && !o->args.json)
         mm_out_fields(stdout, description, fields, MM_ARRAY_SIZE(fields));

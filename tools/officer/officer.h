@@ -153,5 +153,6 @@ int mm_cmd_device_list(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_device_retry(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_device_drop(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_device_revoke(struct mm_officer *o, struct mm_errinfo *ei);
+int mm_cmd_device_revoke_again(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_device_status(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_config_check(struct mm_officer *o, struct mm_errinfo *ei);

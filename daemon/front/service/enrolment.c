@@ -46,7 +46,7 @@ void mm_rpc_list_withheld(struct mm_call *call, const ProtobufCMessage *request)
 
     mintmark__internal__store_job__init(&job);
     mintmark__internal__list_withheld__init(&body);
-    if (check_state(r->state, &ei) < 0 ||
+    if ((!r->unrevoked && check_state(r->state, &ei) < 0) ||
         mm_check_page_size(r->page_size, &body.page_size, &ei) < 0) {
         mm_call_finish(call, &ei);
         return;
@@ -54,6 +54,7 @@ void mm_rpc_list_withheld(struct mm_call *call, const ProtobufCMessage *request)
     job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_WITHHELD;
     job.list_withheld = &body;
     body.state = r->state;
+    body.unrevoked = r->unrevoked;
     body.page_token = r->page_token;
     mm_app_ask(call, &job, &ask);
 }
@@ -174,6 +175,7 @@ void mm_rpc_revoke_device(struct mm_call *call, const ProtobufCMessage *request)
     job.revoke = &body;
     body.uid = (ProtobufCBinaryData){sizeof(uid), uid};
     body.reason = r->reason;
+    body.again = r->again;
     body.by = mm_for_packing(mm_call_peer(call)->name);
     body.now_ms = mm_clock_wall_ms();
     mm_app_ask(call, &job, &ask);

@@ -160,36 +160,50 @@ static void ask_of_profile(struct mm_call *call, const struct mm_call_ops *ops, 
 
 /* ---- GetRevocation ----------------------------------------------------------------------- */
 
-static int take_revocation(struct asking *a, const Mintmark__Internal__IssuerResult *result,
-                           struct mm_errinfo *ei)
+static void reply_revocation(struct asking *a, const Mintmark__Internal__Revocation *r)
 {
     Mintmark__V1__GetRevocationResponse response;
-    const Mintmark__Internal__Revocation *r = result->revocation;
 
-    (void)ei;
     mintmark__v1__get_revocation_response__init(&response);
     response.profile = a->device->device->profile;
     response.username = a->device->device->username;
     response.serial = a->device->device->serial;
     response.recorded = a->device->revoked;
     response.told = a->device->revocation_done;
-    response.revoked = r->revoked;
-    response.reason = r->reason;
-    response.time_ms = r->time_ms;
+    response.refused = a->device->refused;
+    response.refusal = a->device->refused_text;
+    if (r) {
+        response.revoked = r->revoked;
+        response.reason = r->reason;
+        response.time_ms = r->time_ms;
+    }
     mm_call_reply(a->call, &response.base);
+}
+
+static int take_revocation(struct asking *a, const Mintmark__Internal__IssuerResult *result,
+                           struct mm_errinfo *ei)
+{
+    (void)ei;
+    reply_revocation(a, result->revocation);
     return MM_OK;
 }
 
+/* 1: EJBCA is asked. */
 static int take_device(struct asking *a, const Mintmark__Internal__StoreResult *result,
                        struct mm_errinfo *ei)
 {
     Mintmark__Internal__IssuerJob job;
     Mintmark__Internal__RevocationJob body;
+    int r;
 
     if (result->result_case != MINTMARK__INTERNAL__STORE_RESULT__RESULT_ENROLMENT_FOUND)
         return mm_fail(ei, MM_ERR_INTERNAL, "STORE_ANSWER",
                        "the store gave another kind of answer");
     a->device = result->enrolment_found;
+    if (a->device->device->serial.len == 0 && a->device->refused > 0) {
+        reply_revocation(a, NULL); /* all that it has are wrong ones */
+        return MM_OK;
+    }
     if (a->device->device->serial.len == 0)
         return mm_fail(ei, MM_ERR_PRECONDITION, "NO_CERTIFICATE",
                        "the device has no certificate that an authority elsewhere issued");
@@ -199,9 +213,11 @@ static int take_device(struct asking *a, const Mintmark__Internal__StoreResult *
     job.revocation = &body;
     body.profile = a->device->device->profile;
     body.serial = a->device->device->serial;
+    body.issuer_name = a->device->issuer_name;
     a->expected = MINTMARK__INTERNAL__ISSUER_RESULT__RESULT_REVOCATION;
     a->take = take_revocation;
-    return ask_issuer(a, body.profile, &job, ei);
+    r = ask_issuer(a, body.profile, &job, ei);
+    return r < 0 ? r : 1;
 }
 
 static void on_store(struct mm_job *job, const ProtobufCMessage *result,
@@ -209,14 +225,21 @@ static void on_store(struct mm_job *job, const ProtobufCMessage *result,
 {
     struct asking *a = (struct asking *)((char *)job - offsetof(struct asking, store.job));
     struct mm_errinfo ei = {0};
+    int r;
 
     a->store_runs = false;
-    if (!a->call)
-        done(a);
-    else if (error)
-        fail(a, error);
-    else if (take_device(a, (const Mintmark__Internal__StoreResult *)result, &ei) < 0)
+    if (!a->call || error) {
+        if (error)
+            fail(a, error);
+        else
+            done(a);
+        return;
+    }
+    r = take_device(a, (const Mintmark__Internal__StoreResult *)result, &ei);
+    if (r < 0)
         fail(a, &ei);
+    else if (r == 0)
+        done(a);
 }
 
 static int ask_store(struct asking *a, uint8_t uid[UID_BYTES], struct mm_errinfo *ei)

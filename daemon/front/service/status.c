@@ -130,6 +130,7 @@ static void reply(struct mm_call *call, const struct mm_app *app, struct workers
     response.enrolments = enrolments->pointers;
     response.n_enrolments = enrolments->n;
     response.revocations_pending = mm_enrolling_revocations(app->enrolling);
+    response.revocations_refused = mm_enrolling_refusals(app->enrolling);
     mm_call_reply(call, &response.base);
 }
 

@@ -2,7 +2,8 @@
 /*
  * The yardstick: the PKCS#11 calls of a device and nothing else, in as many processes as there are
  * token workers, with a module loaded as theirs is. Shares no code with pkcs11/, so that what that
- * layer costs shows in the comparison. One line of JSON:
+ * layer costs shows in the comparison. With --close-sessions the objects of a chunk of devices are
+ * not destroyed one by one, but die with a session that the chunk has for itself. One line of JSON:
  *   {"devices": …, "seconds": …, "per_s": …, "cpu_us_per_device": …}
  */
 #include "daemon/base/io.h"
@@ -24,15 +25,16 @@
 
 enum {
     PROCESSES_MAX = MM_TOKEN_WORKERS_MAX,
-    CHUNK = MM_CHUNK_DEVICES,
+    CHUNK_MAX = MM_CHUNK_DEVICES,
     RANDOM_PER_DEVICE = 36, /* 16 bytes of the UID, 20 of the serial number */
     EXIT_USAGE = 64,
 };
 
 struct options {
     const char *module, *uri, *pin_file, *ca_label, *transport_label;
-    uint64_t processes;
+    uint64_t processes, chunk;
     double seconds;
+    bool close_sessions;
     bool csr; /* the device signs its request in place of the CA its certificate */
 };
 
@@ -96,6 +98,13 @@ static void find_slot(struct loop *l, const char *text)
         die("--uri does not name exactly one token");
 }
 
+static void open_session(struct loop *l)
+{
+    check(
+        l->ck->C_OpenSession(l->slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &l->session),
+        "C_OpenSession");
+}
+
 static void login(struct loop *l, const char *pin_file)
 {
     MM_CLOSE int fd = open(pin_file, O_RDONLY | O_CLOEXEC);
@@ -133,9 +142,7 @@ static void get_ready(struct loop *l, const struct options *o)
         die(p11_kit_message());
     check(p11_kit_module_initialize(l->ck), "C_Initialize");
     find_slot(l, o->uri);
-    check(
-        l->ck->C_OpenSession(l->slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &l->session),
-        "C_OpenSession");
+    open_session(l);
     login(l, o->pin_file);
     l->ca = find_key(l, CKO_PRIVATE_KEY, o->ca_label);
     l->transport = find_key(l, CKO_SECRET_KEY, o->transport_label);
@@ -176,7 +183,7 @@ static void read_back(struct loop *l, CK_OBJECT_HANDLE public_key, CK_OBJECT_HAN
     check(l->ck->C_GetAttributeValue(l->session, public_key, &public_t, 1), "C_GetAttributeValue");
 }
 
-static void one_device(struct loop *l, bool csr, uint8_t digest[32])
+static void one_device(struct loop *l, const struct options *o, uint8_t digest[32])
 {
     CK_MECHANISM ecdsa = {CKM_ECDSA, NULL, 0}, wrap = {l->kwp, NULL, 0};
     CK_OBJECT_HANDLE public_key, private_key;
@@ -185,13 +192,32 @@ static void one_device(struct loop *l, bool csr, uint8_t digest[32])
 
     generate(l, &public_key, &private_key);
     read_back(l, public_key, private_key);
-    check(l->ck->C_SignInit(l->session, &ecdsa, csr ? private_key : l->ca), "C_SignInit");
+    check(l->ck->C_SignInit(l->session, &ecdsa, o->csr ? private_key : l->ca), "C_SignInit");
     check(l->ck->C_Sign(l->session, digest, 32, signature, &signature_len), "C_Sign");
     check(l->ck->C_WrapKey(l->session, &wrap, l->transport, private_key, wrapped, &wrapped_len),
           "C_WrapKey");
+    memcpy(digest, signature, 32);
+    if (o->close_sessions)
+        return;
     check(l->ck->C_DestroyObject(l->session, private_key), "C_DestroyObject");
     check(l->ck->C_DestroyObject(l->session, public_key), "C_DestroyObject");
-    memcpy(digest, signature, 32);
+}
+
+static void one_chunk(struct loop *l, const struct options *o)
+{
+    const CK_SESSION_HANDLE login = l->session; /* the last one's end would be a logout */
+    uint8_t random[CHUNK_MAX * RANDOM_PER_DEVICE];
+
+    if (o->close_sessions)
+        open_session(l);
+    check(l->ck->C_GenerateRandom(l->session, random, o->chunk * RANDOM_PER_DEVICE),
+          "C_GenerateRandom");
+    for (uint64_t i = 0; i < o->chunk; i++)
+        one_device(l, o, random);
+    if (!o->close_sessions)
+        return;
+    check(l->ck->C_CloseSession(l->session), "C_CloseSession");
+    l->session = login;
 }
 
 static struct outcome run_loop(struct loop *l, const struct options *o)
@@ -199,13 +225,10 @@ static struct outcome run_loop(struct loop *l, const struct options *o)
     const double start = now_us(CLOCK_MONOTONIC), cpu = now_us(CLOCK_PROCESS_CPUTIME_ID);
     const double end = start + o->seconds * 1e6;
     struct outcome out = {0};
-    uint8_t random[CHUNK * RANDOM_PER_DEVICE];
 
     do {
-        check(l->ck->C_GenerateRandom(l->session, random, sizeof(random)), "C_GenerateRandom");
-        for (int i = 0; i < CHUNK; i++)
-            one_device(l, o->csr, random);
-        out.devices += CHUNK;
+        one_chunk(l, o);
+        out.devices += o->chunk;
     } while (now_us(CLOCK_MONOTONIC) < end);
     out.seconds = (now_us(CLOCK_MONOTONIC) - start) / 1e6;
     out.cpu_us = now_us(CLOCK_PROCESS_CPUTIME_ID) - cpu;
@@ -299,7 +322,8 @@ static struct outcome run(const struct options *o)
 static void usage(FILE *out)
 {
     fputs("usage: bare_loop --module PATH --uri URI --pin-file FILE --ca-label LABEL\n"
-          "                 --transport-label LABEL [--processes N] [--seconds S] [--csr]\n",
+          "                 --transport-label LABEL [--processes N] [--seconds S] [--csr]\n"
+          "                 [--chunk DEVICES] [--close-sessions]\n",
           out);
 }
 
@@ -323,6 +347,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
         {"processes", required_argument, NULL, 'n'},
         {"seconds", required_argument, NULL, 's'},
         {"csr", no_argument, NULL, 'r'},
+        {"chunk", required_argument, NULL, 'k'},
+        {"close-sessions", no_argument, NULL, 'e'},
         {NULL, 0, NULL, 0},
     };
     bool good = true;
@@ -350,6 +376,12 @@ static bool parse_options(int argc, char **argv, struct options *o)
         case 's':
             good = good && parse_number(optarg, &o->seconds);
             break;
+        case 'k':
+            good = good && mm_text_to_u64(optarg, 1, CHUNK_MAX, &o->chunk) == MM_OK;
+            break;
+        case 'e':
+            o->close_sessions = true;
+            break;
         case 'r':
             o->csr = true;
             break;
@@ -363,7 +395,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.processes = 1, .seconds = 5};
+    struct options o = {.processes = 1, .chunk = CHUNK_MAX, .seconds = 5};
     struct outcome sum;
 
     if (!parse_options(argc, argv, &o)) {

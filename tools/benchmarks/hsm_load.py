@@ -60,7 +60,7 @@ class HsmBench:
         bulk = subprocess.Popen(self.station('bulk', 2 * seconds + 2), stdout=subprocess.DEVNULL)
         time.sleep(1)
         try:
-            single = json.loads(run(*self.station('single', seconds, '--connections', 4, '--rate', SINGLES_PER_S,
+            single = json.loads(run(*self.station('single', seconds, '--connections', 16, '--rate', SINGLES_PER_S,
                                                   who='other'), timeout=600))
             if bulk.poll() is not None:
                 raise SystemExit('the bulk was over before the single calls')

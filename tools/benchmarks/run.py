@@ -3,7 +3,7 @@
 """Measures the service beside a bare loop of the same PKCS#11 calls, alternating, and prints medians.
 
 usage: tools/bench [--seconds S] [--rounds R] [--grpc-only | --ejbca-only | --ejbca-waiting N |
-                   --hsm-only] [--json]
+                   --hsm-only | --growth N,… [--svg FILE]] [--json]
 
 The gRPC layer by itself is measured too, beside grpc++: see grpc_load.py; and certificates from an
 EJBCA: see ejbca_load.py; and a token that is waited for, as an HSM across a network is: see hsm_load.py.
@@ -19,6 +19,7 @@ import tempfile
 
 import ejbca_load
 import grpc_load
+import growth_load
 import hsm_load
 import verify_load
 
@@ -270,6 +271,13 @@ keys ahead in each worker, {r['no_ahead_burst_per_s']} /s without
 p50 {r['no_ahead_single_p50_ms']} ms, p99 {r['no_ahead_single_p99_ms']} ms without""")
 
 
+def growth(args):
+    result = growth_load.measure(args.seconds, sorted({int(n) for n in args.growth.split(',')}))
+    if args.svg:
+        pathlib.Path(args.svg).write_text(growth_load.plot(result))
+    print(json.dumps(result) if args.json else growth_load.table(result))
+
+
 def show_ledger(r):
     print(f"""  ledger and anchors      {100 * r['ledger_overhead']:>10.1f} % of the throughput without
   start, a ledger of {r['ledger_start_records']} records: {r['ledger_start_whole_s']} s for all, \
@@ -285,12 +293,18 @@ def main():
     parser.add_argument('--ejbca-waiting', type=int, metavar='N',
                         help='how N devices that wait for an EJBCA drain, and what memory that takes')
     parser.add_argument('--hsm-only', action='store_true', help='an HSM across a network alone')
+    parser.add_argument('--growth', metavar='N,…', help='the cost of a device with 1, 2 and 4 workers, 10, 100 '
+                        'and 1,000 in flight, and so many devices in the database: 0,1000000 for two sizes')
+    parser.add_argument('--svg', help='where --growth draws its plot')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     args = parser.parse_args()
     if args.seconds <= 0 or args.rounds < 1:
         parser.error('--seconds and --rounds must be positive')
     if args.ejbca_waiting:
         print(json.dumps(ejbca_load.measure_waiting(args.ejbca_waiting), indent=None if args.json else 1))
+        return
+    if args.growth:
+        growth(args)
         return
     only = args.grpc_only or args.ejbca_only or args.hsm_only
     grpc = {} if only and not args.grpc_only else measure_grpc(args)

@@ -2,6 +2,7 @@
 #include "pkcs11/crosscheck.h"
 
 #include <openssl/core_names.h>
+#include <openssl/err.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@ MM_DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
 MM_DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free)
 MM_DEFINE_CLEANUP(EVP_CIPHER_CTX *, EVP_CIPHER_CTX_free)
 
-enum { ED25519_BYTES = 32, ED25519_SIGNATURE = 64, P256_BYTES = 32 };
+enum { P256_BYTES = 32 };
 
 static int wrong(struct mm_errinfo *ei, const char *what)
 {
@@ -63,23 +64,29 @@ static int check_random(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struc
 
 /* ---- Ed25519 ----------------------------------------------------------------------------- */
 
-static int cross_ed25519(struct mm_token *t, const struct mm_keypair *pair, struct mm_errinfo *ei)
+/* By a key that signs messages. *ret_judged: libcrypto knows the algorithm. */
+static int cross_pure(struct mm_token *t, const struct mm_keypair *pair, bool *ret_judged,
+                      struct mm_errinfo *ei)
 {
+    const struct mm_curve_info *const curve = mm_curve_get(pair->curve);
     MM_CLEANUP(EVP_MD_CTX_free_p) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     MM_EVP_PKEY_CLEANUP EVP_PKEY *key =
-        EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, pair->point, pair->point_len);
+        EVP_PKEY_new_raw_public_key_ex(NULL, curve->group, NULL, pair->point, pair->point_len);
     static const uint8_t data[] = "mintmark self-test";
     uint8_t signature[MM_SIGNATURE_MAX];
     size_t len;
     int r = mm_token_sign_message(t, pair->curve, pair->private_key,
                                   (struct mm_bytes){data, sizeof(data)}, signature, &len, ei);
 
-    if (r < 0)
+    ERR_clear_error();
+    *ret_judged = key != NULL;
+    if (r < 0 || !key)
         return r;
-    if (!ctx || !key || EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key) != 1)
+    if (!ctx || EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key) != 1)
         return no_memory_or_crypto(ei);
     if (EVP_DigestVerify(ctx, signature, len, data, sizeof(data)) != 1)
-        return wrong(ei, "libcrypto does not accept the Ed25519 signature");
+        return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_SELFTEST_FAILED",
+                       "libcrypto does not accept the %s signature", curve->name);
     return MM_OK;
 }
 
@@ -102,14 +109,58 @@ static bool wraps(struct mm_token *t, mm_handle key)
 static int check_ed25519(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struct mm_errinfo *ei)
 {
     struct mm_keypair pair = {0};
+    bool judged = false;
     int r = mm_token_generate(t, MM_CURVE_ED25519, MM_DEVICE_WRAPPED, NULL, &pair, ei);
 
     note[0] = 0;
     if (r == MM_OK)
-        r = cross_ed25519(t, &pair, ei);
+        r = cross_pure(t, &pair, &judged, ei);
+    if (r == MM_OK && !judged)
+        r = no_memory_or_crypto(ei);
     if (r == MM_OK && !wraps(t, pair.private_key))
         snprintf(note, MM_CROSSCHECK_NOTE, "the token does not wrap such keys");
     mm_token_destroy(t, &pair);
+    return r;
+}
+
+/* ---- ML-DSA ------------------------------------------------------------------------------ */
+
+/* *ret_there is false when the token refuses the parameter set, as it may. */
+static int try_set(struct mm_token *t, enum mm_curve set, bool *ret_there, bool *ret_judged,
+                   struct mm_errinfo *ei)
+{
+    struct mm_keypair pair = {0};
+    int r = mm_token_generate(t, set, MM_DEVICE_WRAPPED, NULL, &pair, ei);
+
+    *ret_there = r == MM_OK;
+    if (r < 0)
+        return mm_token_failure_class(ei) == MM_TOKEN_FATAL ? MM_OK : r;
+    r = cross_pure(t, &pair, ret_judged, ei);
+    mm_token_destroy(t, &pair);
+    return r;
+}
+
+static int check_ml_dsa(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struct mm_errinfo *ei)
+{
+    static const enum mm_curve sets[] = {MM_CURVE_ML_DSA_44, MM_CURVE_ML_DSA_65,
+                                         MM_CURVE_ML_DSA_87};
+    bool there = false, judged = true;
+    size_t used = 0;
+    int r = MM_OK;
+
+    note[0] = 0;
+    for (size_t i = 0; r == MM_OK && i < MM_ARRAY_SIZE(sets); i++) {
+        r = try_set(t, sets[i], &there, &judged, ei);
+        if (r == MM_OK && there)
+            used += (size_t)snprintf(note + used, MM_CROSSCHECK_NOTE - used, "%s%s",
+                                     used ? ", " : "", mm_curve_get(sets[i])->name);
+    }
+    if (r == MM_OK && used == 0)
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "TOKEN_MECHANISM_UNSUPPORTED",
+                       "the token makes keys of no ML-DSA parameter set");
+    if (r == MM_OK && !judged)
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "ALGORITHM_UNVERIFIABLE",
+                       "the token has %s; this libcrypto cannot verify it, OpenSSL 3.5 can", note);
     return r;
 }
 
@@ -317,6 +368,7 @@ static int check_sessions(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], str
 const struct mm_crosscheck mm_crosschecks[] = {
     {"random health", {0, 0}, check_random},
     {"Ed25519", {CKM_EC_EDWARDS_KEY_PAIR_GEN, CKM_EDDSA}, check_ed25519},
+    {"ML-DSA", {MM_CKM_ML_DSA_KEY_PAIR_GEN, MM_CKM_ML_DSA}, check_ml_dsa},
     {"ECDH P-256", {CKM_EC_KEY_PAIR_GEN, CKM_ECDH1_DERIVE}, check_ecdh},
     {"AES key wrap (RFC 3394) and unwrap", {CKM_AES_KEY_WRAP, 0}, check_kw},
     {"AES key unwrap (RFC 5649)", {0, 0}, check_kwp},

@@ -49,6 +49,33 @@ static const struct mm_curve_info curves[] = {
                           .key_gen = CKM_EC_EDWARDS_KEY_PAIR_GEN,
                           .sign = CKM_EDDSA,
                           .pure = true},
+    [MM_CURVE_ML_DSA_44] = {.curve = MM_CURVE_ML_DSA_44,
+                            .name = "ML-DSA-44",
+                            .group = "ML-DSA-44",
+                            .set = MM_CKP_ML_DSA_44,
+                            .point_len = 1312,
+                            .signature_len = 2420,
+                            .key_gen = MM_CKM_ML_DSA_KEY_PAIR_GEN,
+                            .sign = MM_CKM_ML_DSA,
+                            .pure = true},
+    [MM_CURVE_ML_DSA_65] = {.curve = MM_CURVE_ML_DSA_65,
+                            .name = "ML-DSA-65",
+                            .group = "ML-DSA-65",
+                            .set = MM_CKP_ML_DSA_65,
+                            .point_len = 1952,
+                            .signature_len = 3309,
+                            .key_gen = MM_CKM_ML_DSA_KEY_PAIR_GEN,
+                            .sign = MM_CKM_ML_DSA,
+                            .pure = true},
+    [MM_CURVE_ML_DSA_87] = {.curve = MM_CURVE_ML_DSA_87,
+                            .name = "ML-DSA-87",
+                            .group = "ML-DSA-87",
+                            .set = MM_CKP_ML_DSA_87,
+                            .point_len = 2592,
+                            .signature_len = 4627,
+                            .key_gen = MM_CKM_ML_DSA_KEY_PAIR_GEN,
+                            .sign = MM_CKM_ML_DSA,
+                            .pure = true},
 };
 
 const struct mm_curve_info *mm_curve_get(enum mm_curve curve)
@@ -76,9 +103,12 @@ CK_RV mm_curve_generate(struct mm_token *t, const struct mm_curve_info *curve,
     CK_MECHANISM mechanism = {curve->key_gen, NULL, 0};
     CK_RV rv;
 
-    public_key[n_public] = curve->named && t->edwards_by_name
-                               ? MM_ATTR_BYTES(CKA_EC_PARAMS, curve->named, curve->named_len)
-                               : MM_ATTR_BYTES(CKA_EC_PARAMS, curve->params, curve->params_len);
+    if (curve->set)
+        public_key[n_public] = MM_ATTR_BYTES(MM_CKA_PARAMETER_SET, &curve->set, sizeof(curve->set));
+    else if (curve->named && t->edwards_by_name)
+        public_key[n_public] = MM_ATTR_BYTES(CKA_EC_PARAMS, curve->named, curve->named_len);
+    else
+        public_key[n_public] = MM_ATTR_BYTES(CKA_EC_PARAMS, curve->params, curve->params_len);
     rv = MM_CK(t, C_GenerateKeyPair(t->session, &mechanism, public_key, n_public + 1, private_key,
                                     n_private, ret_public, ret_private));
     if (!curve->named || t->edwards_by_name || !refuses_params(rv))
@@ -93,9 +123,19 @@ CK_RV mm_curve_generate(struct mm_token *t, const struct mm_curve_info *curve,
 const struct mm_curve_info *mm_curve_by_params(const uint8_t *params, size_t len)
 {
     for (size_t i = 0; i < MM_ARRAY_SIZE(curves); i++) {
-        if ((curves[i].params_len == len && memcmp(curves[i].params, params, len) == 0) ||
+        if ((curves[i].params && curves[i].params_len == len &&
+             memcmp(curves[i].params, params, len) == 0) ||
             (curves[i].named && curves[i].named_len == len &&
              memcmp(curves[i].named, params, len) == 0))
+            return &curves[i];
+    }
+    return NULL;
+}
+
+const struct mm_curve_info *mm_curve_by_set(CK_ULONG set)
+{
+    for (size_t i = 0; i < MM_ARRAY_SIZE(curves); i++) {
+        if (set != 0 && curves[i].set == set)
             return &curves[i];
     }
     return NULL;
@@ -191,11 +231,25 @@ static int decode_edwards(const uint8_t *value, size_t len, const struct mm_curv
     return MM_OK;
 }
 
+static int take_key(const uint8_t *value, size_t len, const struct mm_curve_info *curve,
+                    uint8_t point[MM_POINT_MAX], size_t *ret_len, struct mm_errinfo *ei)
+{
+    if (len != curve->point_len)
+        return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_POINT_INVALID",
+                       "CKA_VALUE of an %s public key has %zu bytes, not %zu", curve->name, len,
+                       curve->point_len);
+    memcpy(point, value, len);
+    *ret_len = len;
+    return MM_OK;
+}
+
 int mm_point_decode(const uint8_t *value, size_t len, const struct mm_curve_info *curve,
                     uint8_t point[MM_POINT_MAX], size_t *ret_len, struct mm_errinfo *ei)
 {
     const size_t want = curve->point_len;
 
+    if (curve->set)
+        return take_key(value, len, curve, point, ret_len, ei);
     if (curve->curve == MM_CURVE_ED25519)
         return decode_edwards(value, len, curve, point, ret_len, ei);
     /* 04 len 04 X Y: want is below 128, so that the length is one byte. The bare form is shorter by

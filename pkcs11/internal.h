@@ -14,6 +14,15 @@
 #define MM_CKM_AES_KEY_WRAP_PAD 0x210AUL
 #define MM_CKM_AES_KEY_WRAP_KWP 0x210BUL
 
+/* PKCS#11 v3.2, which p11-kit's header does not know (0.24 and 0.25). */
+#define MM_CKK_ML_DSA              0x4AUL
+#define MM_CKM_ML_DSA_KEY_PAIR_GEN 0x1CUL
+#define MM_CKM_ML_DSA              0x1DUL
+#define MM_CKA_PARAMETER_SET       0x61DUL
+#define MM_CKP_ML_DSA_44           0x1UL
+#define MM_CKP_ML_DSA_65           0x2UL
+#define MM_CKP_ML_DSA_87           0x3UL
+
 enum {
     MM_AES_256_BYTES = 32,
     MM_KEY_CACHE_MAX = 32, /* keys that stay and are looked up by a process: CAs and KEKs */
@@ -179,11 +188,12 @@ struct mm_curve_info {
     enum mm_curve curve;
     const char *name;  /* "P-256" */
     const char *group; /* libcrypto's name */
-    size_t bytes;      /* of a coordinate */
+    size_t bytes;      /* of a coordinate, and of the private value; ML-DSA: 0 */
     const uint8_t *params;
     size_t params_len;
     const uint8_t *named; /* Edwards: the other form of params, a PrintableString; else NULL */
     size_t named_len;
+    CK_ULONG set; /* ML-DSA: CKA_PARAMETER_SET in place of params; else 0 */
     size_t point_len, signature_len;
     CK_MECHANISM_TYPE key_gen, sign;
     bool pure; /* it signs messages, which the token hashes; else digests */
@@ -191,12 +201,21 @@ struct mm_curve_info {
 const struct mm_curve_info *mm_curve_get(enum mm_curve curve);
 /* NULL when the parameters name none of ours. */
 const struct mm_curve_info *mm_curve_by_params(const uint8_t *params, size_t len);
+/* NULL when the set is none of ML-DSA's. */
+const struct mm_curve_info *mm_curve_by_set(CK_ULONG set);
 const struct mm_curve_info *mm_curve_by_group(const char *group);
+
+/* Where a public key object holds what mm_point_decode takes. */
+static inline CK_ATTRIBUTE_TYPE mm_point_attr(const struct mm_curve_info *curve)
+{
+    return curve->set ? CKA_VALUE : CKA_EC_POINT;
+}
 
 /* An ephemeral pair of session objects that can only agree on keys (ECDH); mm_token_destroy it. */
 int mm_ephemeral_pair(struct mm_token *t, const struct mm_curve_info *curve,
                       struct mm_keypair *ret_pair, struct mm_errinfo *ei) MM_MUST_USE;
-/* Makes a pair on the curve, with CKA_EC_PARAMS added to a template that has room for it. */
+/* Makes a pair, with CKA_EC_PARAMS or CKA_PARAMETER_SET added to a template that has room for it.
+ */
 CK_RV mm_curve_generate(struct mm_token *t, const struct mm_curve_info *curve,
                         CK_ATTRIBUTE *public_key, CK_ULONG n_public, CK_ATTRIBUTE *private_key,
                         CK_ULONG n_private, CK_OBJECT_HANDLE *ret_public,
@@ -204,7 +223,8 @@ CK_RV mm_curve_generate(struct mm_token *t, const struct mm_curve_info *curve,
 
 /* CKA_EC_POINT: the point in an OCTET STRING (PKCS#11 v2.40 mechanisms 2.3.3), or bare as some
  * tokens give it; uncompressed, of the curve's size and on the curve either way. Ed25519: the 32
- * bytes of RFC 8032 section 5.1.5, likewise. */
+ * bytes of RFC 8032 section 5.1.5, likewise. ML-DSA has CKA_VALUE instead, the bytes of FIPS 204's
+ * pkEncode; all strings of that length are keys. */
 enum { MM_EC_POINT_ATTR_MAX = MM_POINT_MAX + 3 };
 int mm_point_decode(const uint8_t *value, size_t len, const struct mm_curve_info *curve,
                     uint8_t point[MM_POINT_MAX], size_t *ret_len,

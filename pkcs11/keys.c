@@ -95,8 +95,10 @@ static int create_pair(struct mm_token *t, enum mm_key_use use, const char *labe
     struct mm_keypair pair = {0};
     uint8_t id[KEY_ID_BYTES];
     CK_RV rv;
-    int r = mm_key_refuse_duplicate(t, label, ei);
+    int r = mm_token_require_curve(t, curve, ei);
 
+    if (r == MM_OK)
+        r = mm_key_refuse_duplicate(t, label, ei);
     if (r == MM_OK)
         r = mm_token_random(t, id, sizeof(id), ei);
     if (r < 0)
@@ -238,6 +240,19 @@ static int read_ec_type(struct mm_token *t, struct mm_key_info *info, struct mm_
     return MM_OK;
 }
 
+static int read_ml_dsa_type(struct mm_token *t, struct mm_key_info *info, struct mm_errinfo *ei)
+{
+    const struct mm_curve_info *curve;
+    CK_ULONG set = 0, len;
+    int r = mm_object_read(t, info->handle, MM_CKA_PARAMETER_SET, &set, sizeof(set), &len, ei);
+
+    if (r < 0)
+        return r;
+    curve = mm_curve_by_set(len == sizeof(set) ? set : 0);
+    snprintf(info->type, sizeof(info->type), "%s", curve ? curve->name : "ML-DSA");
+    return MM_OK;
+}
+
 static int read_rsa_type(struct mm_token *t, struct mm_key_info *info, struct mm_errinfo *ei)
 {
     uint8_t modulus[2048];
@@ -277,6 +292,8 @@ static int read_type(struct mm_token *t, struct mm_key_info *info, struct mm_err
         return r;
     if (type == CKK_EC || type == CKK_EC_EDWARDS)
         return read_ec_type(t, info, ei);
+    if (type == MM_CKK_ML_DSA)
+        return read_ml_dsa_type(t, info, ei);
     if (type == CKK_RSA)
         return read_rsa_type(t, info, ei);
     if (type == CKK_AES)
@@ -470,26 +487,47 @@ int mm_token_public_half(struct mm_token *t, mm_handle private_key, mm_handle *r
     return MM_OK;
 }
 
-int mm_token_public_point(struct mm_token *t, mm_handle private_key, enum mm_curve *ret_curve,
-                          uint8_t point[MM_POINT_MAX], size_t *ret_len, struct mm_errinfo *ei)
+/* What a public key is of: the parameter set of ML-DSA's, or else what CKA_EC_PARAMS name. */
+static int read_curve(struct mm_token *t, CK_OBJECT_HANDLE key,
+                      const struct mm_curve_info **ret_curve, struct mm_errinfo *ei)
 {
     const struct mm_curve_info *curve = NULL;
-    CK_OBJECT_HANDLE public_key;
-    uint8_t value[256];
-    CK_ULONG len;
-    int r = mm_token_public_half(t, private_key, &public_key, ei);
+    CK_KEY_TYPE type = 0;
+    CK_ULONG len, set = 0;
+    uint8_t params[256];
+    int r = mm_object_read(t, key, CKA_KEY_TYPE, &type, sizeof(type), &len, ei);
 
-    if (r < 0)
-        return r;
-    r = mm_object_read(t, public_key, CKA_EC_PARAMS, value, sizeof(value), &len, ei);
+    if (r == MM_OK && type == MM_CKK_ML_DSA)
+        r = mm_object_read(t, key, MM_CKA_PARAMETER_SET, &set, sizeof(set), &len, ei);
+    else if (r == MM_OK)
+        r = mm_object_read(t, key, CKA_EC_PARAMS, params, sizeof(params), &len, ei);
     if (r < 0)
         return r;
     if (len != CK_UNAVAILABLE_INFORMATION)
-        curve = mm_curve_by_params(value, len);
+        curve = type == MM_CKK_ML_DSA ? mm_curve_by_set(set) : mm_curve_by_params(params, len);
     if (!curve)
-        return mm_fail(ei, MM_ERR_UNSUPPORTED, "TOKEN_CURVE_UNSUPPORTED",
-                       "the key's CKA_EC_PARAMS name neither P-256 nor P-384 nor Ed25519");
-    r = mm_object_read(t, public_key, CKA_EC_POINT, value, sizeof(value), &len, ei);
+        return mm_fail(
+            ei, MM_ERR_UNSUPPORTED, "TOKEN_CURVE_UNSUPPORTED",
+            "the key is of no kind that mintmark uses: by its CKA_EC_PARAMS neither P-256 "
+            "nor P-384 nor Ed25519, nor ML-DSA");
+    *ret_curve = curve;
+    return MM_OK;
+}
+
+int mm_token_public_point(struct mm_token *t, mm_handle private_key, enum mm_curve *ret_curve,
+                          uint8_t point[MM_POINT_MAX], size_t *ret_len, struct mm_errinfo *ei)
+{
+    const struct mm_curve_info *curve = mm_curve_get(MM_CURVE_P256);
+    CK_OBJECT_HANDLE public_key;
+    uint8_t value[MM_EC_POINT_ATTR_MAX];
+    CK_ULONG len;
+    int r = mm_token_public_half(t, private_key, &public_key, ei);
+
+    if (r == MM_OK)
+        r = read_curve(t, public_key, &curve, ei);
+    if (r < 0)
+        return r;
+    r = mm_object_read(t, public_key, mm_point_attr(curve), value, sizeof(value), &len, ei);
     if (r < 0)
         return r;
     if (len == CK_UNAVAILABLE_INFORMATION)

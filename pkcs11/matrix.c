@@ -24,6 +24,8 @@ static const struct {
     {CKM_ECDSA_SHA256, "CKM_ECDSA_SHA256", ""},
     {CKM_EC_EDWARDS_KEY_PAIR_GEN, "CKM_EC_EDWARDS_KEY_PAIR_GEN", "Ed25519 key pairs"},
     {CKM_EDDSA, "CKM_EDDSA", "Ed25519 signatures"},
+    {MM_CKM_ML_DSA_KEY_PAIR_GEN, "CKM_ML_DSA_KEY_PAIR_GEN", "ML-DSA key pairs"},
+    {MM_CKM_ML_DSA, "CKM_ML_DSA", "ML-DSA signatures"},
     {CKM_ML_DSA_KEY_PAIR_GEN_32, "CKM_ML_DSA_KEY_PAIR_GEN", ""},
     {CKM_ML_DSA_32, "CKM_ML_DSA", ""},
 };

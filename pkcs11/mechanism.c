@@ -42,6 +42,7 @@ int mm_mechanisms_probe(struct mm_token *t, struct mm_errinfo *ei)
 {
     struct mm_token_mechanisms *m = &t->mechanisms;
     bool cbc_derive = false, edwards = false, eddsa = false;
+    bool ml_dsa_pairs = false, ml_dsa = false;
     const struct {
         CK_MECHANISM_TYPE type;
         bool *has;
@@ -55,6 +56,8 @@ int mm_mechanisms_probe(struct mm_token *t, struct mm_errinfo *ei)
         {CKM_AES_KEY_GEN, &m->aes_key_gen},
         {CKM_EC_EDWARDS_KEY_PAIR_GEN, &edwards},
         {CKM_EDDSA, &eddsa},
+        {MM_CKM_ML_DSA_KEY_PAIR_GEN, &ml_dsa_pairs},
+        {MM_CKM_ML_DSA, &ml_dsa},
     };
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(wanted); i++) {
@@ -66,7 +69,21 @@ int mm_mechanisms_probe(struct mm_token *t, struct mm_errinfo *ei)
     /* The transport export derives its key in two steps, both in the token. */
     m->ecdh = m->ecdh1 && cbc_derive;
     m->ed25519 = edwards && eddsa;
+    m->ml_dsa = ml_dsa_pairs && ml_dsa;
     return probe_kwp_numbers(t, ei);
+}
+
+int mm_token_require_curve(const struct mm_token *t, enum mm_curve curve, struct mm_errinfo *ei)
+{
+    const struct mm_token_mechanisms *has = &t->mechanisms;
+
+    if (curve == MM_CURVE_ED25519 && !has->ed25519)
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "TOKEN_MECHANISM_UNSUPPORTED",
+                       "the token makes no Ed25519 keys (CKM_EC_EDWARDS_KEY_PAIR_GEN, CKM_EDDSA)");
+    if (mm_curve_get(curve)->set && !has->ml_dsa)
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "TOKEN_MECHANISM_UNSUPPORTED",
+                       "the token makes no ML-DSA keys (CKM_ML_DSA_KEY_PAIR_GEN, CKM_ML_DSA)");
+    return MM_OK;
 }
 
 /* Does C_WrapKey under that number give what RFC 5649 gives? A padding of another kind makes the

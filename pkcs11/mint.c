@@ -82,11 +82,11 @@ static int read_point(struct mm_token *t, const struct mm_curve_info *curve,
                       struct mm_keypair *pair, struct mm_errinfo *ei)
 {
     uint8_t value[MM_EC_POINT_ATTR_MAX];
-    CK_ATTRIBUTE attr = {CKA_EC_POINT, value, sizeof(value)};
+    CK_ATTRIBUTE attr = {mm_point_attr(curve), value, sizeof(value)};
     const CK_RV rv = MM_CK(t, C_GetAttributeValue(t->session, pair->public_key, &attr, 1));
 
     if (rv != CKR_OK)
-        return mm_token_fail(ei, rv, "C_GetAttributeValue of CKA_EC_POINT");
+        return mm_token_fail(ei, rv, "C_GetAttributeValue of a public key");
     return mm_point_decode(value, attr.ulValueLen, curve, pair->point, &pair->point_len, ei);
 }
 
@@ -155,7 +155,7 @@ int mm_token_sign_message(struct mm_token *t, enum mm_curve curve, mm_handle key
                           struct mm_bytes message, uint8_t signature[MM_SIGNATURE_MAX],
                           size_t *ret_len, struct mm_errinfo *ei)
 {
-    CK_MECHANISM mechanism = {mm_curve_get(curve)->sign, NULL, 0}; /* no parameter: pure Ed25519 */
+    CK_MECHANISM mechanism = {mm_curve_get(curve)->sign, NULL, 0}; /* no parameter: pure */
     uint8_t made[MM_SIGNATURE_MAX];
     CK_ULONG len = sizeof(made);
     CK_RV rv = MM_CK(t, C_SignInit(t->session, &mechanism, key));
@@ -202,6 +202,9 @@ int mm_token_read_private(struct mm_token *t, const struct mm_keypair *pair,
     CK_ATTRIBUTE attr;
     CK_RV rv;
 
+    if (want == 0)
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "TOKEN_MECHANISM_UNSUPPORTED",
+                       "private keys of %s are not read", mm_curve_get(pair->curve)->name);
     if (mm_secret_new(want, &scalar) < 0)
         return mm_fail_memory(ei);
     attr = (CK_ATTRIBUTE){CKA_VALUE, mm_secret_data(scalar), want};

@@ -55,6 +55,7 @@ static const struct {
     {IS_ECDSA, CKM_ECDSA, "CKM_ECDSA alone"},
     {IS_SIGNATURE, CKM_ECDSA, "CKM_ECDSA alone"},
     {IS_SIGNATURE, CKM_EDDSA, "CKM_EDDSA alone"},
+    {IS_SIGNATURE, MM_CKM_ML_DSA, "CKM_ML_DSA alone"},
     {IS_ECDH, CKM_ECDH1_DERIVE, "CKM_ECDH1_DERIVE alone"},
     {IS_OAEP, CKM_RSA_PKCS_OAEP, "CKM_RSA_PKCS_OAEP alone"},
 };
@@ -118,8 +119,9 @@ static bool is_type(enum mm_key_use use, CK_KEY_TYPE type)
 {
     switch (use) {
     case MM_USE_CA:
-    case MM_USE_SIGNING:
     case MM_USE_DEVICE:
+        return type == CKK_EC || type == CKK_EC_EDWARDS || type == MM_CKK_ML_DSA;
+    case MM_USE_SIGNING:
         return type == CKK_EC || type == CKK_EC_EDWARDS;
     case MM_USE_TRANSPORT:
         return type == CKK_AES;

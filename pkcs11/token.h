@@ -9,6 +9,7 @@
 #pragma once
 
 #include "daemon/base/buf.h"
+#include "daemon/base/limits.h"
 #include "daemon/base/secret.h"
 
 struct mm_token;
@@ -16,11 +17,17 @@ struct mm_token;
 /* An object in the token or the session; 0 is none. Valid until the session is reopened. */
 typedef unsigned long mm_handle;
 
-enum mm_curve { MM_CURVE_P256, MM_CURVE_P384, MM_CURVE_ED25519 };
+/* What a key pair is of: a curve, or, with ML-DSA (FIPS 204), a parameter set. */
+enum mm_curve {
+    MM_CURVE_P256,
+    MM_CURVE_P384,
+    MM_CURVE_ED25519,
+    MM_CURVE_ML_DSA_44,
+    MM_CURVE_ML_DSA_65,
+    MM_CURVE_ML_DSA_87,
+};
 
 enum {
-    MM_POINT_MAX = 97,     /* uncompressed P-384 point: 04 || X || Y; Ed25519: 32 (RFC 8032) */
-    MM_SIGNATURE_MAX = 96, /* r || s for P-384 */
     MM_DIGEST_MAX = 48,
     MM_WRAPPED_KEY_MAX = 512, /* a wrapped PKCS#8 private key; P-256 on SoftHSM: 80 */
 };
@@ -137,11 +144,16 @@ int mm_token_info(struct mm_token *t, struct mm_token_info *ret_info,
 struct mm_token_mechanisms {
     bool ec_key_gen, ecdsa, ecdh, rsa_oaep, aes_key_gen;
     bool ecdh1, rsa_key_gen; /* for exchange keys; ecdh is more than ecdh1 */
+    bool ml_dsa;             /* the same: PKCS#11 v3.2; which parameter sets is not known */
     bool ed25519;          /* key pairs and signatures: PKCS#11 v3.0 mechanisms 2.3.12 and 2.3.15 */
     bool hardware;         /* CKF_HW: EC key pairs are made by a device */
     unsigned long aes_kwp; /* the number under which this token does RFC 5649, 0: it cannot */
 };
 const struct mm_token_mechanisms *mm_token_mechanisms(const struct mm_token *t);
+/* MM_ERR_UNSUPPORTED TOKEN_MECHANISM_UNSUPPORTED, naming the mechanisms, when the token lists none
+ * for keys of that kind. */
+int mm_token_require_curve(const struct mm_token *t, enum mm_curve curve,
+                           struct mm_errinfo *ei) MM_MUST_USE;
 
 /* ---- keys that stay ---------------------------------------------------------------------- */
 
@@ -170,7 +182,7 @@ struct mm_key_info {
     char label[65];
     uint8_t id[64];
     size_t id_len;
-    char type[16]; /* "EC P-256", "Ed25519", "AES-256", "RSA-2048" */
+    char type[16]; /* "EC P-256", "Ed25519", "ML-DSA-65", "AES-256", "RSA-2048" */
     bool sensitive, always_sensitive, extractable, never_extractable, local, sign, wrap;
     bool derive, decrypt;
 };
@@ -237,7 +249,7 @@ int mm_token_list_others(struct mm_token *t,
                          int (*each)(void *arg, const struct mm_object_info *object), void *arg,
                          struct mm_errinfo *ei) MM_MUST_USE;
 
-/* The public point of a key pair found by the private key's CKA_ID. */
+/* The public point, or key, of a pair found by the private key's CKA_ID. */
 int mm_token_public_point(struct mm_token *t, mm_handle private_key, enum mm_curve *ret_curve,
                           uint8_t point[MM_POINT_MAX], size_t *ret_len,
                           struct mm_errinfo *ei) MM_MUST_USE;
@@ -248,7 +260,8 @@ int mm_token_public_point(struct mm_token *t, mm_handle private_key, enum mm_cur
 struct mm_keypair {
     mm_handle private_key, public_key;
     enum mm_curve curve;
-    uint8_t point[MM_POINT_MAX]; /* uncompressed, without the OCTET STRING around it */
+    uint8_t point[MM_POINT_MAX]; /* uncompressed, without the OCTET STRING around it; Ed25519 and
+                                  * ML-DSA: the public key's bytes */
     size_t point_len;
     uint8_t id[16]; /* retained keys: CKA_ID, the 16 bytes of the device UID */
 };
@@ -271,8 +284,9 @@ int mm_token_sign(struct mm_token *t, mm_handle key, const uint8_t *digest, size
                   uint8_t signature[MM_SIGNATURE_MAX], size_t *ret_len,
                   struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Ed25519 (CKM_EDDSA) over a message, which the token hashes itself (RFC 8032 section 5.1.6); the
- * signature is R || S, 64 bytes. curve is the key's. */
+/* Over a message, which the token hashes itself: Ed25519 (CKM_EDDSA; RFC 8032 section 5.1.6), whose
+ * signature is R || S, 64 bytes, or ML-DSA (CKM_ML_DSA; FIPS 204 section 5.2, with an empty context
+ * and random bytes where the token likes them). curve is the key's. */
 int mm_token_sign_message(struct mm_token *t, enum mm_curve curve, mm_handle key,
                           struct mm_bytes message, uint8_t signature[MM_SIGNATURE_MAX],
                           size_t *ret_len, struct mm_errinfo *ei) MM_MUST_USE;

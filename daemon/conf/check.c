@@ -338,10 +338,26 @@ static int check_item(const struct subject *s)
     return MM_OK;
 }
 
+/* No token wraps ML-DSA's private keys that we know of, and nothing here has room for them. */
+static int check_ml_dsa(const struct subject *s, const struct mm_conf_profile *p)
+{
+    if (strncmp(p->key, "mldsa", 5) != 0)
+        return MM_OK;
+    if (strcmp(p->delivery, "retained") != 0 && strcmp(p->delivery, "on-device") != 0)
+        return bad(s, "delivery", "keys of %s are delivered 'retained' or 'on-device', not '%s'",
+                   p->key, p->delivery);
+    if (strcmp(p->manifest, "none") != 0)
+        return bad(s, "manifest", "a manifest names no keys of %s", p->key);
+    return MM_OK;
+}
+
 static int check_content(const struct subject *s, const struct mm_conf_profile *p)
 {
     const bool preset = *p->preset;
+    const int r = check_ml_dsa(s, p);
 
+    if (r < 0)
+        return r;
     if (!preset && !*p->subject && !*p->san)
         return bad(s, NULL, "set subject or san: an identity needs a name");
     if (!preset && !*p->validity && strcmp(p->issuer, "none") != 0 && !p->ejbca)

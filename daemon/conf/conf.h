@@ -160,9 +160,9 @@ struct mm_conf_profile {
     char **tokens; /* setting token: where device keys are made; default: where the issuer's key
                     * is, or the only one. At least one once the file is checked */
     size_t n_tokens;
-    char *token;         /* tokens[0] */
-    char *key;           /* "p256" (default), "p384" or "ed25519" */
-    char *delivery;      /* "wrapped" (default), "retained", "plain" or "on-device" */
+    char *token;    /* tokens[0] */
+    char *key;      /* "p256" (default), "p384", "ed25519", "mldsa44", "mldsa65" or "mldsa87" */
+    char *delivery; /* "wrapped" (default), "retained", "plain" or "on-device" */
     unsigned keys_ahead; /* pairs that each idle worker makes in advance; default 0 */
     char *manifest;      /* of released batches: "none" (default) or "jws" */
     char *transport;     /* name of a transport section; for "wrapped" */

@@ -67,7 +67,9 @@ static const char *const presets[] = {"matter-paa", "matter-pai", "matter-dac", 
 static const char *const kinds[] = {"local", "ejbca", NULL};
 static const char *const backups[] = {"never", "allowed", "required", NULL};
 static const char *const aways[] = {"wait", "fail", NULL};
-static const char *const keys[] = {"p256", "p384", "ed25519", NULL};
+static const char *const curves[] = {"p256", "p384", "ed25519", NULL};
+static const char *const keys[] = {"p256",    "p384",    "ed25519", "mldsa44",
+                                   "mldsa65", "mldsa87", NULL};
 static const char *const manifests[] = {"none", "jws", NULL};
 static const char *const deliveries[] = {"wrapped", "retained", "plain", "on-device", NULL};
 static const char *const constraints[] = {"end-entity", "none", "ca", "ca:0", "ca:1", NULL};
@@ -362,7 +364,7 @@ static const struct mm_setting settings[] = {
     {SIGNING(token), A_NAME, .required = true, .help = "The token section that holds the key."},
     {SIGNING(key), PKCS11_URI, .required = true,
      .help = "RFC 7512 URI of the private key; never that of an issuer."},
-    {SIGNING(curve), .type = MM_SETTING_CHOICE, .choices = keys, .fallback = "p256",
+    {SIGNING(curve), .type = MM_SETTING_CHOICE, .choices = curves, .fallback = "p256",
      .help = "The key's curve, compared with the key at start."},
     {SIGNING(mechanisms), LIST_OF(mm_conf_signing, mechanisms), .max = 5,
      .choices = mm_mechanism_names, .required = true, .help = "What the key may be used for."},

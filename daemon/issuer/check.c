@@ -83,8 +83,12 @@ static void end(struct mm_task *t)
 
 static bool make_point(uint8_t *point, size_t size, enum mm_profile_key kind, size_t *ret_len)
 {
-    const bool pure = kind == MM_KEY_ED25519;
-    EVP_PKEY *key = pure ? EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")
+    static const char *const types[] = {[MM_KEY_ED25519] = "ED25519",
+                                        [MM_KEY_ML_DSA_44] = "ML-DSA-44",
+                                        [MM_KEY_ML_DSA_65] = "ML-DSA-65",
+                                        [MM_KEY_ML_DSA_87] = "ML-DSA-87"};
+    const bool pure = types[kind] != NULL;
+    EVP_PKEY *key = pure ? EVP_PKEY_Q_keygen(NULL, NULL, types[kind])
                          : EVP_EC_gen(kind == MM_KEY_P256 ? "P-256" : "P-384");
     const bool good = key && EVP_PKEY_get_octet_string_param(key, pure ? "pub" : "encoded-pub-key",
                                                              point, size, ret_len);
@@ -97,7 +101,7 @@ static bool make_point(uint8_t *point, size_t size, enum mm_profile_key kind, si
 static int make_request(const struct mm_conf_profile *conf, struct mm_buf *der,
                         struct mm_errinfo *ei)
 {
-    uint8_t point[97], signature[96];
+    uint8_t point[MM_POINT_MAX], signature[MM_SIGNATURE_MAX];
     struct mm_subject s = {
         .number = 1,
         .hw_serial = "00",
@@ -117,7 +121,7 @@ static int make_request(const struct mm_conf_profile *conf, struct mm_buf *der,
     if (r == MM_OK)
         r = mm_profile_csr_tbs(requests, &s, &tbs, ei);
     if (r == MM_OK)
-        r = mm_pki_assemble(&tbs, signature, s.point_len == 32 ? 64 : s.point_len - 1, der, ei);
+        r = mm_pki_assemble(&tbs, signature, mm_profile_signature_len(requests), der, ei);
     mm_buf_done(&tbs.der);
     mm_profile_free(requests);
     return r;

@@ -219,7 +219,7 @@ static int other_kind(struct mm_errinfo *ei)
 static int pure_check(struct mm_ca_key *k, struct mm_bytes algorithm, struct mm_bytes signed_part,
                       struct mm_bytes signature, struct mm_errinfo *ei)
 {
-    if (!mm_der_is_ed25519(algorithm))
+    if (!mm_ec_is_algorithm(k->ec->ec, algorithm))
         return other_kind(ei);
     return mm_verifier_check_der(k->ec, signed_part.data, signed_part.len, signature, NULL) < 0
                ? invalid(ei)

@@ -73,26 +73,27 @@ static int check_key(const struct mm_profile *p, const struct mm_csr_parts *requ
     char text[96];
 
     snprintf(text, sizeof(text), "the key is not an uncompressed point on %s", p->key->group);
-    if (p->key->key == MM_KEY_ED25519)
-        snprintf(text, sizeof(text), "the key is not Ed25519");
+    if (mm_ec_is_pure(p->key))
+        snprintf(text, sizeof(text), "the key is not %s", p->key->group);
     if (spki.len != p->spki_prefix_len + p->key->point_len ||
         memcmp(spki.data, p->spki_prefix, p->spki_prefix_len) != 0 ||
-        (p->key->key != MM_KEY_ED25519 &&
-         spki.data[p->spki_prefix_len] != POINT_CONVERSION_UNCOMPRESSED))
+        (!mm_ec_is_pure(p->key) && spki.data[p->spki_prefix_len] != POINT_CONVERSION_UNCOMPRESSED))
         return refuse(ei, "CSR_KEY_REFUSED", text);
     *ret_point = (struct mm_bytes){spki.data + p->spki_prefix_len, p->key->point_len};
     return MM_OK;
 }
 
-/* Of an Ed25519 key, which signs the whole and not a digest. */
-static int check_pure(const struct mm_csr_parts *request, struct mm_bytes point,
-                      struct mm_errinfo *ei)
+/* Of a key that signs the whole and not a digest. */
+static int check_pure(const struct mm_ec *ec, const struct mm_csr_parts *request,
+                      struct mm_bytes point, struct mm_errinfo *ei)
 {
     MM_CLEANUP(mm_verifier_free_p) struct mm_verifier *verifier = NULL;
+    char text[64];
     int r;
 
-    if (!mm_der_is_ed25519(request->algorithm))
-        return refuse(ei, "CSR_SIGNATURE", "the request is not signed by Ed25519");
+    snprintf(text, sizeof(text), "the request is not signed by %s", ec->group);
+    if (!mm_ec_is_algorithm(ec, request->algorithm))
+        return refuse(ei, "CSR_SIGNATURE", text);
     r = mm_verifier_new(point.data, point.len, &verifier, ei);
     if (r == MM_OK)
         r = mm_verifier_check_der(verifier, request->info.data, request->info.len,
@@ -157,8 +158,8 @@ int mm_profile_check_csr(const struct mm_profile *p, struct mm_bytes der,
     int r = read_key(p, der, &request, &point, ei);
 
     if (r == MM_OK)
-        r = p->key->key == MM_KEY_ED25519 ? check_pure(&request, point, ei)
-                                          : check_signature(&request, point, ei);
+        r = mm_ec_is_pure(p->key) ? check_pure(p->key, &request, point, ei)
+                                  : check_signature(&request, point, ei);
     if (r == MM_OK)
         *ret_point = point;
     return r;

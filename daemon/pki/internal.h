@@ -11,15 +11,25 @@
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 
-/* A curve, with the hash that its keys sign with (RFC 5758 section 3.2). Ed25519 signs messages as
- * they are (RFC 8410 section 6): its digest is NULL, and as long as 0 bytes. */
+/* A curve, with the hash that its keys sign with (RFC 5758 section 3.2). Ed25519 and ML-DSA sign
+ * messages as they are (RFC 8410 section 6, RFC 9881 section 3): their digest is NULL, and as long
+ * as 0 bytes. */
 struct mm_ec {
     enum mm_profile_key key;
     const char *conf_name, *group;
-    int curve_nid, signature_nid;
+    int curve_nid, signature_nid; /* ML-DSA: NID_undef, since libcrypto 3.0 has none */
     const char *digest;
     size_t digest_len, point_len, signature_len;
+    const char *oid; /* ML-DSA: of key and signature, RFC 9881 section 2; else NULL */
 };
+/* Can libcrypto verify what such keys sign? OpenSSL 3.0 has no ML-DSA, 3.5 has.
+ * MM_ERR_UNSUPPORTED ALGORITHM_UNVERIFIABLE when it cannot. */
+int mm_ec_require(const struct mm_ec *ec, struct mm_errinfo *ei) MM_MUST_USE;
+/* The signature algorithm's OID, to be freed; NULL: no memory. */
+ASN1_OBJECT *mm_ec_algorithm(const struct mm_ec *ec);
+/* Is that the AlgorithmIdentifier of its signatures, in DER? For those that sign messages, which
+ * have no parameters. */
+bool mm_ec_is_algorithm(const struct mm_ec *ec, struct mm_bytes der);
 static inline bool mm_ec_is_pure(const struct mm_ec *ec)
 {
     return !ec->digest;
@@ -36,7 +46,7 @@ int mm_ec_spki_prefix(const struct mm_ec *ec, uint8_t prefix[MM_SPKI_PREFIX_MAX]
 
 struct mm_verifier {
     EVP_PKEY *key;
-    EVP_PKEY_CTX *ctx; /* initialised for verifying; not for Ed25519 */
+    EVP_PKEY_CTX *ctx; /* initialised for verifying digests */
     const struct mm_ec *ec;
     EC_POINT *point;          /* on P-256 only, for ecdsa.c */
     EC_GROUP *table;          /* with the key as base point; NULL until it has signed often */

@@ -28,8 +28,8 @@ static EVP_PKEY *decode_point(const struct mm_ec *ec, const uint8_t *point)
 
 static EVP_PKEY *decode_key(const struct mm_ec *ec, const uint8_t *point)
 {
-    if (ec->key == MM_KEY_ED25519)
-        return EVP_PKEY_new_raw_public_key_ex(NULL, "ED25519", NULL, point, ec->point_len);
+    if (mm_ec_is_pure(ec))
+        return EVP_PKEY_new_raw_public_key_ex(NULL, ec->group, NULL, point, ec->point_len);
     return decode_point(ec, point);
 }
 
@@ -37,8 +37,12 @@ int mm_verifier_new(const uint8_t *point, size_t point_len, struct mm_verifier *
                     struct mm_errinfo *ei)
 {
     const struct mm_ec *ec = mm_ec_by_point_len(point_len);
-    struct mm_verifier *v = calloc(1, sizeof(*v));
+    struct mm_verifier *v;
+    const int r = ec ? mm_ec_require(ec, ei) : MM_OK;
 
+    if (r < 0)
+        return r;
+    v = calloc(1, sizeof(*v));
     if (!v)
         return mm_fail_memory(ei);
     v->ec = ec;
@@ -49,7 +53,7 @@ int mm_verifier_new(const uint8_t *point, size_t point_len, struct mm_verifier *
         mm_verifier_free(v);
         ERR_clear_error();
         return mm_fail(ei, MM_ERR_INVALID, "KEY_UNSUPPORTED",
-                       "no point on P-256, P-384 or Ed25519, or out of memory");
+                       "no key on P-256, P-384, Ed25519 or of ML-DSA, or out of memory");
     }
     *ret_verifier = v;
     return MM_OK;
@@ -136,7 +140,7 @@ int mm_pki_spki(const uint8_t *point, size_t point_len, struct mm_buf *der, stru
 
     if (!ec)
         return mm_fail(ei, MM_ERR_INVALID, "KEY_UNSUPPORTED",
-                       "no point on P-256, P-384 or Ed25519");
+                       "no key on P-256, P-384, Ed25519 or of ML-DSA");
     if (mm_ec_spki_prefix(ec, prefix, &len) < 0)
         return mm_fail_memory(ei);
     mm_buf_append(der, prefix, len);

@@ -93,10 +93,16 @@ static int prepare_validity(struct mm_profile *p, const struct mm_settings *sett
 static int prepare_signer(struct mm_profile *p, const struct mm_conf_profile *conf, X509 *issuer,
                           struct mm_errinfo *ei)
 {
+    int r;
+
     p->key = mm_ec_by_conf_name(or_default(conf->key, "p256"));
     if (!p->key)
-        return mm_fail_field(ei, "key", "key must be p256, p384 or ed25519");
+        return mm_fail_field(ei, "key",
+                             "key must be p256, p384, ed25519, mldsa44, mldsa65 or mldsa87");
     p->signer = p->key;
+    r = mm_ec_require(p->key, ei);
+    if (r < 0)
+        return r;
     if (strcmp(conf->issuer, "none") == 0 || (conf->ejbca && !issuer)) {
         p->kind = MM_KIND_CSR;
         return MM_OK;
@@ -110,14 +116,14 @@ static int prepare_signer(struct mm_profile *p, const struct mm_conf_profile *co
         p->signer = mm_ec_of_key(X509_get0_pubkey(issuer));
     else if (!conf->ejbca)
         return mm_fail_field(ei, "issuer",
-                             "the issuer's key must be on P-256 or P-384, or Ed25519");
+                             "the issuer's key must be on P-256 or P-384, Ed25519 or of ML-DSA");
     else if (p->matter != MM_MATTER_NONE)
         return mm_fail_field(ei, "issuer", "Matter demands an issuer whose key is on P-256");
     else if (mm_ca_key_check_kind(issuer, ei) < 0) /* RSA: signer stays what is only tried with */
         return mm_err_prefix(ei, "issuer");
     X509_up_ref(issuer);
     p->issuer = issuer;
-    return MM_OK;
+    return mm_ec_require(p->signer, ei);
 }
 
 /* A DER name as an ANY, so that it is encoded but once. */
@@ -159,7 +165,7 @@ static int prepare_objects(struct mm_profile *p, struct mm_errinfo *ei)
         (p->issuer && !p->issuer_name) ||
         mm_ec_spki_prefix(p->key, p->spki_prefix, &p->spki_prefix_len) < 0 ||
         !ASN1_INTEGER_set(p->version, p->kind == MM_KIND_CSR ? 0 : 2) ||
-        !X509_ALGOR_set0(p->algorithm, OBJ_nid2obj(p->signer->signature_nid), V_ASN1_UNDEF, NULL))
+        !X509_ALGOR_set0(p->algorithm, mm_ec_algorithm(p->signer), V_ASN1_UNDEF, NULL))
         return mm_fail_memory(ei);
     return MM_OK;
 }
@@ -246,6 +252,11 @@ bool mm_profile_makes_requests(const struct mm_profile *p)
 enum mm_profile_delivery mm_profile_delivery(const struct mm_profile *p)
 {
     return p->delivery;
+}
+
+size_t mm_profile_signature_len(const struct mm_profile *p)
+{
+    return p->signer->signature_len;
 }
 
 enum mm_profile_key mm_profile_key(const struct mm_profile *p)

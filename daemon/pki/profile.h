@@ -15,7 +15,14 @@
 
 struct mm_profile;
 
-enum mm_profile_key { MM_KEY_P256, MM_KEY_P384, MM_KEY_ED25519 };
+enum mm_profile_key {
+    MM_KEY_P256,
+    MM_KEY_P384,
+    MM_KEY_ED25519,
+    MM_KEY_ML_DSA_44, /* FIPS 204; where libcrypto knows it */
+    MM_KEY_ML_DSA_65,
+    MM_KEY_ML_DSA_87,
+};
 
 enum mm_profile_delivery {
     MM_DELIVERY_WRAPPED,
@@ -49,6 +56,8 @@ bool mm_profile_makes_requests(const struct mm_profile *p);
 enum mm_profile_delivery mm_profile_delivery(const struct mm_profile *p);
 /* Of the devices' keys. */
 enum mm_profile_key mm_profile_key(const struct mm_profile *p);
+/* Bytes of a signature by who signs: the issuer, or, for requests and roots, the key itself. */
+size_t mm_profile_signature_len(const struct mm_profile *p);
 
 /* What differs from device to device. */
 struct mm_subject {
@@ -78,7 +87,7 @@ struct mm_tbs {
     struct mm_buf der;
     uint8_t digest[48];
     size_t digest_len; /* 32 for SHA-256 (P-256), 48 for SHA-384 (P-384); 0: der is signed as
-                        * it is (Ed25519) */
+                        * it is (Ed25519, ML-DSA) */
     const struct mm_ec *signer; /* whose key signs; NULL: what the digest's length says */
     uint8_t spki_sha256[32];
 };
@@ -114,7 +123,8 @@ int mm_pki_signature_der(const uint8_t *signature, size_t len, struct mm_buf *de
                          struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Does the signature over tbs hold under that public point? For checking a token's work. The
- * verifier keeps the decoded key. Ed25519's take the message where others take its digest. */
+ * verifier keeps the decoded key. Ed25519's and ML-DSA's take the message where
+ * others take its digest. MM_ERR_UNSUPPORTED ALGORITHM_UNVERIFIABLE when libcrypto is too old. */
 struct mm_verifier;
 int mm_verifier_new(const uint8_t *point, size_t point_len, struct mm_verifier **ret_verifier,
                     struct mm_errinfo *ei) MM_MUST_USE;

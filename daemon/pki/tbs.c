@@ -162,9 +162,10 @@ int mm_profile_spki(const struct mm_profile *p, const struct mm_subject *s, stru
                     struct mm_errinfo *ei)
 {
     if (s->point_len != p->key->point_len ||
-        (p->key->key != MM_KEY_ED25519 && s->point[0] != POINT_CONVERSION_UNCOMPRESSED))
+        (!mm_ec_is_pure(p->key) && s->point[0] != POINT_CONVERSION_UNCOMPRESSED))
         return mm_fail(ei, MM_ERR_INTERNAL, "KEY_MISMATCH",
-                       "the device's public key is no uncompressed point on %s", p->key->group);
+                       "the device's public key is no uncompressed point on %s, or no such key",
+                       p->key->group);
     mm_buf_append(der, p->spki_prefix, p->spki_prefix_len);
     mm_buf_append(der, s->point, s->point_len);
     return mm_buf_err(der) < 0 ? mm_fail_memory(ei) : MM_OK;
@@ -361,8 +362,8 @@ int mm_pki_signature_der(const uint8_t *signature, size_t len, struct mm_buf *de
     return MM_OK;
 }
 
-static int assemble(const struct mm_tbs *tbs, const struct mm_buf *signature, int signature_nid,
-                    struct mm_buf *der, struct mm_errinfo *ei)
+static int assemble(const struct mm_tbs *tbs, const struct mm_buf *signature,
+                    const struct mm_ec *ec, struct mm_buf *der, struct mm_errinfo *ei)
 {
     struct signed_object o = {
         .tbs = sequence_any(&tbs->der),
@@ -372,7 +373,7 @@ static int assemble(const struct mm_tbs *tbs, const struct mm_buf *signature, in
     int r;
 
     if (o.tbs && o.algorithm && o.signature &&
-        X509_ALGOR_set0(o.algorithm, OBJ_nid2obj(signature_nid), V_ASN1_UNDEF, NULL) &&
+        X509_ALGOR_set0(o.algorithm, mm_ec_algorithm(ec), V_ASN1_UNDEF, NULL) &&
         ASN1_BIT_STRING_set(o.signature, signature->data, (int)signature->len)) {
         /* Without the flag OpenSSL takes the last byte's trailing zero bits for unused ones. */
         o.signature->flags &= ~(ASN1_STRING_FLAG_BITS_LEFT | 7);
@@ -397,7 +398,7 @@ int mm_pki_assemble(const struct mm_tbs *tbs, const uint8_t *signature, size_t s
                     struct mm_buf *der, struct mm_errinfo *ei)
 {
     const struct mm_ec *ec = tbs->signer ? tbs->signer : mm_ec_by_digest_len(tbs->digest_len);
-    MM_BUF_CLEANUP struct mm_buf sig = MM_BUF_INIT(256);
+    MM_BUF_CLEANUP struct mm_buf sig = MM_BUF_INIT(2 * MM_SIGNATURE_MAX);
     int r;
 
     if (!ec || signature_len != ec->signature_len)
@@ -409,5 +410,5 @@ int mm_pki_assemble(const struct mm_tbs *tbs, const uint8_t *signature, size_t s
     } else {
         r = mm_pki_signature_der(signature, signature_len, &sig, ei);
     }
-    return r < 0 ? r : assemble(tbs, &sig, ec->signature_nid, der, ei);
+    return r < 0 ? r : assemble(tbs, &sig, ec, der, ei);
 }

@@ -227,9 +227,10 @@ static int check_transport(struct mm_minter *m, struct mm_minting *p, struct mm_
 
 static int compile(struct mm_minting *p, X509 *issuer, struct mm_errinfo *ei)
 {
-    static const enum mm_curve curves[] = {[MM_KEY_P256] = MM_CURVE_P256,
-                                           [MM_KEY_P384] = MM_CURVE_P384,
-                                           [MM_KEY_ED25519] = MM_CURVE_ED25519};
+    static const enum mm_curve curves[] = {
+        [MM_KEY_P256] = MM_CURVE_P256,           [MM_KEY_P384] = MM_CURVE_P384,
+        [MM_KEY_ED25519] = MM_CURVE_ED25519,     [MM_KEY_ML_DSA_44] = MM_CURVE_ML_DSA_44,
+        [MM_KEY_ML_DSA_65] = MM_CURVE_ML_DSA_65, [MM_KEY_ML_DSA_87] = MM_CURVE_ML_DSA_87};
     const int r = mm_profile_compile(p->conf, issuer, &p->profile, ei);
 
     if (r < 0)
@@ -242,11 +243,8 @@ static int compile(struct mm_minting *p, X509 *issuer, struct mm_errinfo *ei)
 /* Keys that devices make are no matter of the token's. */
 static int check_mechanism(struct mm_minter *m, const struct mm_minting *p, struct mm_errinfo *ei)
 {
-    if (p->curve == MM_CURVE_ED25519 && p->delivery != MM_DELIVERY_ON_DEVICE &&
-        !mm_token_mechanisms(m->token)->ed25519)
-        return mm_fail(ei, MM_ERR_UNSUPPORTED, "TOKEN_MECHANISM_UNSUPPORTED",
-                       "the token makes no Ed25519 keys (CKM_EC_EDWARDS_KEY_PAIR_GEN, CKM_EDDSA)");
-    return MM_OK;
+    return p->delivery == MM_DELIVERY_ON_DEVICE ? MM_OK
+                                                : mm_token_require_curve(m->token, p->curve, ei);
 }
 
 static int prepare(struct mm_minter *m, struct mm_minting *p, struct mm_errinfo *ei)

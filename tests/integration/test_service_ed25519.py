@@ -211,6 +211,20 @@ class Ed25519(unittest.TestCase):
         self.assertEqual((lines['Ed25519']['result'], lines['Ed25519']['note']),
                          ('good', 'the token does not wrap such keys'))
 
+    def test_ml_dsa_is_refused_without_a_token_or_libcrypto_that_has_it(self):
+        # SoftHSM has none; OpenSSL 3.0 has none either, and is asked first where a certificate is made.
+        with self.assertRaises(Failed) as failed:
+            run(OFFICER, 'key', 'create', '--config', self.site.conf, '--token', 'main', '--use', 'ca', '--label',
+                'pq', '--curve', 'mldsa65', '--operator', 'a', '--witness', 'b', '--yes')
+        self.assertIn('the token makes no ML-DSA keys (CKM_ML_DSA_KEY_PAIR_GEN, CKM_ML_DSA)', str(failed.exception))
+        with self.assertRaises(Failed) as failed:
+            run(OFFICER, 'key', 'create', '--config', self.site.conf, '--token', 'main', '--use', 'signing',
+                '--label', 'pq', '--curve', 'mldsa65', '--operator', 'a', '--yes')
+        self.assertIn('keys that sign for clients are on p256, p384 or ed25519', str(failed.exception))
+        text = run(OFFICER, 'token', 'test', '--config', self.site.conf, '--token', 'main', '--json')
+        lines = {line['operation']: line for line in json.loads(text)['operations']}
+        self.assertEqual(lines['ML-DSA']['note'], 'the token lacks mechanism 0x1c')
+
     def test_keys_for_backups_are_not(self):
         with self.assertRaises(Failed) as failed:
             run(OFFICER, 'key', 'create', '--config', self.site.conf, '--token', 'main', '--use', 'ca', '--label',

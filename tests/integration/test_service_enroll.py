@@ -227,7 +227,7 @@ class Enroll(Base):
     def test_refused_and_good_ones_keep_their_places(self):
         station, batch = self.started()
         good = csrs(3)
-        uids = self.enroll(station, batch, 'r', [good[0], b'bad', good[1], good[0], b'x' * 5000,
+        uids = self.enroll(station, batch, 'r', [good[0], b'bad', good[1], good[0], b'x' * 9000,
                                                  good[2]])
         self.assertEqual([bool(u) for u in uids], [True, False, True, True, False, True])
         self.assertEqual(uids[0], uids[3])

@@ -19,6 +19,13 @@ static bool is_for_signing(CK_MECHANISM_TYPE type)
     return type == CKM_ECDSA || type == CKM_SHA256_RSA_PKCS || mock_pure_mechanism(type);
 }
 
+static bool signs_by(CK_MECHANISM_TYPE mechanism, CK_ULONG key_type)
+{
+    return (mechanism == CKM_ECDSA && key_type == CKK_EC) ||
+           (mechanism == CKM_SHA256_RSA_PKCS && key_type == CKK_RSA) ||
+           mock_pure_signs(mechanism, key_type);
+}
+
 CK_RV C_SignInit(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
 {
     struct mock_session *s;
@@ -35,9 +42,7 @@ CK_RV C_SignInit(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_H
     o = mock_object(s, key);
     if (!o)
         return CKR_KEY_HANDLE_INVALID;
-    if ((mechanism->mechanism == CKM_ECDSA) != (mock_get_ulong(o, CKA_KEY_TYPE) == CKK_EC) ||
-        (mechanism->mechanism == CKM_SHA256_RSA_PKCS) !=
-            (mock_get_ulong(o, CKA_KEY_TYPE) == CKK_RSA))
+    if (!signs_by(mechanism->mechanism, mock_get_ulong(o, CKA_KEY_TYPE)))
         return CKR_KEY_TYPE_INCONSISTENT;
     if (mechanism->mechanism != CKM_ECDSA && mechanism->ulParameterLen != 0)
         return CKR_MECHANISM_PARAM_INVALID; /* Ed25519ph, or a context: not here */
@@ -82,12 +87,13 @@ static CK_RV sign(const struct mock_session *s, const struct mock_object *o, con
                   CK_ULONG len, uint8_t made[MOCK_SIGNATURE_MAX], CK_ULONG *ret_len)
 {
     const uint8_t *scalar = cheap_scalar(o);
-    const int half = scalar ? MOCK_P256_BYTES : EVP_PKEY_get_bits(o->key) / 8;
+    int half;
 
     if (s->sign_by == CKM_SHA256_RSA_PKCS)
         return mock_rsa_sign(o, data, len, made, ret_len);
     if (s->sign_by != CKM_ECDSA)
         return mock_pure_sign(o, data, len, made, ret_len);
+    half = scalar ? MOCK_P256_BYTES : EVP_PKEY_get_bits(o->key) / 8;
     *ret_len = 2 * (CK_ULONG)half;
     if (scalar)
         return mock_cheap_sign(scalar, data, len, made) ? CKR_OK : CKR_FUNCTION_FAILED;

@@ -139,7 +139,7 @@ bool mock_key_from_attrs(struct mock_object *o)
         return ec_from_attrs(o);
     if (type == CKK_RSA)
         return rsa_from_attrs(o);
-    if (type == CKK_EC_EDWARDS)
+    if (type == CKK_EC_EDWARDS || type == 0x4a) /* CKK_ML_DSA */
         return mock_pure_from_attrs(o);
     return true;
 }
@@ -248,6 +248,11 @@ bool mock_ec_private(struct mock_object *o, EVP_PKEY *key)
            set_scalar(o, key, p384 ? "P-384" : "P-256");
 }
 
+bool mock_seed(uint8_t seed[32])
+{
+    return RAND_bytes_ex(mock.libctx, seed, 32, 0) == 1;
+}
+
 EVP_PKEY *mock_new_pair(const char *type, const char *group)
 {
     EVP_PKEY *key = mock_behaviour.repeat_pair ? mock.last_pair : NULL;
@@ -307,7 +312,7 @@ static bool fill(CK_MECHANISM_TYPE type, struct mock_object *public_key,
     if (type == CKM_EC_KEY_PAIR_GEN)
         return fill_pair(public_key, private_key);
     return type == CKM_RSA_PKCS_KEY_PAIR_GEN ? mock_rsa_fill_pair(public_key, private_key)
-                                             : mock_pure_fill_pair(public_key, private_key);
+                                             : mock_pure_fill_pair(type, public_key, private_key);
 }
 
 static bool finish_pair(struct mock_object *public_key, struct mock_object *private_key)

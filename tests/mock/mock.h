@@ -28,6 +28,8 @@
  *   nomech:NUMBER         the mechanism is not there
  *   short=signature | wrap | secret  the answer, or what ECDH comes to, is cut by a byte
  *   edwards=oid | name    there is Ed25519, and the curve is called by its OID, or by its name
+ *   mldsa=standin | real  there is ML-DSA: a stand-in for it, or libcrypto's
+ *   short=key             its public keys are cut by a byte
  *   bad=signature         signatures are of the right form, and wrong
  *   random=zero | same    random bytes are all zero, or the same from call to call
  *   cheap                 P-256 takes next to no processor time, and keeps no secrets: cheap.c
@@ -50,7 +52,7 @@ enum {
     MOCK_ATTRS = 40,
     MOCK_PIN_MAX = 32,
     MOCK_TRIES = 3,
-    MOCK_SIGNATURE_MAX = 512,
+    MOCK_SIGNATURE_MAX = 4627,
     MOCK_P256_BYTES = 32,
     MOCK_P256_POINT = 65, /* uncompressed */
 };
@@ -109,9 +111,10 @@ struct mock_behaviour {
     CK_MECHANISM_TYPE kwp, pkcs7;
     enum { POINT_WRAPPED, POINT_BARE, POINT_SHORT, POINT_OFF } point;
     enum { EDWARDS_NONE, EDWARDS_OID, EDWARDS_NAME } edwards;
+    enum { ML_DSA_NONE, ML_DSA_STANDIN, ML_DSA_REAL } ml_dsa;
     bool counter; /* to be made, or set, before the next search */
     unsigned long counter_value;
-    bool oaep_sha1_only, no_import, twin, short_signature, short_wrap, short_secret;
+    bool oaep_sha1_only, no_import, twin, short_signature, short_wrap, short_secret, short_key;
     bool cheap, bad_signature, random_zero, random_same, repeat_pair;
     enum { PIN_NORMAL, PIN_LOW, PIN_FINAL, PIN_LOCKED } pin;
     struct {
@@ -193,13 +196,18 @@ CK_RV mock_mechanism(CK_MECHANISM_TYPE type);
 /* A new key of libcrypto's, or, as the rules may say, the last one again. group: NULL for types
  * that have none. */
 EVP_PKEY *mock_new_pair(const char *type, const char *group);
+/* 32 random bytes of libcrypto. */
+bool mock_seed(uint8_t seed[32]);
 
 /* ---- pure.c ------------------------------------------------------------------------------ */
 
 /* Is it one of its mechanisms, and there by the rules? */
 bool mock_pure_mechanism(CK_MECHANISM_TYPE type);
+/* Is it the mechanism that such keys sign by? */
+bool mock_pure_signs(CK_MECHANISM_TYPE mechanism, CK_ULONG key_type);
 /* As keys.c has it for ECDSA's. */
-bool mock_pure_fill_pair(struct mock_object *public_key, struct mock_object *private_key);
+bool mock_pure_fill_pair(CK_MECHANISM_TYPE type, struct mock_object *public_key,
+                         struct mock_object *private_key);
 bool mock_pure_from_attrs(struct mock_object *o);
 CK_RV mock_pure_sign(const struct mock_object *o, const uint8_t *data, CK_ULONG len,
                      uint8_t signature[MOCK_SIGNATURE_MAX], CK_ULONG *ret_len);

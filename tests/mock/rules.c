@@ -51,11 +51,13 @@ static bool parse_word(const char *item)
         {"bad=signature", offsetof(struct mock_behaviour, bad_signature)},
         {"random=zero", offsetof(struct mock_behaviour, random_zero)},
         {"random=same", offsetof(struct mock_behaviour, random_same)},
+        {"short=key", offsetof(struct mock_behaviour, short_key)},
         {"short=wrap", offsetof(struct mock_behaviour, short_wrap)},
         {"short=secret", offsetof(struct mock_behaviour, short_secret)},
     };
     static const char *const points[] = {"", "point=bare", "point=short", "point=off"};
-    static const char *const edwards[] = {"", "edwards=oid", "edwards=name", ""};
+    static const char *const edwards[] = {"", "edwards=oid", "edwards=name", "edwards="};
+    static const char *const ml_dsa[] = {"", "mldsa=standin", "mldsa=real", "mldsa="};
     static const char *const pins[] = {"", "pin=low", "pin=final", "pin=locked"};
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(flags); i++) {
@@ -67,6 +69,10 @@ static bool parse_word(const char *item)
     for (unsigned i = 1; i < 4; i++) {
         if (strcmp(item, points[i]) == 0) {
             mock_behaviour.point = i;
+            return true;
+        }
+        if (strcmp(item, ml_dsa[i]) == 0) {
+            mock_behaviour.ml_dsa = i;
             return true;
         }
         if (strcmp(item, edwards[i]) == 0) {

@@ -31,7 +31,7 @@ static void refuse(const struct mm_conf_profile *conf, const char *issuer_name,
 START_TEST(compile_wrong_setting_is_refused)
 {
     REFUSE(preset, "matter", "no preset");
-    REFUSE(key, "rsa", "p256, p384 or ed25519");
+    REFUSE(key, "rsa", "p256, p384, ed25519, mldsa44, mldsa65 or mldsa87");
     REFUSE(delivery, "free", "wrapped, retained, plain or on-device");
     REFUSE(subject, "CN=${foo}", "no variable");
     REFUSE(san, "DNS:a b", "domain name");

@@ -57,7 +57,7 @@ int mm_ca_key_prepare(struct mm_officer *o, struct mm_ca_key *key, struct mm_err
         return mm_officer_usage(o, ei,
                                 "--backup says how a key is made: it goes with --create-key");
     if (o->args.create_key && r == MM_ERR_NOT_FOUND)
-        return MM_OK;
+        return mm_token_require_curve(o->token, wanted, ei);
     if (o->args.create_key && (r == MM_OK || r == MM_ERR_EXISTS))
         return mm_fail(
             ei, MM_ERR_EXISTS, "KEY_EXISTS",

@@ -30,7 +30,7 @@ enum mm_exit {
     X(STR, label, "label", "LABEL", "label of the token or key")                                   \
     X(STR, use, "use", "USE", "what the key is for: ca, transport or signing")                     \
     X(STR, algorithm, "algorithm", "ALG", "ecdh or rsa; without, what the token has, ecdh first")  \
-    X(STR, curve, "curve", "CURVE", "p256 (default), p384 or ed25519")                             \
+    X(STR, curve, "curve", "CURVE", "p256 (default), p384, ed25519, mldsa44, mldsa65, mldsa87")    \
     X(STR, pin_file, "pin-file", "FILE", "user PIN from a file that others cannot read")           \
     X(STR, pin_fd, "pin-fd", "N", "user PIN from the next line of an open descriptor")             \
     X(STR, pin_credential, "pin-credential", "NAME", "user PIN from a systemd credential")         \

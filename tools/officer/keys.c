@@ -150,6 +150,21 @@ static int create_key(struct mm_officer *o, enum mm_key_use use, enum mm_curve c
     return mm_token_create_ca_key(o->token, o->args.label, curve, ret_key, ei);
 }
 
+static int choose_curve(struct mm_officer *o, enum mm_key_use use, enum mm_curve *ret_curve,
+                        struct mm_errinfo *ei)
+{
+    int r;
+
+    if (use == MM_USE_TRANSPORT && o->args.curve)
+        return mm_officer_usage(o, ei, "a transport key is AES-256: it has no --curve");
+    if (o->args.backup && use != MM_USE_CA)
+        return mm_officer_usage(o, ei, "--backup is for CA keys: other keys are made anew");
+    r = mm_officer_curve(o, ret_curve, ei);
+    if (r == MM_OK && use == MM_USE_SIGNING && *ret_curve >= MM_CURVE_ML_DSA_44)
+        return mm_officer_usage(o, ei, "keys that sign for clients are on p256, p384 or ed25519");
+    return r;
+}
+
 int mm_cmd_key_create(struct mm_officer *o, struct mm_errinfo *ei)
 {
     static const char *const whats[] = {[MM_USE_CA] = "CA key pair",
@@ -164,14 +179,9 @@ int mm_cmd_key_create(struct mm_officer *o, struct mm_errinfo *ei)
     if (r < 0)
         return r;
     transport = use == MM_USE_TRANSPORT;
-    if (transport && o->args.curve)
-        return mm_officer_usage(o, ei, "a transport key is AES-256: it has no --curve");
-    if (o->args.backup && use != MM_USE_CA)
-        return mm_officer_usage(o, ei, "--backup is for CA keys: other keys are made anew");
     r = mm_officer_name(o, MM_OPT_label, o->args.label, ei);
-    if (r < 0)
-        return r;
-    r = mm_officer_curve(o, &curve, ei);
+    if (r == MM_OK)
+        r = choose_curve(o, use, &curve, ei);
     if (r < 0)
         return r;
     r = mm_officer_token(o, NULL, MM_OFFICER_USER, ei);

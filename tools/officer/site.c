@@ -52,31 +52,50 @@ int mm_officer_absent(const char *path, struct mm_errinfo *ei)
     return MM_OK;
 }
 
+static const struct {
+    const char *setting, *name;
+} curves[] = {
+    [MM_CURVE_P256] = {"p256", "P-256"},
+    [MM_CURVE_P384] = {"p384", "P-384"},
+    [MM_CURVE_ED25519] = {"ed25519", "Ed25519"},
+    [MM_CURVE_ML_DSA_44] = {"mldsa44", "ML-DSA-44"},
+    [MM_CURVE_ML_DSA_65] = {"mldsa65", "ML-DSA-65"},
+    [MM_CURVE_ML_DSA_87] = {"mldsa87", "ML-DSA-87"},
+};
+
+static bool find_curve(const char *setting, enum mm_curve *ret_curve)
+{
+    for (size_t i = 0; i < MM_ARRAY_SIZE(curves); i++) {
+        if (strcmp(setting, curves[i].setting) == 0) {
+            *ret_curve = (enum mm_curve)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 int mm_officer_curve(struct mm_officer *o, enum mm_curve *ret_curve, struct mm_errinfo *ei)
 {
     const char *const curve = o->args.curve;
 
-    if (!curve || strcmp(curve, "p256") == 0)
+    if (!curve)
         *ret_curve = MM_CURVE_P256;
-    else if (strcmp(curve, "p384") == 0)
-        *ret_curve = MM_CURVE_P384;
-    else if (strcmp(curve, "ed25519") == 0)
-        *ret_curve = MM_CURVE_ED25519;
-    else
-        return mm_officer_usage(o, ei, "--curve is p256, p384 or ed25519, not '%s'", curve);
-    if (o->args.backup && *ret_curve == MM_CURVE_ED25519)
+    else if (!find_curve(curve, ret_curve))
+        return mm_officer_usage(
+            o, ei, "--curve is p256, p384, ed25519, mldsa44, mldsa65 or mldsa87, not '%s'", curve);
+    if (o->args.backup && *ret_curve != MM_CURVE_P256 && *ret_curve != MM_CURVE_P384)
         return mm_officer_usage(o, ei, "a key that is backed up is on p256 or p384");
     return MM_OK;
 }
 
 const char *mm_officer_curve_setting(enum mm_curve curve)
 {
-    return curve == MM_CURVE_ED25519 ? "ed25519" : curve == MM_CURVE_P384 ? "p384" : "p256";
+    return curves[curve].setting;
 }
 
 const char *mm_officer_curve_name(enum mm_curve curve)
 {
-    return curve == MM_CURVE_ED25519 ? "Ed25519" : curve == MM_CURVE_P384 ? "P-384" : "P-256";
+    return curves[curve].name;
 }
 
 const char *mm_officer_one_of(const struct mm_officer *o, char *const *tokens, size_t n)

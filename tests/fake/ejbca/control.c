@@ -127,11 +127,19 @@ static bool apply(struct fake *fake, char *text, size_t size)
     return false;
 }
 
+/* Who may see what may be another matter now. */
+static void forget_list(struct fake *fake)
+{
+    free(fake->list.question);
+    fake->list.question = NULL;
+}
+
 static void put_settings(struct fake *fake, struct exchange *x)
 {
     json_t *changes = json_loadb((const char *)x->request.body.data, x->request.body.len, 0, NULL);
     char text[TEXT_SIZE];
 
+    forget_list(fake);
     if (!scenario_change(fake->scenario, changes, text, sizeof(text)) ||
         !apply(fake, text, sizeof(text)))
         reply_json(x, 400, error(text));
@@ -158,6 +166,7 @@ static void post_reset(struct fake *fake, struct exchange *x)
     char text[TEXT_SIZE];
 
     scenario_reset(fake->scenario);
+    forget_list(fake);
     fake->requests = fake->issued = fake->unanswered = fake->overlaps = 0;
     fake->most_in_flight = fake->in_flight;
     memset(fake->by_status, 0, sizeof(fake->by_status));

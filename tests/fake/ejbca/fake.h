@@ -27,6 +27,12 @@ struct fake {
     double tokens;     /* of the rate limit */
     uint64_t tokens_at;
     uint64_t numbers; /* of the generated usernames */
+    struct {          /* what was found for the pages of a list, until something changes */
+        char *question;
+        uint64_t changes;
+        struct issued **rows;
+        size_t count;
+    } list;
 };
 
 /* Who calls, by the certificate of the connection. */

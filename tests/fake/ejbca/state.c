@@ -34,6 +34,7 @@ struct state {
     int journal;
     struct issued **rows;
     size_t count, room, doubles, users;
+    uint64_t changes;
     struct user_entry *by_name;
     struct shared *by_key, *by_subject, *by_serial;
 };
@@ -129,6 +130,7 @@ static bool write_journal(struct state *state, json_t *line)
     json_decref(line);
     if (!text)
         return false;
+    state->changes++;
     len = strlen(text);
     text[len] = '\n'; /* in the place of the NUL, so that a line is one write */
     good = mm_io_write_all(state->journal, text, len + 1, &ei) >= 0;
@@ -418,6 +420,11 @@ void state_close(struct state *state)
         close(state->journal);
     free(state->rows);
     free(state);
+}
+
+uint64_t state_changes(const struct state *state)
+{
+    return state->changes;
 }
 
 size_t state_count(const struct state *state)

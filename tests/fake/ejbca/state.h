@@ -63,6 +63,8 @@ struct issued *state_issue(struct state *state, const struct issue *issue);
  * back; false when the journal cannot be written. */
 bool state_revoke(struct state *state, struct issued *issued, int reason, int64_t when_ms);
 
+/* Goes up with whatever changes. */
+uint64_t state_changes(const struct state *state);
 size_t state_count(const struct state *state);
 size_t state_users(const struct state *state);
 /* Usernames that have more than one certificate. */

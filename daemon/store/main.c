@@ -23,6 +23,8 @@ static int start(struct mm_worker *w, struct mm_errinfo *ei)
 
     if (r == MM_OK)
         r = mm_store_open(w->conf->store.path, &state.store, ei);
+    if (r == MM_OK)
+        r = mm_store_warm(state.store, ei);
     if (r < 0)
         return r;
     mm_store_set_site(state.store, &state.site);

@@ -237,6 +237,8 @@ int mm_spend(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
         r = spend_order(s, &batch.order, job->n_devices, job->now_ms, ret_recorded, ei);
     if (r == MM_OK)
         r = issue_in_batch(s, &batch, job->n_devices, job->now_ms, ei);
+    if (r == MM_OK && kind == MINTMARK__V1__SPEND_KIND__SPEND_KIND_PROVISION)
+        r = mm_minted_add(s, job, ei);
     if (r == MM_OK)
         r = insert_devices(s, job, request.row, batch.order.profile, ei);
     if (r == MM_OK)

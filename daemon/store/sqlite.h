@@ -6,6 +6,7 @@
 #include "daemon/base/limits.h"
 #include "daemon/store/guard.h"
 #include "daemon/store/ledger.h"
+#include "daemon/store/minted.h"
 #include "daemon/store/store.h"
 
 #include <sqlite3.h>
@@ -94,6 +95,10 @@ enum mm_sql_id {
     MM_SQL_BATCH_KEYS_DONE,
     MM_SQL_KEY_FIND,
     MM_SQL_KEY_ADD,
+    MM_SQL_MINTED_ALL,
+    MM_SQL_MINTED_ROWS,
+    MM_SQL_MINTED_NEXT,
+    MM_SQL_MINTED_ADD,
     MM_SQL_FAILURE_COUNT,
     MM_SQL_FAILURES,
     MM_SQL_REPORT_HEAD,
@@ -136,6 +141,7 @@ struct mm_store {
     struct mm_ledger ledger;
     struct mm_store_site site;
     struct mm_guard guard;
+    struct mm_minted *minted;
     /* As they were before the group that was begun last; the walk in it is not to be used. */
     struct mm_guard guard_before;
     struct mm_errinfo damage_before;

@@ -157,6 +157,8 @@ static int set_up(struct mm_store *s, const char *path, struct mm_errinfo *ei)
         r = prepare_all(s, ei);
     if (r == MM_OK)
         r = mm_ledger_open(s, ei);
+    if (r == MM_OK)
+        r = mm_minted_open(s, ei);
     return r;
 }
 
@@ -189,6 +191,7 @@ void mm_store_free(struct mm_store *s)
         return;
     mm_guard_done(s);
     mm_ledger_close(s);
+    mm_minted_close(s);
     for (int i = 0; i < MM_SQL_COUNT; i++)
         sqlite3_finalize(s->statements[i]);
     (void)sqlite3_close(s->db);

@@ -147,6 +147,10 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
                         " JOIN devices d ON d.row = k.device WHERE k.spki_sha256 = ?1",
     [MM_SQL_KEY_ADD] = "INSERT INTO enrolled_keys (spki_sha256, device)"
                        " SELECT ?1, row FROM devices WHERE uid = ?2",
+    [MM_SQL_MINTED_ALL] = "SELECT row, keys FROM key_log ORDER BY row",
+    [MM_SQL_MINTED_ROWS] = "SELECT keys FROM key_log WHERE row BETWEEN ?1 AND ?2",
+    [MM_SQL_MINTED_NEXT] = "SELECT coalesce(max(row), 0) + 1 FROM key_log",
+    [MM_SQL_MINTED_ADD] = "INSERT INTO key_log (keys) VALUES (?1)",
     [MM_SQL_FAILURE_COUNT] = "INSERT INTO failures (batch, reason, devices) VALUES (?1, ?2, 1)"
                              " ON CONFLICT (batch, reason) DO UPDATE SET devices = devices + 1",
     [MM_SQL_FAILURES] = "SELECT reason, devices FROM failures WHERE batch = ?1"

@@ -36,6 +36,9 @@ struct mm_trust;
  * that another process has open (MM_ERR_UNAVAILABLE STORE_IN_USE), and one whose counters do not
  * add up or that is damaged in what can be checked at once (MM_ERR_CORRUPT). */
 int mm_store_open(const char *path, struct mm_store **ret_store, struct mm_errinfo *ei) MM_MUST_USE;
+/* Takes, and touches, the memory that the next 2^20 devices need, so that a store does not grow by
+ * and by (daemon/store/minted.h). */
+int mm_store_warm(struct mm_store *s, struct mm_errinfo *ei) MM_MUST_USE;
 /* Closes; a group that is not committed is undone. NULL is fine. */
 void mm_store_free(struct mm_store *s);
 MM_DEFINE_CLEANUP(struct mm_store *, mm_store_free)

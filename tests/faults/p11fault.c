@@ -15,10 +15,10 @@
  *                C_GetAttributeValue: a point that is on no curve. C_FindObjects: nothing found.
  *                C_GetMechanismInfo: no right to do anything
  *     repeat     C_GenerateKeyPair: the same pair again, under new handles
- *     short      the answer's length is too small by one; none where it is a count
- *     long       the answer's length is too large by one
- *   $MM_FAULT_CALLS   a file that gets the name of each function that is called while there are
- *                     rules, a line each
+ *     stored     C_GenerateKeyPair: the pair that a process before made so; the first one keeps it
+ * in the token, labelled p11fault short      the answer's length is too small by one; none where it
+ * is a count long       the answer's length is too large by one $MM_FAULT_CALLS   a file that gets
+ * the name of each function that is called while there are rules, a line each
  */
 #include "tests/mock/calls.h"
 
@@ -37,12 +37,13 @@ enum word {
     WORD_FORGET,
     WORD_LIE,
     WORD_REPEAT,
+    WORD_STORED,
     WORD_SHORT,
     WORD_LONG,
     WORD_NONE
 };
-static const char *const words[] = {"sessions", "login", "removed", "forget", "lie",
-                                    "repeat",   "short", "long",    NULL};
+static const char *const words[] = {"sessions", "login",  "removed", "forget", "lie",
+                                    "repeat",   "stored", "short",   "long",   NULL};
 
 static CK_FUNCTION_LIST *real;
 static CK_SESSION_HANDLE last_session;
@@ -389,6 +390,52 @@ static CK_RV repeat(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *public_key,
     return copy(session, kept_public, kept_private, public_key, private_key);
 }
 
+static CK_OBJECT_HANDLE find_stored(CK_SESSION_HANDLE session, CK_OBJECT_CLASS class)
+{
+    char label[] = "p11fault";
+    CK_ATTRIBUTE template[] = {{CKA_CLASS, &class, sizeof(class)}, {CKA_LABEL, label, 8}};
+    CK_OBJECT_HANDLE found = 0;
+    CK_ULONG n = 0;
+
+    if (real->C_FindObjectsInit(session, template, 2) == CKR_OK) {
+        real->C_FindObjects(session, &found, 1, &n);
+        real->C_FindObjectsFinal(session);
+    }
+    return n > 0 ? found : 0;
+}
+
+static CK_RV keep(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key)
+{
+    CK_BBOOL yes = CK_TRUE;
+    char label[] = "p11fault";
+    CK_ATTRIBUTE changes[] = {{CKA_TOKEN, &yes, sizeof(yes)}, {CKA_LABEL, label, 8}};
+    CK_OBJECT_HANDLE kept;
+
+    return real->C_CopyObject(session, key, changes, 2, &kept);
+}
+
+static CK_RV from_store(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *public_key,
+                        CK_OBJECT_HANDLE *private_key)
+{
+    CK_OBJECT_HANDLE *const keys[] = {public_key, private_key};
+    static const CK_OBJECT_CLASS classes[] = {CKO_PUBLIC_KEY, CKO_PRIVATE_KEY};
+    CK_BBOOL no = CK_FALSE;
+    CK_ATTRIBUTE change = {CKA_TOKEN, &no, sizeof(no)};
+    CK_RV rv = CKR_OK;
+
+    for (size_t i = 0; rv == CKR_OK && i < 2; i++) {
+        const CK_OBJECT_HANDLE stored = find_stored(session, classes[i]);
+
+        if (!stored) {
+            rv = keep(session, *keys[i]);
+        } else {
+            real->C_DestroyObject(session, *keys[i]);
+            rv = real->C_CopyObject(session, stored, &change, 1, keys[i]);
+        }
+    }
+    return rv;
+}
+
 CK_RV C_GenerateKeyPair(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism,
                         CK_ATTRIBUTE *public_attrs, CK_ULONG n_public, CK_ATTRIBUTE *private_attrs,
                         CK_ULONG n_private, CK_OBJECT_HANDLE *public_key,
@@ -401,6 +448,8 @@ CK_RV C_GenerateKeyPair(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism,
                                  n_private, public_key, private_key);
     if (rv == CKR_OK && twist == WORD_REPEAT)
         rv = repeat(session, public_key, private_key);
+    if (rv == CKR_OK && twist == WORD_STORED)
+        rv = from_store(session, public_key, private_key);
     hand_out(rv, public_key);
     hand_out(rv, private_key);
     return rv;

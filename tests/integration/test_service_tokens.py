@@ -332,6 +332,47 @@ class OneTokenTwice(unittest.TestCase):
         wait_for(lambda: ready('again'))
 
 
+class Repeated(unittest.TestCase):
+    """A token that makes a key again, for another worker and after a restart: what no worker can see."""
+
+    def test_a_key_is_taken_once_across_workers_and_restarts(self):
+        site = Site(workers=2)
+        self.addCleanup(site.__exit__, None, None, None)
+        rules = site.dir / 'rules'
+        text = site.conf.read_text()
+        module = text.split("module = '", 1)[1].split("'", 1)[0]
+        site.conf.write_text(text.replace(f"'{module}'", f"'{FAULT_MODULE}'").replace(
+            'environment = {', f"environment = {{'MM_FAULT_MODULE={module}', 'MM_FAULT_RULES={rules}', ", 1))
+        keys, devices = set(), 0
+        for life in range(2):
+            site.start()
+            if life == 0:
+                site.add_order('repeated', 10000)
+                batch = site.open_batch(10000, order='repeated')
+            end = time.monotonic() + WAIT_S
+            while site.log.read_text().count('event=worker_ready worker=token.') < 2 * (life + 1):
+                self.assertLess(time.monotonic(), end, site.log_tail())
+                time.sleep(0.05)
+            # The next pair of each process is the one that is kept in the token.
+            rules.write_text('C_GenerateKeyPair:1=stored')
+            for count in (1, 639):  # by one worker, and by both
+                out = site.base / f'out-{life}-{count}'
+                site.station('provision', '--batch', batch, '--count', count, '--out', out, timeout=200)
+            self.assertIn('reason=TOKEN_KEY_REPEATED', site.log.read_text(), site.log_tail(40))
+            rules.unlink()
+            for certificate in site.base.glob(f'out-{life}-*/*.crt'):
+                keys.add(x509.load_der_x509_certificate(certificate.read_bytes()).public_key()
+                         .public_numbers().x)
+                devices += 1
+            self.assertEqual(site.stop(), 0)
+        distrusted = [line for line in site.log.read_text().splitlines() if 'event=token_distrusted' in line]
+        self.assertGreaterEqual(len(distrusted), 2)
+        for line in distrusted:
+            self.assertIn('reason=TOKEN_KEY_REPEATED', line)
+            self.assertIn('another device has', line)
+        self.assertEqual((len(keys), devices), (1280, 1280))
+
+
 def other_transport(pair):
     """Each token makes a transport key of its own under the same label."""
     text = pair.site.conf.read_text()

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 void fixture_open(struct fixture *f)
@@ -296,7 +297,7 @@ void make_batch(struct batch_job *j, unsigned number, uint64_t quantity)
 void make_spend(struct spend_job *j, unsigned batch, const char *request_id, uint32_t request_count,
                 unsigned first, unsigned n)
 {
-    static uint8_t spki_sha256[32], serial[20] = {0x40};
+    static uint8_t serial[20] = {0x40};
     Mintmark__Internal__SpendAndRecord *s = &j->spend;
 
     init_job(&j->job, MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD);
@@ -322,7 +323,10 @@ void make_spend(struct spend_job *j, unsigned batch, const char *request_id, uin
         d->bundle = (ProtobufCBinaryData){(size_t)len, (uint8_t *)j->bundles[i]};
         d->uid = (ProtobufCBinaryData){16, j->uids[i]};
         d->number = first + i;
-        d->spki_sha256 = (ProtobufCBinaryData){sizeof(spki_sha256), spki_sha256};
+        /* No token makes one twice, and other processes' devices may be there. */
+        memset(j->keys[i], 0xa5, sizeof(j->keys[i]));
+        ck_assert_int_eq(getrandom(j->keys[i], 8, 0), 8);
+        d->spki_sha256 = (ProtobufCBinaryData){sizeof(j->keys[i]), j->keys[i]};
         d->serial = (ProtobufCBinaryData){sizeof(serial), serial};
     }
 }

@@ -326,7 +326,7 @@ int main(void)
     TCase *faults = tcase_create("faults");
 
     fault_install();
-    tcase_set_timeout(faults, 60);
+    tcase_set_timeout(faults, 120);
     tcase_add_checked_fixture(faults, setup, teardown);
     tcase_add_loop_test(faults, group_whose_nth_call_fails_is_undone_whole, 0,
                         MM_ARRAY_SIZE(fault_cases));

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* About how long a worker takes to prove its token. */
+enum { DISTRUST_RETRY_MS = 1000 };
+
 static void on_minted(struct mm_job *job, const ProtobufCMessage *result,
                       const struct mm_errinfo *ei);
 static void on_recorded(struct mm_job *job, const ProtobufCMessage *result,
@@ -457,16 +460,25 @@ static void name_quota(const struct mm_chunk *c, struct mm_errinfo *ei)
         mm_err_subject(ei, "order", reservation->order_id);
 }
 
-/* What the token makes is random; that the store has it already is the token's fault. */
+/* What the token makes is random; that the store has it already is the token's fault. A repeated
+ * key is told to the station as a token that is away: what it asks for again is made anew. */
 static void look_at_duplicate(struct mm_provision *p, const struct mm_mint *made_in,
-                              const struct mm_errinfo *ei)
+                              struct mm_errinfo *ei)
 {
-    if (p->kind->on_device || strcmp(ei->reason, "DUPLICATE_DEVICE") != 0)
+    const bool repeated = strcmp(ei->reason, "TOKEN_KEY_REPEATED") == 0;
+    const struct mm_errinfo why = *ei;
+
+    if (p->kind->on_device || (!repeated && strcmp(ei->reason, "DUPLICATE_DEVICE") != 0))
         return;
     for (size_t i = 0; i < p->n_lanes; i++) {
         if (p->lanes[i].flow.mint && p->lanes[i].flow.mint == made_in)
-            mm_mint_distrust(p->lanes[i].flow.mint, ei);
+            mm_mint_distrust(p->lanes[i].flow.mint, &why);
     }
+    if (!repeated)
+        return;
+    mm_fail(ei, MM_ERR_UNAVAILABLE, "TOKEN_UNAVAILABLE", "what the token made is false: %.180s",
+            why.text);
+    ei->retry_ms = DISTRUST_RETRY_MS;
 }
 
 /* model: REFUSE */

@@ -336,11 +336,17 @@ class BadCertificates(IssuerTest):
     def test_of_another_issuer(self):
         w, _, f = self.bad('wrong_issuer', 'another issuer', True)
         self.assertEqual(f.issuer_dn, 'CN=OtherCA,O=Elsewhere,C=SE')
-        # Its own CA is asked, by the name in it; here that one is not EJBCA's.
-        name = x509.load_der_x509_certificate(f.certificate).issuer.public_bytes()
-        self.assertIn("'CN=OtherCA,O=Elsewhere,C=SE' does not exist", self.failed(w.do(issuer_pb2.IssuerJob(
-            revoke=issuer_pb2.RevokeJob(profile='widget', serial=f.serial, reason='SUPERSEDED',
-                                        issuer_name=name))), FAILURE.PERMANENT, 'EJBCA_NOT_FOUND').text)
+        # It is revoked under its own CA's name, and not that of the profile's.
+        own = x509.load_der_x509_certificate(f.certificate).issuer.public_bytes()
+        nobody = x509.Name.from_rfc4514_string('CN=Nobody,O=Elsewhere,C=SE').public_bytes()
+
+        def revoke(name):
+            return w.do(issuer_pb2.IssuerJob(revoke=issuer_pb2.RevokeJob(
+                profile='widget', serial=f.serial, reason='SUPERSEDED', issuer_name=name)))
+        for name in (nobody, x509.load_pem_x509_certificate(
+                self.ejbca.ca_certificate('IssuingCA').read_bytes()).subject.public_bytes()):
+            self.failed(revoke(name), FAILURE.PERMANENT, 'EJBCA_NOT_FOUND')
+        self.assertTrue(revoke(own).revocation.revoked)
 
     def test_of_the_own_issuer_by_its_name(self):
         w, _, f = self.bad('wrong_subject', 'another subject', True)

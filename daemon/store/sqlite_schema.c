@@ -247,14 +247,6 @@ static const char version_5[] =
     /* The device of a certificate that an authority has. */
     "CREATE INDEX enrolments_username ON enrolments (username, device);";
 
-static const char version_7[] =
-    /* Keys that tokens made: the first 8 bytes of spki_sha256 of devices recorded together. */
-    "CREATE TABLE key_log ("
-    " row INTEGER PRIMARY KEY,"
-    " keys BLOB NOT NULL CHECK (length(keys) % 8 = 0)"
-    ") STRICT;";
-
-/* migrations[v] brings a database of version v to v + 1. */
 static const char version_6[] =
     /* 1: the authority will not revoke it; it waits for an officer. */
     "ALTER TABLE revocations ADD COLUMN refused INTEGER NOT NULL DEFAULT 0"
@@ -265,6 +257,14 @@ static const char version_6[] =
     "CREATE INDEX revocations_refused ON revocations (device)"
     " WHERE done_ms IS NULL AND refused = 1;";
 
+static const char version_7[] =
+    /* Keys that tokens made: the first 8 bytes of spki_sha256 of devices recorded together. */
+    "CREATE TABLE key_log ("
+    " row INTEGER PRIMARY KEY,"
+    " keys BLOB NOT NULL CHECK (length(keys) % 8 = 0)"
+    ") STRICT;";
+
+/* migrations[v] brings a database of version v to v + 1. */
 static const char *const migrations[] = {version_1, version_2, version_3, version_4,
                                          version_5, version_6, version_7};
 enum { VERSION = MM_ARRAY_SIZE(migrations) };

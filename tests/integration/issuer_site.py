@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 
 try:
@@ -179,6 +180,13 @@ class Worker:
 
     def state(self):
         return self.do(issuer_pb2.IssuerJob(ping=issuer_pb2.IssuerPing())).state
+
+    def wait_log(self, pattern):
+        end = time.monotonic() + WAIT_S
+        while not re.search(pattern, self.log.read_text()):
+            if time.monotonic() > end:
+                raise AssertionError(f'{pattern!r} never came:\n{self.log.read_text()[-3000:]}')
+            time.sleep(0.02)
 
     def cpu_seconds(self):
         fields = pathlib.Path(f'/proc/{self.process.pid}/stat').read_text().rpartition(')')[2].split()

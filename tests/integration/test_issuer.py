@@ -437,7 +437,7 @@ class Queries(IssuerTest):
         self.assertEqual(len(chain.ca_chain.certificates), 2)
         crl = w.do(issuer_pb2.IssuerJob(crl=issuer_pb2.CrlJob(profile='widget')))
         self.assertTrue(crl.crl.crl.startswith(b'\x30'), crl)
-        self.assertRegex(w.log.read_text(), r'event=ca_chain .*ca=IssuingCA')
+        w.wait_log(r'event=ca_chain .*ca=IssuingCA')
 
     def test_lists_are_paged_and_complete(self):
         w, devices = self.worker(), [Device() for _ in range(25)]
@@ -479,7 +479,7 @@ class Check(IssuerTest):
     def test_another_chain(self):
         w = self.worker(chain=('RootCA',))
         self.assertFalse(self.check(w)['chain'].good)
-        self.assertRegex(w.log.read_text(), 'event=ca_chain_differs')
+        w.wait_log('event=ca_chain_differs')
 
     def test_an_unknown_profile(self):
         checks = self.check(self.worker(certificate_profile='NoProfile'))

@@ -93,8 +93,8 @@ END_TEST
 START_TEST(open_a_newer_version_is_refused)
 {
     fixture_close(&f);
-    change("PRAGMA user_version = 7");
-    refused(MM_ERR_UNSUPPORTED, "STORE_TOO_NEW", "database is of version 7, this program knows 6");
+    change("PRAGMA user_version = 8");
+    refused(MM_ERR_UNSUPPORTED, "STORE_TOO_NEW", "database is of version 8, this program knows 7");
 }
 END_TEST
 

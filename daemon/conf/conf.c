@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "daemon/base/io.h"
 #include "daemon/conf/build.h"
 
 #include <errno.h>
@@ -61,7 +60,7 @@ int mm_conf_parse(const char *path, const char *text, size_t len, struct mm_conf
 int mm_conf_load(const char *path, struct mm_conf **ret_conf, struct mm_errinfo *ei)
 {
     MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(MM_CONF_FILE_MAX);
-    const int r = mm_io_read_file(path, MM_CONF_FILE_MAX, &text, ei);
+    const int r = mm_conf_read(path, MM_UNSET_KEPT, &text, ei);
 
     if (r < 0)
         return r;

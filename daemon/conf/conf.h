@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "daemon/base/buf.h"
 #include "daemon/base/err.h"
 #include "daemon/base/limits.h"
 #include "daemon/base/log.h"
@@ -255,12 +256,21 @@ struct mm_conf {
     size_t n_clients;
 };
 
+/* A variable that no exchange package has brought: refused, or left as it stands, for the tools
+ * with which a site is set up before its first package. */
+enum mm_unset { MM_UNSET_REFUSED, MM_UNSET_KEPT };
+
+/* Appends the file's text, at most MM_CONF_FILE_MAX bytes, to text, which is empty. Each
+ * ${exchange:NAME} has become what the file variables/NAME below appliance.exchange_folder holds;
+ * lines stay where they are. Errors as of mm_conf_parse. */
+int mm_conf_read(const char *path, enum mm_unset unset, struct mm_buf *text,
+                 struct mm_errinfo *ei) MM_MUST_USE;
 /* Parses text (its length without a NUL) as the file at path. On failure *ei has one sentence:
  * "FILE:LINE: what is wrong, and what would be right". Main thread only (libconfuse's lexer is
  * global). Checks what can be checked without opening other files; see mm_conf_check_files. */
 int mm_conf_parse(const char *path, const char *text, size_t len, struct mm_conf **ret_conf,
                   struct mm_errinfo *ei) MM_MUST_USE;
-/* Reads the file, at most MM_CONF_FILE_MAX bytes, then as above. */
+/* Both, with unset variables kept. */
 int mm_conf_load(const char *path, struct mm_conf **ret_conf, struct mm_errinfo *ei) MM_MUST_USE;
 void mm_conf_free(struct mm_conf *conf);
 MM_DEFINE_CLEANUP(struct mm_conf *, mm_conf_free)

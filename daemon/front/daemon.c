@@ -38,12 +38,17 @@ struct mm_daemon {
 
 /* ---- the configuration ------------------------------------------------------------------- */
 
-/* As --check-config does it; nothing of it is kept. */
-static int check_config(const char *path, struct mm_errinfo *ei)
+/* In the launcher's process for it; checked as --check-config does. */
+static int read_config(const char *path, struct mm_buf *text, struct mm_errinfo *ei)
 {
     struct mm_source source = MM_SOURCE_INIT;
     const int r = mm_source_load(path, &source, ei);
 
+    if (r == MM_OK) {
+        mm_buf_done(text);
+        *text = source.text;
+        source.text = MM_BUF_INIT(0);
+    }
     mm_source_done(&source);
     return r;
 }
@@ -52,10 +57,8 @@ static int check_config(const char *path, struct mm_errinfo *ei)
 static int load_again(struct mm_daemon *d, struct mm_source *source, struct mm_errinfo *ei)
 {
     const char *path = d->source.conf->path;
-    int r = mm_files_check(&d->files, ei);
+    int r = mm_files_read_config(&d->files, &source->text, ei);
 
-    if (r == MM_OK)
-        r = mm_files_read(&d->files, MM_FILE_CONFIG, MM_CONF_FILE_MAX, &source->text, ei);
     if (r == MM_OK)
         r = mm_conf_parse(path, (const char *)source->text.data, source->text.len, &source->conf,
                           ei);
@@ -343,11 +346,11 @@ static int fork_launcher(const struct mm_source *source, int *ret_fd, int *ret_f
 {
     const struct mm_conf_listen *listen = &source->conf->listen;
     const struct mm_files_plan plan = {
-        .paths = {[MM_FILE_CONFIG] = source->conf->path,
-                  [MM_FILE_CERTIFICATE] = listen->certificate,
+        .config = source->conf->path,
+        .paths = {[MM_FILE_CERTIFICATE] = listen->certificate,
                   [MM_FILE_KEY] = listen->key,
                   [MM_FILE_CLIENT_CA] = listen->client_ca},
-        .check = check_config,
+        .read_config = read_config,
     };
     struct mm_programs programs;
     const char *paths[MM_PROGRAMS];

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -14,10 +15,10 @@
 #include <unistd.h>
 
 /* One datagram each, between two halves of one program: the structs are their own wire format. */
-enum { CHECK = MM_FILES };
+enum { CONFIG = MM_FILES };
 struct request {
     uint64_t id;
-    uint32_t what; /* a file's number, or CHECK */
+    uint32_t what; /* a file's number, or CONFIG */
     uint32_t zero;
 };
 struct answer {
@@ -80,19 +81,20 @@ static int ask(struct mm_files *f, uint32_t what, int *ret_file, struct mm_errin
 int mm_files_read(struct mm_files *f, enum mm_file file, size_t max, struct mm_buf *buf,
                   struct mm_errinfo *ei)
 {
-    static const char *const names[MM_FILES] = {"the configuration", "listen.certificate",
-                                                "listen.key", "listen.client_ca"};
+    static const char *const names[MM_FILES] = {"listen.certificate", "listen.key",
+                                                "listen.client_ca"};
     MM_CLOSE int fd = -1;
     int r = ask(f, (uint32_t)file, &fd, ei);
 
     return r < 0 ? r : mm_io_read_fd(fd, names[file], max, buf, ei);
 }
 
-int mm_files_check(struct mm_files *f, struct mm_errinfo *ei)
+int mm_files_read_config(struct mm_files *f, struct mm_buf *text, struct mm_errinfo *ei)
 {
-    MM_CLOSE int none = -1;
+    MM_CLOSE int fd = -1;
+    int r = ask(f, CONFIG, &fd, ei);
 
-    return ask(f, CHECK, &none, ei);
+    return r < 0 ? r : mm_io_read_fd(fd, "the configuration", MM_CONF_FILE_MAX, text, ei);
 }
 
 /* ---- the launcher -------------------------------------------------------------------------- */
@@ -119,9 +121,38 @@ static void reply(int socket_fd, const struct answer *answer, int file)
     (void)mm_descriptor_send(socket_fd, answer, sizeof(*answer), file, 0);
 }
 
+/* What was checked, not what may be on the disk by now; and with its variables filled in. */
+static int hold_text(const struct mm_buf *text, int *ret_fd, struct mm_errinfo *ei)
+{
+    MM_CLOSE int fd = memfd_create("mintmark-configuration", MFD_CLOEXEC);
+    int r;
+
+    if (fd < 0)
+        return mm_fail_errno(ei, errno, "cannot hold the configuration");
+    r = mm_io_write_all(fd, text->data, text->len, ei);
+    if (r < 0)
+        return r;
+    if (lseek(fd, 0, SEEK_SET) < 0)
+        return mm_fail_errno(ei, errno, "cannot hold the configuration");
+    *ret_fd = fd;
+    fd = -1;
+    return MM_OK;
+}
+
+static void answer_with_config(const struct mm_files_plan *plan, int socket_fd,
+                               struct answer *answer)
+{
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(MM_CONF_FILE_MAX);
+    MM_CLOSE int file = -1;
+
+    if (plan->read_config(plan->config, &text, &answer->ei) == MM_OK)
+        (void)hold_text(&text, &file, &answer->ei);
+    reply(socket_fd, answer, file);
+}
+
 /* In a process of its own, which answers itself: the launcher stays as small as it is, and a parser
  * that fails takes nothing with it. */
-static int check_apart(const struct mm_files_plan *plan, int socket_fd, struct answer *answer)
+static int read_apart(const struct mm_files_plan *plan, int socket_fd, struct answer *answer)
 {
     const pid_t pid = fork();
     int status = 0;
@@ -129,8 +160,7 @@ static int check_apart(const struct mm_files_plan *plan, int socket_fd, struct a
     if (pid < 0)
         return mm_fail_errno(&answer->ei, errno, "cannot fork to check the configuration");
     if (pid == 0) {
-        (void)plan->check(plan->paths[MM_FILE_CONFIG], &answer->ei);
-        reply(socket_fd, answer, -1);
+        answer_with_config(plan, socket_fd, answer);
         _exit(0);
     }
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -154,8 +184,8 @@ bool mm_files_serve(const struct mm_files_plan *plan, int fd)
     if (n != (ssize_t)sizeof(request))
         return false;
     answer.id = request.id;
-    if (request.what == CHECK && plan->check) {
-        if (check_apart(plan, fd, &answer) < 0)
+    if (request.what == CONFIG && plan->read_config) {
+        if (read_apart(plan, fd, &answer) < 0)
             reply(fd, &answer, -1);
         return true;
     }

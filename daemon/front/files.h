@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum mm_file { MM_FILE_CONFIG, MM_FILE_CERTIFICATE, MM_FILE_KEY, MM_FILE_CLIENT_CA, MM_FILES };
+enum mm_file { MM_FILE_CERTIFICATE, MM_FILE_KEY, MM_FILE_CLIENT_CA, MM_FILES };
 
 struct mm_files {
     int fd;              /* this side of the socket; owned */
@@ -24,15 +24,17 @@ struct mm_files {
 int mm_files_read(struct mm_files *f, enum mm_file file, size_t max, struct mm_buf *buf,
                   struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Has the configuration as it is now, and all files that it names, checked as --check-config does.
- */
-int mm_files_check(struct mm_files *f, struct mm_errinfo *ei) MM_MUST_USE;
+/* Appends the configuration's text as it is now, once it and all files that it names have been
+ * checked as --check-config does. Blocks as mm_files_read. */
+int mm_files_read_config(struct mm_files *f, struct mm_buf *text,
+                         struct mm_errinfo *ei) MM_MUST_USE;
 
-/* What the launcher needs: absolute paths, and a check of the first, which it calls in a process
- * made for it. */
+/* What the launcher needs: absolute paths, and how the configuration is read and checked, which it
+ * does in a process made for it. */
 struct mm_files_plan {
+    const char *config;
     const char *paths[MM_FILES];
-    int (*check)(const char *config, struct mm_errinfo *ei);
+    int (*read_config)(const char *config, struct mm_buf *text, struct mm_errinfo *ei);
 };
 
 /* The launcher's side: answers one request; false when the other side is gone. */

@@ -48,7 +48,7 @@ void mm_source_done(struct mm_source *s)
 
 int mm_source_load(const char *path, struct mm_source *source, struct mm_errinfo *ei)
 {
-    int r = mm_io_read_file(path, MM_CONF_FILE_MAX, &source->text, ei);
+    int r = mm_conf_read(path, MM_UNSET_REFUSED, &source->text, ei);
 
     if (r == MM_OK)
         r = mm_conf_parse(path, (const char *)source->text.data, source->text.len, &source->conf,

@@ -14,24 +14,29 @@
 #include <unistd.h>
 
 static char folder[64];
-static char paths[MM_FILES][96];
+static char config[96], paths[MM_FILES][96];
 static struct mm_files files;
 static struct mm_errinfo ei;
 static int launcher_fd;
 
 /* The content of the configuration says what becomes of the check. */
-static int check(const char *config, struct mm_errinfo *error)
+static int read_config(const char *path, struct mm_buf *text, struct mm_errinfo *error)
 {
-    MM_BUF_CLEANUP struct mm_buf b = MM_BUF_INIT(100);
-    const int r = mm_io_read_file(config, 100, &b, error);
+    const int r = mm_io_read_file(path, 100, text, error);
 
     if (r < 0)
         return r;
-    if (!strcmp(mm_buf_cstr(&b), "crash"))
+    if (!strcmp(mm_buf_cstr(text), "crash"))
         _exit(9);
-    if (!strcmp(mm_buf_cstr(&b), "bad"))
+    if (!strcmp(mm_buf_cstr(text), "bad"))
         return mm_fail(error, MM_ERR_INVALID, "BAD_CONFIG", "as it was told");
+    mm_buf_append_str(text, ", filled in");
     return MM_OK;
+}
+
+static void put_config(const char *text)
+{
+    ck_assert_int_eq(mm_io_write_file(config, 0600, text, strlen(text), &ei), MM_OK);
 }
 
 static void put(enum mm_file file, const char *text)
@@ -41,7 +46,7 @@ static void put(enum mm_file file, const char *text)
 
 static void setup(void)
 {
-    static const char *const names[MM_FILES] = {"conf", "crt", "key", "ca"};
+    static const char *const names[MM_FILES] = {"crt", "key", "ca"};
     const char *const programs[MM_PROGRAMS] = {"/nowhere", "/nowhere"};
     static struct mm_files_plan plan;
 
@@ -51,7 +56,9 @@ static void setup(void)
         snprintf(paths[i], sizeof(paths[i]), "%s/%s", folder, names[i]);
         plan.paths[i] = paths[i];
     }
-    plan.check = check;
+    snprintf(config, sizeof(config), "%s/conf", folder);
+    plan.config = config;
+    plan.read_config = read_config;
     files = (struct mm_files){.fd = -1, .timeout_ms = 20000};
     ei = (struct mm_errinfo){0};
     ck_assert_int_eq(mm_launcher_fork(programs, &plan, &launcher_fd, &files.fd, &ei), MM_OK);
@@ -63,6 +70,7 @@ static void teardown(void)
     close(files.fd);
     for (size_t i = 0; i < MM_FILES; i++)
         (void)remove(paths[i]);
+    (void)remove(config);
     ck_assert_int_eq(rmdir(folder), 0);
 }
 
@@ -114,18 +122,28 @@ START_TEST(read_of_no_file_says_why)
 }
 END_TEST
 
-START_TEST(check_says_what_is_wrong)
+static int read_it(void)
 {
-    put(MM_FILE_CONFIG, "good");
-    ck_assert_int_eq(mm_files_check(&files, &ei), MM_OK);
-    put(MM_FILE_CONFIG, "bad");
-    ck_assert_int_eq(mm_files_check(&files, &ei), MM_ERR_INVALID);
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(100);
+    const int r = mm_files_read_config(&files, &text, &ei);
+
+    if (r == MM_OK)
+        ck_assert_str_eq(mm_buf_cstr(&text), "good, filled in");
+    return r;
+}
+
+START_TEST(read_config_gives_what_was_checked_or_says_what_is_wrong)
+{
+    put_config("good");
+    ck_assert_int_eq(read_it(), MM_OK);
+    put_config("bad");
+    ck_assert_int_eq(read_it(), MM_ERR_INVALID);
     ck_assert_str_eq(ei.text, "as it was told");
-    put(MM_FILE_CONFIG, "crash");
-    ck_assert_int_eq(mm_files_check(&files, &ei), MM_ERR_INTERNAL);
+    put_config("crash");
+    ck_assert_int_eq(read_it(), MM_ERR_INTERNAL);
     ck_assert_str_eq(ei.reason, "CHECK_FAILED");
-    put(MM_FILE_CONFIG, "good");
-    ck_assert_int_eq(mm_files_check(&files, &ei), MM_OK);
+    put_config("good");
+    ck_assert_int_eq(read_it(), MM_OK);
 }
 END_TEST
 
@@ -208,7 +226,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, read_gives_each_file_as_it_is_now);
     tcase_add_test(tc, read_of_no_file_says_why);
-    tcase_add_test(tc, check_says_what_is_wrong);
+    tcase_add_test(tc, read_config_gives_what_was_checked_or_says_what_is_wrong);
     tcase_add_test(tc, serve_opens_nothing_but_its_files);
     tcase_add_test(tc, serve_ends_the_launcher_over_a_malformed_request);
     tcase_add_test(tc, read_drops_an_answer_that_is_late);

@@ -217,7 +217,7 @@ struct mm_conf_limits {
     unsigned connections;            /* default 256, at most MM_CONNECTIONS_MAX */
     unsigned streams_per_connection; /* default 64, at most MM_STREAMS_PER_CONNECTION */
     unsigned calls_per_client;       /* Provision calls in flight per client; default 16 */
-    unsigned jobs_per_worker;        /* jobs waiting in a worker's socket; default 2 */
+    unsigned jobs_per_worker;        /* at a worker at a time; default 0: 2, or 1 of many workers */
     unsigned jobs_per_client;        /* that workers have at once; default 0: mm_app_limit_jobs */
     unsigned jobs;                   /* the same, of all clients */
     unsigned queue_per_client;       /* jobs waiting for a token worker; default 4096 */

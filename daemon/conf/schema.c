@@ -143,8 +143,9 @@ static const struct mm_setting settings[] = {
      .help = "Calls at one time on one connection."},
     {LIMITS(calls_per_client), .type = MM_SETTING_UINT, .min = 1, .max = 1024, .fallback = "16",
      .help = "Provision calls at one time by one client."},
-    {LIMITS(jobs_per_worker), .type = MM_SETTING_UINT, .min = 1, .max = 16, .fallback = "2",
-     .help = "Jobs given to a token worker before its first answer."},
+    {LIMITS(jobs_per_worker), .type = MM_SETTING_UINT, .max = 16, .fallback = "0",
+     .help = "Jobs given to a token worker before its first answer; 0: two, or one of 8 workers or "
+             "more."},
     {LIMITS(jobs_per_client), .type = MM_SETTING_UINT, .max = MM_JOBS_MAX, .fallback = "0",
      .help = "Jobs of one client that workers have at one time; 0: by the number of workers."},
     {LIMITS(jobs), .type = MM_SETTING_UINT, .max = MM_JOBS_MAX, .fallback = "0",

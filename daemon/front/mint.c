@@ -123,14 +123,14 @@ unsigned mm_mints_capacity(const struct mm_mints *m)
     LIST_FOREACH(mint, &m->all, link)
     {
         if (!mint->removed && mint->pools[0])
-            jobs += mm_pool_workers(mint->pools[0]) * mint->jobs_per_worker;
+            jobs += mm_pool_workers(mint->pools[0]) * mm_pool_depth(mint->pools[0]);
     }
     return jobs;
 }
 
 unsigned mm_mint_capacity(const struct mm_mint *mint)
 {
-    return mm_mint_ready(mint) * mint->jobs_per_worker;
+    return mint->pools[0] ? mm_mint_ready(mint) * mm_pool_depth(mint->pools[0]) : 0;
 }
 
 int mm_mint_fail_away(const struct mm_mint *mint, struct mm_errinfo *ei)

@@ -23,7 +23,6 @@ struct mm_mint {
     char section[MM_NAME_MAX + 1];
     struct mm_mint_token token;
     struct mm_pool *pools[MM_MINT_POOLS];
-    unsigned jobs_per_worker;
     bool sizes_itself; /* workers = 0: how many pools[0] gets, its first worker says */
     struct mm_sched sched;
     LIST_HEAD(, mm_mint_flow) flows;

@@ -203,12 +203,10 @@ static void drop_failed(struct mm_mint *mint)
         mm_pool_kill(mint->pools[1]);
 }
 
-static void adopt(struct mm_mint *mint, struct mm_pool *pool, unsigned jobs_per_worker,
-                  bool sizes_itself)
+static void adopt(struct mm_mint *mint, struct mm_pool *pool, bool sizes_itself)
 {
     mint->pools[0] = pool;
     mm_mint_doubt_shared(mint);
-    mint->jobs_per_worker = jobs_per_worker;
     mint->sizes_itself = sizes_itself;
     drop_failed(mint);
 }
@@ -295,8 +293,7 @@ int mm_mints_configure(struct mm_mints *m, const struct mm_conf *conf, struct mm
         return r;
     }
     for (size_t i = 0; i < plan.n; i++)
-        adopt(plan.mints[i], plan.pools[i], conf->limits.jobs_per_worker,
-              conf->tokens[i].workers == 0);
+        adopt(plan.mints[i], plan.pools[i], conf->tokens[i].workers == 0);
     m->turns++;
     m->conf = conf;
     remove_missing(m, conf);

@@ -278,9 +278,18 @@ void mm_pool_answer(struct mm_pool_worker *w, struct mm_bytes payload)
     p->ops->changed(p->arg, p);
 }
 
+unsigned mm_pool_depth(const struct mm_pool *p)
+{
+    enum { MANY_WORKERS = 8 };
+
+    if (p->jobs_per_worker > 0)
+        return p->jobs_per_worker;
+    return mm_pool_workers(p) < MANY_WORKERS ? 2 : 1;
+}
+
 static bool has_room(const struct mm_pool_worker *w)
 {
-    return w->life == MM_LIFE_READY && !w->pool->ending && w->n_jobs < w->pool->jobs_per_worker;
+    return w->life == MM_LIFE_READY && !w->pool->ending && w->n_jobs < mm_pool_depth(w->pool);
 }
 
 /* The least busy worker with room; `avoid` only when there is no other. */

@@ -77,8 +77,8 @@ struct mm_pool_options {
     const char *section; /* of the configuration; copied */
     bool single;         /* one worker, and its name has no number */
     unsigned workers;
-    unsigned workers_max; /* that mm_pool_grow may come to; 0: as workers */
-    unsigned jobs_per_worker;
+    unsigned workers_max;     /* that mm_pool_grow may come to; 0: as workers */
+    unsigned jobs_per_worker; /* 0: as mm_pool_depth says */
     unsigned job_timeout_ms;
     const char *conf_path; /* the configuration as the workers shall read it; copied */
     struct mm_bytes conf_text;
@@ -108,8 +108,12 @@ void mm_pool_distrust(struct mm_pool *p, const struct mm_errinfo *why);
 void mm_pool_free(struct mm_pool *p);
 
 unsigned mm_pool_workers(const struct mm_pool *p); /* that it shall have */
-unsigned mm_pool_ready(const struct mm_pool *p);   /* that are ready, those with work included */
-bool mm_pool_room(const struct mm_pool *p);        /* a job would be taken now */
+/* Jobs that a worker is given before its first answer. Of its own choice two, so that none waits
+ * for an answer to travel; one from 8 workers on, of which one is free soon: a job that is given to
+ * it waits for no other. */
+unsigned mm_pool_depth(const struct mm_pool *p);
+unsigned mm_pool_ready(const struct mm_pool *p); /* that are ready, those with work included */
+bool mm_pool_room(const struct mm_pool *p);      /* a job would be taken now */
 /* Why no worker is ready; MM_OK in code when none has failed yet. */
 const struct mm_errinfo *mm_pool_why(const struct mm_pool *p);
 

@@ -67,6 +67,7 @@ static void on_patience(uv_timer_t *timer)
 }
 
 static struct mm_pool_stats stats;
+static unsigned jobs_per_worker;
 
 static void start_pool_with_room(unsigned workers, unsigned room, const char *directives)
 {
@@ -78,7 +79,7 @@ static void start_pool_with_room(unsigned workers, unsigned room, const char *di
         .section = "main",
         .workers = workers,
         .workers_max = room,
-        .jobs_per_worker = 2,
+        .jobs_per_worker = jobs_per_worker,
         .job_timeout_ms = 300,
         .conf_path = "/nowhere",
         .conf_text = {(const uint8_t *)directives, strlen(directives)},
@@ -106,6 +107,7 @@ static void setup_with(const char *program)
     pool = NULL;
     empty = lost = false;
     ready_calls = 0;
+    jobs_per_worker = 2;
     snprintf(folder, sizeof(folder), "/tmp/mintmark-pool-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
     ck_assert_int_eq(mm_launcher_fork(paths, NULL, &fd, NULL, &ei), MM_OK);
@@ -300,6 +302,26 @@ START_TEST(pool_grow_keeps_within_what_there_is_room_for)
 }
 END_TEST
 
+START_TEST(pool_depth_is_two_and_with_many_workers_one)
+{
+    jobs_per_worker = 0;
+    start_pool_with_room(7, 8, "");
+    ck_assert_uint_eq(mm_pool_depth(pool), 2);
+    mm_pool_grow(pool, 8);
+    ck_assert_uint_eq(mm_pool_depth(pool), 1);
+    await(mm_pool_ready(pool) == 8);
+}
+END_TEST
+
+START_TEST(pool_depth_is_as_it_was_set)
+{
+    jobs_per_worker = 5;
+    start_pool(1, "");
+    ck_assert_uint_eq(mm_pool_depth(pool), 5);
+    await(mm_pool_ready(pool) == 1);
+}
+END_TEST
+
 /* ---- how many workers a token gets ------------------------------------------------------- */
 
 START_TEST(mint_workers_of_hardware_is_by_its_sessions)
@@ -486,6 +508,8 @@ int main(void)
     tcase_add_test(well, pool_retire_of_one_keeps_the_others);
     tcase_add_test(well, pool_grow_adds_workers_up_to_its_room);
     tcase_add_test(well, pool_grow_keeps_within_what_there_is_room_for);
+    tcase_add_test(well, pool_depth_is_two_and_with_many_workers_one);
+    tcase_add_test(well, pool_depth_is_as_it_was_set);
     tcase_add_test(well, mint_workers_of_hardware_is_by_its_sessions);
     tcase_add_test(well, mint_workers_of_software_is_by_the_processors);
     tcase_add_test(well, pool_kill_fails_jobs);

@@ -287,20 +287,22 @@ unsigned mm_pool_depth(const struct mm_pool *p)
     return mm_pool_workers(p) < MANY_WORKERS ? 2 : 1;
 }
 
-static bool has_room(const struct mm_pool_worker *w)
+static bool has_room(const struct mm_pool_worker *w, unsigned depth)
 {
-    return w->life == MM_LIFE_READY && !w->pool->ending && w->n_jobs < mm_pool_depth(w->pool);
+    return w->life == MM_LIFE_READY && !w->pool->ending && w->n_jobs < depth;
 }
 
 /* The least busy worker with room; `avoid` only when there is no other. */
 static struct mm_pool_worker *choose(struct mm_pool *p, const struct mm_pool_worker *avoid)
 {
+    const unsigned depth = mm_pool_depth(p);
     struct mm_pool_worker *best = NULL;
 
     for (unsigned i = 0; i < p->n_workers; i++) {
         struct mm_pool_worker *w = &p->workers[i];
 
-        if (has_room(w) && (!best || best == avoid || (w != avoid && w->n_jobs < best->n_jobs)))
+        if (has_room(w, depth) &&
+            (!best || best == avoid || (w != avoid && w->n_jobs < best->n_jobs)))
             best = w;
     }
     return best;
@@ -365,8 +367,10 @@ unsigned mm_pool_ready(const struct mm_pool *p)
 
 bool mm_pool_room(const struct mm_pool *p)
 {
+    const unsigned depth = mm_pool_depth(p);
+
     for (unsigned i = 0; i < p->n_workers; i++) {
-        if (has_room(&p->workers[i]))
+        if (has_room(&p->workers[i], depth))
             return true;
     }
     return false;

@@ -27,11 +27,13 @@ static bool is_certificate_alert(int alert)
     }
 }
 
-/* OpenSSL's text for the oldest error in its queue, which is the cause; empties the queue. */
+/* The text for the oldest error in OpenSSL's queue, which is the cause; empties the queue. OpenSSL
+ * has none for an errno, such as that of a file that is not there. */
 static unsigned long take_error(const char **ret_text)
 {
     unsigned long code = ERR_get_error();
-    const char *text = code ? ERR_reason_error_string(code) : NULL;
+    const char *text =
+        ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
 
     *ret_text = text ? text : "unknown error";
     ERR_clear_error();

@@ -60,16 +60,29 @@ static int load_site(struct mm_cmd *cmd)
     return MM_CMD_CONFIG;
 }
 
-static int no_target(const struct mm_cmd *cmd)
+/* Whether all is there that a connection takes. */
+static int check_options(const struct mm_cmd *cmd, const struct mintmark_options *options)
 {
-    const struct mintmark_error error = {
-        .status = MINTMARK_INVALID_ARGUMENT,
-        .reason = "MISSING_OPTION",
-        .message = "where is the service? Give --target HOST:PORT, or a site file with --site FILE",
+    const struct {
+        const char *value;
+        const char *missing;
+    } needed[] = {
+        {options->target, "where is the service? Give --target HOST:PORT"},
+        {options->ca_file, "which CA's certificate has the service? Give --ca FILE"},
+        {options->certificate_file, "who are we? Give --certificate FILE"},
+        {options->key_file, "where is our certificate's private key? Give --key FILE"},
     };
+    struct mintmark_error error;
 
-    (void)mm_cmd_fail(cmd, &error);
-    return MM_CMD_CONFIG;
+    for (size_t i = 0; i < MM_ARRAY_SIZE(needed); i++) {
+        if (needed[i].value)
+            continue;
+        mm_client_fail(&error, MINTMARK_INVALID_ARGUMENT, "MISSING_OPTION",
+                       "%s, or a site file with --site FILE", needed[i].missing);
+        (void)mm_cmd_fail(cmd, &error);
+        return MM_CMD_CONFIG;
+    }
+    return 0;
 }
 
 static int open_client(struct mm_cmd *cmd)
@@ -99,8 +112,9 @@ static int open_client(struct mm_cmd *cmd)
             return r;
         options.timeout_ms = (uint32_t)seconds * 1000;
     }
-    if (!options.target)
-        return no_target(cmd);
+    r = check_options(cmd, &options);
+    if (r)
+        return r;
     /* Whoever pings wants to know now. */
     if (cmd->command->run == mm_cmd_ping)
         options.attempts = 1;

@@ -72,12 +72,20 @@ static void full_name(const struct mm_command *c, char *to, size_t size)
     snprintf(to, size, "%s%s%s", c->group ? c->group : "", c->group ? " " : "", c->name);
 }
 
-static void print_commands(void)
+static bool is_of_group(const struct mm_command *c, const char *group)
+{
+    return c->group && strcmp(c->group, group) == 0;
+}
+
+/* Those of a group, or all for NULL. */
+static void print_commands(const char *group)
 {
     char name[32];
 
     puts("usage: mintmark [OPTION]... COMMAND [ARGUMENT]...\n\nCommands:");
     for (size_t i = 0; i < mm_n_commands; i++) {
+        if (group && !is_of_group(&mm_commands[i], group))
+            continue;
         full_name(&mm_commands[i], name, sizeof(name));
         printf("  %-16s %s\n", name, mm_commands[i].summary);
     }
@@ -96,12 +104,12 @@ static void print_command(const struct mm_command *c)
     print_options(c->options);
 }
 
-static void print_help(const struct mm_command *c)
+static void print_help(const struct mm_command *c, const char *group)
 {
     if (c)
         print_command(c);
     else
-        print_commands();
+        print_commands(group);
     puts("\nOptions of all commands:");
     print_options(common);
     puts(
@@ -167,11 +175,12 @@ static int no_command(const struct mm_cmd *cmd, int argc, char **argv)
         const struct mm_command *c = &mm_commands[i];
         const size_t len = strlen(names);
 
-        if (c->group && strcmp(argv[0], c->group) == 0)
+        if (is_of_group(c, argv[0]))
             snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "", c->name);
     }
     if (*names)
-        return mm_cmd_usage(cmd, "'%s' takes one of %s: see mintmark --help", argv[0], names);
+        return mm_cmd_usage(cmd, "'%s' takes one of %s: see mintmark %s --help", argv[0], names,
+                            argv[0]);
     return mm_cmd_usage(cmd, "'%s' is not a command: see mintmark --help", argv[0]);
 }
 
@@ -196,10 +205,27 @@ static bool answer(const struct mm_cmd *cmd)
     if (cmd->value[MM_OPT_VERSION])
         puts("mintmark " MM_VERSION);
     else if (cmd->value[MM_OPT_HELP])
-        print_help(cmd->command);
+        print_help(cmd->command, NULL);
     else
         return false;
     return true;
+}
+
+/* "help", and "batch --help" for the commands of a group; a command has help of its own. */
+static bool answer_group(int argc, char **argv)
+{
+    const char *const last = argc > 0 ? argv[argc - 1] : "";
+    const char *const group = argc == 2 ? argv[0] : NULL;
+    bool known = argc == 1;
+
+    if (argc > 2 ||
+        (strcmp(last, "--help") != 0 && strcmp(last, "-h") != 0 && strcmp(last, "help") != 0))
+        return false;
+    for (size_t i = 0; group && i < mm_n_commands; i++)
+        known = known || is_of_group(&mm_commands[i], group);
+    if (known)
+        print_help(NULL, group);
+    return known;
 }
 
 int mm_cmd_parse(struct mm_cmd *cmd, int argc, char **argv)
@@ -211,7 +237,7 @@ int mm_cmd_parse(struct mm_cmd *cmd, int argc, char **argv)
     argc -= optind;
     argv += optind;
     cmd->command = argc > 0 ? find_command(argc, argv) : NULL;
-    if (!cmd->command && answer(cmd))
+    if (!cmd->command && (answer(cmd) || answer_group(argc, argv)))
         return MM_CMD_DONE + 1;
     if (!cmd->command)
         return no_command(cmd, argc, argv) + 1;

@@ -19,7 +19,7 @@ struct options {
     enum action action;
 };
 
-static void usage(FILE *out)
+static void print_help(void)
 {
     fputs("usage: mintmarkd [--config FILE] [--check-config | --dump-config]\n"
           "       mintmarkd --version | --help\n"
@@ -30,7 +30,13 @@ static void usage(FILE *out)
           "  --config FILE   configuration (default " MM_CONFIG_FILE ")\n"
           "  --check-config  check it, its profiles, and the files that it names, and end\n"
           "  --dump-config   write it with all defaults filled in, and end\n",
-          out);
+          stdout);
+}
+
+static int misused(const char *why, const char *word)
+{
+    fprintf(stderr, "mintmarkd: %s: %s; try --help\n", word, why);
+    return MM_ERR_INVALID;
 }
 
 static int parse(int argc, char **argv, struct options *ret_options)
@@ -43,7 +49,8 @@ static int parse(int argc, char **argv, struct options *ret_options)
     struct options o = {.config = MM_CONFIG_FILE};
     int c;
 
-    while ((c = getopt_long(argc, argv, "c:hV", table, NULL)) != -1) {
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":c:hV", table, NULL)) != -1) {
         switch (c) {
         case 'c':
             o.config = optarg;
@@ -60,14 +67,14 @@ static int parse(int argc, char **argv, struct options *ret_options)
         case 'h':
             o.action = SHOW_HELP;
             break;
+        case ':':
+            return misused("it needs a value", argv[optind - 1]);
         default:
-            return MM_ERR_INVALID;
+            return misused("unknown option", argv[optind - 1]);
         }
     }
-    if (optind < argc) {
-        fprintf(stderr, "mintmarkd: unexpected argument %s\n", argv[optind]);
-        return MM_ERR_INVALID;
-    }
+    if (optind < argc)
+        return misused("unexpected argument", argv[optind]);
     *ret_options = o;
     return MM_OK;
 }
@@ -96,26 +103,35 @@ static int with_config(const struct options *o)
     return status;
 }
 
-int main(int argc, char **argv)
+static int act(const struct options *o)
 {
-    struct mm_errinfo ei = {0};
-    struct options options;
-
-    mm_heap_give_back();
-    if (mm_secret_harden_process(&ei) < 0)
-        return complain(&ei, EXIT_FAILURE);
-    if (parse(argc, argv, &options) < 0) {
-        usage(stderr);
-        return EX_USAGE;
-    }
-    switch (options.action) {
+    switch (o->action) {
     case SHOW_VERSION:
         puts("mintmarkd " MM_VERSION);
         return EX_OK;
     case SHOW_HELP:
-        usage(stdout);
+        print_help();
         return EX_OK;
     default:
-        return with_config(&options);
+        return with_config(o);
     }
+}
+
+int main(int argc, char **argv)
+{
+    struct mm_errinfo ei = {0};
+    struct options options;
+    int status;
+
+    mm_heap_give_back();
+    if (mm_secret_harden_process(&ei) < 0)
+        return complain(&ei, EXIT_FAILURE);
+    if (parse(argc, argv, &options) < 0)
+        return EX_USAGE;
+    status = act(&options);
+    if (status == EX_OK && fflush(stdout) != 0) {
+        fputs("mintmarkd: cannot write the output\n", stderr);
+        status = EXIT_FAILURE;
+    }
+    return status;
 }

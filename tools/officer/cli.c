@@ -155,13 +155,52 @@ int mm_cli_parse(const struct mm_command *command, int argc, char **argv, struct
     return check_operand(command, argc, argv, ret_args, ei);
 }
 
-void mm_cli_help(FILE *out)
+/* "init" of "token init" for the group "token"; NULL for a command that is not of the group. */
+static const char *within(const struct mm_command *command, const char *group)
+{
+    const size_t len = strlen(group);
+
+    return strncmp(command->words, group, len) == 0 && command->words[len] == ' '
+               ? command->words + len + 1
+               : NULL;
+}
+
+bool mm_cli_is_group(const char *word)
+{
+    for (size_t i = 0; i < mm_commands_count; i++)
+        if (within(&mm_commands[i], word))
+            return true;
+    return false;
+}
+
+int mm_cli_fail_command(int argc, char *const argv[], struct mm_errinfo *ei)
+{
+    char names[MM_ERR_TEXT_MAX] = "";
+
+    if (argc < 2)
+        return mm_fail(ei, MM_ERR_INVALID, "USAGE", "no command given; try --help");
+    if (!mm_cli_is_group(argv[1]))
+        return mm_fail(ei, MM_ERR_INVALID, "USAGE", "no %s '%s'; try --help",
+                       *argv[1] == '-' ? "option" : "command", argv[1]);
+    for (size_t i = 0; i < mm_commands_count; i++) {
+        const char *const name = within(&mm_commands[i], argv[1]);
+        const size_t len = strlen(names);
+
+        if (name)
+            snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "", name);
+    }
+    return mm_fail(ei, MM_ERR_INVALID, "USAGE", "'%s' takes one of %s; try %s --help", argv[1],
+                   names, argv[1]);
+}
+
+void mm_cli_help(FILE *out, const char *group)
 {
     fputs("mintmark-officer: tokens, keys, CAs and production orders of a mintmark site\n\n"
           "usage: mintmark-officer COMMAND [OPTIONS]\n\n",
           out);
     for (size_t i = 0; i < mm_commands_count; i++)
-        fprintf(out, "  %-22s %s\n", mm_commands[i].words, mm_commands[i].summary);
+        if (!group || within(&mm_commands[i], group))
+            fprintf(out, "  %-22s %s\n", mm_commands[i].words, mm_commands[i].summary);
     fputs(
         "\n'mintmark-officer COMMAND --help' explains a command; mintmark-officer(8) has it all.\n",
         out);

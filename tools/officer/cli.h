@@ -145,7 +145,14 @@ int mm_cli_parse(const struct mm_command *command, int argc, char **argv, struct
 /* The name of an option without its dashes. */
 const char *mm_cli_option_name(enum mm_option option);
 
-void mm_cli_help(FILE *out);
+/* Whether some commands begin with this word and have more: "token", "key". */
+bool mm_cli_is_group(const char *word);
+
+/* Fails with what is wrong where mm_cli_find finds nothing: names the commands of a group. */
+int mm_cli_fail_command(int argc, char *const argv[], struct mm_errinfo *ei);
+
+/* Lists the commands: those of a group, or all for NULL. */
+void mm_cli_help(FILE *out, const char *group);
 void mm_cli_help_command(FILE *out, const struct mm_command *command);
 
 /* The exit code that stands for a library error. */

@@ -77,7 +77,7 @@ int mm_cmd_config_check(struct mm_officer *o, struct mm_errinfo *ei)
         return r;
     }
     if (!o->args.json)
-        printf("%s: good: %zu tokens, %zu issuers, %zu profiles, %zu clients\n", o->conf->path,
+        printf("%s: good; tokens: %zu, issuers: %zu, profiles: %zu, clients: %zu\n", o->conf->path,
                o->conf->n_tokens, o->conf->n_issuers, o->conf->n_profiles, o->conf->n_clients);
     return mm_officer_answer(o, "configuration",
                              json_pack("{s:s, s:I, s:I, s:I, s:I}", "path", o->conf->path, "tokens",

@@ -75,9 +75,25 @@ static int run(struct mm_officer *o, struct mm_errinfo *ei)
     } else {
         show_transcript(o);
     }
-    if (fflush(stdout) == EOF && r == MM_OK)
-        r = mm_fail(ei, MM_ERR_IO, "OUTPUT", "cannot write the output");
     return r;
+}
+
+static bool asks_for_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
+/* "--help", and "token --help" or "help token"; a command has help of its own. */
+static bool give_help(int argc, char **argv)
+{
+    const char *group = NULL;
+
+    if (argc == 3)
+        group = asks_for_help(argv[1]) ? argv[2] : asks_for_help(argv[2]) ? argv[1] : NULL;
+    if (group ? !mm_cli_is_group(group) : argc != 2 || !asks_for_help(argv[1]))
+        return false;
+    mm_cli_help(stdout, group);
+    return true;
 }
 
 static int start(struct mm_officer *o, int argc, char **argv, struct mm_errinfo *ei)
@@ -85,16 +101,22 @@ static int start(struct mm_officer *o, int argc, char **argv, struct mm_errinfo 
     int used;
     int r;
 
+    if (give_help(argc, argv))
+        return MM_OK;
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("mintmark-officer " MM_VERSION);
+        return MM_OK;
+    }
     r = mm_secret_harden_process(ei);
     if (r == MM_OK)
         r = mm_wipe_libraries(ei);
     if (r < 0)
         return r;
     o->command = mm_cli_find(argc, argv, &used);
-    if (!o->command)
-        return mm_officer_usage(o, ei, "%s%s%s", argc > 1 ? "no command '" : "no command given",
-                                argc > 1 ? argv[1] : "",
-                                argc > 1 ? "'; try --help" : "; try --help");
+    if (!o->command) {
+        o->exit_code = MM_EXIT_USAGE;
+        return mm_cli_fail_command(argc, argv, ei);
+    }
     r = mm_cli_parse(o->command, argc - used, argv + used, &o->args, ei);
     if (r < 0) {
         o->exit_code = MM_EXIT_USAGE;
@@ -117,15 +139,9 @@ int main(int argc, char **argv)
     enum mm_exit exit_code;
     int r;
 
-    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)) {
-        mm_cli_help(stdout);
-        return MM_EXIT_DONE;
-    }
-    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-        puts("mintmark-officer " MM_VERSION);
-        return MM_EXIT_DONE;
-    }
     r = start(&o, argc, argv, &ei);
+    if (fflush(stdout) == EOF && r == MM_OK)
+        r = mm_fail(&ei, MM_ERR_IO, "OUTPUT", "cannot write the output");
     if (r < 0)
         complain(&ei);
     exit_code = r < 0 && o.exit_code ? o.exit_code : mm_cli_exit(r);

@@ -19,7 +19,8 @@ static const char usage_text[] =
     "\n"
     "mintmark-verify COMMAND --help shows a command's options; mintmark-verify --version.\n"
     "\n"
-    "Exit status: 0 all is well, 1 something is not, 64 usage, 65 input cannot be read.\n";
+    "Exit status: 0 all is well, 1 something is not, 64 usage, 65 input cannot be read,\n"
+    "74 the output cannot be written.\n";
 
 static const struct {
     const char *name;
@@ -29,12 +30,11 @@ static const struct {
     {"manifest", manifest_command},     {"ledger", ledger_command},
 };
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
 
-    opterr = 0;
-    if (strcmp(name, "--help") == 0) {
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
         fputs(usage_text, stdout);
         return EXIT_GOOD;
     }
@@ -42,12 +42,28 @@ int main(int argc, char **argv)
         puts("mintmark-verify " MM_VERSION);
         return EXIT_GOOD;
     }
-    /* What is verified must not depend on a host's openssl.cnf. */
-    if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL))
-        return EXIT_DATA;
     for (size_t i = 0; i < COUNT(commands); i++) {
         if (strcmp(name, commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
     }
+    if (*name == '-')
+        return usage_error("unknown option ", name);
     return usage_error(*name ? "there is no command " : "a command is missing", name);
+}
+
+int main(int argc, char **argv)
+{
+    int status;
+
+    opterr = 0;
+    /* What is verified must not depend on a host's openssl.cnf. */
+    if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL))
+        return EXIT_DATA;
+    status = run(argc, argv);
+    /* Nobody takes a verdict for good that has not been written. */
+    if (fflush(stdout) != 0 && status == EXIT_GOOD) {
+        fputs("mintmark-verify: cannot write the output\n", stderr);
+        return EXIT_OUTPUT;
+    }
+    return status;
 }

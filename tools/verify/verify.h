@@ -29,7 +29,13 @@ enum {
     CHECK_VALUE_LEN = 8,
 };
 
-enum exit_code { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 64, EXIT_DATA = 65 };
+enum exit_code {
+    EXIT_GOOD = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 64,
+    EXIT_DATA = 65,
+    EXIT_OUTPUT = 74
+};
 
 enum rules { RULES_NONE, RULES_MATTER_DAC, RULES_IEEE8021AR };
 

@@ -193,6 +193,14 @@ static void serve(struct launcher *l)
     }
 }
 
+/* Workers ask the kernel to end with this process (daemon/ipc/worker.c), but one that has only just
+ * been started may not have got that far, and may then hang in a module for good. */
+static void end_children(const struct launcher *l)
+{
+    for (size_t i = 0; i < l->n_children; i++)
+        kill(l->children[i].pid, SIGKILL);
+}
+
 /* Standard input and output are nothing; only the log's descriptor stays. */
 static int keep_descriptors(int socket_fd, int files_fd)
 {
@@ -235,6 +243,7 @@ static int run(const char *const paths[MM_PROGRAMS], const struct mm_files_plan 
         return 1;
     choose_environment(&l);
     serve(&l);
+    end_children(&l);
     return 0;
 }
 

@@ -31,8 +31,10 @@
 #include <fcntl.h>
 #include <openssl/ecdsa.h>
 #include <openssl/pem.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -535,13 +537,9 @@ static void take_start(struct fake *f, const Mintmark__Internal__WorkerStart *st
 
     mm_buf_append(&config, start->config.data, start->config.len);
     text = mm_buf_cstr(&config);
-    read_directive(text, "start", f->start, sizeof(f->start));
-    read_directive(text, "job", f->job, sizeof(f->job));
-    read_directive(text, "until", f->until, sizeof(f->until));
-    read_directive(text, "delay_ms", f->delay_ms, sizeof(f->delay_ms));
-    read_directive(text, "bundle_bytes", f->bundle_bytes, sizeof(f->bundle_bytes));
-    read_directive(text, "shared", f->shared, sizeof(f->shared));
-    read_directive(text, "profile", f->profile, sizeof(f->profile));
+#define READ(name) read_directive(text, #name, f->name, sizeof(f->name))
+    READ(start), READ(job), READ(until), READ(delay_ms);
+    READ(bundle_bytes), READ(shared), READ(profile);
     if (slash)
         snprintf(f->folder, sizeof(f->folder), "%.*s", (int)(slash - start->config_path + 1),
                  start->config_path);
@@ -577,6 +575,8 @@ int main(void)
     struct mm_errinfo ei;
     struct fake fake = {.shared = "chain", .profile = "dac"};
 
+    /* As every worker does: one that hangs never sees its channel close. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (mm_channel_read(MM_WORKER_FD, &payload, &ei) < 0)
         return MM_EXIT_CHANNEL;
     start = mintmark__internal__worker_start__unpack(NULL, payload.len, payload.data);

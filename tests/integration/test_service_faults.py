@@ -17,6 +17,7 @@ import unittest
 import grpc
 
 from service_site import Base, Refused, fields_of, make_certificate
+from processes import alive, descendants  # noqa: E402
 
 
 class Workers(Base):
@@ -86,6 +87,22 @@ class Workers(Base):
         self.assertEqual(self.service.daemon.wait(timeout=20), 1)
         self.eventually(lambda: not any(os.path.exists(f'/proc/{p}') for p in workers),
                         'workers outlive the service')
+
+    def test_a_worker_that_hangs_dies_with_the_front_or_the_launcher(self):
+        for victim in 'front', 'launcher':
+            with self.subTest(victim):
+                self.service.forget()
+                station, batch = self.started('job=hang', self.service.until())
+                call = station.stream(batch, 1, 'r')  # held, or gRPC cancels it
+                self.eventually((self.service.dir / 'until').exists, 'no worker hangs')
+                workers = self.service.worker_pids('')
+                if victim == 'launcher':
+                    os.kill(descendants(self.service.daemon.pid)[0], signal.SIGKILL)
+                    self.service.daemon.wait(timeout=20)
+                self.service.stop(signal.SIGKILL)
+                self.eventually(lambda: not any(alive(p) for p in workers), 'a worker outlives the service')
+                call.cancel()
+                station.channel.close()
 
     def test_workers_die_with_the_front(self):
         self.service.start()

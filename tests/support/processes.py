@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes below another one."""
+import os
 import pathlib
+import signal
 import time
 
 
@@ -20,9 +22,18 @@ def alive(pid):
         return False
 
 
+def name_of(pid):
+    """Its program, as it was started; empty when it is gone."""
+    try:
+        return pathlib.Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')[0].decode()
+    except OSError:
+        return ''
+
+
 def end_all(process, sig, seconds):
     """Sends a Popen's process a signal and waits for it, and for those below it: after SIGKILL they are
-    still at their files for a moment. Its exit status."""
+    still at their files for a moment. Its exit status. What outlives it is ended, and is an error: nothing
+    of a site may stay behind, however it ends."""
     below = descendants(process.pid)
     if process.poll() is None:
         process.send_signal(sig)
@@ -30,4 +41,8 @@ def end_all(process, sig, seconds):
     end = time.monotonic() + seconds
     while any(alive(pid) for pid in below) and time.monotonic() < end:
         time.sleep(0.01)
+    left = {pid: name_of(pid) for pid in below if alive(pid)}
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, f'outlived the service: {left}'
     return status

@@ -94,6 +94,65 @@ bool mm_der_well_formed(struct mm_bytes in)
     return well_formed(in, 0);
 }
 
+/* ---- putting together ---------------------------------------------------------------------- */
+
+enum { HEADER_MAX = 2 + sizeof(size_t) };
+
+/* Identifier and length octets, the shortest (X.690 sections 8.1.3 and 10.1); how many. */
+static size_t put_header(uint8_t header[HEADER_MAX], uint8_t id, size_t len)
+{
+    size_t n = 0;
+
+    header[0] = id;
+    if (len < 0x80) {
+        header[1] = (uint8_t)len;
+        return 2;
+    }
+    for (size_t rest = len; rest > 0; rest >>= 8)
+        n++;
+    header[1] = (uint8_t)(0x80 | n);
+    for (size_t i = 0; i < n; i++)
+        header[2 + i] = (uint8_t)(len >> 8 * (n - 1 - i));
+    return 2 + n;
+}
+
+void mm_der_append(struct mm_buf *b, uint8_t id, const void *content, size_t len)
+{
+    uint8_t header[HEADER_MAX];
+
+    mm_buf_append(b, header, put_header(header, id, len));
+    mm_buf_append(b, content, len);
+}
+
+void mm_der_append_unsigned(struct mm_buf *b, const uint8_t *magnitude, size_t len)
+{
+    const size_t start = b->len;
+
+    while (len > 0 && *magnitude == 0) {
+        magnitude++;
+        len--;
+    }
+    if (len == 0 || (*magnitude & 0x80)) /* zero itself, or what would be negative */
+        mm_buf_append_u8(b, 0);
+    mm_buf_append(b, magnitude, len);
+    mm_der_wrap(b, start, MM_DER_INTEGER);
+}
+
+void mm_der_wrap(struct mm_buf *b, size_t start, uint8_t id)
+{
+    const size_t len = b->len - start;
+    uint8_t header[HEADER_MAX];
+    const size_t n = put_header(header, id, len);
+
+    if (!mm_buf_reserve(b, n))
+        return;
+    memmove(b->data + start + n, b->data + start, len);
+    memcpy(b->data + start, header, n);
+    mm_buf_grew(b, n);
+}
+
+/* ---- comparing ----------------------------------------------------------------------------- */
+
 bool mm_bytes_equal(struct mm_bytes a, struct mm_bytes b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * DER taken apart by its tags and lengths, without decoding what is inside (X.690). For what comes
- * from strangers: OpenSSL's own readers take BER, and decode keys and names that nobody here wants.
+ * DER by its tags and lengths (X.690), taken apart and put together, without decoding what is
+ * inside. Taken apart for what comes from strangers: OpenSSL's own readers take BER, and decode
+ * keys and names that nobody here wants. Put together for what is made for every device: of a
+ * certificate's parts most are prepared, and its ASN.1 templates cost five times as much as bytes
+ * that follow each other.
  */
 #pragma once
 
@@ -16,6 +19,8 @@ enum {
     MM_DER_BIT_STRING = 0x03,
     MM_DER_OCTET_STRING = 0x04,
     MM_DER_OID = 0x06,
+    MM_DER_UTF8 = 0x0c,
+    MM_DER_PRINTABLE = 0x13,
     MM_DER_SEQUENCE = 0x30,
     MM_DER_SET = 0x31,
     MM_DER_CONTEXT_0 = 0xa0, /* constructed; the next are [1], [2], … */
@@ -37,6 +42,13 @@ bool mm_der_positive(struct mm_bytes *in, size_t max, struct mm_bytes *ret);
 /* Is all of it DER, elements within elements, down to MM_CSR_DEPTH_MAX? Universal types other than
  * SEQUENCE and SET must be primitive. */
 bool mm_der_well_formed(struct mm_bytes in);
+
+/* Appends an element of that content. Errors stick to the buffer, as its own do. */
+void mm_der_append(struct mm_buf *b, uint8_t id, const void *content, size_t len);
+/* Appends an INTEGER of that magnitude, big-endian, which may begin with zeros. */
+void mm_der_append_unsigned(struct mm_buf *b, const uint8_t *magnitude, size_t len);
+/* Makes what was appended since the buffer had start bytes the content of one element. */
+void mm_der_wrap(struct mm_buf *b, size_t start, uint8_t id);
 
 bool mm_bytes_equal(struct mm_bytes a, struct mm_bytes b);
 

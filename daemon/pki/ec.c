@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The curves, and a device's public key in DER (RFC 5480, RFC 8410, RFC 9881). */
+#include "daemon/pki/der.h"
 #include "daemon/pki/internal.h"
 
 #include <openssl/err.h>
@@ -36,21 +37,32 @@ int mm_ec_require(const struct mm_ec *ec, struct mm_errinfo *ei)
         ec->group, OpenSSL_version(OPENSSL_VERSION_STRING));
 }
 
-ASN1_OBJECT *mm_ec_algorithm(const struct mm_ec *ec)
+/* The signature algorithm's OID, to be freed; NULL: no memory. */
+static ASN1_OBJECT *algorithm_oid(const struct mm_ec *ec)
 {
     return ec->oid ? OBJ_txt2obj(ec->oid, 1) : OBJ_nid2obj(ec->signature_nid);
 }
 
+int mm_ec_append_algorithm(const struct mm_ec *ec, struct mm_buf *der, struct mm_errinfo *ei)
+{
+    const size_t start = der->len;
+    ASN1_OBJECT *oid = algorithm_oid(ec);
+
+    if (!oid)
+        return mm_fail_memory(ei);
+    mm_der_append(der, MM_DER_OID, OBJ_get0_data(oid), OBJ_length(oid));
+    mm_der_wrap(der, start, MM_DER_SEQUENCE);
+    ASN1_OBJECT_free(oid);
+    return MM_OK;
+}
+
 bool mm_ec_is_algorithm(const struct mm_ec *ec, struct mm_bytes der)
 {
-    ASN1_OBJECT *algorithm = mm_ec_algorithm(ec);
-    const size_t len = algorithm ? OBJ_length(algorithm) : 0;
-    const bool good = len > 0 && der.len == len + 4 && der.data[0] == 0x30 &&
-                      der.data[1] == len + 2 && der.data[2] == 0x06 && der.data[3] == len &&
-                      memcmp(der.data + 4, OBJ_get0_data(algorithm), len) == 0;
+    MM_BUF_CLEANUP struct mm_buf own = MM_BUF_INIT(MM_ALGORITHM_DER_MAX);
+    struct mm_errinfo ignored;
 
-    ASN1_OBJECT_free(algorithm);
-    return good;
+    return mm_ec_append_algorithm(ec, &own, &ignored) == MM_OK && mm_buf_err(&own) == MM_OK &&
+           mm_bytes_equal((struct mm_bytes){own.data, own.len}, der);
 }
 
 const struct mm_ec *mm_ec_by_conf_name(const char *name)
@@ -103,7 +115,7 @@ static int ml_dsa_prefix(const struct mm_ec *ec, uint8_t prefix[MM_SPKI_PREFIX_M
                          size_t *ret_len)
 {
     static const uint8_t head[] = {0x30, 0x82, 0, 0, 0x30, 0x0b, 0x06, 0x09};
-    ASN1_OBJECT *algorithm = mm_ec_algorithm(ec);
+    ASN1_OBJECT *algorithm = algorithm_oid(ec);
     const size_t bits = ec->point_len + 1;
     uint8_t *p = prefix;
 

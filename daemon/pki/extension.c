@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Extensions of RFC 5280 section 4.2.1, as DER. */
+#include "daemon/pki/der.h"
 #include "daemon/pki/internal.h"
 
 #include <openssl/x509v3.h>
@@ -196,6 +197,7 @@ int mm_extensions_prepare(struct mm_profile *p, const struct mm_settings *settin
                           struct mm_errinfo *ei)
 {
     static const struct mm_subject nobody = {.hw_serial = "", .device_uid = ""};
+    static const uint8_t no_id[MM_SKI_LEN];
     struct mm_buf *b = &p->fixed_extensions;
     int r = check_ca(settings, ei);
 
@@ -208,11 +210,13 @@ int mm_extensions_prepare(struct mm_profile *p, const struct mm_settings *settin
                                       settings->n_extended_key_usage, ei);
     if (r == MM_OK && mm_san_is_fixed(&p->san))
         r = append_san(b, p, &nobody, ei);
+    if (r == MM_OK)
+        r = append_ski(&p->ski_extension, no_id, ei);
     if (r == MM_OK && p->authority_key_identifier && p->kind == MM_KIND_ISSUED)
         r = prepare_issuer_aki(p, ei);
     if (r < 0)
         return r;
-    if (mm_buf_err(b) < 0 || mm_buf_err(&p->aki_extension) < 0)
+    if (mm_buf_err(b) < 0 || mm_buf_err(&p->ski_extension) < 0 || mm_buf_err(&p->aki_extension) < 0)
         return mm_fail(ei, MM_ERR_TOO_BIG, "EXTENSIONS_TOO_LONG", "the extensions are too long");
     return MM_OK;
 }
@@ -228,9 +232,11 @@ static int append_key_identifiers(const struct mm_profile *p, const struct mm_su
     if ((p->subject_key_identifier || own_aki) &&
         mm_profile_key_identifier(p, s->point, s->point_len, id) < 0)
         return mm_fail_memory(ei);
-    if (p->subject_key_identifier)
-        r = append_ski(b, id, ei);
-    if (r == MM_OK && own_aki)
+    if (p->subject_key_identifier) {
+        mm_buf_append(b, p->ski_extension.data, p->ski_extension.len - MM_SKI_LEN);
+        mm_buf_append(b, id, MM_SKI_LEN);
+    }
+    if (own_aki)
         r = append_aki(b, id, ei);
     mm_buf_append(b, p->aki_extension.data, p->aki_extension.len);
     return r;
@@ -239,23 +245,21 @@ static int append_key_identifiers(const struct mm_profile *p, const struct mm_su
 int mm_extensions_der(const struct mm_profile *p, const struct mm_subject *s, bool for_request,
                       struct mm_buf *der, struct mm_errinfo *ei)
 {
-    MM_BUF_CLEANUP struct mm_buf all = MM_BUF_INIT(MM_EXTENSIONS_DER_MAX);
-    uint8_t header[16], *end = header;
+    const size_t start = der->len;
     int r = MM_OK;
 
-    mm_buf_append(&all, p->fixed_extensions.data, p->fixed_extensions.len);
+    mm_buf_append(der, p->fixed_extensions.data, p->fixed_extensions.len);
     if (!mm_san_is_fixed(&p->san))
-        r = append_san(&all, p, s, ei);
+        r = append_san(der, p, s, ei);
     if (r == MM_OK && !for_request)
-        r = append_key_identifiers(p, s, &all, ei);
+        r = append_key_identifiers(p, s, der, ei);
     if (r < 0)
         return r;
-    if (all.len > 0) {
-        ASN1_put_object(&end, 1, (int)all.len, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL);
-        mm_buf_append(der, header, (size_t)(end - header));
-        mm_buf_append(der, all.data, all.len);
-    }
-    if (mm_buf_err(&all) < 0 || mm_buf_err(der) < 0)
+    if (der->len > start)
+        mm_der_wrap(der, start, MM_DER_SEQUENCE);
+    if (mm_buf_err(der) == MM_ERR_MEMORY)
+        return mm_fail_memory(ei);
+    if (mm_buf_err(der) < 0 || der->len - start > MM_EXTENSIONS_DER_MAX)
         return mm_fail(ei, MM_ERR_TOO_BIG, "EXTENSIONS_TOO_LONG", "the extensions are too long");
     return MM_OK;
 }

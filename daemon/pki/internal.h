@@ -25,10 +25,10 @@ struct mm_ec {
 /* Can libcrypto verify what such keys sign? OpenSSL 3.0 has no ML-DSA, 3.5 has.
  * MM_ERR_UNSUPPORTED ALGORITHM_UNVERIFIABLE when it cannot. */
 int mm_ec_require(const struct mm_ec *ec, struct mm_errinfo *ei) MM_MUST_USE;
-/* The signature algorithm's OID, to be freed; NULL: no memory. */
-ASN1_OBJECT *mm_ec_algorithm(const struct mm_ec *ec);
-/* Is that the AlgorithmIdentifier of its signatures, in DER? For those that sign messages, which
- * have no parameters. */
+/* Appends the AlgorithmIdentifier of its signatures, in DER: none of them has parameters. */
+int mm_ec_append_algorithm(const struct mm_ec *ec, struct mm_buf *der,
+                           struct mm_errinfo *ei) MM_MUST_USE;
+/* Is that it? */
 bool mm_ec_is_algorithm(const struct mm_ec *ec, struct mm_bytes der);
 static inline bool mm_ec_is_pure(const struct mm_ec *ec)
 {
@@ -39,7 +39,7 @@ const struct mm_ec *mm_ec_by_digest_len(size_t len);
 const struct mm_ec *mm_ec_by_point_len(size_t len);
 /* Of a certificate's key; NULL when it is on no curve of ours. */
 const struct mm_ec *mm_ec_of_key(EVP_PKEY *key);
-enum { MM_SPKI_PREFIX_MAX = 32 };
+enum { MM_SPKI_PREFIX_MAX = 32, MM_ALGORITHM_DER_MAX = 32 };
 /* SubjectPublicKeyInfo up to the point; the point's bytes make it whole. */
 int mm_ec_spki_prefix(const struct mm_ec *ec, uint8_t prefix[MM_SPKI_PREFIX_MAX],
                       size_t *ret_len) MM_MUST_USE;
@@ -60,6 +60,13 @@ void mm_verifier_count(struct mm_verifier *v);
 bool mm_verifier_holds(struct mm_verifier *v, struct mm_bytes digest, struct mm_bytes signature);
 /* Fills v->point. */
 int mm_verifier_decode_point(struct mm_verifier *v, const uint8_t *point, size_t len) MM_MUST_USE;
+
+/* Validity of certificates made in that second, as DER. */
+struct mm_period {
+    int64_t at_s;
+    size_t len; /* 0: none yet */
+    uint8_t der[48];
+};
 
 enum mm_profile_kind { MM_KIND_CSR, MM_KIND_SELF_SIGNED, MM_KIND_ISSUED };
 
@@ -86,16 +93,18 @@ struct mm_profile {
     /* Prepared once. DER of whole extensions, one after the other: those that are the same for
      * every device, and the authority key identifier, which stands last. */
     struct mm_buf fixed_extensions, aki_extension;
-    ASN1_INTEGER *version;
-    X509_ALGOR *algorithm;
-    ASN1_TYPE *issuer_name;
+    struct mm_buf ski_extension; /* its last MM_SKI_LEN bytes are the device's to fill */
+    struct mm_buf algorithm;     /* AlgorithmIdentifier of the signature */
+    struct mm_buf issuer_name;
     uint8_t spki_prefix[MM_SPKI_PREFIX_MAX]; /* SubjectPublicKeyInfo up to the point */
     size_t spki_prefix_len;
 
-    /* Fetched once: an implicit fetch costs as much as the hash of a certificate. The context is
-     * scratch; a profile serves one thread. */
+    /* Fetched once: an implicit fetch costs as much as the hash of a certificate. */
     EVP_MD *digest, *sha1, *sha256;
+
+    /* Scratch; a profile serves one thread. */
     EVP_MD_CTX *md_ctx;
+    struct mm_period *period;
 };
 
 /* The settings of a profile with the preset's defaults in place of those left open. */

@@ -2,6 +2,7 @@
 #include "daemon/pki/name.h"
 
 #include "daemon/base/text.h"
+#include "daemon/pki/der.h"
 
 #include <openssl/asn1.h>
 #include <openssl/objects.h>
@@ -15,24 +16,24 @@ enum form { FORM_TEXT, FORM_PRINTABLE, FORM_COUNTRY, FORM_HEX4 };
 struct mm_attribute {
     const char *name;
     const char *oid;
-    int string_type; /* V_ASN1_… */
+    uint8_t string_id;
     enum form form;
     size_t chars_max;
 };
 
 static const struct mm_attribute attributes[] = {
-    {"CN", "2.5.4.3", V_ASN1_UTF8STRING, FORM_TEXT, 64},
-    {"O", "2.5.4.10", V_ASN1_UTF8STRING, FORM_TEXT, 64},
-    {"OU", "2.5.4.11", V_ASN1_UTF8STRING, FORM_TEXT, 64},
-    {"C", "2.5.4.6", V_ASN1_PRINTABLESTRING, FORM_COUNTRY, 2},
-    {"L", "2.5.4.7", V_ASN1_UTF8STRING, FORM_TEXT, 128},
-    {"ST", "2.5.4.8", V_ASN1_UTF8STRING, FORM_TEXT, 128},
-    {"serialNumber", "2.5.4.5", V_ASN1_PRINTABLESTRING, FORM_PRINTABLE, 64},
-    {"UID", "0.9.2342.19200300.100.1.1", V_ASN1_UTF8STRING, FORM_TEXT, 256},
-    {"VID", "1.3.6.1.4.1.37244.2.1", V_ASN1_UTF8STRING, FORM_HEX4, 4},
-    {"PID", "1.3.6.1.4.1.37244.2.2", V_ASN1_UTF8STRING, FORM_HEX4, 4},
+    {"CN", "2.5.4.3", MM_DER_UTF8, FORM_TEXT, 64},
+    {"O", "2.5.4.10", MM_DER_UTF8, FORM_TEXT, 64},
+    {"OU", "2.5.4.11", MM_DER_UTF8, FORM_TEXT, 64},
+    {"C", "2.5.4.6", MM_DER_PRINTABLE, FORM_COUNTRY, 2},
+    {"L", "2.5.4.7", MM_DER_UTF8, FORM_TEXT, 128},
+    {"ST", "2.5.4.8", MM_DER_UTF8, FORM_TEXT, 128},
+    {"serialNumber", "2.5.4.5", MM_DER_PRINTABLE, FORM_PRINTABLE, 64},
+    {"UID", "0.9.2342.19200300.100.1.1", MM_DER_UTF8, FORM_TEXT, 256},
+    {"VID", "1.3.6.1.4.1.37244.2.1", MM_DER_UTF8, FORM_HEX4, 4},
+    {"PID", "1.3.6.1.4.1.37244.2.2", MM_DER_UTF8, FORM_HEX4, 4},
 };
-static const struct mm_attribute any_attribute = {"OID", "", V_ASN1_UTF8STRING, FORM_TEXT, 256};
+static const struct mm_attribute any_attribute = {"OID", "", MM_DER_UTF8, FORM_TEXT, 256};
 
 static const struct mm_attribute *attribute_find(const char *type)
 {
@@ -118,30 +119,15 @@ static int fail_value(const struct mm_rdn *rdn, const char *problem, size_t char
                          problem, chars, a->chars_max);
 }
 
-static int append_header(struct mm_buf *b, int tag, size_t len)
+/* RelativeDistinguishedName ::= SET { SEQUENCE { type OBJECT IDENTIFIER, value } } */
+static void append_rdn(struct mm_buf *b, const struct mm_rdn *rdn, const char *value, size_t len)
 {
-    uint8_t header[16], *p = header;
+    const size_t start = b->len;
 
-    ASN1_put_object(&p, 1, (int)len, tag, V_ASN1_UNIVERSAL);
-    mm_buf_append(b, header, (size_t)(p - header));
-    return mm_buf_err(b);
-}
-
-static int append_rdn(struct mm_buf *b, const struct mm_rdn *rdn, const char *value, size_t len,
-                      struct mm_errinfo *ei)
-{
-    uint8_t *der = NULL;
-    X509_NAME_ENTRY *entry = X509_NAME_ENTRY_create_by_OBJ(
-        NULL, rdn->type, rdn->attribute->string_type, (const unsigned char *)value, (int)len);
-    const int der_len = entry ? i2d_X509_NAME_ENTRY(entry, &der) : -1;
-
-    X509_NAME_ENTRY_free(entry);
-    if (der_len < 0)
-        return mm_fail_memory(ei);
-    (void)append_header(b, V_ASN1_SET, (size_t)der_len);
-    mm_buf_append(b, der, (size_t)der_len);
-    OPENSSL_free(der);
-    return MM_OK;
+    mm_der_append(b, MM_DER_OID, OBJ_get0_data(rdn->type), OBJ_length(rdn->type));
+    mm_der_append(b, rdn->attribute->string_id, value, len);
+    mm_der_wrap(b, start, MM_DER_SEQUENCE);
+    mm_der_wrap(b, start, MM_DER_SET);
 }
 
 static int append_value(struct mm_buf *b, const struct mm_rdn *rdn, const struct mm_subject *s,
@@ -157,7 +143,8 @@ static int append_value(struct mm_buf *b, const struct mm_rdn *rdn, const struct
     problem = value_problem(rdn->attribute, value, len);
     if (problem)
         return fail_value(rdn, problem, count_chars(value, len), ei);
-    return append_rdn(b, rdn, value, len, ei);
+    append_rdn(b, rdn, value, len);
+    return MM_OK;
 }
 
 /* RDNs that are the same for every device are encoded once. */
@@ -267,21 +254,23 @@ bool mm_name_uses(const struct mm_name *name, enum mm_template_kind kind)
 int mm_name_der(const struct mm_name *name, const struct mm_subject *s, struct mm_buf *der,
                 struct mm_errinfo *ei)
 {
-    MM_BUF_CLEANUP struct mm_buf rdns = MM_BUF_INIT(NAME_DER_MAX);
+    const size_t start = der->len;
 
     for (size_t i = 0; i < name->n_rdns; i++) {
         const struct mm_rdn *rdn = &name->rdns[i];
         int r = MM_OK;
 
         if (rdn->fixed)
-            mm_buf_append(&rdns, rdn->fixed, rdn->fixed_len);
+            mm_buf_append(der, rdn->fixed, rdn->fixed_len);
         else
-            r = append_value(&rdns, rdn, s, ei);
+            r = append_value(der, rdn, s, ei);
         if (r < 0)
             return r;
     }
-    if (mm_buf_err(&rdns) < 0 || append_header(der, V_ASN1_SEQUENCE, rdns.len) < 0)
+    mm_der_wrap(der, start, MM_DER_SEQUENCE);
+    if (mm_buf_err(der) == MM_ERR_MEMORY)
+        return mm_fail_memory(ei);
+    if (mm_buf_err(der) < 0 || der->len - start > NAME_DER_MAX)
         return mm_fail(ei, MM_ERR_TOO_BIG, "NAME_TOO_LONG", "the subject is too long");
-    mm_buf_append(der, rdns.data, rdns.len);
-    return mm_buf_err(der) < 0 ? mm_fail_memory(ei) : MM_OK;
+    return MM_OK;
 }

@@ -126,23 +126,15 @@ static int prepare_signer(struct mm_profile *p, const struct mm_conf_profile *co
     return mm_ec_require(p->signer, ei);
 }
 
-/* A DER name as an ANY, so that it is encoded but once. */
-static ASN1_TYPE *name_any(const X509_NAME *name)
+static bool append_name(const X509_NAME *name, struct mm_buf *b)
 {
-    ASN1_TYPE *any = ASN1_TYPE_new();
-    ASN1_STRING *packed = ASN1_STRING_type_new(V_ASN1_SEQUENCE);
     uint8_t *der = NULL;
     const int len = i2d_X509_NAME(name, &der);
 
-    if (!any || !packed || len < 0) {
-        ASN1_TYPE_free(any);
-        ASN1_STRING_free(packed);
-        OPENSSL_free(der);
-        return NULL;
-    }
-    ASN1_STRING_set0(packed, der, len);
-    ASN1_TYPE_set(any, V_ASN1_SEQUENCE, packed);
-    return any;
+    if (len > 0)
+        mm_buf_append(b, der, (size_t)len);
+    OPENSSL_free(der);
+    return len > 0 && mm_buf_err(b) == MM_OK;
 }
 
 static bool fetch_digests(struct mm_profile *p)
@@ -156,16 +148,13 @@ static bool fetch_digests(struct mm_profile *p)
 
 static int prepare_objects(struct mm_profile *p, struct mm_errinfo *ei)
 {
-    p->version = ASN1_INTEGER_new();
-    p->algorithm = X509_ALGOR_new();
+    const int r = mm_ec_append_algorithm(p->signer, &p->algorithm, ei);
+
     p->md_ctx = EVP_MD_CTX_new();
-    if (p->issuer)
-        p->issuer_name = name_any(X509_get_subject_name(p->issuer));
-    if (!p->version || !p->algorithm || !fetch_digests(p) || !p->md_ctx ||
-        (p->issuer && !p->issuer_name) ||
-        mm_ec_spki_prefix(p->key, p->spki_prefix, &p->spki_prefix_len) < 0 ||
-        !ASN1_INTEGER_set(p->version, p->kind == MM_KIND_CSR ? 0 : 2) ||
-        !X509_ALGOR_set0(p->algorithm, mm_ec_algorithm(p->signer), V_ASN1_UNDEF, NULL))
+    p->period = calloc(1, sizeof(*p->period));
+    if (r < 0 || mm_buf_err(&p->algorithm) < 0 || !fetch_digests(p) || !p->md_ctx || !p->period ||
+        (p->issuer && !append_name(X509_get_subject_name(p->issuer), &p->issuer_name)) ||
+        mm_ec_spki_prefix(p->key, p->spki_prefix, &p->spki_prefix_len) < 0)
         return mm_fail_memory(ei);
     return MM_OK;
 }
@@ -209,6 +198,9 @@ int mm_profile_compile(const struct mm_conf_profile *conf, X509 *issuer,
         return mm_fail_memory(ei);
     p->fixed_extensions = MM_BUF_INIT(MM_EXTENSIONS_DER_MAX);
     p->aki_extension = MM_BUF_INIT(MM_EXTENSIONS_DER_MAX);
+    p->ski_extension = MM_BUF_INIT(MM_EXTENSIONS_DER_MAX);
+    p->algorithm = MM_BUF_INIT(MM_ALGORITHM_DER_MAX);
+    p->issuer_name = MM_BUF_INIT(MM_CERT_DER_MAX);
     r = compile(conf, issuer, p, ei);
     if (r < 0) {
         mm_profile_free(p);
@@ -226,10 +218,11 @@ void mm_profile_free(struct mm_profile *p)
     mm_san_done(&p->san);
     mm_buf_done(&p->fixed_extensions);
     mm_buf_done(&p->aki_extension);
+    mm_buf_done(&p->ski_extension);
+    mm_buf_done(&p->algorithm);
+    mm_buf_done(&p->issuer_name);
     X509_free(p->issuer);
-    ASN1_INTEGER_free(p->version);
-    X509_ALGOR_free(p->algorithm);
-    ASN1_TYPE_free(p->issuer_name);
+    free(p->period);
     EVP_MD_free(p->digest);
     EVP_MD_free(p->sha1);
     EVP_MD_free(p->sha256);

@@ -3,7 +3,6 @@
 
 #include "daemon/base/text.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -164,20 +163,27 @@ static int station_value(const char *value, const char *name, struct mm_bytes *r
     return MM_OK;
 }
 
+/* With zeros before it, up to width. By hand: printf takes as long as the DER of the whole name. */
+static struct mm_bytes decimal(uint64_t number, size_t width, uint8_t digits[NUMBER_DIGITS_MAX])
+{
+    size_t at = NUMBER_DIGITS_MAX;
+
+    for (; number > 0 || NUMBER_DIGITS_MAX - at < width; number /= 10)
+        digits[--at] = (uint8_t)('0' + number % 10);
+    return (struct mm_bytes){digits + at, NUMBER_DIGITS_MAX - at};
+}
+
 static int part_value(const struct mm_template *t, const struct mm_template_part *part,
-                      const struct mm_subject *s, char digits[NUMBER_DIGITS_MAX + 1],
+                      const struct mm_subject *s, uint8_t digits[NUMBER_DIGITS_MAX],
                       struct mm_bytes *ret, struct mm_errinfo *ei)
 {
-    int n;
-
     switch (part->kind) {
     case MM_PART_HW_SERIAL:
         return station_value(s->hw_serial, "hw_serial", ret, ei);
     case MM_PART_DEVICE_UID:
         return station_value(s->device_uid, "device_uid", ret, ei);
     case MM_PART_NUMBER:
-        n = snprintf(digits, NUMBER_DIGITS_MAX + 1, "%0*" PRIu64, (int)part->width, s->number);
-        *ret = (struct mm_bytes){(const uint8_t *)digits, (size_t)n};
+        *ret = decimal(s->number, part->width, digits);
         return MM_OK;
     case MM_PART_TEXT:
         break;
@@ -189,7 +195,7 @@ static int part_value(const struct mm_template *t, const struct mm_template_part
 int mm_template_expand(const struct mm_template *t, const struct mm_subject *s,
                        char out[MM_TEMPLATE_VALUE_MAX], size_t *ret_len, struct mm_errinfo *ei)
 {
-    char digits[NUMBER_DIGITS_MAX + 1];
+    uint8_t digits[NUMBER_DIGITS_MAX];
     size_t len = 0;
 
     for (size_t i = 0; i < t->n_parts; i++) {

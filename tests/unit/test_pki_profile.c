@@ -245,6 +245,27 @@ START_TEST(presets_defaults_make_a_strict_matter_chain)
 }
 END_TEST
 
+/* One profile, made at one time after the other, and in between at the same. */
+START_TEST(validity_is_that_of_the_time_it_is_made_at)
+{
+    static const int64_t after_ms[] = {0, 999, 1000, 0, -3600000, 86400000, 86400000};
+    struct mm_conf_profile conf = settings("matter-paa", "self");
+    struct ca paa = make_ca(&conf, "P-256", NULL);
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(after_ms); i++) {
+        struct mm_subject s = subject_of(paa.point, paa.point_len, 1);
+        const time_t expected = (now_ms + after_ms[i]) / 1000;
+        X509 *cert;
+
+        s.now_ms = now_ms + after_ms[i];
+        cert = issue(paa.profile, paa.key, &s);
+        ck_assert_int_eq(ASN1_TIME_cmp_time_t(X509_get0_notBefore(cert), expected), 0);
+        X509_free(cert);
+    }
+    free_ca(&paa);
+}
+END_TEST
+
 START_TEST(p384_issuer_signs_with_sha384)
 {
     struct mm_conf_profile root_conf = settings("", "self"), leaf_conf = settings("", "root");
@@ -460,6 +481,7 @@ int main(void)
     tcase_add_test(t, certificate_matter_pai_equals_reference);
     tcase_add_test(t, certificate_matter_dac_equals_reference);
     tcase_add_test(t, presets_defaults_make_a_strict_matter_chain);
+    tcase_add_test(t, validity_is_that_of_the_time_it_is_made_at);
     tcase_add_test(t, p384_issuer_signs_with_sha384);
     tcase_add_test(t, idevid_carries_the_hardware_serial);
     tcase_add_test(t, empty_subject_makes_san_critical);

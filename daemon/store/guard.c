@@ -200,7 +200,7 @@ static int answer(const struct mm_store *s, Mintmark__Internal__Guard **ret_guar
 /* ---- locking ----------------------------------------------------------------------------- */
 
 /* Once for each lock, however often the service starts in it. */
-static int enter_lock(struct mm_store *s, struct mm_errinfo *ei)
+static int enter_lock(struct mm_store *s, bool by_walk, struct mm_errinfo *ei)
 {
     Mintmark__V1__ServiceLocked event = MINTMARK__V1__SERVICE_LOCKED__INIT;
     Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(SERVICE_LOCKED, service_locked, &event);
@@ -209,11 +209,13 @@ static int enter_lock(struct mm_store *s, struct mm_errinfo *ei)
         return MM_OK;
     event.reason = s->guard.reason;
     event.text = s->guard.text;
+    event.by_walk = by_walk;
     return mm_ledger_append(s, &record, ei);
 }
 
-/* model: LOCK */
-static int lock(struct mm_store *s, const struct mm_errinfo *why, struct mm_errinfo *ei)
+/* by_walk: the walk over the whole ledger found it, and not a start. model: LOCK */
+static int lock(struct mm_store *s, const struct mm_errinfo *why, bool by_walk,
+                struct mm_errinfo *ei)
 {
     struct mm_guard *g = &s->guard;
 
@@ -223,7 +225,7 @@ static int lock(struct mm_store *s, const struct mm_errinfo *why, struct mm_erri
     snprintf(g->text, sizeof(g->text), "%s", why->text);
     mm_ledger_walk_done(&g->walk);
     g->walking = false;
-    return enter_lock(s, ei);
+    return enter_lock(s, by_walk, ei);
 }
 
 void mm_guard_undo(struct mm_store *s)
@@ -413,12 +415,14 @@ static int check(struct mm_store *s, const Mintmark__Internal__CheckAnchor *job,
     remember_anchor(&s->guard, a);
     if (r == MM_OK)
         r = check_anchor(s, &walk, a, &why);
+    if (r == MM_OK)
+        r = mm_guard_check_lock(s, &why);
     if (r < 0 && !is_verdict(&why)) {
         *ei = why;
         return r;
     }
     if (r < 0)
-        return lock(s, &why, ei);
+        return lock(s, &why, false, ei);
     s->guard.state = STATE(ANCHORING);
     /* Until a new one is confirmed, the token has no more than this. */
     s->guard.anchored = (struct mm_ledger_head){.sequence = s->guard.anchor.sequence,
@@ -557,7 +561,7 @@ static int verify_page(struct mm_store *s, struct mm_errinfo *ei)
     if (r >= 0)
         return MM_OK;
     if (g->conf && is_verdict(&why))
-        return lock(s, &why, ei);
+        return lock(s, &why, true, ei);
     *ei = why;
     return r;
 }

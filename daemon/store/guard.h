@@ -56,6 +56,11 @@ int mm_guard_check(const struct mm_store *s, const Mintmark__Internal__StoreJob 
  * is too far behind, CLOCK_WENT_BACK while the clock is. */
 int mm_guard_check_spend(const struct mm_store *s, size_t n, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* What the walk over the whole ledger found, a start does not look for: it begins at the last
+ * checkpoint. So such a lock stays, as long as it is the database's last record, until an officer
+ * ends it. MM_ERR_CORRUPT, with its reason. */
+int mm_guard_check_lock(struct mm_store *s, struct mm_errinfo *ei) MM_MUST_USE;
+
 /* Nothing of the group stands that was begun last: nor does what it changed in the guard, but for a
  * lock. */
 void mm_guard_undo(struct mm_store *s);

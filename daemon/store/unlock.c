@@ -1,10 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An officer's word that a locked store may work again. */
+/* How a lock ends: by an officer's word that the store may work again, and by nothing less. */
 #include "daemon/base/clock.h"
 #include "daemon/base/limits.h"
 #include "daemon/store/sqlite.h"
 
 #include <string.h>
+
+int mm_guard_check_lock(struct mm_store *s, struct mm_errinfo *ei)
+{
+    MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
+    const struct mm_ledger_head *head = &s->ledger.now;
+    const Mintmark__V1__ServiceLocked *locked;
+    Mintmark__V1__LedgerRecord *record;
+    int r;
+
+    if (head->event != (int)MINTMARK__V1__LEDGER_RECORD__EVENT_SERVICE_LOCKED)
+        return MM_OK;
+    r = mm_ledger_record_at(s, head->sequence, &arena, &record, ei);
+    if (r < 0)
+        return r;
+    locked = record->service_locked;
+    return locked->by_walk ? mm_fail(ei, MM_ERR_CORRUPT, locked->reason, "%s", locked->text)
+                           : MM_OK;
+}
 
 static bool same(const ProtobufCBinaryData *a, const void *b, size_t len)
 {

@@ -712,6 +712,13 @@ class Misbehaved(Base):
         p.start()
         p.open()
         self.judge_plant()
+        # What a walk over the whole ledger found, no start looks for.
+        self.plant = p = Plant(self.dir)
+        p.order()
+        p.lock('LEDGER_EDITED', by_walk=True)
+        p.start()
+        p.open()
+        self.judge_plant('LEDGER_LOCKED')
 
     def test_unlocks_that_no_officer_gave(self):
         for values in (dict(signer=Signer(self.dir, 'stranger')), dict(database_sequence=1),

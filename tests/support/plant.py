@@ -302,8 +302,9 @@ class Plant:
 
     # -- locks -------------------------------------------------------------------------------------
 
-    def lock(self, reason='LEDGER_ROLLED_BACK'):
-        self.record(service_locked=ledger_pb2.ServiceLocked(reason=reason, text='an older copy'))
+    def lock(self, reason='LEDGER_ROLLED_BACK', **values):
+        self.record(service_locked=ledger_pb2.ServiceLocked(reason=reason, text='an older copy',
+                                                            **values))
 
     def unlock(self, reason='LEDGER_ROLLED_BACK', signer=None, **values):
         signer = signer or self.officer

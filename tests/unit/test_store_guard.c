@@ -226,6 +226,37 @@ START_TEST(a_walk_while_it_works_locks_on_an_edited_device)
 }
 END_TEST
 
+/* What a walk over all devices found, a start does not look for: it begins at the last checkpoint.
+ */
+START_TEST(what_a_walk_locked_stays_locked_over_starts)
+{
+    Mintmark__Internal__VerifyLedger body = MINTMARK__INTERNAL__VERIFY_LEDGER__INIT;
+    Mintmark__Internal__StoreJob job;
+    struct mm_errinfo ei = {0};
+
+    start();
+    fixture_populate(&f, 1000);
+    ck_assert_int_eq(spend("r1", 1, 5), MM_OK);
+    anchor(false, true);
+    ck_assert_int_eq(mm_sql_exec(f.store, "UPDATE devices SET hw_serial = 'SN' WHERE row = 3", &ei),
+                     MM_OK);
+    init(&job, MINTMARK__INTERNAL__STORE_JOB__JOB_VERIFY_LEDGER);
+    job.verify_ledger = &body;
+    ck_assert_int_eq(fixture_do(&f, &job), MM_OK);
+    ck_assert_int_eq(guard_now()->state, LOCKED);
+    for (int i = 0; i < 2; i++) {
+        fixture_close(&f);
+        starts_locked("LEDGER_EDITED");
+        ck_assert_int_eq(spend("r2", 10, 1), MM_ERR_UNAVAILABLE);
+    }
+    ck_assert_int_eq(unlock_by(&officer, 0), MM_OK);
+    anchor(false, true);
+    ck_assert_int_eq(spend("r2", 10, 1), MM_OK);
+    stop();
+    start();
+}
+END_TEST
+
 START_TEST(a_checkpoint_by_another_key_is_refused)
 {
     Mintmark__Internal__PrepareAnchor prepare = MINTMARK__INTERNAL__PREPARE_ANCHOR__INIT;
@@ -427,6 +458,7 @@ int main(void)
     tcase_add_test(locking, a_clock_that_went_back_locks);
     tcase_add_loop_test(locking, an_edit_locks_at_the_start, 0, 8);
     tcase_add_test(locking, a_walk_while_it_works_locks_on_an_edited_device);
+    tcase_add_test(locking, what_a_walk_locked_stays_locked_over_starts);
     tcase_add_test(locking, an_officers_unlock_lets_it_go_on);
     tcase_add_test(locking, an_unlock_of_a_broken_chain_makes_a_new_baseline);
     tcase_add_test(locking, an_unlock_that_is_no_document_is_refused);

@@ -125,7 +125,7 @@ struct ledger {
     int event; /* its event_case */
     uint64_t records, devices, exported_devices, epoch;
     uint32_t unclean_starts, unclean_max;
-    bool locked;
+    bool locked, locked_by_walk;
     char lock_reason[64];
     uint64_t first_sequence;
 

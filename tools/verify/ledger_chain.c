@@ -24,6 +24,9 @@ static void service_started(struct ledger *l, const Mintmark__V1__ServiceStarted
         wrong(l, "LEDGER_EDITED", "start %llu follows start %llu", (unsigned long long)e->epoch,
               (unsigned long long)l->epoch);
     l->epoch = e->epoch;
+    if (l->locked && l->locked_by_walk)
+        wrong(l, "LEDGER_LOCKED", "the service was locked (%s), and started without an unlock",
+              l->lock_reason);
     l->locked = false;
     if (e->unclean)
         l->unclean_starts++;
@@ -39,6 +42,7 @@ static void service_started(struct ledger *l, const Mintmark__V1__ServiceStarted
 static void service_locked(struct ledger *l, const Mintmark__V1__ServiceLocked *e)
 {
     l->locked = true;
+    l->locked_by_walk = e->by_walk;
     snprintf(l->lock_reason, sizeof(l->lock_reason), "%s", e->reason);
     unproved(l->v, "What happened before record %llu: the service locked itself, %s (%s).",
              (unsigned long long)l->at.sequence, e->reason, e->text);

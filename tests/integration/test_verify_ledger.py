@@ -113,6 +113,22 @@ class Good(Base):
         self.assertIn('The sums of orders', '\n'.join(said['not_proved']))
         self.assertNotIn('overspent', '\n'.join(said['proved']))
 
+    def test_serial_numbers_of_two_profiles_in_a_part_of_a_ledger(self):
+        p = self.plant
+        p.start()
+        p.order('one')
+        p.order('two', profile='idevid')
+        p.open('a', 'one')
+        p.checkpoint()
+        first = len(p.records) + 1
+        p.open('b', 'two')
+        p.spend(1, 'a', request='r1', changed={0: {'hw_serial': 'SN1'}})
+        p.spend(1, 'b', request='r2', changed={0: {'hw_serial': 'SN1'}})
+        said = self.expect(p.export(list(p.items(first))))
+        self.assertIn('1 batches that were opened before', '\n'.join(said['not_proved']))
+        p.spend(1, 'b', request='r3', changed={0: {'hw_serial': 'SN1'}})
+        self.expect(p.export(list(p.items(first))), 'DUPLICATE_HW_SERIAL')
+
     def test_goes_on_from_what_was_kept(self):
         p = self.plant
         p.start()
@@ -485,6 +501,56 @@ class Misbehaved(Base):
         self.plant.order(signer=Signer(self.dir, 'oem2'))
         said = self.judge_plant('ORDER_NOT_AS_SIGNED')
         self.assertIn('SIGNER_UNKNOWN', said['first_findings'][0]['what'])
+
+    def test_what_the_oem_signed_is_left_out(self):
+        p = self.plant
+        p.order(document=False)
+        said = self.judge_plant('ORDER_NOT_SIGNED')
+        self.assertEqual(said['first_findings'][0]['where'], f'record {len(p.records)}')
+        # Whoever names no OEM is told that nobody looked.
+        status, said = verify('ledger', p.export(), '--audit', p.audit.path)
+        self.assertEqual(status, 0)
+        self.assertIn('1 signed documents that records name', '\n'.join(said['not_proved']))
+        for document in (dict(receipt=dict(devices=0)), dict(revocation=dict(reason='so'))):
+            self.plant = p = Plant(self.dir)
+            p.start()
+            p.order()
+            p.accept(**document)
+            p.after.pop(len(p.records))
+            p.checkpoint()
+            self.judge_plant('ORDER_NOT_SIGNED')
+        # Further records behind it, as of any order.
+        self.plant = p = Plant(self.dir)
+        p.start()
+        p.order(document=False)
+        p.open()
+        p.spend()
+        self.judge_plant('ORDER_NOT_SIGNED')
+
+    def test_orders_without_terms_are_of_before_the_ledger(self):
+        def adopted(order_id):
+            p.record(order_imported=ledger_pb2.OrderImported(
+                order_id=order_id, profile='dac', quantity=1000, by='officer',
+                not_before_time_ms=NOON_MS - DAY_MS, not_after_time_ms=NOON_MS + 30 * DAY_MS,
+                added_time_ms=NOON_MS - DAY_MS))
+        self.plant = p = Plant(self.dir)
+        adopted('old')
+        adopted('older')
+        p.start()
+        said = self.judge_plant()
+        self.assertIn('2 orders of before', '\n'.join(said['not_proved']))
+        adopted('made-up')
+        self.judge_plant('ORDER_NOT_SIGNED')
+        first = len(p.records)
+        self.expect(p.export(list(p.items(first))))  # it may be one of those: nothing else is known
+        p.start()
+        adopted('made-up-2')
+        self.expect(p.export(list(p.items(first))), 'ORDER_NOT_SIGNED')
+
+    def test_an_order_that_came_in_later_than_its_record(self):
+        # So would its duty to report begin later.
+        self.plant.order(report_within_hours=1, recorded=dict(added_time_ms=NOON_MS + 9 * DAY_MS))
+        self.judge_plant('LEDGER_EDITED')
 
     def test_an_order_that_is_not_what_was_signed(self):
         p = self.plant

@@ -227,7 +227,7 @@ static void take_header(struct ledger *l, const Mintmark__V1__LedgerExportHeader
     }
     memcpy(l->id, h->ledger_id.data, sizeof(l->id));
     l->first_sequence = h->first_sequence;
-    l->partial = h->first_sequence > 1;
+    l->partial = l->adopting = h->first_sequence > 1;
     l->header.last_sequence = h->last_sequence;
     l->at.sequence = h->first_sequence - 1;
     memcpy(l->at.hash, h->previous.data, SHA256_LEN);
@@ -241,6 +241,7 @@ static void take_end(struct ledger *l, const struct export_file *e, struct slice
     uint8_t before[SHA256_LEN];
 
     l->ended = true;
+    ledger_document_due(l);
     if (export_hash(e, before))
         ledger_statement(l, cms, before);
 }

@@ -118,6 +118,7 @@ struct ledger {
     uint8_t id[16];
     bool has_header, ended, partial; /* partial: it does not begin at record 1 */
     bool seeded;                     /* partial, but a checkpoint says what came before */
+    bool adopting;                   /* nothing yet but orders of before the ledger began */
     uint64_t items_read;
 
     /* The last record. */
@@ -221,6 +222,9 @@ void certified_key(struct certified_key *ret_key, const void *whose, size_t whos
 /* ---- ledger_signed.c: signatures --------------------------------------------------------------
  */
 
+/* Another record follows, or none: what the OEM signed for the last one is in the export, or that
+ * is a finding. */
+void ledger_document_due(struct ledger *l);
 /* The document that follows a record which names it. */
 void ledger_document(struct ledger *l, const Mintmark__V1__LedgerExportDocument *d);
 void ledger_checkpoint(struct ledger *l, const Mintmark__V1__LedgerExportCheckpoint *c);

@@ -11,6 +11,7 @@ static void genesis(struct ledger *l, const Mintmark__V1__Genesis *e)
     if (!same_bytes(&e->ledger_id, l->id, sizeof(l->id)))
         wrong(l, "LEDGER_FOREIGN", "it begins another ledger than the header names");
     l->devices = e->devices;
+    l->adopting = l->at.sequence == 1;
     if (e->devices > 0)
         unproved(l->v, "%llu devices that were made before the ledger began.",
                  (unsigned long long)e->devices);
@@ -104,6 +105,9 @@ static void take_event(struct ledger *l, const Mintmark__V1__LedgerRecord *r,
                        const struct place *before)
 {
     check_lock(l, r->event_case);
+    l->adopting = l->adopting &&
+                  r->event_case == MINTMARK__V1__LEDGER_RECORD__EVENT_ORDER_IMPORTED &&
+                  !r->order_imported->terms;
     switch (r->event_case) {
     case MINTMARK__V1__LEDGER_RECORD__EVENT_GENESIS:
         genesis(l, r->genesis);
@@ -202,10 +206,10 @@ void ledger_record(struct ledger *l, const uint8_t *data, size_t len)
     enum message_fault fault;
 
     begin(l);
+    ledger_document_due(l);
     fault = message_read(&l->record_arena, &mintmark__v1__ledger_record__descriptor, data, len,
                          &message);
     digest_of(l, data, len, hash);
-    l->due.sequence = 0;
     l->spent_batch = NULL;
     if (fault == MESSAGE_BAD) {
         l->at.sequence++;

@@ -175,6 +175,17 @@ static uint64_t not_compared(const struct ledger *l)
     return n;
 }
 
+static uint64_t opened_before(const struct ledger *l)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < 1 << TABLE_BITS; i++) {
+        for (const struct batch *b = l->batches[i]; b; b = b->next)
+            n += !b->complete;
+    }
+    return n;
+}
+
 static void say_unproved(struct ledger *l)
 {
     struct verdict *v = l->v;
@@ -187,6 +198,11 @@ static void say_unproved(struct ledger *l)
     if (l->partial)
         unproved(v, "That nothing of before record %llu comes again: it is not in the export.",
                  (unsigned long long)l->first_sequence);
+    if (opened_before(l) > 0)
+        unproved(v,
+                 "How many devices %llu batches that were opened before record %llu may have, and "
+                 "how many they have: that is not in the export.",
+                 (unsigned long long)opened_before(l), (unsigned long long)l->first_sequence);
     if (not_compared(l) > 0)
         unproved(v,
                  "The devices of %llu records: they are neither in the export nor in a report, so "

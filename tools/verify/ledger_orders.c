@@ -114,8 +114,12 @@ void order_imported(struct ledger *l, const Mintmark__V1__OrderImported *e, int6
     o->added_ms = e->added_time_ms;
     if (o->used > o->quantity)
         wrong(l, "QUOTA_EXHAUSTED", "order %s comes with more units used than it has", o->id);
+    if (e->added_time_ms > time_ms)
+        wrong(l, "LEDGER_EDITED", "order %s came in later than its record", o->id);
     if (!e->terms) {
         l->orders_unsigned++;
+        if (!l->adopting)
+            wrong(l, "ORDER_NOT_SIGNED", "order %s came without what the OEM signed", o->id);
         return;
     }
     take_terms(o, e->terms);

@@ -163,6 +163,7 @@ static void once(struct ledger *l, enum seen_kind kind, const void *value, size_
 static void check_once(struct ledger *l, const struct order *o,
                        const Mintmark__V1__LedgerExportDevice *d, uint64_t row)
 {
+    const bool known = o && *o->profile;
     char serial[256];
     int n;
 
@@ -174,7 +175,9 @@ static void check_once(struct ledger *l, const struct order *o,
     /* A device that was KO makes room for another with its number. */
     if (!*d->hw_serial || d->state == MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_KO)
         return;
-    n = snprintf(serial, sizeof(serial), "%s/%s", o ? o->profile : "", d->hw_serial);
+    /* Where an export begins later, the profiles of older orders are not known. */
+    n = snprintf(serial, sizeof(serial), "%s%s/%s", known ? "" : "order ",
+                 known ? o->profile : (o ? o->id : ""), d->hw_serial);
     once(l, SEEN_HW_SERIAL, serial, n > 0 ? (size_t)n : 0, row, "DUPLICATE_HW_SERIAL",
          "hardware serial number");
 }

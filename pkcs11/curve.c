@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "daemon/base/ed25519.h"
 #include "pkcs11/internal.h"
 
 #include <openssl/bn.h>
@@ -218,6 +219,7 @@ static int decode_edwards(const uint8_t *value, size_t len, const struct mm_curv
                           uint8_t point[MM_POINT_MAX], size_t *ret_len, struct mm_errinfo *ei)
 {
     const size_t want = curve->point_len;
+    const char *degenerate;
 
     if (len == want + 2 && value[0] == 0x04 && value[1] == want) {
         value += 2;
@@ -226,6 +228,9 @@ static int decode_edwards(const uint8_t *value, size_t len, const struct mm_curv
     if (len != want || !is_on_edwards(value))
         return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_POINT_INVALID",
                        "CKA_EC_POINT is no %s point, or there is no memory to see", curve->name);
+    degenerate = mm_ed25519_degenerate(value);
+    if (degenerate)
+        return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_POINT_INVALID", "CKA_EC_POINT %s", degenerate);
     memcpy(point, value, want);
     *ret_len = want;
     return MM_OK;

@@ -3,6 +3,7 @@
  * RFC 2986 has them. */
 #include "daemon/pki/csr.h"
 
+#include "daemon/base/ed25519.h"
 #include "daemon/pki/der.h"
 #include "daemon/pki/internal.h"
 
@@ -65,11 +66,13 @@ int mm_csr_read(struct mm_bytes der, struct mm_csr_parts *ret, struct mm_errinfo
 }
 
 /* The prefix says id-ecPublicKey, the curve by its OID, and how long the point is; so one
- * comparison rules out other algorithms, other curves, compressed points and infinity. */
+ * comparison rules out other algorithms, other curves, compressed points and infinity. For some
+ * points of Ed25519 the signature would prove nothing. */
 static int check_key(const struct mm_profile *p, const struct mm_csr_parts *request,
                      struct mm_bytes *ret_point, struct mm_errinfo *ei)
 {
     const struct mm_bytes spki = request->spki;
+    const char *degenerate;
     char text[96];
 
     snprintf(text, sizeof(text), "the key is not an uncompressed point on %s", p->key->group);
@@ -79,6 +82,13 @@ static int check_key(const struct mm_profile *p, const struct mm_csr_parts *requ
         memcmp(spki.data, p->spki_prefix, p->spki_prefix_len) != 0 ||
         (!mm_ec_is_pure(p->key) && spki.data[p->spki_prefix_len] != POINT_CONVERSION_UNCOMPRESSED))
         return refuse(ei, "CSR_KEY_REFUSED", text);
+    degenerate = p->key->key == MM_KEY_ED25519
+                     ? mm_ed25519_degenerate(spki.data + p->spki_prefix_len)
+                     : NULL;
+    if (degenerate) {
+        snprintf(text, sizeof(text), "the key %s", degenerate);
+        return refuse(ei, "CSR_KEY_REFUSED", text);
+    }
     *ret_point = (struct mm_bytes){spki.data + p->spki_prefix_len, p->key->point_len};
     return MM_OK;
 }

@@ -153,12 +153,19 @@ class Ed25519(unittest.TestCase):
         good = self.csr(key)
         forged = good[:-1] + bytes([good[-1] ^ 1])
         other = self.csr(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
-        first, second, third = self.enroll('own', good, forged, other)
+        # A key of order 1, whose signature takes no private key: R is the base point, and S is 1.
+        spki = bytes.fromhex('302a300506032b6570032100') + bytes([1]) + bytes(31)
+        info = bytes.fromhex('0201003000') + spki + b'\xa0\x00'
+        signature = bytes([0, 0x58]) + b'\x66' * 31 + bytes([1]) + bytes(31)
+        anybody = b'\x30\x7f\x30' + bytes([len(info)]) + info + bytes.fromhex('300506032b65700341') + signature
+        first, second, third, fourth = self.enroll('own', good, forged, other, anybody)
         certificate = x509.load_der_x509_certificate(first.bundle.certificate)
         self.ca.public_key().verify(certificate.signature, certificate.tbs_certificate_bytes)
         self.assertEqual(raw(certificate.public_key()), raw(key.public_key()))
         self.assertIn('CSR_SIGNATURE', str(second))
         self.assertIn('CSR_KEY_REFUSED', str(third))
+        self.assertIn('CSR_KEY_REFUSED', str(fourth))
+        self.assertIn('small order', str(fourth))
 
     def sign(self, **what):
         return self.client.station('Sign', signing_profile='ed', **what)

@@ -20,7 +20,7 @@
  *   pin=final | locked | low
  *   kwp=NUMBER            the mechanism that does RFC 5649; default 0x210a. 0: none
  *   pkcs7=NUMBER          a mechanism that pads as PKCS#7 and wraps as RFC 3394
- *   point=bare | short | off
+ *   point=bare | short | off | small   small: of Ed25519, of small order
  *   oaep=sha1             no other hash
  *   import=no             C_CreateObject takes public keys only
  *   twin                  slot 3 has a token
@@ -109,7 +109,7 @@ extern struct mock_state mock;
 /* What the rules say beyond failing calls. */
 struct mock_behaviour {
     CK_MECHANISM_TYPE kwp, pkcs7;
-    enum { POINT_WRAPPED, POINT_BARE, POINT_SHORT, POINT_OFF } point;
+    enum { POINT_WRAPPED, POINT_BARE, POINT_SHORT, POINT_OFF, POINT_SMALL } point;
     enum { EDWARDS_NONE, EDWARDS_OID, EDWARDS_NAME } edwards;
     enum { ML_DSA_NONE, ML_DSA_STANDIN, ML_DSA_REAL } ml_dsa;
     bool counter; /* to be made, or set, before the next search */

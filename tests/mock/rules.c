@@ -55,10 +55,11 @@ static bool parse_word(const char *item)
         {"short=wrap", offsetof(struct mock_behaviour, short_wrap)},
         {"short=secret", offsetof(struct mock_behaviour, short_secret)},
     };
-    static const char *const points[] = {"", "point=bare", "point=short", "point=off"};
-    static const char *const edwards[] = {"", "edwards=oid", "edwards=name", "edwards="};
-    static const char *const ml_dsa[] = {"", "mldsa=standin", "mldsa=real", "mldsa="};
-    static const char *const pins[] = {"", "pin=low", "pin=final", "pin=locked"};
+    static const char *const points[] = {"", "point=bare", "point=short", "point=off",
+                                         "point=small"};
+    static const char *const edwards[] = {"", "edwards=oid", "edwards=name", "edwards=", "="};
+    static const char *const ml_dsa[] = {"", "mldsa=standin", "mldsa=real", "mldsa=", "="};
+    static const char *const pins[] = {"", "pin=low", "pin=final", "pin=locked", "="};
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(flags); i++) {
         if (strcmp(item, flags[i].text) == 0) {
@@ -66,7 +67,7 @@ static bool parse_word(const char *item)
             return true;
         }
     }
-    for (unsigned i = 1; i < 4; i++) {
+    for (unsigned i = 1; i < MM_ARRAY_SIZE(points); i++) {
         if (strcmp(item, points[i]) == 0) {
             mock_behaviour.point = i;
             return true;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ed25519 keys on the mock token: device keys, CA keys and signing keys, with tokens that lack the
  * mechanisms, call the curve otherwise, do not wrap, or make false signatures and points. */
+#include "daemon/base/ed25519.h"
 #include "daemon/token/mint.h"
 #include "daemon/token/signing.h"
 #include "daemon/token/trust.h"
@@ -51,6 +52,94 @@ static int mint(void)
     ei = (struct mm_errinfo){0};
     return mm_mint(minter, &job, 0, chunk, &ei);
 }
+
+/* ---- points ------------------------------------------------------------------------------ */
+
+/* y of a point of order 8; that of the other two is its negative. */
+static const uint8_t order_8[32] = {
+    0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+    0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05};
+static const uint8_t base_point[32] = {
+    0x58, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
+    0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66};
+
+/* p - y, little-endian. */
+static void negate(const uint8_t y[32], uint8_t out[32])
+{
+    int borrow = 0;
+
+    for (size_t i = 0; i < 32; i++) {
+        const int p = i == 0 ? 0xed : i == 31 ? 0x7f : 0xff;
+        const int digit = p - y[i] - borrow;
+
+        borrow = digit < 0;
+        out[i] = (uint8_t)(digit + 256 * borrow);
+    }
+}
+
+static void refuse_both_signs(const uint8_t y[32], const char *part_of_text)
+{
+    uint8_t point[32];
+
+    memcpy(point, y, 32);
+    for (int sign = 0; sign < 2; sign++) {
+        const char *why = mm_ed25519_degenerate(point);
+
+        ck_assert_msg(why && strstr(why, part_of_text), "%d %02x: %s", sign, y[0], why);
+        point[31] ^= 0x80;
+    }
+}
+
+START_TEST(degenerate_points_of_small_order)
+{
+    const uint8_t zero[32] = {0}, one[32] = {1};
+    uint8_t negative[32];
+
+    refuse_both_signs(zero, "small order");
+    refuse_both_signs(one, "small order");
+    refuse_both_signs(order_8, "small order");
+    negate(one, negative);
+    refuse_both_signs(negative, "small order");
+    negate(order_8, negative);
+    refuse_both_signs(negative, "small order");
+}
+END_TEST
+
+START_TEST(degenerate_encodings_beyond_the_prime)
+{
+    uint8_t y[32];
+
+    for (int i = 0xed; i <= 0xff; i++) {
+        memset(y, 0xff, sizeof(y));
+        y[0] = (uint8_t)i;
+        y[31] = 0x7f;
+        refuse_both_signs(y, "not encoded");
+    }
+    y[0] = 0xeb; /* p - 2 */
+    ck_assert_ptr_null(mm_ed25519_degenerate(y));
+    for (size_t i = 1; i < sizeof(y); i++) { /* one byte less anywhere, and it is below the prime */
+        memset(y, 0xff, sizeof(y));
+        y[31] = 0x7f;
+        y[i]--;
+        ck_assert_ptr_null(mm_ed25519_degenerate(y));
+    }
+}
+END_TEST
+
+START_TEST(degenerate_are_no_honest_keys)
+{
+    ck_assert_ptr_null(mm_ed25519_degenerate(base_point));
+    for (int i = 0; i < 100; i++) {
+        EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+        uint8_t point[32];
+        size_t len = sizeof(point);
+
+        ck_assert_int_eq(EVP_PKEY_get_raw_public_key(key, point, &len), 1);
+        ck_assert_ptr_null(mm_ed25519_degenerate(point));
+        EVP_PKEY_free(key);
+    }
+}
+END_TEST
 
 /* ---- device keys ------------------------------------------------------------------------- */
 
@@ -111,7 +200,8 @@ START_TEST(mint_false_signatures_and_points_are_kept_back)
     } cases[] = {{"edwards=oid;bad=signature", "TOKEN_SIGNATURE_INVALID"},
                  {"edwards=oid;short=signature", "TOKEN_SIGNATURE_INVALID"},
                  {"edwards=oid;point=off", "TOKEN_POINT_INVALID"},
-                 {"edwards=oid;point=short", "TOKEN_POINT_INVALID"}};
+                 {"edwards=oid;point=short", "TOKEN_POINT_INVALID"},
+                 {"edwards=oid;point=small", "TOKEN_POINT_INVALID"}};
 
     use_ed25519();
     start("edwards=oid");
@@ -242,18 +332,22 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("ed25519");
-    TCase *t = tcase_create("minter"), *o = tcase_create("officer");
+    TCase *t = tcase_create("minter"), *o = tcase_create("officer"), *p = tcase_create("points");
 
+    tcase_add_test(p, degenerate_points_of_small_order);
+    tcase_add_test(p, degenerate_encodings_beyond_the_prime);
+    tcase_add_test(p, degenerate_are_no_honest_keys);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, open_without_the_mechanism_is_refused);
     tcase_add_test(t, open_on_a_token_that_does_not_wrap_them_is_refused);
     tcase_add_loop_test(t, mint_requests_are_signed_by_their_keys, 0, 2);
-    tcase_add_loop_test(t, mint_false_signatures_and_points_are_kept_back, 0, 4);
+    tcase_add_loop_test(t, mint_false_signatures_and_points_are_kept_back, 0, 5);
     tcase_add_test(t, sign_takes_messages_and_no_digests);
     tcase_add_test(t, open_signing_key_of_another_curve_is_refused);
     tcase_add_checked_fixture(o, fresh_mock, NULL);
     tcase_add_loop_test(o, create_ca_key_keeps_the_policy, 0, 2);
+    suite_add_tcase(suite, p);
     suite_add_tcase(suite, t);
     suite_add_tcase(suite, o);
     return run_suite(suite);

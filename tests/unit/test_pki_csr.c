@@ -278,6 +278,55 @@ START_TEST(check_csr_bad_point_is_refused)
 }
 END_TEST
 
+/* A signature that nobody's private key has made: R is the base point, and S is 1, so that
+ * R = S B - k A for A = (0, 1) and every k. libcrypto takes it. */
+static struct mm_buf request_by_nobody(const uint8_t point[32])
+{
+    static const uint8_t algorithm[] = {0x06, 0x03, 0x2b, 0x65, 0x70};
+    static const uint8_t prefix[] = {0x02, 0x01, 0x00, 0x30, 0x00, 0x30, 0x2a, 0x30, 0x05,
+                                     0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00};
+    uint8_t signature[65] = {0, 0x58}, info[sizeof(prefix) + 34] = {0};
+    struct mm_buf whole = MM_BUF_INIT(1024), der = MM_BUF_INIT(1024);
+
+    memset(signature + 2, 0x66, 31);
+    signature[33] = 1;
+    memcpy(info, prefix, sizeof(prefix));
+    memcpy(info + sizeof(prefix), point, 32);
+    info[sizeof(info) - 2] = 0xa0;
+    put(&whole, 0x30, (struct mm_bytes){info, sizeof(info)});
+    put(&whole, 0x30, (struct mm_bytes){algorithm, sizeof(algorithm)});
+    put(&whole, 0x03, (struct mm_bytes){signature, sizeof(signature)});
+    put(&der, 0x30, all(&whole));
+    mm_buf_done(&whole);
+    return der;
+}
+
+START_TEST(check_csr_of_a_small_order_that_anybody_can_sign_is_refused)
+{
+    struct mm_profile *ed25519 = compile("ed25519");
+    uint8_t point[32] = {1};
+    struct mm_buf der = request_by_nobody(point);
+    const unsigned char *at = der.data;
+    X509_REQ *req = d2i_X509_REQ(NULL, &at, (long)der.len);
+
+    ck_assert_int_eq(X509_REQ_verify(req, X509_REQ_get0_pubkey(req)), 1);
+    X509_REQ_free(req);
+    refused_buf(ed25519, der, "CSR_KEY_REFUSED");
+    ck_assert_msg(strstr(ei.text, "small order"), "%s", ei.text);
+    point[31] = 0x80; /* the same point, encoded as no decoder may take it */
+    refused_buf(ed25519, request_by_nobody(point), "CSR_KEY_REFUSED");
+    memset(point, 0xff, sizeof(point)); /* 1 again, as p + 1 */
+    point[0] = 0xee;
+    point[31] = 0x7f;
+    refused_buf(ed25519, request_by_nobody(point), "CSR_KEY_REFUSED");
+    ck_assert_msg(strstr(ei.text, "not encoded"), "%s", ei.text);
+    memset(point, 0, sizeof(point)); /* on no curve: the signature cannot be checked */
+    point[0] = 2;
+    refused_buf(ed25519, request_by_nobody(point), "CSR_SIGNATURE");
+    mm_profile_free(ed25519);
+}
+END_TEST
+
 START_TEST(check_csr_without_proof_of_possession_is_refused)
 {
     EVP_PKEY *key = EVP_EC_gen("P-256"), *other = EVP_EC_gen("P-256");
@@ -424,6 +473,7 @@ int main(void)
     tcase_add_test(t, check_csr_of_another_algorithm_or_curve_is_refused);
     tcase_add_test(t, check_csr_point_in_another_form_is_refused);
     tcase_add_test(t, check_csr_bad_point_is_refused);
+    tcase_add_test(t, check_csr_of_a_small_order_that_anybody_can_sign_is_refused);
     tcase_add_test(t, check_csr_without_proof_of_possession_is_refused);
     tcase_add_test(t, check_csr_each_bit_flipped_is_refused);
     tcase_add_test(t, check_csr_cut_anywhere_or_with_more_behind_is_malformed);

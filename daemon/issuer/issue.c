@@ -12,6 +12,7 @@
 #include "daemon/issuer/request.h"
 #include "daemon/issuer/task.h"
 #include "daemon/pki/csr.h"
+#include "daemon/pki/der.h"
 
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
@@ -287,13 +288,24 @@ static void next_found(struct mm_task *t)
     }
 }
 
+/* One that is listed twice is no second one, to be revoked beside the first. */
+static bool is_listed(const struct issue *s, struct mm_bytes der)
+{
+    for (size_t i = 0; i < s->n_mine; i++) {
+        if (mm_bytes_equal(mm_ders_get(&s->found, s->mine[i]), der))
+            return true;
+    }
+    return false;
+}
+
 static void gather(struct issue *s)
 {
     for (size_t i = 0; i < s->found.n && s->n_mine < FOUND_MAX; i++) {
+        const struct mm_bytes der = mm_ders_get(&s->found, i);
         struct mm_issued cert;
         struct mm_errinfo ei;
 
-        if (mm_issued_read(mm_ders_get(&s->found, i), &cert, &ei) == MM_OK && is_of_key(s, &cert))
+        if (mm_issued_read(der, &cert, &ei) == MM_OK && is_of_key(s, &cert) && !is_listed(s, der))
             s->mine[s->n_mine++] = i;
     }
 }

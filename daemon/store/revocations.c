@@ -107,6 +107,16 @@ static int check_nobodys(struct mm_store *s, const struct mm_revocation *v, stru
                    "the certificate is another device's own, and is not revoked");
 }
 
+/* One more of a device is not the one that it has: whoever lists that as another, an authority or
+ * an issuer's process, does not get it revoked so. */
+static int check_other(const struct mm_revocation *v, struct mm_bytes own, struct mm_errinfo *ei)
+{
+    if (v->serial.len != own.len || memcmp(v->serial.data, own.data, own.len) != 0)
+        return MM_OK;
+    return mm_fail(ei, MM_ERR_EXISTS, "CERTIFICATE_KNOWN",
+                   "the certificate is the device's own, and not one more");
+}
+
 /* The certificate that is the device's; or, with a serial number, one more of it by its issuer. */
 static int revoke_own(struct mm_store *s, const ProtobufCBinaryData *uid, struct mm_revocation *v,
                       struct mm_errinfo *ei)
@@ -125,7 +135,10 @@ static int revoke_own(struct mm_store *s, const ProtobufCBinaryData *uid, struct
     v->issuer = mm_sql_blob(&q, 4);
     if (v->serial.len == 0)
         v->serial = mm_sql_blob(&q, 5);
-    r = mm_sql_end(&q, ei);
+    else
+        r = check_other(v, mm_sql_blob(&q, 5), ei);
+    if (r >= 0)
+        r = mm_sql_end(&q, ei);
     if (r == MM_OK)
         r = check_nobodys(s, v, ei);
     return r < 0 ? r : mm_revocation_add(s, v, ei);

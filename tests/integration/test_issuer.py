@@ -242,6 +242,18 @@ class Doubt(IssuerTest):
         issued = self.issued(w.issue(d, lookup_first=True), d, found=True)
         self.assertEqual({issued.serial, *issued.others}, {first.serial, second.serial})
 
+    def test_one_that_is_listed_twice_is_no_double(self):
+        """A double is revoked: the device's own certificate must never pass for one."""
+        self.ejbca.set(list_twice=True)
+        w, d = self.worker(), Device()
+        first = self.issued(w.issue(d), d)
+        issued = self.issued(w.issue(d, lookup_first=True), d, found=True)
+        self.assertEqual((issued.serial, list(issued.others)), (first.serial, []))
+        second = self.issued(w.issue(d), d)
+        issued = self.issued(w.issue(d, lookup_first=True), d, found=True)
+        self.assertEqual(sorted([issued.serial, *issued.others]),
+                         sorted([first.serial, second.serial]))
+
 
 class _Any:
     def owns(self, certificate):

@@ -315,6 +315,9 @@ START_TEST(revoke_one_more_of_a_device)
     make_revoke(1, NULL);
     c.revoke.serial = (ProtobufCBinaryData){2, (uint8_t *)TEXT("\x03\xea")};
     fixture_refused(&f, &c.job, MM_ERR_EXISTS, "CERTIFICATE_KNOWN");
+    /* nor the device's own, which is not one more */
+    c.revoke.serial = (ProtobufCBinaryData){2, (uint8_t *)TEXT("\x03\xe9")};
+    fixture_refused(&f, &c.job, MM_ERR_EXISTS, "CERTIFICATE_KNOWN");
     make_revoke(1, &cert);
     fixture_refused(&f, &c.job, MM_ERR_EXISTS, "CERTIFICATE_KNOWN");
     c.revoke.serial = (ProtobufCBinaryData){1, (uint8_t *)TEXT("\x07")};

@@ -59,7 +59,7 @@ static const char defaults[] =
     " \"clients\": {\"ra\": \"known\", \"reader\": \"known\", \"stranger\": \"unknown\","
     "  \"former\": \"revoked\"},"
     " \"roles\": {\"ra\": [\"/\"], \"reader\": []},"
-    " \"max_query_count\": 400,"
+    " \"max_query_count\": 400, \"list_twice\": false,"
     " \"cas\": {},"
     " \"certificate_profiles\": {\"DevCert\": {\"cas\": [\"*\"], \"key_algorithms\": [\"EC\", "
     "\"RSA\"],"

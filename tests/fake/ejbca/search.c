@@ -58,8 +58,11 @@ void search_v1(struct call *call)
     else if (criteria_check(call, criteria)) {
         criteria_find(call, criteria, &hits);
         list = json_array();
-        for (size_t i = 0; i < hits.count && (json_int_t)i < most; i++)
+        for (size_t i = 0; i < hits.count && (json_int_t)i < most; i++) {
             json_array_append_new(list, hit_v1(hits.rows[i]));
+            if (setting_bool(call->fake->scenario, "list_twice"))
+                json_array_append_new(list, hit_v1(hits.rows[i]));
+        }
         call_json(call, 200,
                   json_pack("{s:o, s:b}", "certificates", list, "more_results",
                             (json_int_t)hits.count > most));

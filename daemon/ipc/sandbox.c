@@ -13,6 +13,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <stdbool.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #ifdef MM_HAVE_VALGRIND
@@ -35,7 +36,10 @@ static const char *const base_calls[] = {
     "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2",
     "eventfd2", "timerfd_create", "timerfd_settime", "timerfd_gettime",
     /* on a channel */
-    "send", "sendto", "sendmsg", "recv", "recvfrom", "recvmsg", "shutdown", NULL};
+    "send", "recv", "recvfrom", "recvmsg", "shutdown", NULL};
+
+/* To whom the caller names, too: the front's are narrower. */
+static const char *const send_calls[] = {"sendto", "sendmsg", NULL};
 
 /* Looking files up and reading them. */
 static const char *const read_calls[] = {
@@ -83,11 +87,10 @@ static const char *const module_calls[] = {"ioctl",
                                            "recvmmsg",
                                            NULL};
 
-/* The front: connections that come in, channels to workers, the systemd socket, and reading again
- * from a descriptor that it has. */
-static const char *const front_calls[] = {
-    "accept",     "accept4",    "bind",       "listen", "connect", "getsockname", "getpeername",
-    "getsockopt", "setsockopt", "socketpair", "ioctl",  "pread64", NULL};
+/* The front: connections that come in, and reading again from a descriptor that it has. */
+static const char *const front_calls[] = {"accept",      "accept4",     "bind",       "listen",
+                                          "getsockname", "getpeername", "getsockopt", "setsockopt",
+                                          "pread64",     NULL};
 
 /* The issuer: connections to the outside, and looking up where to. */
 static const char *const issuer_calls[] = {"connect",    "bind",       "getsockname", "getpeername",
@@ -165,12 +168,40 @@ static int add_store(scmp_filter_ctx ctx)
     return r == 0 ? allow_all(ctx, write_calls) : r;
 }
 
+/* SOCK_CLOEXEC and SOCK_NONBLOCK may be there too. */
+static int add_stream(scmp_filter_ctx ctx, int nr, int family)
+{
+    return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 2, masked(0, UINT32_MAX, (uint64_t)family),
+                            masked(1, 0xf, SOCK_STREAM));
+}
+
+/* Only what comes in: it connects to nobody, neither by TCP's way of sending first, nor by
+ * datagrams, which need no connection. What systemd is told goes over a socket from before. */
+static int add_front_sockets(scmp_filter_ctx ctx)
+{
+    int r = add_stream(ctx, SCMP_SYS(socket), AF_INET);
+
+    if (r == 0)
+        r = add_stream(ctx, SCMP_SYS(socket), AF_INET6);
+    if (r == 0)
+        r = add_stream(ctx, SCMP_SYS(socketpair), AF_UNIX);
+    if (r == 0)
+        r = allow_when(ctx, SCMP_SYS(sendto), 3, MSG_FASTOPEN, 0);
+    if (r == 0)
+        r = allow_when(ctx, SCMP_SYS(sendmsg), 2, MSG_FASTOPEN, 0);
+    return r;
+}
+
 /* No path at all: the launcher hands it the descriptors of the few files that it reads. */
 static int add_front(scmp_filter_ctx ctx)
 {
-    const int r = allow_all(ctx, front_calls);
+    /* libuv's; others would type at a terminal, if there is one. */
+    static const unsigned long controls[] = {FIONBIO, FIOCLEX, FIONCLEX, FIONREAD};
+    int r = allow_all(ctx, front_calls);
 
-    return r == 0 ? add_sockets(ctx, 3) : r;
+    for (size_t i = 0; r == 0 && i < MM_ARRAY_SIZE(controls); i++)
+        r = allow_when(ctx, SCMP_SYS(ioctl), 1, UINT32_MAX, controls[i]);
+    return r == 0 ? add_front_sockets(ctx) : r;
 }
 
 /* Opening files to read them: where names are looked up, and nothing is ever written. */
@@ -246,6 +277,8 @@ static int build(scmp_filter_ctx ctx, enum mm_duty duty)
 {
     int r = allow_all(ctx, base_calls);
 
+    if (r == 0 && duty != MM_DUTY_FRONT)
+        r = allow_all(ctx, send_calls);
     if (r == 0)
         r = add_limits(ctx);
     if (r == 0)

@@ -22,8 +22,7 @@ void mm_call_set(struct mm_call *call, const struct mm_call_ops *ops, void *user
 {
     (void)call;
     (void)ops;
-    (void)user;
-    abort(); /* a call that cannot go on is not kept */
+    (void)user; /* kept, some are, and ended all the same */
 }
 
 void *mm_call_user(const struct mm_call *call)

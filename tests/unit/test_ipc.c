@@ -7,10 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -245,6 +247,53 @@ struct expectation {
 #define MAY_FORK false
 #endif
 
+static bool refused(long result)
+{
+    return result < 0 && errno == EPERM;
+}
+
+/* To nobody, in any of TCP's ways. */
+static bool may_connect(int fd)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)};
+    char byte = 0;
+    struct iovec iov = {&byte, 1};
+    struct msghdr msg = {
+        .msg_name = &to, .msg_namelen = sizeof(to), .msg_iov = &iov, .msg_iovlen = 1};
+
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return !refused(connect(fd, (struct sockaddr *)&to, sizeof(to))) ||
+           !refused(sendto(fd, &byte, 1, MSG_FASTOPEN, (struct sockaddr *)&to, sizeof(to))) ||
+           !refused(sendmsg(fd, &msg, MSG_FASTOPEN));
+}
+
+/* What the front's work is: to listen, and to talk to its workers. */
+static bool may_serve(int fd)
+{
+    int pair[2], one = 1;
+
+    return listen(fd, 1) == 0 && ioctl(fd, FIONBIO, &one) == 0 &&
+           socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0 &&
+           send(pair[0], "x", 1, MSG_NOSIGNAL) == 1;
+}
+
+/* The front: 0, or which expectation was not met. */
+static int try_ways_out(void)
+{
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    char byte = 0;
+    int pair[2];
+
+    if (fd < 0 || !may_serve(fd))
+        return 20;
+    if (may_connect(fd))
+        return 21;
+    if (!refused(socket(AF_INET, SOCK_DGRAM, 0)) ||
+        !refused(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair)))
+        return 22;
+    return refused(ioctl(0, TIOCSTI, &byte)) ? 0 : 23;
+}
+
 /* 0, or which expectation was not met. */
 static int try_sockets(const struct expectation *e)
 {
@@ -252,7 +301,9 @@ static int try_sockets(const struct expectation *e)
         return 4;
     if (try_socket(AF_INET) != e->inet_socket || try_socket(AF_INET6) != e->inet_socket)
         return 5;
-    return try_socket(AF_PACKET) != EPERM ? 6 : 0;
+    if (try_socket(AF_PACKET) != EPERM)
+        return 6;
+    return e->duty == MM_DUTY_FRONT ? try_ways_out() : 0;
 }
 
 /* Every way to a file by its name meets this errno, or 0. */
@@ -302,7 +353,7 @@ START_TEST(sandbox_refuses_what_is_no_duty)
         {MM_DUTY_TOKEN, 0, EPERM, 0, 0, 0},
         {MM_DUTY_TOKEN_NETWORK, 0, 0, 0, 0, 0},
         {MM_DUTY_STORE, EPERM, EPERM, 0, 0, EPERM},
-        {MM_DUTY_FRONT, 0, 0, EPERM, EPERM, EPERM},
+        {MM_DUTY_FRONT, EPERM, 0, EPERM, EPERM, EPERM},
     };
     const struct expectation *e = &all[_i];
     const pid_t pid = fork();

@@ -52,11 +52,12 @@ static int deliver_key(struct mm_making *m, const struct mm_keypair *pair, struc
     to = mm_buf_reserve(key, MM_WRAPPED_KEY_MAX);
     if (!to)
         return mm_fail_memory(ei);
+    memset(to, 0, MM_WRAPPED_KEY_MAX);
     r = mm_token_wrap(m->minter->token, m->profile->transport_key, pair->private_key, to, &len, ei);
     if (r < 0)
         return r;
     mm_buf_grew(key, len);
-    return MM_OK;
+    return mm_trust_wrapped(m->minter, to, len, ei);
 }
 
 /* RFC 7512: all but unreserved characters of the label are percent-encoded. */

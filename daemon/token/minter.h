@@ -65,7 +65,7 @@ struct mm_minter {
     size_t n_signings;
     struct mm_checks *checks;
     /* Of bytes for clients (given to nobody: daemon/token/random.h), and of those for devices. */
-    struct mm_witness given, drawn;
+    struct mm_witness given, drawn, wrapped;
     /* SHA-256 of the SubjectPublicKeyInfo of the keys made last (daemon/token/trust.h). */
     uint8_t remembered[MM_KEYS_REMEMBERED][32];
     unsigned n_keys;   /* made so far */

@@ -41,6 +41,30 @@ int mm_trust_new_key(struct mm_minter *m, const uint8_t spki_sha256[32], struct 
     return MM_OK;
 }
 
+/* ---- what is wrapped --------------------------------------------------------------------- */
+
+/* PrivateKeyInfo (RFC 5208 section 5), version 0: what goes into the wrapping. */
+static bool is_pkcs8(const uint8_t *data, size_t len)
+{
+    static const uint8_t inside[] = {0x02, 0x01, 0x00, 0x30};
+    const size_t head = data[1] < 0x80 ? 2 : 2 + (size_t)(data[1] & 0x7f);
+
+    return data[0] == 0x30 && head + sizeof(inside) <= len &&
+           memcmp(data + head, inside, sizeof(inside)) == 0;
+}
+
+int mm_trust_wrapped(struct mm_minter *m, const uint8_t *wrapped, size_t len, struct mm_errinfo *ei)
+{
+    struct mm_errinfo ignored;
+    const bool clear = is_pkcs8(wrapped, len);
+
+    if (!clear && mm_random_check(&m->wrapped, wrapped, len, &ignored) == MM_OK)
+        return MM_OK;
+    return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_WRAP_INVALID",
+                   clear ? "the token gave a private key away in place of wrapping it"
+                         : "the token says that it wrapped a key, and did not");
+}
+
 /* ---- the proof --------------------------------------------------------------------------- */
 
 static int draw(struct mm_minter *m, uint8_t out[DRAWN], struct mm_errinfo *ei)

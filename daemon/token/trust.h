@@ -18,6 +18,13 @@ bool mm_trust_is_lost(const struct mm_errinfo *ei);
 int mm_trust_new_key(struct mm_minter *m, const uint8_t spki_sha256[32],
                      struct mm_errinfo *ei) MM_MUST_USE;
 
+/* What the token gave for a wrapped key, in a buffer that was all zeros before: neither nothing,
+ * nor the key itself (a PKCS#8 structure), nor what it gave the last time. len is 16 or more.
+ * MM_ERR_CORRUPT TOKEN_WRAP_INVALID. That it is wrapped under the right key only who has that can
+ * tell: a token that lies so is not found. */
+int mm_trust_wrapped(struct mm_minter *m, const uint8_t *wrapped, size_t len,
+                     struct mm_errinfo *ei) MM_MUST_USE;
+
 /* The proof, before a worker says that it is ready: random bytes twice; two key pairs of each curve
  * that profiles have made in this token, which must differ and sign truly; a true signature of each
  * CA key and signing key. Session objects only. The failure of what was tried; one that ends the

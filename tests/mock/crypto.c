@@ -222,6 +222,22 @@ static CK_RV wrap_oaep(const CK_RSA_PKCS_OAEP_PARAMS *p, const struct mock_objec
     return good ? CKR_OK : CKR_FUNCTION_FAILED;
 }
 
+/* What has been made goes to the caller; or something else, by the rules. */
+static void give_wrapped(const uint8_t *out, CK_ULONG len, const uint8_t *plain, CK_ULONG plain_len,
+                         unsigned char *wrapped)
+{
+    static uint8_t first[WRAPPED_MAX];
+
+    if (mock_behaviour.wrap_nothing)
+        return;
+    if (!first[0] && !first[1])
+        memcpy(first, out, len);
+    if (mock_behaviour.wrap_clear)
+        memcpy(wrapped, plain, plain_len < len ? plain_len : len);
+    else
+        memcpy(wrapped, mock_behaviour.wrap_same ? first : out, len);
+}
+
 CK_RV C_WrapKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE wrapping,
                 CK_OBJECT_HANDLE key, unsigned char *wrapped, CK_ULONG *wrapped_len)
 {
@@ -252,14 +268,14 @@ CK_RV C_WrapKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HA
         rv = wrap_oaep(mechanism->pParameter, kek, plain, plain_len, out, &len);
     else if (rv == CKR_OK)
         rv = wrap_aes(type, kek, plain, plain_len, out, &len);
+    if (rv == CKR_OK && *wrapped_len < (CK_ULONG)len)
+        rv = CKR_BUFFER_TOO_SMALL;
+    if (rv == CKR_OK) {
+        *wrapped_len = (CK_ULONG)len - mock_behaviour.short_wrap;
+        give_wrapped(out, *wrapped_len, plain, (CK_ULONG)plain_len, wrapped);
+    }
     OPENSSL_cleanse(plain, sizeof(plain));
-    if (rv != CKR_OK)
-        return rv;
-    if (*wrapped_len < (CK_ULONG)len)
-        return CKR_BUFFER_TOO_SMALL;
-    *wrapped_len = (CK_ULONG)len - mock_behaviour.short_wrap;
-    memcpy(wrapped, out, *wrapped_len);
-    return CKR_OK;
+    return rv;
 }
 
 /* ---- deriving ---------------------------------------------------------------------------- */

@@ -30,6 +30,8 @@
  *   edwards=oid | name    there is Ed25519, and the curve is called by its OID, or by its name
  *   mldsa=standin | real  there is ML-DSA: a stand-in for it, or libcrypto's
  *   short=key             its public keys are cut by a byte
+ *   wrap=nothing | clear | same  wrapping says that it did, and did not; gives the key as it is;
+ *                         gives what it gave at first
  *   bad=signature         signatures are of the right form, and wrong
  *   random=zero | same    random bytes are all zero, or the same from call to call
  *   cheap                 P-256 takes next to no processor time, and keeps no secrets: cheap.c
@@ -114,6 +116,7 @@ struct mock_behaviour {
     enum { ML_DSA_NONE, ML_DSA_STANDIN, ML_DSA_REAL } ml_dsa;
     bool counter; /* to be made, or set, before the next search */
     unsigned long counter_value;
+    bool wrap_nothing, wrap_clear, wrap_same;
     bool oaep_sha1_only, no_import, twin, short_signature, short_wrap, short_secret, short_key;
     bool cheap, bad_signature, random_zero, random_same, repeat_pair;
     enum { PIN_NORMAL, PIN_LOW, PIN_FINAL, PIN_LOCKED } pin;

@@ -53,6 +53,9 @@ static bool parse_word(const char *item)
         {"random=same", offsetof(struct mock_behaviour, random_same)},
         {"short=key", offsetof(struct mock_behaviour, short_key)},
         {"short=wrap", offsetof(struct mock_behaviour, short_wrap)},
+        {"wrap=nothing", offsetof(struct mock_behaviour, wrap_nothing)},
+        {"wrap=clear", offsetof(struct mock_behaviour, wrap_clear)},
+        {"wrap=same", offsetof(struct mock_behaviour, wrap_same)},
         {"short=secret", offsetof(struct mock_behaviour, short_secret)},
     };
     static const char *const points[] = {"", "point=bare", "point=short", "point=off",

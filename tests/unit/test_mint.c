@@ -240,6 +240,9 @@ START_TEST(mint_lie_is_found_wherever_it_comes)
         {"wrapped", "random=zero", "TOKEN_RANDOM_FAULTY"},
         {"wrapped", "attr:0x103=0", "TOKEN_ATTRIBUTE_MISMATCH"},
         {"wrapped", "short=wrap", "TOKEN_WRAP_INVALID"},
+        {"wrapped", "wrap=nothing", "TOKEN_WRAP_INVALID"},
+        {"wrapped", "wrap=clear", "TOKEN_WRAP_INVALID"},
+        {"wrapped", "wrap=same", "TOKEN_WRAP_INVALID"},
     };
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(lies); i++) {

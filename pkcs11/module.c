@@ -162,7 +162,7 @@ static int slot_list(struct mm_token *t, CK_SLOT_ID **ret_slots, CK_ULONG *ret_n
                      struct mm_errinfo *ei)
 {
     MM_FREE CK_SLOT_ID *slots = NULL;
-    CK_ULONG n = 0;
+    CK_ULONG n = 0, room;
     CK_RV rv = MM_CK(t, C_GetSlotList(CK_TRUE, NULL, &n));
 
     if (rv != CKR_OK)
@@ -170,13 +170,16 @@ static int slot_list(struct mm_token *t, CK_SLOT_ID **ret_slots, CK_ULONG *ret_n
     if (n > SLOTS_MAX)
         return mm_fail(ei, MM_ERR_TOO_BIG, "TOKEN_TOO_MANY_SLOTS", "the module shows %lu slots", n);
     /* One more than there are, so that none is not an allocation of 0 bytes. */
-    slots = calloc(n + 1, sizeof(*slots));
+    room = ++n;
+    slots = calloc(room, sizeof(*slots));
     if (!slots)
         return mm_fail_memory(ei);
-    n++;
     rv = MM_CK(t, C_GetSlotList(CK_TRUE, slots, &n));
     if (rv != CKR_OK)
         return mm_token_fail(ei, rv, "C_GetSlotList");
+    if (n > room)
+        return mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_ANSWER",
+                       "the module gave %lu slots where there is room for %lu", n, room);
     *ret_slots = MM_TAKE(slots);
     *ret_n = n;
     return MM_OK;

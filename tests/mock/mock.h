@@ -24,6 +24,7 @@
  *   oaep=sha1             no other hash
  *   import=no             C_CreateObject takes public keys only
  *   twin                  slot 3 has a token
+ *   slots=more            there are more slots than there is room for, it says
  *   counter=NUMBER        the token has a monotonic counter, and it stands there
  *   nomech:NUMBER         the mechanism is not there
  *   short=signature | wrap | secret  the answer, or what ECDH comes to, is cut by a byte
@@ -116,6 +117,7 @@ struct mock_behaviour {
     enum { ML_DSA_NONE, ML_DSA_STANDIN, ML_DSA_REAL } ml_dsa;
     bool counter; /* to be made, or set, before the next search */
     unsigned long counter_value;
+    bool slots_more;
     bool wrap_nothing, wrap_clear, wrap_same;
     bool oaep_sha1_only, no_import, twin, short_signature, short_wrap, short_secret, short_key;
     bool cheap, bad_signature, random_zero, random_same, repeat_pair;

@@ -46,6 +46,7 @@ static bool parse_word(const char *item)
         {"oaep=sha1", offsetof(struct mock_behaviour, oaep_sha1_only)},
         {"import=no", offsetof(struct mock_behaviour, no_import)},
         {"cheap", offsetof(struct mock_behaviour, cheap)},
+        {"slots=more", offsetof(struct mock_behaviour, slots_more)},
         {"twin", offsetof(struct mock_behaviour, twin)},
         {"short=signature", offsetof(struct mock_behaviour, short_signature)},
         {"bad=signature", offsetof(struct mock_behaviour, bad_signature)},

@@ -54,6 +54,10 @@ START_TEST(open_finds_one_token_and_says_when_it_cannot)
     how.uri = "pkcs11:token=mock";
     ck_err(mm_token_open(&how, &t, &ei), MM_ERR_EXISTS);
     ck_assert_str_eq(ei.reason, "TOKEN_AMBIGUOUS");
+    mock_rules("slots=more");
+    ck_err(mm_token_open(&how, &t, &ei), MM_ERR_CORRUPT);
+    ck_assert_str_eq(ei.reason, "TOKEN_ANSWER");
+    mock_rules("twin");
     how.uri = "pkcs11:token=mock;serial=0003;model=mock;manufacturer=mintmark";
     t = open_token();
     ck_ok(mm_token_info(t, &info, &ei));

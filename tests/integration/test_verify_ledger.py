@@ -674,6 +674,17 @@ class Misbehaved(Base):
             said = self.judge_plant(code)
             self.assertIn('rows 5 and 13', said['first_findings'][0]['what'])
 
+    def test_rows_that_no_database_has_hide_nothing(self):
+        """An export that begins later may begin at any row."""
+        p = self.ordered()
+        for row in (2 ** 40, 2 ** 63 - 2, 2 ** 64 - 40):
+            first = len(p.records) + 1
+            p.devices = row
+            key = p.spend(request=f'r{row}')[4].spki_sha256
+            p.spend(request=f's{row}', changed={2: {'spki_sha256': key}})
+            self.expect(p.export([i for i in p.items(first) if not i.HasField('checkpoint')]),
+                        'DUPLICATE_KEY')
+
     def test_a_serial_number_of_a_ko_device_comes_again(self):
         p = self.ordered()
         first = p.spend(changed={0: {'state': 'ko'}})[0]

@@ -156,6 +156,19 @@ void wrong(struct ledger *l, const char *code, const char *fmt, ...)
     finding(l->v, code, where, "%s", what);
 }
 
+int64_t see(struct ledger *l, enum seen_kind kind, const void *value, size_t len, uint64_t at)
+{
+    /* Numbers that nobody has counted to are no way past the comparison. */
+    const uint64_t place = at & INT64_MAX;
+    const int64_t before = seen_add(&l->seen, kind, value, len, place ? place : 1);
+
+    if (before < 0) {
+        unreadable("memory", "there is not enough to compare all that is in the ledger");
+        exit(EXIT_DATA);
+    }
+    return before;
+}
+
 bool same_bytes(const ProtobufCBinaryData *a, const void *b, size_t len)
 {
     return a->len == len && (len == 0 || memcmp(a->data, b, len) == 0);

@@ -175,6 +175,8 @@ char *copy_text(const char *text);
 
 /* A finding about the record at hand. */
 void wrong(struct ledger *l, const char *code, const char *fmt, ...) PRINTF(3, 4);
+/* seen_add, whatever number comes; ends the program without memory. */
+int64_t see(struct ledger *l, enum seen_kind kind, const void *value, size_t len, uint64_t at);
 bool same_bytes(const ProtobufCBinaryData *a, const void *b, size_t len);
 
 void digest_begin(struct ledger *l);

@@ -62,7 +62,7 @@ static void expect_document(struct ledger *l, int kind, const ProtobufCMessage *
 
 static bool uses_nonce(struct ledger *l, const ProtobufCBinaryData *nonce)
 {
-    const int64_t before = seen_add(&l->seen, SEEN_NONCE_USED, nonce->data, nonce->len, 1);
+    const int64_t before = see(l, SEEN_NONCE_USED, nonce->data, nonce->len, 1);
 
     if (before != 0)
         wrong(l, "ORDER_NONCE_USED", "its nonce was used by an order before");
@@ -134,7 +134,7 @@ void request_made(struct ledger *l, const Mintmark__V1__RequestMade *e)
         wrong(l, "LEDGER_EDITED", "a nonce has not 16 bytes");
         return;
     }
-    if (seen_add(&l->seen, SEEN_NONCE, e->nonce.data, e->nonce.len, 1) != 0)
+    if (see(l, SEEN_NONCE, e->nonce.data, e->nonce.len, 1) != 0)
         wrong(l, "ORDER_NONCE_USED", "the nonce was made before");
     expect_document(l, MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_ORDER_REQUEST, NULL, NULL, "",
                     l->at.time_ms);

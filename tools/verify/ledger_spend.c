@@ -67,7 +67,7 @@ static void check_request(struct ledger *l, const Mintmark__V1__Spent *e, const 
     for (const char *p = b->uid; *p; p++)
         batch = batch * 31 + (uint8_t)*p;
     batch = (batch & INT64_MAX) | 1;
-    before = seen_add(&l->seen, SEEN_REQUEST, text, n > 0 ? (size_t)n : 0, batch);
+    before = see(l, SEEN_REQUEST, text, n > 0 ? (size_t)n : 0, batch);
     if (before > 0 && (uint64_t)before != batch)
         wrong(l, "REQUEST_ID_REUSED", "request %s of station %s was for another batch before",
               e->request_id, e->station);
@@ -153,7 +153,7 @@ void spent(struct ledger *l, const Mintmark__V1__Spent *e, int64_t time_ms)
 static void once(struct ledger *l, enum seen_kind kind, const void *value, size_t len, uint64_t row,
                  const char *code, const char *what)
 {
-    const int64_t before = seen_add(&l->seen, kind, value, len, row);
+    const int64_t before = see(l, kind, value, len, row);
 
     if (before > 0)
         wrong(l, code, "the devices of rows %lld and %llu have the same %s", (long long)before,
@@ -438,12 +438,12 @@ static void certified_device(struct ledger *l, const Mintmark__V1__CertifiedDevi
     if (l->exported_devices > 0 && !l->partial &&
         !seen_has(&l->seen, SEEN_UID, d->uid.data, d->uid.len))
         wrong(l, "LEDGER_EDITED", "it is about a device that was never recorded");
-    if (seen_add(&l->seen, SEEN_CERTIFIED, d->uid.data, d->uid.len, here) > 0)
+    if (see(l, SEEN_CERTIFIED, d->uid.data, d->uid.len, here) > 0)
         wrong(l, "CERTIFIED_TWICE", "a device gets a second certificate");
     certified_key(&key, d->uid.data, d->uid.len, d->serial.data, d->serial.len);
-    (void)seen_add(&l->seen, SEEN_CERTIFIED_SERIAL, key.bytes, key.len, here);
+    (void)see(l, SEEN_CERTIFIED_SERIAL, key.bytes, key.len, here);
     certified_key(&key, d->issuer_sha256.data, SHA256_LEN, d->serial.data, d->serial.len);
-    if (seen_add(&l->seen, SEEN_ELSEWHERE, key.bytes, key.len, here) > 0)
+    if (see(l, SEEN_ELSEWHERE, key.bytes, key.len, here) > 0)
         wrong(l, "DUPLICATE_SERIAL", "two devices have the same certificate serial number");
 }
 

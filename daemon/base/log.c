@@ -22,12 +22,22 @@ void mm_log_setup(const char *module, enum mm_log_level level)
     log_level = level;
 }
 
+/* Bytes of the control character at s; 0: it is none. Some terminals obey U+0080 to U+009F, too. */
+static size_t control(const char *s)
+{
+    const unsigned char c = (unsigned char)s[0], next = c ? (unsigned char)s[1] : 0;
+
+    if (c < ' ' || c == 0x7f)
+        return 1;
+    return c == 0xc2 && next >= 0x80 && next < 0xa0 ? 2 : 0;
+}
+
 static bool plain(const char *s)
 {
     if (!*s)
         return false;
     for (; *s; s++) {
-        if ((unsigned char)*s <= ' ' || *s == '"' || *s == '=' || *s == '\\' || *s == 0x7f)
+        if (control(s) || *s == ' ' || *s == '"' || *s == '=' || *s == '\\')
             return false;
     }
     return true;
@@ -43,14 +53,15 @@ static void append_value(struct mm_buf *line, const char *s)
     }
     mm_buf_append_u8(line, '"');
     for (; *s; s++) {
-        const unsigned char c = (unsigned char)*s;
+        const size_t n = control(s);
 
-        if (c == '"' || c == '\\')
-            mm_buf_printf(line, "\\%c", c);
-        else if (c < ' ' || c == 0x7f)
-            mm_buf_printf(line, "\\x%02x", c);
-        else
-            mm_buf_append_u8(line, c);
+        if (*s == '"' || *s == '\\')
+            mm_buf_printf(line, "\\%c", *s);
+        else if (n == 0)
+            mm_buf_append_u8(line, (uint8_t)*s);
+        for (size_t i = 0; i < n; i++)
+            mm_buf_printf(line, "\\x%02x", (unsigned char)s[i]);
+        s += n == 2;
     }
     mm_buf_append_u8(line, '"');
 }

@@ -351,13 +351,14 @@ START_TEST(log_escapes_values_into_one_line)
     dup2(fds[1], STDERR_FILENO);
     mm_log(MM_LOG_DEBUG, "hidden");
     mm_log(MM_LOG_WARNING, "seen", MM_STR("a", "two words\n"), MM_INT("b", -1), MM_STR("c", NULL),
-           MM_HEX("d", 255), MM_STR("e", "plain"));
+           MM_HEX("d", 255), MM_STR("e", "plain"), MM_STR("f", "\xc2\x9bZ\xc3\xbcZ"));
     dup2(saved, STDERR_FILENO);
     n = read(fds[0], line, sizeof(line) - 1);
     ck_assert_int_gt(n, 0);
     line[n] = 0;
     ck_assert_str_eq(line, "<4>ts=2026-11-21T18:16:56.123Z level=warning module=unit event=seen "
-                           "a=\"two words\\x0a\" b=-1 c=\"\" d=0xff e=plain\n");
+                           "a=\"two words\\x0a\" b=-1 c=\"\" d=0xff e=plain "
+                           "f=\"\\xc2\\x9bZ\xc3\xbcZ\"\n");
     mm_clock_replace(NULL, NULL);
     close(saved);
     close(fds[0]);

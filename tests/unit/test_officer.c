@@ -387,7 +387,7 @@ START_TEST(out_table_aligns_and_shows_no_control_characters)
 {
     static const struct mm_column columns[] = {{"a", "first"}, {"b", "second"}};
     json_t *const rows = json_pack("[{s:s, s:i}, {s:s, s:b}]", "a", "\xc3\xa4\x1b[2Jlonger", "b", 7,
-                                   "a", "x", "b", 1);
+                                   "a", "\xc2\x9bx", "b", 1);
     char *text = NULL;
     size_t len;
     FILE *const out = open_memstream(&text, &len);
@@ -396,7 +396,7 @@ START_TEST(out_table_aligns_and_shows_no_control_characters)
     ck_assert_int_eq(fclose(out), 0);
     ck_assert_str_eq(text, "first        second\n"
                            "\xc3\xa4?[2Jlonger  7\n"
-                           "x            yes\n");
+                           "??x          yes\n");
     free(text);
     json_decref(rows);
 }

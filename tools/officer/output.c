@@ -36,9 +36,14 @@ static const char *cell_text(const json_t *value, char *cell)
         snprintf(cell, CELL_MAX, "%s", json_is_true(value) ? "yes" : "no");
     else
         cell[0] = '\0';
-    for (char *c = cell; *c; c++)
+    for (char *c = cell; *c; c++) {
+        const unsigned char next = (unsigned char)c[1];
+
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = '?';
+        else if ((unsigned char)*c == 0xc2 && next >= 0x80 && next < 0xa0) /* C1 */
+            c[0] = c[1] = '?';
+    }
     return cell;
 }
 

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each built program links, against what its duty allows; prints the list.
 
-usage: links.py NAME=PROGRAM...
+usage: links.py NAME[+LIBRARY]=PROGRAM...
+
+A program must link the LIBRARY: one that it calls nothing of, and that a linker may leave out.
 """
 import os
 import re
@@ -43,11 +45,14 @@ def main(arguments):
         skip('readelf (binutils) is missing')
     for argument in arguments:
         name, path = argument.split('=', 1)
+        name, _, wanted = name.partition('+')
         if not os.path.exists(path):
             report.bad(name, f'{path} has not been built')
             continue
         libraries = needed(path)
         print(f'{name}: {" ".join(sorted(libraries))}')
+        if wanted and wanted not in libraries:
+            report.bad(name, f'does not link {wanted}')
         for library in sorted(set(libraries) - ALLOWED[name] - EVERYWHERE - SANITIZERS):
             report.bad(name, f'links {library}, which its duty does not need')
     report.end(len(arguments))

@@ -105,14 +105,15 @@ def one(check, tree, compiler, expect):
 
 
 def links(compiler):
-    """A program that links what its duty does not need."""
+    """A program that links what its duty does not need, or lacks what it must."""
     with tempfile.TemporaryDirectory(prefix='mintmark-lint-') as root:
         plant(root, {'a.c': 'int main(void) { return 0; }\n'})
         program = os.path.join(root, 'a')
         subprocess.run(compiler + [os.path.join(root, 'a.c'), '-o', program, '-Wl,--no-as-needed',
                                    '-lz'], check=True)
         wrong = True
-        for name, expect in (('mintmark-verify', 1), ('mintmark', 0)):
+        for name, expect in (('mintmark-verify', 1), ('mintmark', 0), ('mintmark+libz', 0),
+                             ('mintmark+libssl', 1)):
             done = subprocess.run([sys.executable, os.path.join(HERE, 'links.py'),
                                    f'{name}={program}'], stdout=subprocess.PIPE)
             if done.returncode not in (expect, 77):

@@ -145,10 +145,11 @@ START_TEST(transcript_value_with_line_ends_cannot_forge_an_entry)
     MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(65536);
 
     ck_assert_int_eq(mm_transcript_open(path, true, &t, NULL), MM_OK);
-    mm_transcript_add(t, "answer", "%s", "no\r\n2026 answer: yes\x1b[2J\\x");
+    mm_transcript_add(t, "answer", "%s", "no\r\n2026 answer: yes\x1b[2J\\x\xc2\x85Z\xc3\xbc");
     read_text(&text);
-    ck_assert_ptr_nonnull(
-        strstr(mm_buf_cstr(&text), "answer: no\\x0d\\x0a2026 answer: yes\\x1b[2J\\x5cx\n"));
+    ck_assert_ptr_nonnull(strstr(mm_buf_cstr(&text),
+                                 "answer: no\\x0d\\x0a2026 answer: yes\\x1b[2J\\x5cx"
+                                 "\\xc2\\x85Z\xc3\xbc\n"));
 }
 END_TEST
 

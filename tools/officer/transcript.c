@@ -174,13 +174,16 @@ int mm_transcript_open(const char *path, bool must_be_new, struct mm_transcript 
     return MM_OK;
 }
 
-/* Control characters would let a name or a label forge an entry: "\n2026-…Z answer: yes". */
+/* Control characters would let a name or a label forge an entry: "\n2026-…Z answer: yes". U+0085 is
+ * a line end to some, and the others of U+0080 to U+009F move a terminal's cursor. */
 static void append_escaped(struct mm_buf *line, const char *text)
 {
     for (const char *c = text; *c; c++) {
-        const unsigned char u = (unsigned char)*c;
+        const unsigned char u = (unsigned char)c[0], next = (unsigned char)c[1];
 
-        if (u < 0x20 || u == 0x7f || u == '\\')
+        if (u == 0xc2 && next >= 0x80 && next < 0xa0)
+            mm_buf_printf(line, "\\x%02x\\x%02x", u, (unsigned char)*++c);
+        else if (u < 0x20 || u == 0x7f || u == '\\')
             mm_buf_printf(line, "\\x%02x", u);
         else
             mm_buf_append_u8(line, u);

@@ -207,6 +207,8 @@ static int do_job(struct mm_store *s, const Mintmark__Internal__StoreJob *job,
     r = mm_job_check(job, ei);
     if (r == MM_OK)
         r = mm_guard_check(s, job, ei);
+    if (r == MM_OK && mm_job_dates(job))
+        r = mm_store_check_clock(s, ei);
     if (r == MM_OK)
         mm_job_stamp(job, mm_ledger_tick(s));
     if (r == MM_OK)

@@ -65,6 +65,11 @@ int mm_guard_check_lock(struct mm_store *s, struct mm_errinfo *ei) MM_MUST_USE;
  * lock. */
 void mm_guard_undo(struct mm_store *s);
 
+/* From now on nothing is recorded while the clock is ahead of the time that has passed since by
+ * more than an hour (leap.c). check: MM_ERR_UNAVAILABLE CLOCK_LEAPT. */
+void mm_store_watch_clock(struct mm_store *s);
+int mm_store_check_clock(const struct mm_store *s, struct mm_errinfo *ei) MM_MUST_USE;
+
 /* Devices beyond the anchor, with those of the open group; 0 when the guard is off. */
 uint64_t mm_guard_unanchored(const struct mm_store *s);
 

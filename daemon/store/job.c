@@ -495,6 +495,11 @@ bool mm_job_writes(const Mintmark__Internal__StoreJob *job)
     }
 }
 
+bool mm_job_dates(const Mintmark__Internal__StoreJob *job)
+{
+    return mm_job_writes(job) && job->job_case != MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT;
+}
+
 void mm_job_stamp(const Mintmark__Internal__StoreJob *job, int64_t now_ms)
 {
     switch (job->job_case) {

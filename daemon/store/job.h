@@ -26,3 +26,5 @@ void mm_job_stamp(const Mintmark__Internal__StoreJob *job, int64_t now_ms);
 
 /* Does the job write? */
 bool mm_job_writes(const Mintmark__Internal__StoreJob *job);
+/* Is the store's time in what it writes? */
+bool mm_job_dates(const Mintmark__Internal__StoreJob *job);

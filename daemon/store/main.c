@@ -28,6 +28,7 @@ static int start(struct mm_worker *w, struct mm_errinfo *ei)
     if (r < 0)
         return r;
     mm_store_set_site(state.store, &state.site);
+    mm_store_watch_clock(state.store);
     w->state = &state;
     r = w->conf->appliance.given ? mm_store_guard(state.store, &w->conf->appliance, ei)
                                  : mm_store_unguarded(state.store, ei);

@@ -145,6 +145,8 @@ struct mm_store {
     /* As they were before the group that was begun last; the walk in it is not to be used. */
     struct mm_guard guard_before;
     struct mm_errinfo damage_before;
+    bool clock_watched;
+    int64_t clock_lead_ms; /* of the wall clock on the monotonic one, when the watch began */
 };
 
 /* SQLite's result code as our error. */

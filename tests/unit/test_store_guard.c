@@ -168,6 +168,40 @@ START_TEST(a_clock_that_went_back_locks)
 }
 END_TEST
 
+START_TEST(a_clock_that_leaps_ahead_stops_recording_until_it_is_right)
+{
+    Mintmark__Internal__VerifyLedger body = MINTMARK__INTERNAL__VERIFY_LEDGER__INIT;
+    Mintmark__Internal__StoreJob verify;
+    static struct spend_job j;
+    struct small_job small;
+
+    init(&verify, MINTMARK__INTERNAL__STORE_JOB__JOB_VERIFY_LEDGER);
+    verify.verify_ledger = &body;
+    start();
+    fixture_populate(&f, 100);
+    mm_store_watch_clock(f.store);
+    now_ms += 3600000;
+    ck_assert_int_eq(fixture_do(&f, &verify), MM_OK);
+    now_ms += 2000;
+    fixture_refused(&f, &verify, MM_ERR_UNAVAILABLE, "CLOCK_LEAPT");
+    make_spend(&j, 1, "r1", 10, 1, 1);
+    fixture_refused(&f, &j.job, MM_ERR_UNAVAILABLE, "CLOCK_LEAPT");
+    make_get_batch(&small, 1);
+    ck_assert_int_eq(fixture_do(&f, &small.job), MM_OK);
+    anchor(false, true);
+    now_ms = T0 + 1000;
+    ck_assert_int_eq(fixture_do(&f, &j.job), MM_OK);
+    /* If it is right, a new start believes it. */
+    now_ms += 7200000;
+    fixture_refused(&f, &verify, MM_ERR_UNAVAILABLE, "CLOCK_LEAPT");
+    stop();
+    fixture_open(&f);
+    mm_store_watch_clock(f.store);
+    start();
+    ck_assert_int_eq(fixture_do(&f, &verify), MM_OK);
+}
+END_TEST
+
 START_TEST(an_edit_locks_at_the_start)
 {
     static const struct {
@@ -456,6 +490,7 @@ int main(void)
     tcase_add_test(locking, another_ledgers_anchor_locks);
     tcase_add_test(locking, an_anchor_that_is_gone_or_none_locks);
     tcase_add_test(locking, a_clock_that_went_back_locks);
+    tcase_add_test(locking, a_clock_that_leaps_ahead_stops_recording_until_it_is_right);
     tcase_add_loop_test(locking, an_edit_locks_at_the_start, 0, 8);
     tcase_add_test(locking, a_walk_while_it_works_locks_on_an_edited_device);
     tcase_add_test(locking, what_a_walk_locked_stays_locked_over_starts);

@@ -38,6 +38,10 @@ static int check_stat(const struct demand *d, const char *path, int fd, struct m
         return mm_fail(ei, MM_ERR_PERMISSION, "BAD_FILE",
                        "%s holds a secret and has mode %03o: chmod 600 it", path,
                        (unsigned)st.st_mode & 0777u);
+    /* Who may sign orders, what code has the PIN: not for everybody on the machine to say. */
+    if (st.st_mode & S_IWOTH)
+        return mm_fail(ei, MM_ERR_PERMISSION, "BAD_FILE", "%s can be written by all: chmod o-w it",
+                       path);
     return MM_OK;
 }
 
@@ -183,10 +187,23 @@ static int check_appliance(const struct mm_conf *conf, struct mm_errinfo *ei)
     return r;
 }
 
+/* The configuration itself. */
+static int check_own(const struct mm_conf *conf, struct mm_errinfo *ei)
+{
+    struct stat st;
+
+    if (stat(conf->path, &st) < 0 || !(st.st_mode & S_IWOTH))
+        return MM_OK; /* it has been read: that it is gone since is no fault */
+    return mm_fail(ei, MM_ERR_PERMISSION, "BAD_FILE", "%s can be written by all: chmod o-w it",
+                   conf->path);
+}
+
 int mm_conf_check_files(const struct mm_conf *conf, struct mm_errinfo *ei)
 {
-    int r = check_listen(conf, ei);
+    int r = check_own(conf, ei);
 
+    if (r >= 0)
+        r = check_listen(conf, ei);
     if (r >= 0)
         r = check_store(conf, ei);
     if (r >= 0)

@@ -5,8 +5,6 @@
 #include "tests/unit/check_main.h"
 
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* Lines 1 to 3; what a test adds begins in line 4. */
 #define LISTEN    "listen { certificate = 's.pem'\n key = 's.key'\n client_ca = 'ca.pem' }\n"
@@ -437,92 +435,6 @@ START_TEST(parse_too_many_sections_are_refused)
 }
 END_TEST
 
-/* A folder with every file that the configuration names. */
-struct folder {
-    char path[64];
-    struct mm_conf *conf;
-};
-
-static void put(const struct folder *f, const char *name, mode_t mode)
-{
-    char path[256];
-    FILE *out;
-
-    snprintf(path, sizeof(path), "%s/%s", f->path, name);
-    out = fopen(path, "w");
-    ck_assert_ptr_nonnull(out);
-    fputs("x\n", out);
-    ck_assert_int_eq(fclose(out), 0);
-    ck_assert_int_eq(chmod(path, mode), 0);
-}
-
-static void drop(const struct folder *f, const char *name)
-{
-    char path[256];
-
-    snprintf(path, sizeof(path), "%s/%s", f->path, name);
-    unlink(path);
-}
-
-static const char *const folder_files[] = {"s.pem", "s.key", "ca.pem", "m.so",
-                                           "pin",   "i.bin", "m.conf"};
-
-static struct folder folder_new(void)
-{
-    static const char text[] =
-        HEAD "token 't' { module = 'm.so' uri = 'pkcs11:token=t' pin_file = 'pin' }\n" ISSUER
-             "profile 'p' { issuer = 'ca' preset = 'matter-dac' delivery = 'plain'\n"
-             " item 'i' { file = 'i.bin' } }\n";
-    struct folder f = {.path = "/tmp/mintmark-test-conf-XXXXXX"};
-    struct mm_errinfo ei = {0};
-    char path[128];
-
-    ck_assert_ptr_nonnull(mkdtemp(f.path));
-    for (size_t i = 0; i < MM_ARRAY_SIZE(folder_files); i++)
-        put(&f, folder_files[i], 0600);
-    snprintf(path, sizeof(path), "%s/m.conf", f.path);
-    ck_assert_int_eq(mm_conf_parse(path, text, sizeof(text) - 1, &f.conf, &ei), MM_OK);
-    return f;
-}
-
-static void folder_free(struct folder *f)
-{
-    for (size_t i = 0; i < MM_ARRAY_SIZE(folder_files); i++)
-        drop(f, folder_files[i]);
-    rmdir(f->path);
-    mm_conf_free(f->conf);
-}
-
-static void expect_bad_file(const struct folder *f, int code, const char *part)
-{
-    struct mm_errinfo ei = {0};
-
-    ck_assert_int_eq(mm_conf_check_files(f->conf, &ei), code);
-    ck_assert_msg(strstr(ei.text, part) != NULL, "%s", ei.text);
-}
-
-START_TEST(check_files_tells_missing_and_readable_secrets)
-{
-    struct folder f = folder_new();
-    struct mm_errinfo ei = {0};
-
-    ck_assert_int_eq(mm_conf_check_files(f.conf, &ei), MM_OK);
-    put(&f, "pin", 0640);
-    expect_bad_file(&f, MM_ERR_PERMISSION, "/m.conf:5: token 't'.pin_file: ");
-    expect_bad_file(&f, MM_ERR_PERMISSION, "has mode 640: chmod 600 it");
-    put(&f, "pin", 0400);
-    put(&f, "s.key", 0604);
-    expect_bad_file(&f, MM_ERR_PERMISSION, "listen.key: ");
-    put(&f, "s.key", 0600);
-    drop(&f, "i.bin");
-    expect_bad_file(&f, MM_ERR_IO, "/m.conf:7: item 'i'.file: ");
-    put(&f, "i.bin", 0644);
-    drop(&f, "m.so");
-    expect_bad_file(&f, MM_ERR_IO, "token 't'.module: ");
-    folder_free(&f);
-}
-END_TEST
-
 START_TEST(check_reload_names_what_takes_a_restart)
 {
     static const struct {
@@ -592,7 +504,6 @@ int main(void)
     tcase_add_test(tc, parse_nul_and_cr_lf);
     tcase_add_test(tc, parse_over_the_size_limit_is_refused);
     tcase_add_test(tc, parse_too_many_sections_are_refused);
-    tcase_add_test(tc, check_files_tells_missing_and_readable_secrets);
     tcase_add_test(tc, check_reload_names_what_takes_a_restart);
     tcase_add_test(tc, schema_is_sound);
     suite_add_tcase(suite, tc);

@@ -66,7 +66,7 @@ class DemoSite(unittest.TestCase):
         self.addCleanup(shutil.rmtree, folder)
         made = self.demo_site(folder, '--port', '7444', '--workers', '3')
         self.assertEqual(made.returncode, 0, made.stderr)
-        self.assertIn('4 profiles', made.stdout)
+        self.assertIn('profiles: 4', made.stdout)
         conf = (folder / 'mintmark.conf').read_text()
         self.assertIn('port = 7444', conf)
         self.assertIn('workers = 3', conf)
@@ -103,7 +103,7 @@ class Configuration(Base):
         openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
                 '-subj', '/CN=x', '-keyout', self.dir / 'tls.key', '-out', self.dir / 'tls.pem')
         out, _ = self.check(0)
-        self.assertIn('good: 1 tokens, 1 issuers, 1 profiles', out)
+        self.assertIn('good; tokens: 1, issuers: 1, profiles: 1', out)
         text = self.conf.read_text()
         for good, bad, says in (
                 ("vid = 'FFF1'", "vid = 'FFF2'", 'vendor id'),  # not the PAI's

@@ -10,6 +10,18 @@
 
 enum { MODULUS_MAX = 1024, OPENED_MAX = 1024 };
 
+int mm_token_delete_pair(struct mm_token *t, mm_handle private_key, struct mm_errinfo *ei)
+{
+    CK_OBJECT_HANDLE public_key;
+    int r = mm_token_public_half(t, private_key, &public_key, ei);
+
+    if (r == MM_OK)
+        r = mm_object_destroy(t, public_key, ei);
+    if (r == MM_OK || r == MM_ERR_NOT_FOUND)
+        r = mm_object_destroy(t, private_key, ei);
+    return r;
+}
+
 /* ---- the public half --------------------------------------------------------------------- */
 
 MM_DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free)

@@ -16,6 +16,11 @@ enum { MM_EXCHANGE_RSA_BITS = 3072 };
 int mm_token_create_exchange_key(struct mm_token *t, const char *label, enum mm_key_use use,
                                  mm_handle *ret_private, struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Destroys a pair that stays in the token, both halves. When the token refuses midway, the private
+ * half is still there, and the call may be made again. */
+int mm_token_delete_pair(struct mm_token *t, mm_handle private_key,
+                         struct mm_errinfo *ei) MM_MUST_USE;
+
 /* The public half of an EC or RSA pair, found by the private key's CKA_ID. */
 int mm_token_public_key(struct mm_token *t, mm_handle private_key, EVP_PKEY **ret_key,
                         struct mm_errinfo *ei) MM_MUST_USE;

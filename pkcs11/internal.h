@@ -166,7 +166,9 @@ int mm_object_read_bool(struct mm_token *t, CK_OBJECT_HANDLE object, CK_ATTRIBUT
 int mm_object_find(struct mm_token *t, CK_ATTRIBUTE *template, CK_ULONG n_template,
                    CK_OBJECT_HANDLE *ret_objects, CK_ULONG max, CK_ULONG *ret_n,
                    struct mm_errinfo *ei) MM_MUST_USE;
-/* Destroys; the outcome does not matter, since what is destroyed is on its way out anyway. */
+int mm_object_destroy(struct mm_token *t, CK_OBJECT_HANDLE object,
+                      struct mm_errinfo *ei) MM_MUST_USE;
+/* The same for what is on its way out anyway: the outcome does not matter. */
 void mm_object_drop(struct mm_token *t, CK_OBJECT_HANDLE object);
 void mm_cache_clear(struct mm_token *t);
 

@@ -80,12 +80,19 @@ static void forget(struct mm_token *t, CK_OBJECT_HANDLE object)
     }
 }
 
+int mm_object_destroy(struct mm_token *t, CK_OBJECT_HANDLE object, struct mm_errinfo *ei)
+{
+    CK_RV rv;
+
+    forget(t, object);
+    rv = MM_CK(t, C_DestroyObject(t->session, object));
+    return rv == CKR_OK ? MM_OK : mm_token_fail(ei, rv, "C_DestroyObject");
+}
+
 void mm_object_drop(struct mm_token *t, CK_OBJECT_HANDLE object)
 {
-    if (object == CK_INVALID_HANDLE)
-        return;
-    forget(t, object);
-    (void)MM_CK(t, C_DestroyObject(t->session, object));
+    if (object != CK_INVALID_HANDLE)
+        (void)!mm_object_destroy(t, object, NULL);
 }
 
 void mm_cache_clear(struct mm_token *t)

@@ -140,6 +140,13 @@ int mm_io_create_file(const char *path, mode_t mode, const void *data, size_t le
     return write_file(path, mode, data, len, false, ei);
 }
 
+int mm_io_remove_file(const char *path, struct mm_errinfo *ei)
+{
+    if (unlink(path) < 0)
+        return errno == ENOENT ? MM_OK : mm_fail_errno(ei, errno, "%s", path);
+    return sync_directory_of(path, ei);
+}
+
 int mm_io_write_all(int fd, const void *data, size_t len, struct mm_errinfo *ei)
 {
     const uint8_t *p = data;

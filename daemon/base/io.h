@@ -25,6 +25,9 @@ int mm_io_write_file(const char *path, mode_t mode, const void *data, size_t len
 int mm_io_create_file(const char *path, mode_t mode, const void *data, size_t len,
                       struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Removes a file for good (unlink, fsync of the directory); MM_OK also when there is none. */
+int mm_io_remove_file(const char *path, struct mm_errinfo *ei) MM_MUST_USE;
+
 /* All len bytes, through EINTR and short counts; blocking descriptors only. MM_ERR_EOF from read
  * when the peer closed before the first byte, MM_ERR_CORRUPT when it closed later. */
 int mm_io_write_all(int fd, const void *data, size_t len, struct mm_errinfo *ei) MM_MUST_USE;

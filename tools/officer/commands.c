@@ -236,6 +236,22 @@ const struct mm_command mm_commands[] = {
         .run = mm_cmd_exchange_create,
     },
     {
+        .words = "exchange replace",
+        .summary = "destroy that key, and make another and its certificate",
+        .ceremony = true,
+        .required = OPTIONS(MM_OPT_config),
+        .optional = OPTIONS(MM_OPT_algorithm, PIN, CEREMONY),
+        .run = mm_cmd_exchange_replace,
+    },
+    {
+        .words = "exchange delete",
+        .summary = "destroy that key, and remove its certificate",
+        .ceremony = true,
+        .required = OPTIONS(MM_OPT_config),
+        .optional = OPTIONS(PIN, CEREMONY),
+        .run = mm_cmd_exchange_delete,
+    },
+    {
         .words = "exchange certificate",
         .summary = "hold the exchange certificate against the token, and write it for the OEM",
         .required = OPTIONS(MM_OPT_config, MM_OPT_out),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* exchange create and certificate: the key that opens packages. Its certificate is signed by the
- * appliance's identity key, and names that key's hash as its authority's. */
+/* exchange create, replace, delete and certificate: the key that opens packages. Its certificate is
+ * signed by the appliance's identity key, and names that key's hash as its authority's. */
 #include "tools/officer/exchange.h"
 
 #include "daemon/base/io.h"
@@ -13,6 +13,7 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SERIAL_BYTES = 16, LABEL_URI = MM_NAME_MAX + 32 };
 
@@ -36,6 +37,13 @@ static int require_settings(struct mm_officer *o, struct mm_errinfo *ei)
                    "%s: set appliance.exchange_certificate to the file of the exchange key's "
                    "certificate",
                    o->conf->path);
+}
+
+static int fail_missing(const struct mm_officer *o, struct mm_errinfo *ei)
+{
+    return mm_fail(ei, MM_ERR_NOT_FOUND, "EXCHANGE_KEY_MISSING",
+                   "the token has no key '%s'; mintmark-officer exchange create makes it",
+                   o->conf->appliance.exchange_key);
 }
 
 /* ---- who the appliance is ---------------------------------------------------------------- */
@@ -202,11 +210,24 @@ static int choose_use(struct mm_officer *o, enum mm_key_use *ret_use, struct mm_
     return MM_OK;
 }
 
+static const char *use_name(enum mm_key_use use)
+{
+    return use == MM_USE_EXCHANGE ? "EC P-256" : "RSA-3072";
+}
+
+/* Whether a key can be made and certified, once its place is free. */
+static int check_making(struct mm_officer *o, enum mm_key_use *ret_use, struct mm_errinfo *ei)
+{
+    uint8_t hash[MM_IDENTITY_BYTES];
+    struct mm_ca_key identity;
+    const int r = choose_use(o, ret_use, ei);
+
+    return r < 0 ? r : identity_of(o, &identity, NULL, hash, ei);
+}
+
 static int prepare(struct mm_officer *o, enum mm_key_use *ret_use, struct mm_errinfo *ei)
 {
     const struct mm_conf_appliance *const a = &o->conf->appliance;
-    uint8_t hash[MM_IDENTITY_BYTES];
-    struct mm_ca_key identity;
     mm_handle found;
     int r = require_settings(o, ei);
 
@@ -215,9 +236,7 @@ static int prepare(struct mm_officer *o, enum mm_key_use *ret_use, struct mm_err
     if (r == MM_OK)
         r = mm_officer_token(o, a->token, MM_OFFICER_USER, ei);
     if (r == MM_OK)
-        r = choose_use(o, ret_use, ei);
-    if (r == MM_OK)
-        r = identity_of(o, &identity, NULL, hash, ei);
+        r = check_making(o, ret_use, ei);
     if (r < 0)
         return r;
     r = mm_officer_find(o, a->exchange_key, MM_KEY_PRIVATE, &found, ei);
@@ -284,9 +303,121 @@ int mm_cmd_exchange_create(struct mm_officer *o, struct mm_errinfo *ei)
     if (r < 0)
         return r;
     r = mm_ceremony_confirm(o, ei, "Make the exchange key '%s' (%s) in token '%s', and write %s?",
-                            a->exchange_key, use == MM_USE_EXCHANGE ? "EC P-256" : "RSA-3072",
-                            o->conf_token->name, a->exchange_certificate);
+                            a->exchange_key, use_name(use), o->conf_token->name,
+                            a->exchange_certificate);
     return r < 0 ? r : make(o, use, ei);
+}
+
+/* ---- exchange delete and replace --------------------------------------------------------- */
+
+/* What there is to take away; one of the two is enough, so that a command that was cut off can be
+ * given again. */
+struct old {
+    mm_handle key; /* 0: none */
+    bool file;
+    char fingerprint[MM_FINGERPRINT_TEXT]; /* of the certificate; empty when it cannot be read */
+};
+
+/* appliance.exchange_key may be mistyped: what signs is a CA's, the appliance's or a device's key.
+ */
+static int refuse_other_keys(struct mm_officer *o, mm_handle key, struct mm_errinfo *ei)
+{
+    struct mm_key_info info = {.sign = true};
+    const int r = mm_token_key_info(o->token, key, &info, ei);
+
+    if (r < 0)
+        return r;
+    if (info.sign)
+        return mm_fail(ei, MM_ERR_INVALID, "EXCHANGE_KEY_OTHER",
+                       "key '%s' may sign: it is no exchange key, and left as it is",
+                       o->conf->appliance.exchange_key);
+    return MM_OK;
+}
+
+static int look_at_old(struct mm_officer *o, struct old *old, struct mm_errinfo *ei)
+{
+    const struct mm_conf_appliance *const a = &o->conf->appliance;
+    MM_CLEANUP(mm_x509_stack_free_p) STACK_OF(X509) *chain = NULL;
+    struct mm_errinfo ignored;
+    int r = require_settings(o, ei);
+
+    if (r == MM_OK)
+        r = mm_officer_token(o, a->token, MM_OFFICER_USER, ei);
+    if (r < 0)
+        return r;
+    r = mm_officer_find(o, a->exchange_key, MM_KEY_PRIVATE, &old->key, ei);
+    if (r == MM_OK)
+        r = refuse_other_keys(o, old->key, ei);
+    if (r < 0 && r != MM_ERR_NOT_FOUND)
+        return r;
+    old->file = access(a->exchange_certificate, F_OK) == 0;
+    if (!old->key && !old->file)
+        return fail_missing(o, ei);
+    if (mm_chain_read(a->exchange_certificate, &chain, &ignored) < 0 ||
+        mm_cert_fingerprint(sk_X509_value(chain, 0), old->fingerprint, &ignored) < 0)
+        *old->fingerprint = '\0';
+    return MM_OK;
+}
+
+/* The key goes first: a file alone opens nothing. */
+static int take_away(struct mm_officer *o, const struct old *old, struct mm_errinfo *ei)
+{
+    const struct mm_conf_appliance *const a = &o->conf->appliance;
+    int r = old->key ? mm_token_delete_pair(o->token, old->key, ei) : MM_OK;
+
+    if (r < 0)
+        return mm_err_prefix(ei, "key '%s' is still in the token", a->exchange_key);
+    if (old->key)
+        mm_ceremony_say(o, "destroyed", "exchange key '%s'", a->exchange_key);
+    r = mm_io_remove_file(a->exchange_certificate, ei);
+    if (r == MM_OK && old->file)
+        mm_ceremony_say(o, "removed", "certificate %s, SHA-256 %s", a->exchange_certificate,
+                        *old->fingerprint ? old->fingerprint : "unknown");
+    return r;
+}
+
+int mm_cmd_exchange_delete(struct mm_officer *o, struct mm_errinfo *ei)
+{
+    const struct mm_conf_appliance *const a = &o->conf->appliance;
+    struct old old = {.key = 0};
+    int r = look_at_old(o, &old, ei);
+
+    if (r == MM_OK)
+        r = mm_ceremony_confirm(o, ei,
+                                "Destroy the exchange key '%s' in token '%s', and remove %s? What "
+                                "was encrypted to it can never be opened again.",
+                                a->exchange_key, o->conf_token->name, a->exchange_certificate);
+    if (r == MM_OK)
+        r = take_away(o, &old, ei);
+    return r < 0 ? r
+                 : mm_officer_answer(o, "deleted",
+                                     json_pack("{s:s, s:s, s:s}", "key", a->exchange_key, "file",
+                                               a->exchange_certificate, "sha256", old.fingerprint),
+                                     ei);
+}
+
+int mm_cmd_exchange_replace(struct mm_officer *o, struct mm_errinfo *ei)
+{
+    const struct mm_conf_appliance *const a = &o->conf->appliance;
+    enum mm_key_use use = MM_USE_EXCHANGE;
+    struct old old = {.key = 0};
+    int r = look_at_old(o, &old, ei);
+
+    if (r == MM_OK)
+        r = check_making(o, &use, ei);
+    if (r == MM_OK)
+        r = mm_ceremony_confirm(o, ei,
+                                "Destroy the exchange key '%s' in token '%s', make a new one (%s), "
+                                "and replace %s? What was encrypted to the old one can never be "
+                                "opened again.",
+                                a->exchange_key, o->conf_token->name, use_name(use),
+                                a->exchange_certificate);
+    if (r == MM_OK)
+        r = take_away(o, &old, ei);
+    if (r < 0)
+        return r;
+    r = make(o, use, ei);
+    return r < 0 ? mm_err_prefix(ei, "the old key is gone, and there is no new one yet") : MM_OK;
 }
 
 /* ---- what is there ----------------------------------------------------------------------- */
@@ -325,9 +456,7 @@ int mm_exchange_open(struct mm_officer *o, struct mm_exchange *x, struct mm_erri
     if (r == MM_OK)
         r = mm_officer_find(o, a->exchange_key, MM_KEY_PRIVATE, &x->key, ei);
     if (r == MM_ERR_NOT_FOUND)
-        return mm_fail(ei, r, "EXCHANGE_KEY_MISSING",
-                       "the token has no key '%s'; mintmark-officer exchange create makes it",
-                       a->exchange_key);
+        return fail_missing(o, ei);
     if (r == MM_OK)
         r = mm_token_key_info(o->token, x->key, &info, ei);
     x->rsa = info.decrypt;

@@ -123,6 +123,8 @@ int mm_cmd_ca_import(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_ca_show(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_appliance_init(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_exchange_create(struct mm_officer *o, struct mm_errinfo *ei);
+int mm_cmd_exchange_replace(struct mm_officer *o, struct mm_errinfo *ei);
+int mm_cmd_exchange_delete(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_exchange_certificate(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_package_create(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_package_show(struct mm_officer *o, struct mm_errinfo *ei);

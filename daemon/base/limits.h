@@ -55,6 +55,7 @@ enum {
     MM_CSR_DER_MAX = 8 * 1024,             /* one CSR of a key that a device made */
     MM_POINT_MAX = 2592,                   /* a public key: ML-DSA-87's; P-384's point has 97 */
     MM_SIGNATURE_MAX = 4627,               /* a signature: ML-DSA-87's; P-384's r || s has 96 */
+    MM_KEY_IDENTIFIER_MAX = 64,            /* bytes of a CA's subject key identifier */
     MM_CSR_DEPTH_MAX = 16,                 /* elements within elements of it */
     MM_BUNDLE_MAX = 32 * 1024,             /* one device's Bundle; a chunk fits a gRPC message */
     MM_DOCUMENT_MAX = 64 * 1024,           /* a signed document: order, revocation, receipt */

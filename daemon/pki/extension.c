@@ -146,13 +146,13 @@ static int append_ski(struct mm_buf *b, const uint8_t id[MM_SKI_LEN], struct mm_
     return append_extension(b, extension, ei);
 }
 
-static int append_aki(struct mm_buf *b, const uint8_t id[MM_SKI_LEN], struct mm_errinfo *ei)
+static int append_aki(struct mm_buf *b, struct mm_bytes id, struct mm_errinfo *ei)
 {
     AUTHORITY_KEYID *value = AUTHORITY_KEYID_new();
     X509_EXTENSION *extension = NULL;
 
     if (value) {
-        value->keyid = octets(id, MM_SKI_LEN);
+        value->keyid = octets(id.data, id.len);
         if (value->keyid)
             extension = X509V3_EXT_i2d(NID_authority_key_identifier, 0, value);
     }
@@ -160,16 +160,20 @@ static int append_aki(struct mm_buf *b, const uint8_t id[MM_SKI_LEN], struct mm_
     return append_extension(b, extension, ei);
 }
 
-/* The issuer's own subject key identifier, whatever its CA made it of. */
+/* The issuer's own subject key identifier, whatever its CA made it of (RFC 5280 section 4.2.1.2).
+ */
 static int prepare_issuer_aki(struct mm_profile *p, struct mm_errinfo *ei)
 {
     const ASN1_OCTET_STRING *ski = X509_get0_subject_key_id(p->issuer);
+    const int len = ski ? ASN1_STRING_length(ski) : 0;
 
-    if (!ski || ASN1_STRING_length(ski) != MM_SKI_LEN)
+    if (len < 1 || len > MM_KEY_IDENTIFIER_MAX)
         return mm_fail_field(ei, "authority_key_identifier",
-                             "the issuer's certificate has no subject key identifier of %d bytes",
-                             MM_SKI_LEN);
-    return append_aki(&p->aki_extension, ASN1_STRING_get0_data(ski), ei);
+                             "the issuer's certificate has no subject key identifier of 1 to %d "
+                             "bytes",
+                             MM_KEY_IDENTIFIER_MAX);
+    return append_aki(&p->aki_extension, (struct mm_bytes){ASN1_STRING_get0_data(ski), (size_t)len},
+                      ei);
 }
 
 static bool has_usage(const struct mm_settings *settings, const char *name)
@@ -237,7 +241,7 @@ static int append_key_identifiers(const struct mm_profile *p, const struct mm_su
         mm_buf_append(b, id, MM_SKI_LEN);
     }
     if (own_aki)
-        r = append_aki(b, id, ei);
+        r = append_aki(b, (struct mm_bytes){id, MM_SKI_LEN}, ei);
     mm_buf_append(b, p->aki_extension.data, p->aki_extension.len);
     return r;
 }

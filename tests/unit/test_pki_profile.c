@@ -302,6 +302,65 @@ START_TEST(p384_issuer_signs_with_sha384)
 }
 END_TEST
 
+/* The CA's certificate again, with a subject key identifier of len bytes. */
+static X509 *with_key_id(const struct ca *ca, size_t len)
+{
+    X509 *cert = X509_dup(ca->cert), *read;
+    ASN1_OCTET_STRING *id = ASN1_OCTET_STRING_new();
+    uint8_t bytes[80], *der = NULL;
+    const uint8_t *at;
+    int der_len;
+
+    memset(bytes, 0xa5, sizeof(bytes));
+    ck_assert_int_eq(ASN1_OCTET_STRING_set(id, bytes, (int)len), 1);
+    ck_assert_int_eq(X509_add1_ext_i2d(cert, NID_subject_key_identifier, id, 0, X509V3_ADD_REPLACE),
+                     1);
+    ck_assert_int_gt(X509_sign(cert, ca->key, EVP_sha256()), 0);
+    der_len = i2d_X509(cert, &der);
+    at = der;
+    read = d2i_X509(NULL, &at, der_len);
+    ck_assert_ptr_nonnull(read);
+    OPENSSL_free(der);
+    ASN1_OCTET_STRING_free(id);
+    X509_free(cert);
+    return read;
+}
+
+START_TEST(issuer_key_identifier_of_any_length_is_copied)
+{
+    static const size_t good[] = {1, 8, 20, 32, 64}, bad[] = {0, 65};
+    struct mm_conf_profile root_conf = settings("matter-paa", "self"), conf = settings("", "root");
+    struct ca root;
+
+    root_conf.authority_key_identifier = false;
+    root = make_ca(&root_conf, "P-256", NULL);
+    text(&conf.subject, "CN=${number}");
+    text(&conf.validity, "365d");
+    for (size_t i = 0; i < MM_ARRAY_SIZE(good); i++) {
+        struct ca issuer = {.key = root.key, .cert = with_key_id(&root, good[i])};
+        struct ca device = make_ca(&conf, "P-256", &issuer);
+        const ASN1_OCTET_STRING *aki = X509_get0_authority_key_id(device.cert);
+
+        ck_assert_ptr_nonnull(aki);
+        ck_assert_int_eq(ASN1_OCTET_STRING_cmp(aki, X509_get0_subject_key_id(issuer.cert)), 0);
+        ck_assert_int_eq(verify_chain(device.cert, NULL, issuer.cert, now_ms), X509_V_OK);
+        free_ca(&device);
+        X509_free(issuer.cert);
+    }
+    for (size_t i = 0; i < MM_ARRAY_SIZE(bad); i++) {
+        X509 *issuer = with_key_id(&root, bad[i]);
+        struct mm_profile *p = NULL;
+        struct mm_errinfo ei;
+
+        ck_assert_int_eq(mm_profile_compile(&conf, issuer, &p, &ei), MM_ERR_INVALID);
+        ck_assert_str_eq(ei.field, "authority_key_identifier");
+        ck_assert_ptr_nonnull(strstr(ei.text, "of 1 to 64 bytes"));
+        X509_free(issuer);
+    }
+    free_ca(&root);
+}
+END_TEST
+
 START_TEST(idevid_carries_the_hardware_serial)
 {
     struct mm_conf_profile root_conf = settings("matter-paa", "self"),
@@ -483,6 +542,7 @@ int main(void)
     tcase_add_test(t, presets_defaults_make_a_strict_matter_chain);
     tcase_add_test(t, validity_is_that_of_the_time_it_is_made_at);
     tcase_add_test(t, p384_issuer_signs_with_sha384);
+    tcase_add_test(t, issuer_key_identifier_of_any_length_is_copied);
     tcase_add_test(t, idevid_carries_the_hardware_serial);
     tcase_add_test(t, empty_subject_makes_san_critical);
     tcase_add_test(t, serial_is_positive_and_never_zero);

@@ -68,6 +68,29 @@ static int prepare_names(struct mm_profile *p, const struct mm_conf_profile *con
     return r < 0 || !conf->ejbca ? r : mm_profile_username_parse(p, conf->username, &fixed, ei);
 }
 
+/* EJBCA takes the names from a device's own request: then they must be such as a device knows when
+ * it makes one. */
+static int check_device_names(const struct mm_profile *p, struct mm_errinfo *ei)
+{
+    static const struct {
+        enum mm_template_kind kind;
+        const char *name;
+    } unknown[] = {{MM_PART_NUMBER, "${number}"}, {MM_PART_DEVICE_UID, "${device_uid}"}};
+
+    if (p->delivery != MM_DELIVERY_ON_DEVICE || !p->has_username)
+        return MM_OK;
+    for (size_t i = 0; i < MM_ARRAY_SIZE(unknown); i++) {
+        const bool subject = mm_name_uses(&p->subject, unknown[i].kind);
+
+        if (subject || mm_san_uses(&p->san, unknown[i].kind))
+            return mm_fail_field(ei, subject ? "subject" : "san",
+                                 "with delivery on-device EJBCA takes the %s from the device's "
+                                 "request, and no device knows its %s then; use ${hw_serial}",
+                                 subject ? "subject" : "alternative names", unknown[i].name);
+    }
+    return MM_OK;
+}
+
 static int prepare_validity(struct mm_profile *p, const struct mm_settings *settings,
                             struct mm_errinfo *ei)
 {
@@ -176,6 +199,8 @@ static int compile(const struct mm_conf_profile *conf, X509 *issuer, struct mm_p
         r = prepare_signer(p, conf, issuer, ei);
     if (r == MM_OK)
         r = prepare_names(p, conf, &settings, ei);
+    if (r == MM_OK)
+        r = check_device_names(p, ei);
     if (r == MM_OK)
         r = prepare_validity(p, &settings, ei);
     if (r == MM_OK)

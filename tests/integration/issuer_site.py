@@ -48,7 +48,7 @@ issuer 'pki' {{
 }}
 profile 'widget' {{
     issuer = 'pki'
-    delivery = 'on-device'
+    delivery = 'plain'
     subject = '{subject}'
     ca = '{ca}'
     certificate_profile = '{certificate_profile}'

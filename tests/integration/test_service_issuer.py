@@ -23,7 +23,7 @@ issuer 'pki' {{
     breaker_failures = 1 breaker_wait_ms = 50 breaker_wait_max_ms = 100
 }}
 profile 'widget' {{
-    issuer = 'pki' delivery = 'on-device' subject = 'CN=widget ${{number:6}},O=Example'
+    issuer = 'pki' delivery = 'on-device' subject = 'CN=widget ${{hw_serial}},O=Example'
     ca = '{ca}' certificate_profile = 'DevCert' end_entity_profile = 'DevEE'
 }}
 """

@@ -88,6 +88,33 @@ START_TEST(compile_against_matter_rules_is_refused)
 }
 END_TEST
 
+START_TEST(compile_names_that_no_device_knows_are_refused_for_an_ejbca)
+{
+    struct mm_conf_profile c = settings("", "pki");
+    struct mm_profile *p = NULL;
+    struct mm_errinfo ei;
+
+    c.ejbca = true;
+    text(&c.delivery, "on-device");
+    text(&c.username, "dev-${number}");
+    text(&c.subject, "CN=a ${number:6}");
+    refuse(&c, NULL, "no device knows its ${number} then; use ${hw_serial}");
+    text(&c.subject, "CN=${hw_serial},serialNumber=${device_uid}");
+    refuse(&c, NULL,
+           "the subject from the device's request, and no device knows its ${device_uid}");
+    text(&c.subject, "CN=${hw_serial}");
+    text(&c.san, "DNS:${hw_serial}.example,URI:urn:uuid:${device_uid}");
+    refuse(&c, "pai", "the alternative names from the device's request");
+    text(&c.delivery, "retained"); /* whose requests are made here */
+    ck_assert_int_eq(mm_profile_compile(&c, NULL, &p, &ei), MM_OK);
+    mm_profile_free(p);
+    text(&c.delivery, "on-device");
+    text(&c.san, "DNS:${hw_serial}.example");
+    ck_assert_msg(mm_profile_compile(&c, NULL, &p, &ei) == MM_OK, "%s", ei.text);
+    mm_profile_free(p);
+}
+END_TEST
+
 START_TEST(compile_ca_and_key_usage_must_agree)
 {
     char *sign_only[] = {(char *)(uintptr_t) "digitalSignature"};
@@ -122,6 +149,7 @@ int main(void)
     tcase_add_test(t, compile_wrong_setting_is_refused);
     tcase_add_test(t, compile_free_profile_needs_subject_and_validity);
     tcase_add_test(t, compile_against_matter_rules_is_refused);
+    tcase_add_test(t, compile_names_that_no_device_knows_are_refused_for_an_ejbca);
     tcase_add_test(t, compile_ca_and_key_usage_must_agree);
     suite_add_tcase(suite, t);
     return run_suite(suite);

@@ -27,7 +27,7 @@ int mm_object_read_bool(struct mm_token *t, CK_OBJECT_HANDLE object, CK_ATTRIBUT
                         int *ret_value, struct mm_errinfo *ei)
 {
     CK_BBOOL value = CK_FALSE;
-    CK_ULONG len;
+    CK_ULONG len = CK_UNAVAILABLE_INFORMATION;
     int r = mm_object_read(t, object, type, &value, sizeof(value), &len, ei);
 
     if (r < 0)

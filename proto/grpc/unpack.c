@@ -25,8 +25,9 @@ struct scan {
 
 static int malformed(struct scan *s)
 {
-    return mm_fail(s->ei, MM_ERR_CORRUPT, "MALFORMED_MESSAGE", "not a well-formed %s",
-                   s->level[0].descriptor->name);
+    mm_fail(s->ei, MM_ERR_CORRUPT, "MALFORMED_MESSAGE", "not a well-formed %s",
+            s->level[0].descriptor->name);
+    return MM_ERR_CORRUPT;
 }
 
 static size_t left(const struct scan *s)

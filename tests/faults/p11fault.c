@@ -6,7 +6,8 @@
  *
  *   $MM_FAULT_MODULE  the module behind it
  *   $MM_FAULT_RULES   a file of rules on calls (tests/mock/calls.h); none when there is no such
- * file. It is read again, and counts begin anew, whenever another is put in its place. Words:
+ *                     file. It is read again, and counts begin anew, whenever another is put in its
+ *                     place. Words:
  *     sessions   all sessions are closed before the call, and with them the login
  *     login      the user is logged out before the call
  *     removed    the token is not there: no slot has it, its sessions are gone
@@ -16,15 +17,16 @@
  *                C_GetMechanismInfo: no right to do anything
  *     repeat     C_GenerateKeyPair: the same pair again, under new handles
  *     stored     C_GenerateKeyPair: the pair that a process before made so; the first one keeps it
- * in the token, labelled p11fault short      the answer's length is too small by one; none where it
- * is a count long       the answer's length is too large by one $MM_FAULT_CALLS   a file that gets
- * the name of each function that is called while there are rules, a line each
+ *                in the token, labelled p11fault
+ *     short      the answer's length is too small by one; none where it is a count
+ *     long       the answer's length is too large by one
+ *
+ *   $MM_FAULT_CALLS   a file that gets the name of each function that is called while there are
+ *                     rules, a line each
  */
 #include "tests/mock/calls.h"
+#include "tests/support/in_front.h"
 
-#include <dlfcn.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -526,47 +528,9 @@ CK_RV C_GenerateRandom(CK_SESSION_HANDLE session, unsigned char *data, CK_ULONG 
 MM_PUBLIC CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
 {
     static CK_FUNCTION_LIST list;
-    const char *path = getenv("MM_FAULT_MODULE");
-    void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) : NULL;
-    CK_RV (*get)(CK_FUNCTION_LIST **) = NULL;
-    CK_RV rv;
+    const CK_RV rv = in_front_of("MM_FAULT_MODULE", "p11fault", &real, &list);
 
-    if (library)
-        *(void **)&get = dlsym(library, "C_GetFunctionList");
-    if (!get) {
-        fprintf(stderr, "p11fault: no module behind it: %s\n", path ? dlerror() : "none named");
-        return CKR_GENERAL_ERROR;
-    }
-    rv = get(&real);
-    if (rv != CKR_OK)
-        return rv;
-    list = *real;
-#define OURS(name) list.name = (name)
-    OURS(C_Initialize);
-    OURS(C_Finalize);
-    OURS(C_GetSlotList);
-    OURS(C_GetTokenInfo);
-    OURS(C_GetMechanismInfo);
-    OURS(C_OpenSession);
-    OURS(C_CloseSession);
-    OURS(C_GetSessionInfo);
-    OURS(C_Login);
-    OURS(C_Logout);
-    OURS(C_CreateObject);
-    OURS(C_DestroyObject);
-    OURS(C_GetAttributeValue);
-    OURS(C_FindObjectsInit);
-    OURS(C_FindObjects);
-    OURS(C_FindObjectsFinal);
-    OURS(C_GenerateKey);
-    OURS(C_GenerateKeyPair);
-    OURS(C_WrapKey);
-    OURS(C_UnwrapKey);
-    OURS(C_DeriveKey);
-    OURS(C_SignInit);
-    OURS(C_Sign);
-    OURS(C_GenerateRandom);
-#undef OURS
-    *ret_list = &list;
-    return CKR_OK;
+    if (rv == CKR_OK)
+        *ret_list = &list;
+    return rv;
 }

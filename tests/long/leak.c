@@ -10,48 +10,12 @@
  *   rss_growth_kb            of resident memory since the first tenth
  * Exit status 0 when the first three are 0 and memory has grown by 2048 kB at most.
  */
-#include "daemon/base/text.h"
+#include "tests/long/leak.h"
+
 #include "daemon/token/ahead.h"
-#include "daemon/token/mint.h"
 #include "tests/unit/mint_fixture.h"
 
-#include <check.h>
-
-#include <dirent.h>
-
-enum { FAULT_EVERY = 97, GROWTH_MAX_KB = 2048 };
-
-struct footprint {
-    size_t objects, sessions, fds;
-    long rss_kb;
-};
-
-static long read_rss_kb(void)
-{
-    FILE *f = fopen("/proc/self/status", "re");
-    char line[128];
-    long kb = -1;
-
-    while (f && fgets(line, sizeof(line), f)) {
-        if (sscanf(line, "RssAnon: %ld", &kb) == 1)
-            break;
-    }
-    if (f)
-        fclose(f);
-    return kb;
-}
-
-static size_t count_fds(void)
-{
-    DIR *d = opendir("/proc/self/fd");
-    size_t n = 0;
-
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
-}
+enum { FAULT_EVERY = 97 };
 
 /* Pairs made ahead are there on purpose. */
 static struct footprint measure(void)
@@ -62,21 +26,6 @@ static struct footprint measure(void)
         ahead += minter->profiles[i].n_ahead;
     return (struct footprint){mock_objects() - 2 * ahead, mock_sessions(), count_fds(),
                               read_rss_kb()};
-}
-
-static int mint_chunk(const char *profile, uint32_t count)
-{
-    Mintmark__Internal__MintJob job;
-    char name[16];
-    char batch[] = "0193537b-1f4c-7abc-8def-001122334455";
-
-    mintmark__internal__mint_job__init(&job);
-    snprintf(name, sizeof(name), "%s", profile);
-    job.profile = name;
-    job.batch_uid = batch;
-    job.first_number = 1;
-    job.count = count;
-    return mm_mint(minter, &job, 0, chunk, &ei);
 }
 
 /* Some chunks meet a fault: sessions lost, a login lost, a call refused, a false signature. */
@@ -98,11 +47,10 @@ static uint64_t run(uint64_t devices)
     uint64_t made = 0;
 
     while (made < devices) {
-        const uint32_t count = devices - made < MM_CHUNK_DEVICES ? (uint32_t)(devices - made)
-                                                                 : (uint32_t)MM_CHUNK_DEVICES;
+        const uint32_t count = next_count(devices - made);
 
         arm(++number);
-        if (mint_chunk(mixed[number % MM_ARRAY_SIZE(mixed)], count) == MM_OK)
+        if (mint_chunk(minter, mixed[number % MM_ARRAY_SIZE(mixed)], count, chunk, &ei) == MM_OK)
             made += count;
         mm_chunk_clear(chunk);
         mm_ahead_resume(minter);
@@ -112,24 +60,9 @@ static uint64_t run(uint64_t devices)
     return made;
 }
 
-static uint64_t cycles = 1000000;
-
 START_TEST(minting_leaves_nothing_behind)
 {
-    struct footprint before, after;
-    ssize_t objects, sessions, fds;
-    uint64_t made = run(cycles / 10);
-
-    before = measure();
-    made += run(cycles - cycles / 10);
-    after = measure();
-    objects = (ssize_t)(after.objects - before.objects);
-    sessions = (ssize_t)(after.sessions - before.sessions);
-    fds = (ssize_t)(after.fds - before.fds);
-    printf("RESULT cycles=%llu objects=%zd sessions=%zd fds=%zd rss_growth_kb=%ld\n",
-           (unsigned long long)made, objects, sessions, fds, after.rss_kb - before.rss_kb);
-    ck_assert(objects == 0 && sessions == 0 && fds == 0);
-    ck_assert_int_le(after.rss_kb - before.rss_kb, GROWTH_MAX_KB);
+    judge(run, measure);
 }
 END_TEST
 
@@ -143,22 +76,9 @@ static void setup_ahead(void)
 
 int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("leak");
     TCase *t = tcase_create("all");
-    SRunner *runner = srunner_create(suite);
-    int failed;
 
-    if (argc > 2 || (argc == 2 && mm_text_to_u64(argv[1], 1000, UINT64_MAX / 2, &cycles) < 0)) {
-        fputs("usage: leak [CYCLES]\n", stderr);
-        return 64;
-    }
     tcase_add_checked_fixture(t, setup_ahead, teardown);
     tcase_add_test(t, minting_leaves_nothing_behind);
-    suite_add_tcase(suite, t);
-    /* All in this process: it is what is measured. */
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return leak_main(argc, argv, "leak", 1000000, t);
 }

@@ -5,24 +5,24 @@
  * processes together. It says of itself that it is hardware (CKF_HW).
  *
  *   $MM_REMOTE_MODULE    the module behind it
- *   $MM_REMOTE_STATE     a file that the processes share (struct remote); made when it is not
- * there. Its first four numbers are for tests and benchmarks to read $MM_REMOTE_CALL_US
- * microseconds from a call's beginning to its end; default 1000 $MM_REMOTE_SESSIONS
- * ulMaxSessionCount; 0: CK_EFFECTIVELY_INFINITE; default 32
+ *
+ *   $MM_REMOTE_STATE     a file that the processes share (struct remote), made where there is none.
+ *                        Its first three numbers are for tests and benchmarks to read
+ *
+ *   $MM_REMOTE_CALL_US   microseconds from a call's beginning to its end; default 1000
+ *
+ *   $MM_REMOTE_SESSIONS  ulMaxSessionCount; 0: CK_EFFECTIVELY_INFINITE; default 32
  *
  * A process that dies gives its sessions back, as one whose connection breaks. Session objects of a
  * module in software are the process's own, and so they are here.
  */
 #include "daemon/base/macros.h"
+#include "tests/support/in_front.h"
 
-#include <dlfcn.h>
 #include <fcntl.h>
-#include <p11-kit/pkcs11.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -260,6 +260,14 @@ CALL(C_WrapKey,
      (CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE wrapping,
       CK_OBJECT_HANDLE key, unsigned char *wrapped, CK_ULONG *len),
      session, mechanism, wrapping, key, wrapped, len);
+CALL(C_UnwrapKey,
+     (CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE unwrapping,
+      unsigned char *wrapped, CK_ULONG len, CK_ATTRIBUTE *attrs, CK_ULONG n, CK_OBJECT_HANDLE *key),
+     session, mechanism, unwrapping, wrapped, len, attrs, n, key);
+CALL(C_DeriveKey,
+     (CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE base,
+      CK_ATTRIBUTE *attrs, CK_ULONG n, CK_OBJECT_HANDLE *key),
+     session, mechanism, base, attrs, n, key);
 CALL(C_SignInit, (CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key),
      session, mechanism, key);
 CALL(C_Sign,
@@ -274,45 +282,9 @@ CALL(C_GenerateRandom, (CK_SESSION_HANDLE session, unsigned char *data, CK_ULONG
 MM_PUBLIC CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
 {
     static CK_FUNCTION_LIST list;
-    const char *path = getenv("MM_REMOTE_MODULE");
-    void *library = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) : NULL;
-    CK_RV (*get)(CK_FUNCTION_LIST **) = NULL;
-    CK_RV rv;
+    const CK_RV rv = in_front_of("MM_REMOTE_MODULE", "remote token", &real, &list);
 
-    if (library)
-        *(void **)&get = dlsym(library, "C_GetFunctionList");
-    if (!get) {
-        fprintf(stderr, "remote token: no module behind it: %s\n", path ? dlerror() : "none named");
-        return CKR_GENERAL_ERROR;
-    }
-    rv = get(&real);
-    if (rv != CKR_OK)
-        return rv;
-    list = *real;
-#define OURS(name) list.name = (name)
-    OURS(C_Initialize);
-    OURS(C_Finalize);
-    OURS(C_GetSlotList);
-    OURS(C_GetTokenInfo);
-    OURS(C_GetMechanismInfo);
-    OURS(C_OpenSession);
-    OURS(C_CloseSession);
-    OURS(C_GetSessionInfo);
-    OURS(C_Login);
-    OURS(C_Logout);
-    OURS(C_CreateObject);
-    OURS(C_DestroyObject);
-    OURS(C_GetAttributeValue);
-    OURS(C_FindObjectsInit);
-    OURS(C_FindObjects);
-    OURS(C_FindObjectsFinal);
-    OURS(C_GenerateKey);
-    OURS(C_GenerateKeyPair);
-    OURS(C_WrapKey);
-    OURS(C_SignInit);
-    OURS(C_Sign);
-    OURS(C_GenerateRandom);
-#undef OURS
-    *ret_list = &list;
-    return CKR_OK;
+    if (rv == CKR_OK)
+        *ret_list = &list;
+    return rv;
 }

@@ -26,7 +26,9 @@ static int no_memory_or_crypto(struct mm_errinfo *ei)
 
 /* ---- random numbers ---------------------------------------------------------------------- */
 
-int mm_random_health(const uint8_t *bytes, size_t len, struct mm_errinfo *ei)
+/* MM_ERR_CORRUPT when bytes cannot be random: six equal in a row, a block of 16 that comes twice,
+ * or far too many ones or zeros. */
+static int judge_random(const uint8_t *bytes, size_t len, struct mm_errinfo *ei)
 {
     enum { RUN = 6, BLOCK = 16 };
     size_t run = 1, ones = 0;
@@ -56,7 +58,7 @@ static int check_random(struct mm_token *t, char note[MM_CROSSCHECK_NOTE], struc
     int r = mm_token_random(t, bytes, sizeof(bytes), ei);
 
     if (r == MM_OK)
-        r = mm_random_health(bytes, sizeof(bytes), ei);
+        r = judge_random(bytes, sizeof(bytes), ei);
     explicit_bzero(bytes, sizeof(bytes));
     snprintf(note, MM_CROSSCHECK_NOTE, "%d bytes", MM_SELFTEST_RANDOM);
     return r;

@@ -20,10 +20,6 @@ struct mm_crosscheck {
 extern const struct mm_crosscheck mm_crosschecks[];
 extern const size_t mm_crosschecks_count;
 
-/* MM_ERR_CORRUPT when bytes cannot be random: six equal in a row, a block of 16 that comes twice,
- * or far too many ones or zeros. */
-int mm_random_health(const uint8_t *bytes, size_t len, struct mm_errinfo *ei) MM_MUST_USE;
-
 /* Does the token list the mechanism? *ret_info is set when it does; may be NULL. */
 int mm_mechanism_listed(struct mm_token *t, CK_MECHANISM_TYPE type, CK_MECHANISM_INFO *ret_info,
                         bool *ret_listed, struct mm_errinfo *ei) MM_MUST_USE;

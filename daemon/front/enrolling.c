@@ -210,7 +210,8 @@ int mm_enrolling_check(const struct mm_enrolling *e, const char *profile, struct
 
 /* ---- taking devices out of the store ----------------------------------------------------- */
 
-bool mm_enrolling_open(const struct mm_enrolling *e)
+/* May the store be asked something now? */
+static bool is_open(const struct mm_enrolling *e)
 {
     return !e->stopped && e->app->store_ready && mm_anchoring_is_open(&e->app->anchoring);
 }
@@ -348,7 +349,7 @@ void mm_enrolling_kick(struct mm_enrolling *e)
     const int64_t now_ms = mm_clock_wall_ms();
     struct mm_enrolling_profile *p;
 
-    if (mm_enrolling_open(e)) {
+    if (is_open(e)) {
         TAILQ_FOREACH(p, &e->profiles, link) look(p, now_ms);
         mm_enrolling_revoke(e, now_ms);
     }
@@ -390,7 +391,7 @@ void mm_enrolling_plan(struct mm_enrolling *e)
 
     if (e->stopped)
         return;
-    if (!mm_enrolling_open(e))
+    if (!is_open(e))
         soonest_ms = RETRY_MS;
     TAILQ_FOREACH(p, &e->profiles, link)
     {

@@ -63,8 +63,6 @@ struct mm_enrolling {
     uint64_t revocations_pending, revocations_refused;
 };
 
-/* May the store be asked something now? */
-bool mm_enrolling_open(const struct mm_enrolling *e);
 /* Gives the store a job of nobody's account. */
 int mm_enrolling_ask(struct mm_enrolling *e, struct mm_job *job,
                      Mintmark__Internal__StoreJob *message, struct mm_errinfo *ei) MM_MUST_USE;

@@ -482,8 +482,3 @@ void mm_issuers_each_worker(const struct mm_issuers *m,
         }
     }
 }
-
-const struct mm_pool_stats *mm_issuers_stats(const struct mm_issuers *m)
-{
-    return &m->stats;
-}

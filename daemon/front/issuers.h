@@ -74,5 +74,3 @@ void mm_issuers_each_node(const struct mm_issuers *m, const char *section,
 void mm_issuers_each_worker(const struct mm_issuers *m,
                             void (*each)(void *arg, const struct mm_pool_worker_info *info),
                             void *arg);
-/* Of all sections, those that are no more included. Borrowed. */
-const struct mm_pool_stats *mm_issuers_stats(const struct mm_issuers *m);

@@ -75,9 +75,10 @@ static bool decode(const char *text, size_t len, struct mm_buf *to)
     return true;
 }
 
-/* A DER certificate or CRL begins with a SEQUENCE, and base64 of one with 'M'. The inner text has
- * line ends. */
-bool mm_answer_base64(const char *text, size_t len, struct mm_buf *der)
+/* Strict base64 (RFC 4648 section 4, padded), appended; decoded twice where it is encoded twice, as
+ * in some answers of EJBCA. A DER certificate or CRL begins with a SEQUENCE, and base64 of one with
+ * 'M'. The inner text has line ends. */
+static bool decode_der(const char *text, size_t len, struct mm_buf *der)
 {
     const size_t start = der->len;
     MM_BUF_CLEANUP struct mm_buf inner = MM_BUF_INIT(der->max);
@@ -100,7 +101,7 @@ static bool take_der(const json_t *value, struct mm_buf *bytes, size_t *ret_at, 
     const size_t at = bytes->len;
 
     if (!json_is_string(value) ||
-        !mm_answer_base64(json_string_value(value), json_string_length(value), bytes))
+        !decode_der(json_string_value(value), json_string_length(value), bytes))
         return false;
     *ret_at = at;
     *ret_len = bytes->len - at;

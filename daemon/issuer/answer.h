@@ -74,7 +74,3 @@ bool mm_answer_error(struct mm_bytes body, char ret_text[MM_ISSUER_TEXT_MAX]);
 /* Any bytes as one printable line of at most size - 1 bytes: what is no UTF-8, or a control
  * character, becomes \xNN. */
 void mm_answer_printable(struct mm_bytes text, char *ret_line, size_t size);
-
-/* Strict base64 (RFC 4648 section 4, padded), appended. Encoded twice, as some answers of EJBCA
- * are, it is decoded twice. False when it is none, or decodes to nothing. */
-bool mm_answer_base64(const char *text, size_t len, struct mm_buf *der);

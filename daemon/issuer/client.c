@@ -11,7 +11,8 @@ enum { LATE_MS = 100 };
 
 static const char default_path[] = "/ejbca/ejbca-rest-api";
 
-uint32_t mm_client_chance(void)
+/* Random enough for jitter. */
+static uint32_t chance(void)
 {
     return (uint32_t)random();
 }
@@ -103,11 +104,6 @@ void mm_client_node(const struct mm_client *c, size_t i, struct mm_node_info *re
     };
 }
 
-unsigned mm_client_pending(const struct mm_client *c)
-{
-    return c->pending;
-}
-
 /* ---- where to ---------------------------------------------------------------------------- */
 
 enum where { AT_NODE, ALL_BUSY, ALL_AWAY, ALL_TRIED };
@@ -152,7 +148,7 @@ static uint32_t away_ms(const struct mm_client *c, int64_t now_us)
         if (ms < least)
             least = ms;
     }
-    return mm_jitter(least + 20, mm_client_chance());
+    return mm_jitter(least + 20, chance());
 }
 
 static void answer_away(struct mm_client *c, struct mm_request *r, int64_t now_us)
@@ -267,7 +263,7 @@ static void account(struct mm_node *n, const struct mm_outcome *out, const struc
     if (v->blame) {
         n->failures++;
         snprintf(n->last_error, sizeof(n->last_error), "%s", out->reply.text);
-        changed = mm_breaker_failed(&n->breaker, now_us, mm_client_chance());
+        changed = mm_breaker_failed(&n->breaker, now_us, chance());
     } else if (v->overload) {
         /* It lives; but a probe that hears "too much" has not shown that it works. */
         changed = false;
@@ -330,7 +326,7 @@ static void judge(struct mm_client *c, struct mm_request *r)
     }
     c->pending--;
     c->answered = true;
-    out.verdict.retry_ms = mm_jitter(out.verdict.retry_ms, mm_client_chance());
+    out.verdict.retry_ms = mm_jitter(out.verdict.retry_ms, chance());
     v = r->done(r, &out);
     if (v.blame && !out.reply.text[0])
         out.reply.text = "not an answer of EJBCA's";

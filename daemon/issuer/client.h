@@ -70,9 +70,6 @@ void mm_client_submit(struct mm_client *c, struct mm_request *r);
 int mm_client_wait(struct mm_client *c, int fd, int timeout_ms, bool *ret_readable,
                    struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Requests that have not been answered. */
-unsigned mm_client_pending(const struct mm_client *c);
-
 struct mm_node_info {
     const char *name, *url;
     enum mm_breaker_state breaker; /* HALF_OPEN also when it is due */
@@ -83,6 +80,3 @@ struct mm_node_info {
 };
 size_t mm_client_nodes(const struct mm_client *c);
 void mm_client_node(const struct mm_client *c, size_t i, struct mm_node_info *ret_info);
-
-/* Random enough for jitter. */
-uint32_t mm_client_chance(void);

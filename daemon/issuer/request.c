@@ -5,7 +5,8 @@
 #include <openssl/x509.h>
 #include <string.h>
 
-void mm_request_encode(struct mm_buf *path, const char *text)
+/* All but unreserved characters (RFC 3986 section 2.3) become %XX. */
+static void append_encoded(struct mm_buf *path, const char *text)
 {
     for (; *text; text++) {
         const char c = *text;
@@ -142,7 +143,7 @@ void mm_request_certificate_path(struct mm_buf *path, const char *issuer_dn, str
                                  const char *what)
 {
     mm_buf_append_str(path, "/v1/certificate/");
-    mm_request_encode(path, issuer_dn);
+    append_encoded(path, issuer_dn);
     mm_buf_append_u8(path, '/');
     for (size_t i = 0; i < serial.len; i++)
         mm_buf_printf(path, "%02X", serial.data[i]);
@@ -153,7 +154,7 @@ void mm_request_certificate_path(struct mm_buf *path, const char *issuer_dn, str
 void mm_request_ca_path(struct mm_buf *path, const char *subject_dn, const char *what)
 {
     mm_buf_append_str(path, "/v1/ca/");
-    mm_request_encode(path, subject_dn);
+    append_encoded(path, subject_dn);
     mm_buf_append_u8(path, '/');
     mm_buf_append_str(path, what);
 }

@@ -5,9 +5,6 @@
 
 #include "daemon/base/buf.h"
 
-/* All but unreserved characters (RFC 3986 section 2.3) become %XX; appended. */
-void mm_request_encode(struct mm_buf *path, const char *text);
-
 /* POST v1/certificate/pkcs10enroll. The request goes as base64 of its DER; no password: EJBCA makes
  * one up, also where the end entity profile wants to. */
 struct mm_enrol_request {

@@ -255,13 +255,6 @@ void mm_profile_free(struct mm_profile *p)
     free(p);
 }
 
-bool mm_profile_needs_hw_serial(const struct mm_profile *p)
-{
-    return mm_name_uses(&p->subject, MM_PART_HW_SERIAL) ||
-           mm_san_uses(&p->san, MM_PART_HW_SERIAL) ||
-           (p->has_username && mm_template_uses(&p->username, MM_PART_HW_SERIAL));
-}
-
 bool mm_profile_makes_requests(const struct mm_profile *p)
 {
     return p->kind == MM_KIND_CSR;

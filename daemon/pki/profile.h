@@ -49,8 +49,6 @@ MM_DEFINE_CLEANUP(struct mm_profile *, mm_profile_free)
  * requests that EJBCA gets, with it the certificates that come back are checked (pki/issued.h).
  * Then validity may be left open: EJBCA's own profile decides. */
 
-/* Does a template use ${hw_serial}, so that every device must come with one? */
-bool mm_profile_needs_hw_serial(const struct mm_profile *p);
 /* Issuer "none": mm_profile_csr_tbs is for it, else mm_profile_certificate_tbs. */
 bool mm_profile_makes_requests(const struct mm_profile *p);
 enum mm_profile_delivery mm_profile_delivery(const struct mm_profile *p);

@@ -25,10 +25,8 @@ int mm_enrolments_add(struct mm_store *s, const Mintmark__Internal__SpendAndReco
 /* 1 and why the device is not delivered, or 0 when it may be. */
 int mm_withheld_find(struct mm_store *s, struct mm_bytes uid, Mintmark__V1__Withheld **ret_withheld,
                      struct mm_errinfo *ei) MM_MUST_USE;
-/* From the columns of WITHHELD_COLUMNS (sqlite_sql.c), which begin at `column`. */
-int mm_withheld_take(struct mm_sql *q, int column, Mintmark__V1__Withheld **ret_withheld,
-                     struct mm_errinfo *ei) MM_MUST_USE;
-/* The same, appended to a message's array; a row without a device in reach. */
+/* From the columns of WITHHELD_COLUMNS (sqlite_sql.c), which begin at `column`; appended to a
+ * message's array. */
 int mm_withheld_append(struct mm_sql *q, int column, size_t *n, Mintmark__V1__Withheld ***list,
                        struct mm_errinfo *ei) MM_MUST_USE;
 
@@ -65,18 +63,7 @@ int mm_enrolment_counts_take(struct mm_sql *q, int column,
                              Mintmark__Internal__EnrolmentCounts **ret_counts,
                              struct mm_errinfo *ei) MM_MUST_USE;
 
-/* The certificate of a device is to be revoked, within the verb under way. MM_ERR_EXISTS
- * ALREADY_REVOKED. */
-struct mm_revocation {
-    int64_t device, profile; /* rows */
-    struct mm_bytes uid, issuer, serial;
-    Mintmark__V1__RevocationReason reason;
-    const char *by;
-    int64_t now_ms;
-};
-int mm_revocation_add(struct mm_store *s, const struct mm_revocation *v,
-                      struct mm_errinfo *ei) MM_MUST_USE;
-/* The same for devices that were just reported KO: those that have a certificate from elsewhere,
+/* Has the certificate of a device revoked that was just reported KO, if it has one from elsewhere
  * which is not revoked yet. */
 int mm_revoke_reported(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
                        const ProtobufCBinaryData *uid, struct mm_errinfo *ei) MM_MUST_USE;

@@ -6,7 +6,16 @@
 
 #include <string.h>
 
-static int note(struct mm_store *s, const struct mm_revocation *v, struct mm_errinfo *ei)
+/* What is to be revoked, within the verb under way. */
+struct revocation {
+    int64_t device, profile; /* rows */
+    struct mm_bytes uid, issuer, serial;
+    Mintmark__V1__RevocationReason reason;
+    const char *by;
+    int64_t now_ms;
+};
+
+static int note(struct mm_store *s, const struct revocation *v, struct mm_errinfo *ei)
 {
     Mintmark__V1__Revoked event = MINTMARK__V1__REVOKED__INIT;
     Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(REVOKED, revoked, &event);
@@ -26,7 +35,8 @@ static int note(struct mm_store *s, const struct mm_revocation *v, struct mm_err
     return mm_ledger_append(s, &record, ei);
 }
 
-int mm_revocation_add(struct mm_store *s, const struct mm_revocation *v, struct mm_errinfo *ei)
+/* MM_ERR_EXISTS ALREADY_REVOKED. */
+static int add(struct mm_store *s, const struct revocation *v, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REVOCATION_ADD);
     int r;
@@ -50,7 +60,7 @@ int mm_revocation_add(struct mm_store *s, const struct mm_revocation *v, struct 
 /* ---- asked for once more ----------------------------------------------------------------- */
 
 /* 1: there was one more that the authority had refused; it is due now. */
-static int again_one(struct mm_store *s, struct mm_revocation *v, struct mm_errinfo *ei)
+static int again_one(struct mm_store *s, struct revocation *v, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql refused = mm_sql_start(s, MM_SQL_REVOCATION_REFUSED);
     MM_SQL_CLEANUP struct mm_sql due = mm_sql_start(s, MM_SQL_REVOCATION_AGAIN);
@@ -74,7 +84,7 @@ static int again_one(struct mm_store *s, struct mm_revocation *v, struct mm_erri
     return r < 0 ? r : 1;
 }
 
-static int again(struct mm_store *s, struct mm_revocation *v, struct mm_errinfo *ei)
+static int again(struct mm_store *s, struct revocation *v, struct mm_errinfo *ei)
 {
     int r = again_one(s, v, ei);
 
@@ -93,7 +103,7 @@ static int fail_none(struct mm_errinfo *ei)
 }
 
 /* What was issued for one device is never another one's own. */
-static int check_nobodys(struct mm_store *s, const struct mm_revocation *v, struct mm_errinfo *ei)
+static int check_nobodys(struct mm_store *s, const struct revocation *v, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ENROLMENT_KNOWN);
     int r;
@@ -109,7 +119,7 @@ static int check_nobodys(struct mm_store *s, const struct mm_revocation *v, stru
 
 /* One more of a device is not the one that it has: whoever lists that as another, an authority or
  * an issuer's process, does not get it revoked so. */
-static int check_other(const struct mm_revocation *v, struct mm_bytes own, struct mm_errinfo *ei)
+static int check_other(const struct revocation *v, struct mm_bytes own, struct mm_errinfo *ei)
 {
     if (v->serial.len != own.len || memcmp(v->serial.data, own.data, own.len) != 0)
         return MM_OK;
@@ -118,7 +128,7 @@ static int check_other(const struct mm_revocation *v, struct mm_bytes own, struc
 }
 
 /* The certificate that is the device's; or, with a serial number, one more of it by its issuer. */
-static int revoke_own(struct mm_store *s, const ProtobufCBinaryData *uid, struct mm_revocation *v,
+static int revoke_own(struct mm_store *s, const ProtobufCBinaryData *uid, struct revocation *v,
                       struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ENROLMENT_FIND);
@@ -141,12 +151,12 @@ static int revoke_own(struct mm_store *s, const ProtobufCBinaryData *uid, struct
         r = mm_sql_end(&q, ei);
     if (r == MM_OK)
         r = check_nobodys(s, v, ei);
-    return r < 0 ? r : mm_revocation_add(s, v, ei);
+    return r < 0 ? r : add(s, v, ei);
 }
 
 /* One that was issued for the device and is not what was asked for. */
 static int revoke_wrong(struct mm_store *s, const ProtobufCBinaryData *uid,
-                        struct mm_bytes certificate, struct mm_revocation *v, struct mm_errinfo *ei)
+                        struct mm_bytes certificate, struct revocation *v, struct mm_errinfo *ei)
 {
     struct mm_certificate_id id = {0};
     struct mm_enrolment_row e;
@@ -161,14 +171,14 @@ static int revoke_wrong(struct mm_store *s, const ProtobufCBinaryData *uid,
     v->issuer = id.issuer;
     v->serial = id.serial;
     r = check_nobodys(s, v, ei);
-    return r < 0 ? r : mm_revocation_add(s, v, ei);
+    return r < 0 ? r : add(s, v, ei);
 }
 
 static int revoke(struct mm_store *s, const Mintmark__Internal__RevokeDevice *job,
                   struct mm_errinfo *ei)
 {
     const struct mm_bytes certificate = {job->certificate.data, job->certificate.len};
-    struct mm_revocation v = {
+    struct revocation v = {
         .uid = {job->uid.data, job->uid.len},
         .serial = {job->serial.data, job->serial.len},
         .reason = job->reason,
@@ -232,7 +242,7 @@ int mm_store_revoke(struct mm_store *s, const Mintmark__Internal__RevokeDevice *
 int mm_revoke_reported(struct mm_store *s, const Mintmark__Internal__ReportDevices *job,
                        const ProtobufCBinaryData *uid, struct mm_errinfo *ei)
 {
-    struct mm_revocation v = {
+    struct revocation v = {
         .uid = {uid->data, uid->len},
         .reason = MINTMARK__V1__REVOCATION_REASON__REVOCATION_REASON_CESSATION_OF_OPERATION,
         .by = job->station,

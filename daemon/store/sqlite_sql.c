@@ -16,7 +16,7 @@
     " b.state, b.station, b.opened_ms, b.released_ms, b.issued, b.ok, b.ko"                        \
     " FROM batches b JOIN orders o ON o.row = b.order_row JOIN profiles p ON p.row = o.profile "
 
-/* Of mm_withheld_take. */
+/* Of mm_withheld_append. */
 #define WITHHELD_COLUMNS                                                                           \
     "d.uid, d.hw_serial, d.number, e.state, e.text, e.next_ms, e.attempts, d.key_deleted"          \
     " FROM enrolments e JOIN devices d ON d.row = e.device"

@@ -4,8 +4,8 @@
 #include "daemon/store/message.h"
 #include "daemon/store/page.h"
 
-int mm_withheld_take(struct mm_sql *q, int column, Mintmark__V1__Withheld **ret_withheld,
-                     struct mm_errinfo *ei)
+static int take(struct mm_sql *q, int column, Mintmark__V1__Withheld **ret_withheld,
+                struct mm_errinfo *ei)
 {
     MM_MESSAGE_CLEANUP Mintmark__V1__Withheld *w =
         mm_message_new(&mintmark__v1__withheld__descriptor);
@@ -36,7 +36,7 @@ int mm_withheld_append(struct mm_sql *q, int column, size_t *n, Mintmark__V1__Wi
     if (!room)
         return mm_fail_memory(ei);
     *list = room;
-    r = mm_withheld_take(q, column, &room[*n], ei);
+    r = take(q, column, &room[*n], ei);
     if (r == MM_OK)
         (*n)++;
     return r;
@@ -52,7 +52,7 @@ int mm_withheld_find(struct mm_store *s, struct mm_bytes uid, Mintmark__V1__With
     r = mm_sql_step(&q, ei);
     if (r <= 0)
         return r;
-    r = mm_withheld_take(&q, 0, ret_withheld, ei);
+    r = take(&q, 0, ret_withheld, ei);
     return r < 0 ? r : 1;
 }
 

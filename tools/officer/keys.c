@@ -21,7 +21,8 @@ static enum mm_key_use use_of(const struct mm_key_info *key)
     return key->local ? MM_USE_CA : MM_USE_IMPORTED;
 }
 
-json_t *mm_keys_describe(struct mm_officer *o, const struct mm_key_info *key)
+/* One key as an object; NULL without memory. */
+static json_t *describe(struct mm_officer *o, const struct mm_key_info *key)
 {
     enum mm_key_use use = use_of(key), ca = MM_USE_CA;
     struct mm_errinfo verdict = {0};
@@ -53,7 +54,7 @@ static int list_one(void *arg, const struct mm_key_info *key)
 {
     struct listing *const l = arg;
 
-    return json_array_append_new(l->keys, mm_keys_describe(l->o, key)) < 0 ? MM_ERR_MEMORY : MM_OK;
+    return json_array_append_new(l->keys, describe(l->o, key)) < 0 ? MM_ERR_MEMORY : MM_OK;
 }
 
 int mm_keys_answer(struct mm_officer *o, struct mm_errinfo *ei)
@@ -108,7 +109,7 @@ int mm_ceremony_key(struct mm_officer *o, mm_handle key, struct mm_errinfo *ei)
                     "sign=%d wrap=%d",
                     info.sensitive, info.always_sensitive, info.extractable, info.never_extractable,
                     info.local, info.sign, info.wrap);
-    return mm_officer_answer(o, "key", mm_keys_describe(o, &info), ei);
+    return mm_officer_answer(o, "key", describe(o, &info), ei);
 }
 
 static int refuse_existing(struct mm_officer *o, enum mm_key_class class, struct mm_errinfo *ei)

@@ -7,6 +7,3 @@
 /* Puts "keys", an array, into the answer. */
 int mm_keys_answer(struct mm_officer *o, struct mm_errinfo *ei) MM_MUST_USE;
 void mm_keys_print(const json_t *keys);
-
-/* One key as an object; NULL without memory. */
-json_t *mm_keys_describe(struct mm_officer *o, const struct mm_key_info *key);

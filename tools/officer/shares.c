@@ -196,8 +196,3 @@ unsigned mm_share_index(struct mm_secret *share)
 {
     return mm_secret_data(share)[AT_INDEX];
 }
-
-unsigned mm_share_threshold(struct mm_secret *share)
-{
-    return mm_secret_data(share)[AT_THRESHOLD];
-}

@@ -43,4 +43,3 @@ int mm_share_parse(struct mm_secret *text, struct mm_secret **ret_share,
 
 const uint8_t *mm_share_set(struct mm_secret *share);
 unsigned mm_share_index(struct mm_secret *share);
-unsigned mm_share_threshold(struct mm_secret *share);

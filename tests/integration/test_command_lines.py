@@ -53,6 +53,12 @@ class CommandLines(unittest.TestCase):
                 ('mintmark-officer', 'token stauts', "'token' takes one of init, pin, status, "),
                 ('mintmark-verify', '--nope', 'unknown option --nope'),
                 ('mintmark-verify', 'nope', 'there is no command nope'),
+                ('mintmark-verify', 'order x --nope', 'unknown option --nope'),
+                ('mintmark-verify', 'report x --nope=1', 'unknown option --nope=1'),
+                ('mintmark-verify', 'manifest x --audit', 'a value is missing after --audit'),
+                ('mintmark-verify', 'order x --at noon', '--at is no time: noon'),
+                ('mintmark-verify', 'identities --dir x --count many', '--count is a number'),
+                ('mintmark-verify', 'ledger x' + ' --since y' * 100, 'too many --since'),
                 ('mintmarkd', '--nope', 'mintmarkd: --nope: unknown option; try --help'),
                 ('mintmarkd', '--config', 'mintmarkd: --config: it needs a value; try --help'),
                 ('mintmarkd', 'x', 'mintmarkd: x: unexpected argument; try --help')):

@@ -160,4 +160,16 @@ int ledger_command(int argc, char **argv);
 int report_command(int argc, char **argv);
 int manifest_command(int argc, char **argv);
 int usage_error(const char *what, const char *value);
+
+/* An option with a value; the last one counts. With n it may be given up to max times, and *n says
+ * how often it was. */
+struct option_spec {
+    const char *name;
+    const char **values;
+    size_t *n, max;
+};
+/* Takes at most eight of them, --json and --help from argv; optind is behind them. -1: go on; else
+ * the exit status. */
+int options_parse(int argc, char **argv, const char *usage_text, const struct option_spec *specs,
+                  size_t n_specs, bool *json);
 int unreadable(const char *path, const char *why); /* says so on stderr; EXIT_DATA */

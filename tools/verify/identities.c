@@ -51,58 +51,24 @@ static bool parse_count(const char *text, long long *ret_count)
     return *end == 0 && *ret_count <= 1000000000;
 }
 
-/* -1: go on. */
-static int take_option(int option, struct options *o)
-{
-    switch (option) {
-    case 'd':
-        o->dir = optarg;
-        return -1;
-    case 'r':
-        o->root = optarg;
-        return -1;
-    case 'u':
-        return rules_parse(optarg, &o->rules)
-                   ? -1
-                   : usage_error("--rules is none, matter-dac or ieee8021ar, not ", optarg);
-    case 't':
-        o->transport_key = optarg;
-        return -1;
-    case 'k':
-        o->recipient_key = optarg;
-        return -1;
-    case 'c':
-        return parse_count(optarg, &o->count) ? -1
-                                              : usage_error("--count is a number, not ", optarg);
-    case 'j':
-        o->json = true;
-        return -1;
-    case 'h':
-        fputs(usage_text, stdout);
-        return EXIT_GOOD;
-    default:
-        return usage_error("unknown option, or one without its value", "");
-    }
-}
-
 /* -1: go on; else the exit status. */
 static int parse_options(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {{"dir", required_argument, NULL, 'd'},
-                                            {"root", required_argument, NULL, 'r'},
-                                            {"rules", required_argument, NULL, 'u'},
-                                            {"transport-key", required_argument, NULL, 't'},
-                                            {"recipient-key", required_argument, NULL, 'k'},
-                                            {"count", required_argument, NULL, 'c'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    int status = -1;
+    const char *rules = NULL, *count = NULL;
+    const struct option_spec specs[] = {{.name = "dir", .values = &o->dir},
+                                        {.name = "root", .values = &o->root},
+                                        {.name = "rules", .values = &rules},
+                                        {.name = "transport-key", .values = &o->transport_key},
+                                        {.name = "recipient-key", .values = &o->recipient_key},
+                                        {.name = "count", .values = &count}};
+    const int status = options_parse(argc, argv, usage_text, specs, COUNT(specs), &o->json);
 
-    for (int c; status < 0 && (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
-        status = take_option(c, o);
     if (status >= 0)
         return status;
+    if (rules && !rules_parse(rules, &o->rules))
+        return usage_error("--rules is none, matter-dac or ieee8021ar, not ", rules);
+    if (count && !parse_count(count, &o->count))
+        return usage_error("--count is a number, not ", count);
     if (optind != argc)
         return usage_error("'identities' takes options only, not ", argv[optind]);
     if (!o->dir)

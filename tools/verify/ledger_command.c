@@ -30,48 +30,16 @@ static const char usage_text[] =
     "  --json            print one JSON object\n";
 
 /* -1: go on. */
-static int take_option(int option, struct options *o)
-{
-    switch (option) {
-    case 'a':
-        o->audit = optarg;
-        return -1;
-    case 'i':
-        o->identity = optarg;
-        return -1;
-    case 'o':
-        o->oem = optarg;
-        return -1;
-    case 'f':
-        o->officers = optarg;
-        return -1;
-    case 's':
-        if (o->n_since == WITNESSES_MAX)
-            return usage_error("too many --since", "");
-        o->since[o->n_since++] = optarg;
-        return -1;
-    case 'j':
-        o->json = true;
-        return -1;
-    case 'h':
-        fputs(usage_text, stdout);
-        return EXIT_GOOD;
-    default:
-        return usage_error("unknown option, or one without its value", "");
-    }
-}
-
 static int parse_options(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {
-        {"audit", required_argument, NULL, 'a'}, {"identity", required_argument, NULL, 'i'},
-        {"oem", required_argument, NULL, 'o'},   {"officers", required_argument, NULL, 'f'},
-        {"since", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
-    int status = -1;
+    const struct option_spec specs[] = {
+        {.name = "audit", .values = &o->audit},
+        {.name = "identity", .values = &o->identity},
+        {.name = "oem", .values = &o->oem},
+        {.name = "officers", .values = &o->officers},
+        {.name = "since", .values = o->since, .n = &o->n_since, .max = WITNESSES_MAX}};
+    const int status = options_parse(argc, argv, usage_text, specs, COUNT(specs), &o->json);
 
-    for (int c; status < 0 && (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
-        status = take_option(c, o);
     if (status >= 0)
         return status;
     if (optind == argc)

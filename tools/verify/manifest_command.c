@@ -23,23 +23,11 @@ static const char usage_text[] =
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {{"audit", required_argument, NULL, 'a'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
+    const struct option_spec specs[] = {{.name = "audit", .values = &o->audit}};
+    const int status = options_parse(argc, argv, usage_text, specs, COUNT(specs), &o->json);
 
-    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (c == 'a') {
-            o->audit = optarg;
-        } else if (c == 'j') {
-            o->json = true;
-        } else if (c == 'h') {
-            fputs(usage_text, stdout);
-            return EXIT_GOOD;
-        } else {
-            return usage_error("unknown option, or one without its value", "");
-        }
-    }
+    if (status >= 0)
+        return status;
     if (optind + 1 != argc)
         return usage_error("'manifest' takes one file", "");
     if (!o->audit)

@@ -32,47 +32,20 @@ static const char usage_text[] =
     "  --json            print one JSON object\n";
 
 /* -1: go on. */
-static int take_option(int option, struct options *o)
-{
-    switch (option) {
-    case 'o':
-        o->oem = optarg;
-        return -1;
-    case 'i':
-        o->identity = optarg;
-        return -1;
-    case 'a':
-        o->audit = optarg;
-        return -1;
-    case 'f':
-        o->officers = optarg;
-        return -1;
-    case 't':
-        return time_parse(optarg, &o->at_ms) ? -1 : usage_error("--at is no time: ", optarg);
-    case 'j':
-        o->json = true;
-        return -1;
-    case 'h':
-        fputs(usage_text, stdout);
-        return EXIT_GOOD;
-    default:
-        return usage_error("unknown option, or one without its value", "");
-    }
-}
-
 static int parse_options(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {
-        {"oem", required_argument, NULL, 'o'},   {"identity", required_argument, NULL, 'i'},
-        {"audit", required_argument, NULL, 'a'}, {"officers", required_argument, NULL, 'f'},
-        {"at", required_argument, NULL, 't'},    {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
-    int status = -1;
+    const char *at = NULL;
+    const struct option_spec specs[] = {{.name = "oem", .values = &o->oem},
+                                        {.name = "identity", .values = &o->identity},
+                                        {.name = "audit", .values = &o->audit},
+                                        {.name = "officers", .values = &o->officers},
+                                        {.name = "at", .values = &at}};
+    const int status = options_parse(argc, argv, usage_text, specs, COUNT(specs), &o->json);
 
-    for (int c; status < 0 && (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
-        status = take_option(c, o);
     if (status >= 0)
         return status;
+    if (at && !time_parse(at, &o->at_ms))
+        return usage_error("--at is no time: ", at);
     if (optind + 1 != argc)
         return usage_error("'order' takes one file", "");
     o->file = argv[optind];

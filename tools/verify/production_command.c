@@ -29,45 +29,14 @@ static const char usage_text[] =
     "  --json            print one JSON object\n";
 
 /* -1: go on. */
-static int take_option(int option, struct options *o)
-{
-    const struct {
-        int option;
-        const char **value;
-    } values[] = {{'a', &o->audit}, {'s', &o->signature}, {'o', &o->order},
-                  {'c', &o->oem},   {'e', &o->export},    {'m', &o->manifest}};
-
-    for (size_t i = 0; i < COUNT(values); i++) {
-        if (values[i].option == option) {
-            *values[i].value = optarg;
-            return -1;
-        }
-    }
-    if (option == 'j') {
-        o->json = true;
-        return -1;
-    }
-    if (option != 'h')
-        return usage_error("unknown option, or one without its value", "");
-    fputs(usage_text, stdout);
-    return EXIT_GOOD;
-}
-
 static int parse_options(int argc, char **argv, struct options *o)
 {
-    static const struct option options[] = {{"audit", required_argument, NULL, 'a'},
-                                            {"signature", required_argument, NULL, 's'},
-                                            {"order", required_argument, NULL, 'o'},
-                                            {"oem", required_argument, NULL, 'c'},
-                                            {"export", required_argument, NULL, 'e'},
-                                            {"manifest", required_argument, NULL, 'm'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    int status = -1;
+    const struct option_spec specs[] = {
+        {.name = "audit", .values = &o->audit},   {.name = "signature", .values = &o->signature},
+        {.name = "order", .values = &o->order},   {.name = "oem", .values = &o->oem},
+        {.name = "export", .values = &o->export}, {.name = "manifest", .values = &o->manifest}};
+    const int status = options_parse(argc, argv, usage_text, specs, COUNT(specs), &o->json);
 
-    for (int c; status < 0 && (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
-        status = take_option(c, o);
     if (status >= 0)
         return status;
     if (optind + 1 != argc)

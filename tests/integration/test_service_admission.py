@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Admission: what is too much or too late is refused at once, and whoever asks for little is not held
 up by who asks for much."""
+import contextlib
 import os
 import signal
 import time
@@ -31,6 +32,19 @@ class Admission(Base):
     def metric(self, *args, **labels):
         return self.page()(*args, **labels)
 
+    @contextlib.contextmanager
+    def token_held(self):
+        """While no worker of the token gets on: what is asked of it stays where it is."""
+        workers = self.service.worker_pids('token')
+        for pid in workers:
+            self.addCleanup(self.let_go, pid)
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in workers:
+                self.let_go(pid)
+
     def test_who_resets_its_calls_gets_no_further_than_its_limit(self):
         station, batch = self.begin('delay_ms=200', limits='jobs_per_client = 1')
         other = self.client('other')
@@ -38,7 +52,7 @@ class Admission(Base):
         began, calls, refusals = time.monotonic(), 0, 0
         while refusals < 10:
             calls += 1
-            call = station.stream(batch, 2 * CHUNK, f'r-{calls}')
+            call = station.stream(batch, 30 * CHUNK, f'r-{calls}')  # is not done before it is looked at
             time.sleep(0.02)
             workers = officer.call('OfficerService', 'GetStatus').workers
             busy = [w for w in workers if w.name.startswith('token') and w.state == BUSY]
@@ -58,16 +72,17 @@ class Admission(Base):
         self.assertEqual(len(other.provision(batch, 1, 'one')), 1)
 
     def test_single_calls_over_the_limit_are_refused(self):
-        station, batch = self.begin('delay_ms=300', limits='jobs_per_client = 2')
-        call = station.stream(batch, CHUNK, 'bulk')
-        self.eventually(lambda: self.metric('mintmark_client_jobs_in_flight', client='line-1') == 2)
-        error = self.refused('RESOURCE_EXHAUSTED', 'STATION_BUSY', station.issued, batch)
-        self.assertEqual(error.subject, 'client:line-1')
-        self.assertTrue(0 < error.retry_s < 2, error.retry_s)
-        self.assertEqual(error.pushback_ms, round(1000 * error.retry_s))
-        # Others, and what needs no worker, go on.
-        self.assertEqual(self.client('other').issued(batch), 0)
-        self.assertTrue(station.ready())
+        station, batch = self.begin(limits='jobs_per_client = 2')
+        with self.token_held():
+            call = station.stream(batch, CHUNK, 'bulk')
+            self.eventually(lambda: self.metric('mintmark_client_jobs_in_flight', client='line-1') == 2)
+            error = self.refused('RESOURCE_EXHAUSTED', 'STATION_BUSY', station.issued, batch)
+            self.assertEqual(error.subject, 'client:line-1')
+            self.assertTrue(0 < error.retry_s < 2, error.retry_s)
+            self.assertEqual(error.pushback_ms, round(1000 * error.retry_s))
+            # Others, and what needs no worker, go on.
+            self.assertEqual(self.client('other').issued(batch), 0)
+            self.assertTrue(station.ready())
         list(call)
         self.assertEqual(station.issued(batch), CHUNK)
 
@@ -76,27 +91,27 @@ class Admission(Base):
         other = self.client('other')
         # What a device costs is known from here on: 100 ms for 64, two workers.
         self.assertEqual(len(station.provision(batch, 4 * CHUNK, 'first')), 4 * CHUNK)
-        # With an empty queue any size is taken.
-        first = station.stream(batch, 30 * CHUNK, 'r-1')
-        next(first)
-        began = time.monotonic()
-        error = self.refused('RESOURCE_EXHAUSTED', 'STATION_BUSY', station.provision, batch,
-                             4 * CHUNK, 'r-2')
-        self.assertEqual(error.subject, 'client:line-1')
-        self.assertTrue(0.1 < error.retry_s < 5, error.retry_s)
-        self.assertLess(time.monotonic() - began, 0.5)
-        second = other.stream(batch, 10 * CHUNK, 'r-3')
-        next(second)
+        bulk = {'token': 'main', 'class': 'bulk'}
         third = self.client('third')
-        error = self.refused('UNAVAILABLE', 'SERVICE_BUSY', third.provision, batch, 20 * CHUNK, 'r-4')
-        self.assertTrue(0.1 < error.retry_s < 4, error.retry_s)
+        with self.token_held():
+            # With an empty queue any size is taken.
+            first = station.stream(batch, 30 * CHUNK, 'r-1')
+            self.eventually(lambda: self.metric('mintmark_jobs_queued', **bulk) > 20)
+            queued = self.metric('mintmark_jobs_queued', **bulk)
+            error = self.refused('RESOURCE_EXHAUSTED', 'STATION_BUSY', station.provision, batch,
+                                 4 * CHUNK, 'r-2')
+            self.assertEqual(error.subject, 'client:line-1')
+            self.assertTrue(0.1 < error.retry_s < WAIT_S, error.retry_s)
+            second = other.stream(batch, 10 * CHUNK, 'r-3')
+            self.eventually(lambda: self.metric('mintmark_jobs_queued', **bulk) == queued + 10)
+            error = self.refused('UNAVAILABLE', 'SERVICE_BUSY', third.provision, batch, 20 * CHUNK, 'r-4')
+            self.assertTrue(0.1 < error.retry_s < WAIT_S, error.retry_s)
+            p = self.page()
+            self.assertEqual(p('mintmark_refusals_total', reason='STATION_BUSY'), 1)
+            self.assertEqual(p('mintmark_refusals_total', reason='SERVICE_BUSY'), 1)
+            self.eventually(lambda: self.metric('mintmark_queue_wait_seconds', **bulk) > 0.1)
         # Small calls have a queue of their own.
         self.assertEqual(len(third.provision(batch, 1, 'one')), 1)
-        p = self.page()
-        self.assertEqual(p('mintmark_refusals_total', reason='STATION_BUSY'), 1)
-        self.assertEqual(p('mintmark_refusals_total', reason='SERVICE_BUSY'), 1)
-        self.assertGreater(p('mintmark_jobs_queued', token='main', **{'class': 'bulk'}), 0)
-        self.assertGreater(p('mintmark_queue_wait_seconds', token='main', **{'class': 'bulk'}), 0.1)
         time.sleep(error.retry_s)
         self.assertEqual(len(third.provision_persistently(batch, 20 * CHUNK, 'r-4')), 20 * CHUNK)
         for call in first, second:
@@ -112,31 +127,31 @@ class Admission(Base):
         station, batch = self.begin('delay_ms=100')
         self.assertEqual(len(station.provision(batch, 4 * CHUNK, 'first')), 4 * CHUNK)
         before = self.metric('mintmark_jobs_total', kind='token', outcome='done')
-        began = time.monotonic()
+        # The service says so, long before the client's own deadline, which knows no reason.
         error = self.refused('DEADLINE_EXCEEDED', 'DEADLINE_TOO_SHORT', station.provision, batch,
-                             100 * CHUNK, 'late', timeout=1.5)
-        self.assertLess(time.monotonic() - began, 1)
+                             600 * CHUNK, 'late', timeout=10)
         self.assertFalse(error.retry)
         self.assertIsNone(error.pushback_ms)
         self.assertEqual(self.metric('mintmark_refusals_total', reason='DEADLINE_TOO_SHORT'), 1)
         self.assertEqual(self.metric('mintmark_jobs_total', kind='token', outcome='done'), before)
         self.assertEqual(station.issued(batch), 4 * CHUNK)
         # Less is in time.
-        self.assertEqual(len(station.provision(batch, 4 * CHUNK, 'less', timeout=5)), 4 * CHUNK)
+        self.assertEqual(len(station.provision(batch, 4 * CHUNK, 'less', timeout=WAIT_S)), 4 * CHUNK)
 
     def test_jobs_of_callers_that_went_never_start(self):
-        station, batch = self.begin('delay_ms=400')
+        station, batch = self.begin()
         # The officer's order took a token job too.
         before = self.metric('mintmark_jobs_total', kind='token', outcome='done')
-        bulk = station.stream(batch, 4 * CHUNK, 'bulk')
-        self.eventually(lambda: self.metric('mintmark_client_jobs_in_flight', client='line-1') == 4)
-        other = self.client('other')
-        calls = [other.stream(batch, 1, f'one-{i}') for i in range(3)]
-        small = {'token': 'main', 'class': 'interactive'}
-        self.eventually(lambda: self.metric('mintmark_jobs_queued', **small) == 3)
-        for call in calls:
-            call.cancel()
-        self.eventually(lambda: self.metric('mintmark_jobs_queued', **small) == 0)
+        with self.token_held():
+            bulk = station.stream(batch, 4 * CHUNK, 'bulk')
+            self.eventually(lambda: self.metric('mintmark_client_jobs_in_flight', client='line-1') == 4)
+            other = self.client('other')
+            calls = [other.stream(batch, 1, f'one-{i}') for i in range(3)]
+            small = {'token': 'main', 'class': 'interactive'}
+            self.eventually(lambda: self.metric('mintmark_jobs_queued', **small) == 3)
+            for call in calls:
+                call.cancel()
+            self.eventually(lambda: self.metric('mintmark_jobs_queued', **small) == 0)
         list(bulk)
         self.eventually(lambda: self.metric('mintmark_jobs_in_flight') == 0)
         p = self.page()
@@ -208,17 +223,12 @@ class Admission(Base):
             next(call)
         again = station.stream(batch, 2000, 'kept')
         other, officer = self.client('other'), self.client('officer')
-        longest = {}
-        for i in range(10):
-            for name, function in (('status', self.service.status),
-                                   ('orders', lambda: officer.call('OfficerService', 'ListOrders')),
-                                   ('one', lambda: other.provision(batch, 1, f'one-{i}'))):
-                began = time.monotonic()
-                function()
-                longest[name] = max(longest.get(name, 0), time.monotonic() - began)
-        # Bulk would take six seconds; a small job waits for the one that runs and one more.
-        for name, seconds in longest.items():
-            self.assertLess(seconds, 1.5, longest)
+        for i in range(5):
+            self.service.status()
+            officer.call('OfficerService', 'ListOrders')
+            other.provision(batch, 1, f'one-{i}')
+        # None of the fifteen has waited for it: bulk takes twelve seconds at least, and is not through.
+        self.assertGreater(self.metric('mintmark_jobs_queued', token='main', **{'class': 'bulk'}), 0)
         for call in bulk + [again]:
             call.cancel()
 

@@ -46,6 +46,15 @@ static int import(struct mm_token *t, struct mm_secret *backup_key, bool wraps,
     return MM_OK;
 }
 
+int mm_token_require_officer(const struct mm_token *t, struct mm_errinfo *ei)
+{
+    if (mm_quirks_of(&t->info)->no_officer)
+        return mm_fail(ei, MM_ERR_UNSUPPORTED, "TOKEN_NO_OFFICER",
+                       "the token has no security officer, and without one no key is backed up or "
+                       "restored");
+    return MM_OK;
+}
+
 static int so_may_try(struct mm_token *t, struct mm_errinfo *ei)
 {
     CK_TOKEN_INFO info;
@@ -81,8 +90,10 @@ int mm_token_backup_begin(struct mm_token *t, struct mm_secret *so_pin,
 {
     mm_handle handle = CK_INVALID_HANDLE;
     CK_RV rv;
-    int r = so_may_try(t, ei);
+    int r = mm_token_require_officer(t, ei);
 
+    if (r == MM_OK)
+        r = so_may_try(t, ei);
     if (r < 0)
         return r;
     if (!t->pin)
@@ -103,7 +114,9 @@ int mm_token_backup_begin(struct mm_token *t, struct mm_secret *so_pin,
 int mm_token_restore_begin(struct mm_token *t, struct mm_secret *backup_key,
                            mm_handle *ret_unwrapping, struct mm_errinfo *ei)
 {
-    return import(t, backup_key, false, ret_unwrapping, ei);
+    int r = mm_token_require_officer(t, ei);
+
+    return r < 0 ? r : import(t, backup_key, false, ret_unwrapping, ei);
 }
 
 void mm_token_backup_end(struct mm_token *t, mm_handle backup_key)

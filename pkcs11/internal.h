@@ -46,6 +46,8 @@ struct mm_quirks {
 };
 /* Never NULL. */
 const struct mm_quirks *mm_quirks_of(const CK_TOKEN_INFO *info);
+/* MM_ERR_UNSUPPORTED TOKEN_NO_OFFICER: nobody can make a wrapping key a trusted one. */
+int mm_token_require_officer(const struct mm_token *t, struct mm_errinfo *ei) MM_MUST_USE;
 
 struct mm_token {
     CK_FUNCTION_LIST *ck; /* p11-kit's managed view of the module; NULL until loaded */

@@ -128,7 +128,9 @@ int mm_token_create_ca_key(struct mm_token *t, const char *label, enum mm_curve 
 int mm_token_create_ca_backup_key(struct mm_token *t, const char *label, enum mm_curve curve,
                                   mm_handle *ret_private, struct mm_errinfo *ei)
 {
-    return create_pair(t, MM_USE_CA_BACKUP, label, curve, ret_private, ei);
+    int r = mm_token_require_officer(t, ei);
+
+    return r < 0 ? r : create_pair(t, MM_USE_CA_BACKUP, label, curve, ret_private, ei);
 }
 
 int mm_token_create_signing_key(struct mm_token *t, const char *label, enum mm_curve curve,
@@ -327,6 +329,7 @@ static int read_flags(struct mm_token *t, struct mm_key_info *info, struct mm_er
             return r;
         *flags[i].flag = value == 1;
     }
+    info->local_unknown = !info->local && mm_quirks_of(&t->info)->no_local;
     return MM_OK;
 }
 

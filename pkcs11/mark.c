@@ -52,8 +52,14 @@ int mm_token_mark_read(struct mm_token *t, struct mm_exchange_mark *ret_mark, st
 {
     CK_OBJECT_HANDLE objects[OBJECTS_MAX];
     CK_ULONG n = 0;
-    int r = find(t, objects, &n, ei);
+    int r;
 
+    if (mm_quirks_of(&t->info)->no_data_objects)
+        return mm_fail(
+            ei, MM_ERR_UNSUPPORTED, "TOKEN_NO_DATA_OBJECTS",
+            "the token stores no data objects, and so not which package was the last: it "
+            "takes none");
+    r = find(t, objects, &n, ei);
     return r < 0 ? r : read_newest(t, objects, n, ret_mark, ei);
 }
 

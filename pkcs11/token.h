@@ -185,6 +185,7 @@ struct mm_key_info {
     char type[16]; /* "EC P-256", "Ed25519", "ML-DSA-65", "AES-256", "RSA-2048" */
     bool sensitive, always_sensitive, extractable, never_extractable, local, sign, wrap;
     bool derive, decrypt;
+    bool local_unknown; /* local is false, but this make of tokens never says who made a key */
 };
 
 /* Makes a token key pair (CA, signing) or a secret key (transport) with that label and a random

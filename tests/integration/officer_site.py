@@ -106,7 +106,8 @@ class Base(unittest.TestCase):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix='mintmark-officer.'))
         self.addCleanup(shutil.rmtree, self.dir)
         self.conf = self.dir / 'mintmark.conf'
-        self.conf.write_text(CONF.format(token=token_kind.prepare(self.dir, 'test')))
+        self.token = token_kind.prepare(self.dir, 'test')
+        self.conf.write_text(CONF.format(token=self.token))
         self.said = ''  # everything that any command of this test showed
 
     def secret(self, name, text):

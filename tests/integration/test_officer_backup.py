@@ -13,6 +13,7 @@ from officer_site import BUILD, CONF, OFFICER, SO_PIN, Base, Terminal, openssl, 
 FAULT_MODULE = BUILD / 'tests/faults/p11fault.so'
 
 
+@unittest.skipIf(token_kind.KIND == 'softokn', 'NSS has no security officer, without whom there are no backups')
 class Backup(Base):
     def setUp(self):
         super().setUp()
@@ -94,17 +95,13 @@ class Backup(Base):
     def there_fails_at_will(self):
         """The second token is behind a module that fails by rules."""
         rules = self.elsewhere / 'rules'
-        text = self.other.read_text()
-        self.other.write_text(text.replace(f"module = '{token_kind.MODULE}'", f"module = '{FAULT_MODULE}'")
-                              .replace('environment = {', f"environment = {{'MM_FAULT_MODULE={token_kind.MODULE}', "
-                                                          f"'MM_FAULT_RULES={rules}', "))
+        self.other.write_text(token_kind.behind(self.other.read_text(), FAULT_MODULE, MM_FAULT_RULES=rules))
         self.rules('')
 
     def everything_there(self):
         """The objects of the second token, as SoftHSM's own files have them."""
         return [f.name for f in self.elsewhere.glob('tokens/*/*.object') if f.name != 'token.object']
 
-    @unittest.skipUnless(token_kind.KIND == 'softhsm', 'looks at the files of SoftHSM')
     def test_a_restore_that_fails_midway_leaves_nothing(self):
         self.make_root('--backup')
         self.make_sub('--backup')
@@ -284,6 +281,16 @@ class Backup(Base):
         terminal.type(shares[0])
         self.assertEqual(terminal.end(), 0, terminal.text)
         self.assertEqual(self.labels_there(), ['paa'])
+
+
+@unittest.skipUnless(token_kind.KIND == 'softokn', 'for tokens without a security officer')
+class NoOfficer(Base):
+    def test_keys_for_backup_are_refused(self):
+        self.init()
+        _, error = self.make_root('--backup', status=1)
+        self.assertIn('the token has no security officer', error)
+        self.assertEqual(self.key_labels(), [])
+        self.assertFalse((self.dir / 'paa.pem').exists())
 
 
 if __name__ == '__main__':

@@ -16,7 +16,7 @@ import unittest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from officer_site import OFFICER, Base, openssl
+from officer_site import OFFICER, Base, openssl, token_kind
 from test_officer_exchange import SECTION
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -28,6 +28,9 @@ VALUE = 'https://ejbca.example:8443/ejbca'
 DATA = b'firmware ' * 1000 + bytes(range(256))
 ECDH = ('-keyopt', 'ecdh_kdf_md:sha256')
 OAEP = ('-keyopt', 'rsa_padding_mode:oaep')
+
+
+NOT_IN_NSS = unittest.skipIf(token_kind.KIND == 'softokn', 'NSS stores no data objects, as the mark of the last package is')
 
 
 def when(**delta):
@@ -91,7 +94,7 @@ class Packages(Base):
         """Every file of the site but transcripts and the package itself, and every key."""
         files = {str(p.relative_to(self.dir)): p.read_bytes() for p in self.dir.rglob('*')
                  if p.is_file() and p.name not in ('ceremony.txt', 'package')
-                 and 'tokens' not in p.parts}
+                 and not {'tokens', 'nss'} & set(p.parts)}
         return files, [(k['label'], k['id']) for k in self.data('key', 'list')['keys']]
 
     def refused(self, text, *args, status=65):
@@ -103,6 +106,7 @@ class Packages(Base):
         self.assertNotIn(PASSWORD, self.transcript())
 
 
+@NOT_IN_NSS
 class Ecdh(Packages):
     def everything(self):
         p12, key = self.p12()
@@ -398,6 +402,7 @@ class Ecdh(Packages):
         self.take()
 
 
+@NOT_IN_NSS
 class Rsa(Packages):
     """An exchange key for OAEP, as for tokens without ECDH."""
     ALGORITHM = ('--algorithm', 'rsa')
@@ -416,6 +421,13 @@ class Rsa(Packages):
         self.seal(content)
         self.take()
         self.assertEqual((self.folder / 'data/a').read_bytes(), b'x')
+
+
+@unittest.skipUnless(token_kind.KIND == 'softokn', 'for tokens that store no data objects')
+class NoMark(Packages):
+    def test_packages_are_refused(self):
+        self.seal(self.content(self.item('data', 'a', b'x')))
+        self.refused('the token stores no data objects', status=1)
 
 
 if __name__ == '__main__':

@@ -8,9 +8,10 @@ import unittest
 
 from issuer_site import Device, FakeEjbca, Worker
 from officer_site import MODULE, USER_PIN
-from test_officer_package import Packages
+from test_officer_package import NOT_IN_NSS, Packages
 
 
+@NOT_IN_NSS
 class Credential(Packages):
     def test_it_enrols_with_what_the_package_brought(self):
         with FakeEjbca() as ejbca:

@@ -13,6 +13,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
+from token_kind import KIND  # noqa: E402  first: it may become another user
 from service_site import WAIT_S, Client, Refused, station_pb2, types_pb2  # noqa: E402
 from site_under_test import OFFICER, VERIFY, Failed, Site, run  # noqa: E402
 
@@ -60,6 +61,9 @@ class Ed25519(unittest.TestCase):
         cls.addClassCleanup(site.__exit__, None, None, None)
         with open(site.conf, 'a', encoding='utf-8') as conf:
             conf.write(MORE + SIGNING)
+        mechanisms = json.loads(run(OFFICER, 'token', 'test', '--config', site.conf, '--json'))['matrix']
+        if KIND == 'softokn' and not any(m['listed'] for m in mechanisms if m['mechanism'] == 'CKM_EDDSA'):
+            raise unittest.SkipTest('this NSS makes no Ed25519 keys; 3.110 and later do')
         run(OFFICER, 'ca', 'create-root', '--config', site.conf, '--label', 'ed-ca', '--create-key', '--curve',
             'ed25519', '--path-length', 0, '--subject', 'CN=ed,O=test', '--validity', '20y', '--out',
             site.dir / 'ca/ed.pem', '--operator', 'a', '--witness', 'b', '--yes')

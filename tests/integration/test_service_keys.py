@@ -12,7 +12,14 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
+from token_kind import KIND  # noqa: E402  first: it may become another user
 from site_under_test import OFFICER, VERIFY, Failed, Site, run  # noqa: E402
+
+
+NO_BACKUP = 'NSS has no security officer, without whom there are no backups'
+
+
+MANY = 200 if KIND == 'softokn' else 4500  # there so many that each worker renews its module, and logs in again
 
 
 class Keys(unittest.TestCase):
@@ -20,8 +27,9 @@ class Keys(unittest.TestCase):
     def setUpClass(cls):
         cls.site = site = Site(workers=2)
         cls.addClassCleanup(site.__exit__, None)
-        cls.ceremony('ca', 'create-sub', '--label', 'pai-b', '--create-key', '--backup', '--preset',
-                     'matter-pai', '--vid', 'FFF1', '--subject', 'CN=Backed PAI,VID=${vid}',
+        backup = [] if KIND == 'softokn' else ['--backup']
+        cls.ceremony('ca', 'create-sub', '--label', 'pai-b', '--create-key', *backup, '--preset', 'matter-pai',
+                     '--vid', 'FFF1', '--subject', 'CN=Backed PAI,VID=${vid}',
                      '--parent-label', 'paa', '--parent-certificate', site.dir / 'ca/paa.pem', '--out',
                      site.dir / 'ca/pai-b.pem')
         cls.plain = site.conf.read_text()
@@ -43,6 +51,7 @@ class Keys(unittest.TestCase):
         out = self.site.base / f'out-{len(list(self.site.base.iterdir()))}'
         return self.site.station('provision', '--batch', batch, '--count', count, '--out', out)
 
+    @unittest.skipIf(KIND == 'softokn', NO_BACKUP)
     def test_a_ca_key_waits_for_its_backup(self):
         site = self.site
         self.configure("\n    backup = 'required'")
@@ -60,6 +69,7 @@ class Keys(unittest.TestCase):
                       site.dir / 'so.pin')
         self.provision(batch, 2)  # no restart, no reload
 
+    @unittest.skipIf(KIND == 'softokn', NO_BACKUP)
     def test_a_key_that_could_leave_is_refused_where_no_backup_is_wanted(self):
         self.configure('')
         with self.assertRaises(RuntimeError):
@@ -139,9 +149,8 @@ class Keys(unittest.TestCase):
     def test_a_new_pin_takes_effect_while_the_site_serves(self):
         site, batch = self.start_pin_site()
         old = (site.dir / 'user.pin').read_text()
-        # Enough devices that each worker renews its module, and so logs in again.
         load = subprocess.Popen(list(map(str, site.station_command(
-            '--json', 'provision', '--batch', batch, '--count', 4500, '--out', site.base / 'out-pin'))),
+            '--json', 'provision', '--batch', batch, '--count', MANY, '--out', site.base / 'out-pin'))),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         for i in range(3):
             self.ceremony('token', 'pin', '--generate-pin-file', site.base / f'new-{i}.pin')
@@ -150,8 +159,12 @@ class Keys(unittest.TestCase):
         self.assertNotEqual((site.dir / 'user.pin').read_text(), old)
         self.assertEqual((site.dir / 'user.pin').stat().st_mode & 0o777, 0o600)
         self.assertFalse((site.dir / 'user.pin.new').exists())
-        self.provision(batch, 4500)  # renewals that come after the change
-        self.assertEqual((self.log_of('pin_refused'), self.log_of('worker_lost')), ([], []))
+        self.provision(batch, MANY)  # renewals that come after the change
+        self.assertEqual(self.log_of('pin_refused'), [])
+        if KIND == 'softokn':  # whose other processes fail once when all keys are encrypted anew
+            self.assertTrue(all('CKR_GENERAL_ERROR' in line for line in self.log_of('worker_lost')))
+        else:
+            self.assertEqual(self.log_of('worker_lost'), [])
         site.daemon.send_signal(signal.SIGHUP)  # new workers take the new PIN
         self.provision(batch, 10)
         self.assertEqual(site.stop(), 0)
@@ -161,6 +174,7 @@ class Keys(unittest.TestCase):
         for text in (old, (site.dir / 'user.pin').read_text()):
             self.assertNotIn(text.strip(), site.log.read_text())
 
+    @unittest.skipIf(KIND == 'softokn', 'the module of NSS is never renewed, and so nobody logs in again')
     def test_a_pin_that_others_changed_is_tried_once_and_awaited(self):
         site, batch = self.start_pin_site()
         pin, new = site.dir / 'user.pin', site.base / 'others.pin'

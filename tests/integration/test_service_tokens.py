@@ -13,6 +13,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
+import token_kind  # noqa: E402  first: it may become another user
 from service_site import BUILD, WAIT_S, Client, Refused, station_pb2, types_pb2  # noqa: E402
 from prometheus_text import read_page  # noqa: E402
 from site_under_test import OFFICER, Site, run  # noqa: E402
@@ -27,6 +28,7 @@ except ImportError as missing:
     sys.exit(77)
 
 FAULT_MODULE = BUILD / 'tests/faults/p11fault.so'
+FOLDER = 'nss' if token_kind.KIND == 'softokn' else 'tokens'  # of the site's token
 
 
 class Users:
@@ -41,21 +43,16 @@ class Pair:
         self.main_late = main_late
         self.site = Site(workers=1)
         base = self.site.dir
-        shutil.copytree(base / 'tokens', base / 'tokens-second')
-        conf = (base / 'softhsm2.conf').read_text()
-        (base / 'softhsm2-second.conf').write_text(conf.replace('/tokens\n', '/tokens-second\n'))
+        shutil.copytree(base / FOLDER, base / f'{FOLDER}-second')
         self.rules = base / 'rules'
-        text = self.site.conf.read_text()
-        module = text.split("module = '", 1)[1].split("'", 1)[0]
-        text += f"""
+        text = self.site.conf.read_text() + f"""
 token 'second' {{
     module = '{FAULT_MODULE}'
     uri = 'pkcs11:token=demo'
     pin_file = 'user.pin'
     workers = 1
     job_timeout_ms = 3000
-    environment = {{'SOFTHSM2_CONF={base}/softhsm2-second.conf', 'MM_FAULT_MODULE={module}',
-                   'MM_FAULT_RULES={self.rules}'}}
+    {self.where()}
 }}
 metrics {{ port = 0 }}
 """
@@ -68,9 +65,20 @@ metrics {{ port = 0 }}
             spoil(self)
         self.client = None
 
+    def where(self):
+        """The second token's place, behind the module that misbehaves; no proxy before it."""
+        base = self.site.dir
+        fault = f"'MM_FAULT_MODULE={token_kind.LIBRARY}', 'MM_FAULT_RULES={self.rules}'"
+        if token_kind.KIND == 'softokn':
+            return f"environment = {{{fault}}}\n    " \
+                f"parameters = \"configdir='sql:{base}/nss-second' dbTokenDescription='demo'\""
+        conf = (base / 'softhsm2.conf').read_text()
+        (base / 'softhsm2-second.conf').write_text(conf.replace('/tokens\n', '/tokens-second\n'))
+        return f"environment = {{'SOFTHSM2_CONF={base}/softhsm2-second.conf', {fault}}}"
+
     def __enter__(self):
         if self.main_late:
-            here, there = self.site.dir / 'tokens', self.site.dir / 'tokens-main-away'
+            here, there = self.site.dir / FOLDER, self.site.dir / f'{FOLDER}-main-away'
             here.rename(there)
             self.site.start(wait=False)
             self.wait_for(lambda: 'event=worker_ready worker=token.second.0' in self.site.log.read_text())
@@ -293,9 +301,7 @@ class OneTokenTwice(unittest.TestCase):
         rules = site.dir / 'rules'
         head, rest = site.conf.read_text().split("token 'main' {", 1)
         section, rest = rest.split('\n}', 1)
-        module = section.split("module = '", 1)[1].split("'", 1)[0]
-        section = section.replace(f"'{module}'", f"'{FAULT_MODULE}'").replace(
-            'environment = {', f"environment = {{'MM_FAULT_MODULE={module}', 'MM_FAULT_RULES=@', ")
+        section = token_kind.behind(section, FAULT_MODULE, MM_FAULT_RULES='@')
         for name in ("transport 'line' {", "issuer 'matter-pai' {"):
             before, after = rest.split(name, 1)
             rest = before + name + after.replace("token = 'main'", "token = {'main', 'again'}", 1)
@@ -339,10 +345,7 @@ class Repeated(unittest.TestCase):
         site = Site(workers=2)
         self.addCleanup(site.__exit__, None, None, None)
         rules = site.dir / 'rules'
-        text = site.conf.read_text()
-        module = text.split("module = '", 1)[1].split("'", 1)[0]
-        site.conf.write_text(text.replace(f"'{module}'", f"'{FAULT_MODULE}'").replace(
-            'environment = {', f"environment = {{'MM_FAULT_MODULE={module}', 'MM_FAULT_RULES={rules}', ", 1))
+        site.conf.write_text(token_kind.behind(site.conf.read_text(), FAULT_MODULE, MM_FAULT_RULES=rules))
         keys, devices = set(), 0
         for life in range(2):
             site.start()
@@ -384,7 +387,7 @@ def other_transport(pair):
 
 def other_ca(pair):
     """The second token has another key under the CA's label."""
-    tool = ['pkcs11-tool', '--module', '/usr/lib/softhsm/libsofthsm2.so', '--login', '--pin',
+    tool = ['pkcs11-tool', '--module', token_kind.LIBRARY, '--login', '--pin',
             (pair.site.dir / 'user.pin').read_text().strip(), '--token-label', 'demo']
     env = {**os.environ, 'SOFTHSM2_CONF': str(pair.site.dir / 'softhsm2-second.conf')}
     for kind in ('privkey', 'pubkey'):
@@ -408,6 +411,7 @@ class Different(unittest.TestCase):
         self.refused(other_transport, 'does not have the transport key', main_late=True)
 
     @unittest.skipUnless(shutil.which('pkcs11-tool'), 'no pkcs11-tool')
+    @unittest.skipIf(token_kind.KIND == 'softokn', 'pkcs11-tool gives a module no parameters')
     def test_a_token_with_another_ca_key_is_refused(self):
         self.refused(other_ca, 'the key in the token is not that of the certificate')
 

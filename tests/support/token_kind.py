@@ -3,6 +3,8 @@
 (SoftHSM behind p11-kit-proxy). Whatever is not there is skipped, and said."""
 import glob
 import os
+import pathlib
+import re
 import sys
 
 KIND = os.environ.get('MINTMARK_TEST_TOKEN') or 'softhsm'
@@ -64,3 +66,19 @@ def prepare(folder, label):
             f'module: {LIBRARY}\ncritical: yes\n')
         environment.append(f"'XDG_CONFIG_HOME={folder}/config'")
     return f'{settings} environment = {{{", ".join(environment)}}}'
+
+
+def behind(text, module, **variables):
+    """The configuration with its token behind a module of tests, which finds the token's own library in
+    $MM_FAULT_MODULE, and these variables. With the proxy it is between the two, where the module that
+    fails is: p11-kit loads itself into no other module."""
+    variables = {'MM_FAULT_MODULE': LIBRARY, **variables}
+    more = ', '.join(f"'{name}={value}'" for name, value in variables.items())
+    if KIND == 'proxy':
+        folder = pathlib.Path(re.search("XDG_CONFIG_HOME=([^']+)'", text)[1])
+        (folder / 'pkcs11/modules/softhsm.module').write_text(f'module: {module}\ncritical: yes\n')
+    else:
+        text = text.replace(f"module = '{MODULE}'", f"module = '{module}'")
+    if KIND == 'softokn':
+        return text.replace('parameters = ', f'environment = {{{more}}} parameters = ')
+    return text.replace('environment = {', f'environment = {{{more}, ')

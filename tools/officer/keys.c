@@ -18,7 +18,10 @@ static enum mm_key_use use_of(const struct mm_key_info *key)
         return MM_USE_EXCHANGE;
     if (key->decrypt)
         return MM_USE_EXCHANGE_RSA;
-    return key->local ? MM_USE_CA : MM_USE_IMPORTED;
+    /* Where nobody says who made a key, one of EC is as likely the token's own. */
+    return key->local || (key->local_unknown && strncmp(key->type, "RSA", 3) != 0)
+               ? MM_USE_CA
+               : MM_USE_IMPORTED;
 }
 
 /* One key as an object; NULL without memory. */

@@ -12,9 +12,9 @@
  *     login      the user is logged out before the call
  *     removed    the token is not there: no slot has it, its sessions are gone
  *     forget     every object handle that was given out so far is none any more
- *     lie        C_Sign: a wrong signature. C_WrapKey: a wrong key. C_GenerateRandom: zeros.
- *                C_GetAttributeValue: a point that is on no curve. C_FindObjects: nothing found.
- *                C_GetMechanismInfo: no right to do anything
+ *     lie        C_Sign: a wrong signature. C_WrapKey, C_Decrypt: a wrong key. C_GenerateRandom:
+ *                zeros. C_GetAttributeValue: a point that is on no curve. C_FindObjects: nothing
+ *                found. C_GetMechanismInfo: no right to do anything
  *     repeat     C_GenerateKeyPair: the same pair again, under new handles
  *     stored     C_GenerateKeyPair: the pair that a process before made so; the first one keeps it
  *                in the token, labelled p11fault
@@ -271,23 +271,25 @@ CK_RV C_CloseSession(CK_SESSION_HANDLE session)
     return real->C_CloseSession(session);
 }
 
-CK_RV C_GetSessionInfo(CK_SESSION_HANDLE session, CK_SESSION_INFO *info)
-{
-    ENTER();
-    return real->C_GetSessionInfo(session, info);
-}
+/* Of those there is nothing but the rule. */
+#define PASS_ON(name, parameters, arguments)                                                       \
+    CK_RV name parameters                                                                          \
+    {                                                                                              \
+        ENTER();                                                                                   \
+        return real->name arguments;                                                               \
+    }
 
-CK_RV C_Login(CK_SESSION_HANDLE session, CK_USER_TYPE user, unsigned char *pin, CK_ULONG len)
-{
-    ENTER();
-    return real->C_Login(session, user, pin, len);
-}
-
-CK_RV C_Logout(CK_SESSION_HANDLE session)
-{
-    ENTER();
-    return real->C_Logout(session);
-}
+PASS_ON(C_GetSessionInfo, (CK_SESSION_HANDLE s, CK_SESSION_INFO *info), (s, info))
+PASS_ON(C_Login, (CK_SESSION_HANDLE s, CK_USER_TYPE user, unsigned char *pin, CK_ULONG len),
+        (s, user, pin, len))
+PASS_ON(C_Logout, (CK_SESSION_HANDLE s), (s))
+PASS_ON(C_InitToken, (CK_SLOT_ID slot, unsigned char *pin, CK_ULONG len, unsigned char *label),
+        (slot, pin, len, label))
+PASS_ON(C_InitPIN, (CK_SESSION_HANDLE s, unsigned char *pin, CK_ULONG len), (s, pin, len))
+PASS_ON(C_SetPIN,
+        (CK_SESSION_HANDLE s, unsigned char *old, CK_ULONG old_len, unsigned char *pin,
+         CK_ULONG len),
+        (s, old, old_len, pin, len))
 
 /* ---- objects ----------------------------------------------------------------------------- */
 
@@ -492,6 +494,24 @@ CK_RV C_DeriveKey(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_
     return rv;
 }
 
+CK_RV C_DecryptInit(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
+{
+    ENTER();
+    return real->C_DecryptInit(session, mechanism, inner(key));
+}
+
+CK_RV C_Decrypt(CK_SESSION_HANDLE session, unsigned char *sealed, CK_ULONG sealed_len,
+                unsigned char *data, CK_ULONG *len)
+{
+    CK_RV rv;
+
+    ENTER();
+    rv = real->C_Decrypt(session, sealed, sealed_len, data, len);
+    twist_byte(rv, data, *len);
+    twist_length(rv, data, len);
+    return rv;
+}
+
 /* ---- signatures and random bytes --------------------------------------------------------- */
 
 CK_RV C_SignInit(CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key)
@@ -530,7 +550,13 @@ MM_PUBLIC CK_RV C_GetFunctionList(CK_FUNCTION_LIST **ret_list)
     static CK_FUNCTION_LIST list;
     const CK_RV rv = in_front_of("MM_FAULT_MODULE", "p11fault", &real, &list);
 
-    if (rv == CKR_OK)
-        *ret_list = &list;
-    return rv;
+    if (rv != CKR_OK)
+        return rv;
+    list.C_InitToken = C_InitToken;
+    list.C_InitPIN = C_InitPIN;
+    list.C_SetPIN = C_SetPIN;
+    list.C_DecryptInit = C_DecryptInit;
+    list.C_Decrypt = C_Decrypt;
+    *ret_list = &list;
+    return CKR_OK;
 }

@@ -11,6 +11,8 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 HEAD = '/* SPDX-License-Identifier: Apache-2.0 */\n'
+FAULTS = ''.join(f'| {function} | {fault} | devices | devices | devices |\n' for function in
+                 ('C_Initialize', 'C_Finalize', 'C_Login') for fault in ('CKR_GENERAL_ERROR', 'hangs'))
 GOOD = {
     'daemon/base/good.h': HEAD + '#pragma once\n\nint good(void);\n',
     'daemon/base/good.c': HEAD + '#include "daemon/base/good.h"\n\n'
@@ -29,6 +31,12 @@ GOOD = {
     'docs/grpc.md': '| To be good | `daemon/base/good.c` | a `good_is_one` |\n',
     'tests/unit/test_a.c': HEAD + 'START_TEST(good_is_one)\n',
     'daemon/store/a.c': HEAD + 'const char *reason = "UNKNOWN_BATCH";\n',
+    'pkcs11/good.c': HEAD + 'int login(void)\n{\n    return MM_CK(t, C_Login(t->session));\n}\n\n'
+                            'int ping(void)\n{\n    return MM_CK(t, C_GetSessionInfo(t->session));\n}\n',
+    'tests/integration/test_token_fault_matrix.py':
+        '# SPDX-License-Identifier: Apache-2.0\n'
+        "RETURNS = {'0x5': 'CKR_GENERAL_ERROR'}\nSTATES = {'hang': 'hangs'}\n",
+    'docs/token-faults.md': FAULTS,
     '.clang-format': 'BasedOnStyle: LLVM\nIndentWidth: 4\nBreakBeforeBraces: Linux\n'
                      'AllowShortFunctionsOnASingleLine: None\n',
 }
@@ -65,6 +73,10 @@ CASES = [
     ('evidence', 'docs/grpc.md', '| A | nghttp2 | everybody |\n', 'no test'),
     ('evidence', 'docs/threat-model.md', '| steal | refused (`good_is_two`) |\n', 'no test good_is_two'),
     ('reasons', 'docs/operations.md', '`UNKNOWN_BOTCH` is\n', 'UNKNOWN_BOTCH'),
+    ('faults', 'pkcs11/a.c', HEAD + 'int a = MM_CK(t, C_Logout(1));\n', 'no row for "hangs"'),
+    ('faults', 'pkcs11/a.c', HEAD + 'int a = MM_CK(\n    t, C_Logout(1));\n', 'C_Logout is called'),
+    ('faults', 'docs/token-faults.md', FAULTS + '| C_Sign | hangs | x | y | z |\n', 'C_Sign is called no more'),
+    ('faults', 'docs/token-faults.md', FAULTS.replace('devices |\n', 'not tried |\n', 1), 'not tried'),
     ('steps', 'tests/model/b.pml', 'printf("STOP\\n")\n', 'no function says that it takes the step STOP'),
     ('steps', 'daemon/base/a.c', HEAD + '/* model: HALT */\nint f(void)\n{\n}\n', 'no step HALT'),
     ('steps', 'daemon/base/a.c', HEAD + '/* An f. model: GO */\nint f(void)\n{\n}\n', "'f'"),
@@ -145,7 +157,7 @@ def commands():
 
 def main(compiler):
     good = {c: one(c, GOOD, compiler, None)
-            for c in ('documents', 'evidence', 'layers', 'style', 'functions', 'format', 'headers', 'messages',
+            for c in ('documents', 'evidence', 'faults', 'layers', 'style', 'functions', 'format', 'headers', 'messages',
                       'paths', 'reasons', 'steps')}
     bad = [one(check, dict(GOOD, **{name: text}), compiler, expect)
            for check, name, text, expect in CASES]

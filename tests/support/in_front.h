@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* All that mintmark calls. */
+/* All that the service calls. */
 #define IN_FRONT_FUNCTIONS(X)                                                                      \
     X(C_Initialize)                                                                                \
     X(C_Finalize)                                                                                  \

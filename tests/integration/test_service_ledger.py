@@ -88,7 +88,7 @@ class Ledger(Base):
         conf.write_text(conf.read_text().replace('appliance {', 'appliance {\n anchor_devices = 1024'))
         station = self.start()
         self.site.add_order('order', 10000)
-        self.assertEqual(len(station.provision(self.site.open_batch(5000), 3000, 'many', timeout=120)), 3000)
+        self.assertEqual(len(station.provision(self.site.open_batch(5000), 3000, 'many', timeout=600)), 3000)
         ledger = self.ledger()
         self.assertLessEqual(ledger['unanchored'], 1024)
         self.assertGreaterEqual(ledger['anchors'], 4)

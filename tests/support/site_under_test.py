@@ -152,6 +152,8 @@ class Site:
                 todo.append(child)
                 try:
                     exe = os.path.basename(os.readlink(f'/proc/{child}/exe'))
+                except PermissionError:  # of a process that is not dumpable only root sees it
+                    exe = pathlib.Path(f'/proc/{child}/comm').read_text().strip()
                 except OSError:
                     continue
                 found.setdefault(exe, []).append(child)

@@ -125,7 +125,7 @@ token 'main' {{
     uri = 'pkcs11:token=test'
     pin_file = 'pin'
     workers = {workers}
-    job_timeout_ms = 500
+    job_timeout_ms = {job_timeout_ms}
     environment = {{'SOFTHSM2_CONF=/nowhere'}}
 }}
 appliance {{
@@ -183,13 +183,14 @@ class Service:
         self.log = self.dir / 'log'
 
     def configure(self, *directives, more='', limits='', port=0, anchor_devices=1000000,
-                  anchor_seconds=86400):
+                  anchor_seconds=86400, job_timeout_ms=500):
         """Writes the configuration; directives are for the fake workers. The ledger is anchored so
         rarely that none of its jobs falls into what a test counts: see settle()."""
         lines = '\n'.join(f'# fake {d}' for d in directives)
         self.conf.write_text(CONF.format(directives=lines, workers=self.workers, more=more, port=port,
                                          limits=limits, anchor_devices=anchor_devices,
-                                         anchor_seconds=anchor_seconds, database=self.database))
+                                         anchor_seconds=anchor_seconds, database=self.database,
+                                         job_timeout_ms=job_timeout_ms))
 
     def until(self, name='until'):
         return f'until={self.dir / name}'

@@ -22,7 +22,7 @@ class Admission(Base):
     """A service of its own for each test, with fake token workers and the real store."""
 
     def begin(self, *directives, **kwargs):
-        station, batch = self.started(*directives, more=ON, **kwargs)
+        station, batch = self.started(*directives, more=ON, job_timeout_ms=1000 * WAIT_S, **kwargs)
         self.http = int(self.service.wait_log(r'event=metrics_listening .*port=(\d+)')[1])
         return station, batch
 

@@ -157,7 +157,7 @@ int mm_token_sign_message(struct mm_token *t, enum mm_curve curve, mm_handle key
 {
     CK_MECHANISM mechanism = {mm_curve_get(curve)->sign, NULL, 0}; /* no parameter: pure */
     uint8_t made[MM_SIGNATURE_MAX];
-    CK_ULONG len = sizeof(made);
+    CK_ULONG len = mm_curve_get(curve)->signature_len; /* NSS 3.110 wants no more room */
     CK_RV rv = MM_CK(t, C_SignInit(t->session, &mechanism, key));
 
     if (rv != CKR_OK)

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mintmarkd: see mintmarkd(8). */
 #include "daemon/base/heap.h"
+#include "daemon/base/io.h"
+#include "daemon/base/limits.h"
 #include "daemon/base/secret.h"
 #include "daemon/front/daemon.h"
+#include "daemon/front/tls.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -85,13 +88,32 @@ static int complain(const struct mm_errinfo *ei, int status)
     return status;
 }
 
+/* Whether the service could take connections: a key that is not the certificate's, for one. */
+static int check_tls(const struct mm_conf_listen *listen, struct mm_errinfo *ei)
+{
+    struct mm_tls_files files = MM_TLS_FILES_INIT;
+    SSL_CTX *ctx = NULL;
+    int r = mm_io_read_file(listen->certificate, MM_PEM_FILE_MAX, &files.certificate, ei);
+
+    if (r == MM_OK)
+        r = mm_io_read_file(listen->key, MM_PEM_FILE_MAX, &files.key, ei);
+    if (r == MM_OK)
+        r = mm_io_read_file(listen->client_ca, MM_PEM_FILE_MAX, &files.client_ca, ei);
+    if (r == MM_OK)
+        r = mm_tls_context_new(listen, &files, true, &ctx, ei);
+    SSL_CTX_free(ctx);
+    mm_tls_files_done(&files);
+    return r;
+}
+
 static int with_config(const struct options *o)
 {
     struct mm_source source = MM_SOURCE_INIT;
     struct mm_errinfo ei = {0};
     int status = EX_OK;
 
-    if (mm_source_load(o->config, &source, &ei) < 0)
+    if (mm_source_load(o->config, &source, &ei) < 0 ||
+        (o->action == CHECK && check_tls(&source.conf->listen, &ei) < 0))
         status = complain(&ei, EX_CONFIG);
     else if (o->action == CHECK)
         printf("%s: fine\n", source.conf->path);

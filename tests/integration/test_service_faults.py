@@ -233,6 +233,11 @@ class Start(Base):
                 mark = len(self.service.log_text())
                 self.assertEqual(run('--config', self.service.conf, *action), 78)
                 self.assertIn(told, self.service.log_text()[mark:])
+        self.service.conf.write_text(good)
+        (self.service.dir / 'server.key').write_bytes((self.service.dir / 'stranger.key').read_bytes())
+        mark = len(self.service.log_text())
+        self.assertEqual(run('--check-config', '--config', self.service.conf), 78)
+        self.assertIn('server.key', self.service.log_text()[mark:])
 
     def test_missing_workers_are_named(self):
         self.service.configure()

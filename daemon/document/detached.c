@@ -34,8 +34,8 @@ static bool is_signers(CMS_SignerInfo *info, const STACK_OF(X509) * certificates
     return false;
 }
 
-int mm_detached_check(struct mm_bytes der, const struct mm_trust *trust,
-                      const uint8_t sha256[MM_DOCUMENT_HASH_BYTES], struct mm_errinfo *ei)
+static int check(struct mm_bytes der, const STACK_OF(X509) * certificates,
+                 const uint8_t sha256[MM_DOCUMENT_HASH_BYTES], struct mm_errinfo *ei)
 {
     MM_CLEANUP(CMS_ContentInfo_free_p) CMS_ContentInfo *cms = NULL;
     const unsigned char *at = der.data;
@@ -60,7 +60,27 @@ int mm_detached_check(struct mm_bytes der, const struct mm_trust *trust,
     info = sk_CMS_SignerInfo_value(infos, 0);
     if (!names_digest(info, sha256))
         return bad(ei, "it is over something else");
-    if (!is_signers(info, mm_trust_certificates(trust)))
+    if (!is_signers(info, certificates))
         return bad(ei, "it is not by the audit key");
     return MM_OK;
+}
+
+int mm_detached_check(struct mm_bytes der, const struct mm_trust *trust,
+                      const uint8_t sha256[MM_DOCUMENT_HASH_BYTES], struct mm_errinfo *ei)
+{
+    return check(der, mm_trust_certificates(trust), sha256, ei);
+}
+
+int mm_detached_check_by(struct mm_bytes der, X509 *certificate,
+                         const uint8_t sha256[MM_DOCUMENT_HASH_BYTES], struct mm_errinfo *ei)
+{
+    STACK_OF(X509) *one = sk_X509_new_null();
+    int r;
+
+    if (one && sk_X509_push(one, certificate))
+        r = check(der, one, sha256, ei);
+    else
+        r = mm_fail_memory(ei);
+    sk_X509_free(one);
+    return r;
 }

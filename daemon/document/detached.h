@@ -11,3 +11,8 @@
 int mm_detached_check(struct mm_bytes cms, const struct mm_trust *trust,
                       const uint8_t sha256[MM_DOCUMENT_HASH_BYTES],
                       struct mm_errinfo *ei) MM_MUST_USE;
+
+/* The same, by this certificate's key and no other. */
+int mm_detached_check_by(struct mm_bytes cms, X509 *certificate,
+                         const uint8_t sha256[MM_DOCUMENT_HASH_BYTES],
+                         struct mm_errinfo *ei) MM_MUST_USE;

@@ -14,6 +14,7 @@ enum {
     TICK_MS = 250,
     RETRY_US = 1000000,
     CLOSE_US = 5000000,
+    CHANGE_US = 10000000,
     CLOSE_TRIES = 3, /* at the end of the service nobody waits for long */
     BUSY_TICKS = 4,  /* while devices are made, one page of a walk in so many ticks */
 };
@@ -109,6 +110,18 @@ static void failed(struct mm_anchoring *a, const struct mm_errinfo *ei)
         finish_close(a);
 }
 
+/* ei: NULL, or why the audit key stays as it is. */
+static void end_change(struct mm_anchoring *a, const struct mm_errinfo *ei)
+{
+    void (*changed)(void *arg, const struct mm_errinfo *) = MM_TAKE(a->changed);
+
+    if (!ei) {
+        a->audit = a->next;
+        a->wanted = a->checkpoint = true;
+    }
+    changed(a->changed_arg, ei);
+}
+
 static void on_done(struct mm_job *job, const ProtobufCMessage *result,
                     const struct mm_errinfo *ei);
 
@@ -149,6 +162,7 @@ static void submit_token(struct mm_anchoring *a, int step)
     Mintmark__Internal__AnchorRead read = MINTMARK__INTERNAL__ANCHOR_READ__INIT;
     Mintmark__Internal__AnchorWrite write = MINTMARK__INTERNAL__ANCHOR_WRITE__INIT;
     Mintmark__Internal__SignDocument sign = MINTMARK__INTERNAL__SIGN_DOCUMENT__INIT;
+    Mintmark__Internal__AuditKeyRead key = MINTMARK__INTERNAL__AUDIT_KEY_READ__INIT;
 
     if (step == MM_ANCHORING_READ) {
         job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_READ;
@@ -157,10 +171,15 @@ static void submit_token(struct mm_anchoring *a, int step)
         job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_WRITE;
         job.anchor_write = &write;
         write.anchor = a->prepared->anchor;
+    } else if (step == MM_ANCHORING_KEY) {
+        job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_AUDIT_KEY_READ;
+        job.audit_key_read = &key;
+        key.name = mm_audit_name_message(&a->next);
     } else {
         job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DOCUMENT;
         job.sign_document = &sign;
         sign.content = a->prepared->checkpoint;
+        sign.by = mm_audit_name_message(&a->audit);
     }
     submit(a, step, token_pool(a), &job.base);
 }
@@ -233,6 +252,17 @@ static void submit_verify(struct mm_anchoring *a)
     submit(a, MM_ANCHORING_VERIFY, a->app->store, &job.base);
 }
 
+static void submit_change(struct mm_anchoring *a, const ProtobufCBinaryData *pem)
+{
+    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
+    Mintmark__Internal__ChangeAuditKey body = MINTMARK__INTERNAL__CHANGE_AUDIT_KEY__INIT;
+
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_AUDIT_KEY;
+    job.change_audit_key = &body;
+    body.pem = *pem;
+    submit(a, MM_ANCHORING_CHANGE, a->app->store, &job.base);
+}
+
 /* ---- steps that are done ----------------------------------------------------------------- */
 
 static void anchored(struct mm_anchoring *a, const Mintmark__Internal__Guard *guard)
@@ -283,6 +313,10 @@ static void store_done(struct mm_anchoring *a, const Mintmark__Internal__StoreRe
     case MM_ANCHORING_CONFIRM:
         anchored(a, r->guard);
         break;
+    case MM_ANCHORING_CHANGE:
+        learn(a, r->guard);
+        end_change(a, NULL);
+        break;
     default:
         verified(a, r->guard);
         break;
@@ -303,6 +337,9 @@ static void token_done(struct mm_anchoring *a, const Mintmark__Internal__TokenRe
         submit_add(a, &r->signed_content->document);
     else if (step == MM_ANCHORING_WRITE)
         submit_confirm(a);
+    else if (step == MM_ANCHORING_KEY &&
+             r->result_case == MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_AUDIT_KEY_FOUND)
+        submit_change(a, &r->audit_key_found->pem);
     else
         mm_fail(ei, MM_ERR_CORRUPT, "TOKEN_ANSWER", "the token gave another kind of answer");
     if (ei->code == MM_OK && !a->running)
@@ -311,7 +348,19 @@ static void token_done(struct mm_anchoring *a, const Mintmark__Internal__TokenRe
 
 static bool is_tokens(int step)
 {
-    return step == MM_ANCHORING_READ || step == MM_ANCHORING_SIGN || step == MM_ANCHORING_WRITE;
+    return step == MM_ANCHORING_READ || step == MM_ANCHORING_SIGN || step == MM_ANCHORING_WRITE ||
+           step == MM_ANCHORING_KEY;
+}
+
+static bool is_change(int step)
+{
+    return step == MM_ANCHORING_KEY || step == MM_ANCHORING_CHANGE;
+}
+
+/* The store was lost with the change: the next one enters it, unless it is a record already. */
+static bool is_unknown(const struct mm_anchoring *a, const struct mm_errinfo *ei)
+{
+    return a->step == MM_ANCHORING_CHANGE && strcmp(ei->reason, mm_pool_store.away) == 0;
 }
 
 static void on_done(struct mm_job *job, const ProtobufCMessage *result,
@@ -326,6 +375,8 @@ static void on_done(struct mm_job *job, const ProtobufCMessage *result,
     if (a->job_run != a->run) {
         /* The store that this was for is gone; its successor is checked from the beginning. */
         drop(&a->prepared);
+        if (is_change((int)a->step))
+            mm_fail(&ei, MM_ERR_UNAVAILABLE, mm_pool_store.away, "the store was lost meanwhile");
     } else if (ei.code == MM_OK && is_tokens((int)a->step)) {
         token_done(a, (const Mintmark__Internal__TokenResult *)result, &ei);
     } else if (ei.code == MM_OK &&
@@ -334,12 +385,26 @@ static void on_done(struct mm_job *job, const ProtobufCMessage *result,
     } else if (ei.code == MM_OK) {
         mm_fail(&ei, MM_ERR_INTERNAL, "STORE_ANSWER", "the store gave another kind of answer");
     }
-    if (ei.code != MM_OK)
+    if (ei.code != MM_OK && is_change((int)a->step))
+        end_change(a, is_unknown(a, &ei) ? NULL : &ei);
+    else if (ei.code != MM_OK)
         failed(a, &ei);
     step_on(a);
 }
 
 /* ---- what comes next --------------------------------------------------------------------- */
+
+static void work_on(struct mm_anchoring *a)
+{
+    if (a->prepared)
+        submit_token(a, a->prepared->checkpoint.len > 0 ? MM_ANCHORING_SIGN : MM_ANCHORING_WRITE);
+    else if (a->changed && a->guard->state == STATE(OPEN))
+        submit_token(a, MM_ANCHORING_KEY);
+    else if (a->guard->state == STATE(ANCHORING) || a->wanted || may_close(a))
+        submit_prepare(a);
+    else if (a->verify && LIST_EMPTY(&a->app->provisions) && !a->closed)
+        submit_verify(a);
+}
 
 static void step_on(struct mm_anchoring *a)
 {
@@ -350,12 +415,8 @@ static void step_on(struct mm_anchoring *a)
         submit_token(a, MM_ANCHORING_READ);
     else if (a->guard->state == STATE(LOCKED))
         finish_close(a);
-    else if (a->prepared)
-        submit_token(a, a->prepared->checkpoint.len > 0 ? MM_ANCHORING_SIGN : MM_ANCHORING_WRITE);
-    else if (a->guard->state == STATE(ANCHORING) || a->wanted || may_close(a))
-        submit_prepare(a);
-    else if (a->verify && LIST_EMPTY(&a->app->provisions) && !a->closed)
-        submit_verify(a);
+    else
+        work_on(a);
 }
 
 static void see_what_is_due(struct mm_anchoring *a, int64_t now_us)
@@ -370,12 +431,36 @@ static void see_what_is_due(struct mm_anchoring *a, int64_t now_us)
         a->verify = true;
 }
 
+static void fail_change(struct mm_anchoring *a)
+{
+    struct mm_errinfo ei;
+
+    mm_fail(&ei, MM_ERR_UNAVAILABLE, "AUDIT_KEY_WAITS",
+            "neither ledger nor token came to the new audit key in time");
+    end_change(a, &ei);
+}
+
+void mm_anchoring_change_key(struct mm_anchoring *a, const struct mm_conf_appliance *next,
+                             void (*changed)(void *arg, const struct mm_errinfo *ei), void *arg)
+{
+    a->changed = changed;
+    a->changed_arg = arg;
+    mm_audit_name_set(&a->next, next);
+    a->change_by_us = mm_clock_mono_us() + CHANGE_US;
+    if (!is_guarded(a) || a->guard->state != STATE(OPEN) || !a->app->store_ready || a->closed)
+        fail_change(a);
+    else
+        step_on(a);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct mm_anchoring *a = timer->data;
     const int64_t now_us = mm_clock_mono_us();
 
     see_what_is_due(a, now_us);
+    if (a->changed && now_us >= a->change_by_us && !(a->running && is_change((int)a->step)))
+        fail_change(a);
     /* A token that is away is not waited for: the next start will be an unclean one. */
     if (a->closed && now_us >= a->close_by_us + CLOSE_US)
         finish_close(a);

@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "daemon/front/audit_name.h"
 #include "daemon/front/mint.h"
 
 #include "internal/store.pb-c.h"
@@ -33,6 +34,8 @@ struct mm_anchoring {
         MM_ANCHORING_WRITE,   /* by the token */
         MM_ANCHORING_CONFIRM, /* to the store */
         MM_ANCHORING_VERIFY,  /* a page, by the store */
+        MM_ANCHORING_KEY,     /* the next audit key, by the token */
+        MM_ANCHORING_CHANGE,  /* the change of it, by the store */
     } step;
     bool checked;          /* since the store was started last */
     int64_t close_by_us;   /* then nothing more is waited for */
@@ -52,6 +55,11 @@ struct mm_anchoring {
     int64_t verified_mono_us; /* when the last walk ended */
     Mintmark__Internal__Guard *guard;    /* as the store said last; NULL before it said anything */
     Mintmark__Internal__Guard *prepared; /* what a cycle carries */
+    struct mm_audit_name audit;          /* the key that signs; as the store has it */
+    struct mm_audit_name next;           /* that shall, while changed is set */
+    int64_t change_by_us;                /* then no worker is waited for any more */
+    void (*changed)(void *arg, const struct mm_errinfo *ei);
+    void *changed_arg;
     uv_timer_t timer;
     void (*closed)(void *arg); /* the service ends: called after the last anchor, or its failure */
     void *closed_arg;
@@ -84,6 +92,13 @@ void mm_anchoring_recorded(struct mm_anchoring *a, uint64_t unanchored);
 void mm_anchoring_want(struct mm_anchoring *a, bool checkpoint);
 /* An officer's unlock was taken. */
 void mm_anchoring_unlocked(struct mm_anchoring *a, const Mintmark__Internal__Guard *guard);
+/* A reload names another audit key: the token looks whether it can sign, and the store enters the
+ * change (docs/ledger.md). changed is called once, perhaps at once: with NULL when it is a record
+ * and a->audit is the new one; or with why nothing has changed. Should the store end before it
+ * answers, it is as if it had: started anew by the new configuration, it enters what it has not.
+ * One change at a time. */
+void mm_anchoring_change_key(struct mm_anchoring *a, const struct mm_conf_appliance *next,
+                             void (*changed)(void *arg, const struct mm_errinfo *ei), void *arg);
 /* Walk over the whole ledger now, or go on with the walk that is under way. MM_ERR_PRECONDITION
  * LEDGER_NOT_GUARDED; MM_ERR_UNAVAILABLE LEDGER_LOCKED, LEDGER_UNVERIFIED. */
 int mm_anchoring_verify(struct mm_anchoring *a, struct mm_errinfo *ei) MM_MUST_USE;

@@ -307,6 +307,7 @@ int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launch
 
     app->loop = loop;
     app->conf = conf;
+    mm_audit_name_set(&app->anchoring.audit, &conf->appliance);
     app->started_ms = mm_clock_wall_ms();
     app->started_mono_us = mm_clock_mono_us();
     LIST_INIT(&app->provisions);
@@ -333,6 +334,11 @@ int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launch
     return r;
 }
 
+bool mm_app_keeps_key(const struct mm_app *app, const struct mm_conf *conf)
+{
+    return mm_audit_name_is(&app->anchoring.audit, &conf->appliance);
+}
+
 int mm_app_reconfigure(struct mm_app *app, const struct mm_conf *conf, struct mm_bytes conf_text,
                        struct mm_errinfo *ei)
 {
@@ -343,6 +349,8 @@ int mm_app_reconfigure(struct mm_app *app, const struct mm_conf *conf, struct mm
     if (r < 0)
         return r;
     app->conf = conf;
+    if (app->store && mm_pool_set_conf(app->store, conf_text) < 0)
+        return mm_fail_memory(ei);
     if (mm_enrolling_configure(app->enrolling) < 0)
         return mm_fail_memory(ei);
     mm_app_limit_jobs(app);

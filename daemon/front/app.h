@@ -61,6 +61,9 @@ int mm_app_start(struct mm_app *app, uv_loop_t *loop, struct mm_launcher *launch
                  const struct mm_conf *conf, struct mm_bytes conf_text,
                  struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Does this configuration name the audit key that is in force? Otherwise mm_anchoring_change_key
+ * comes before mm_app_reconfigure. */
+bool mm_app_keeps_key(const struct mm_app *app, const struct mm_conf *conf);
 /* A new configuration: token workers are replaced one by one. On failure nothing has changed. */
 int mm_app_reconfigure(struct mm_app *app, const struct mm_conf *conf, struct mm_bytes conf_text,
                        struct mm_errinfo *ei) MM_MUST_USE;

@@ -22,6 +22,14 @@
 
 enum { TERM, INT, HUP, SIGNALS };
 
+/* A configuration that a reload has read, and what was made of it. */
+struct mm_next {
+    struct mm_source source;
+    SSL_CTX *tls;
+    struct mm_monitor *monitor; /* may be the one that runs */
+    bool has_monitor;           /* it is set */
+};
+
 struct mm_daemon {
     uv_loop_t loop;
     uv_signal_t signals[SIGNALS];
@@ -31,6 +39,9 @@ struct mm_daemon {
     struct mm_server *server;
     struct mm_monitor *monitor; /* NULL: not configured */
     struct mm_source source;
+    struct mm_next next; /* while reloading */
+    bool reloading;
+    bool reload_again; /* asked for meanwhile */
     struct mm_app app;
     bool stopping;
     struct mm_errinfo failure; /* what ended the service, MM_OK if it was told to */
@@ -150,61 +161,125 @@ static int next_monitor(struct mm_daemon *d, const struct mm_conf *next,
     return MM_OK;
 }
 
-static int apply_to_services(struct mm_daemon *d, struct mm_source *source, struct mm_errinfo *ei)
+/* What a reload brings, until it is in force: first all that may fail, since the change of an audit
+ * key, which takes a while, cannot be taken back. */
+static int prepare(struct mm_daemon *d, struct mm_errinfo *ei)
 {
+    struct mm_next *const n = &d->next;
     struct mm_tls_files files = MM_TLS_FILES_INIT;
-    SSL_CTX *tls = NULL;
-    int r = read_tls(d, &files, ei);
+    int r = load_again(d, &n->source, ei);
 
     if (r == MM_OK)
-        r = mm_server_tls_new(d->server, source->conf, &files, &tls, ei);
+        r = mm_conf_check_reload(d->source.conf, n->source.conf, ei);
+    if (r == MM_OK)
+        r = next_monitor(d, n->source.conf, &n->monitor, ei);
+    if (r < 0)
+        return r;
+    n->has_monitor = true;
+    r = read_tls(d, &files, ei);
+    if (r == MM_OK)
+        r = mm_server_tls_new(d->server, n->source.conf, &files, &n->tls, ei);
     mm_tls_files_done(&files);
-    if (r == MM_OK)
-        r = mm_app_reconfigure(&d->app, source->conf,
-                               (struct mm_bytes){source->text.data, source->text.len}, ei);
-    if (r == MM_OK)
-        mm_server_reconfigure(d->server, source->conf, MM_TAKE(tls));
-    SSL_CTX_free(tls);
     return r;
+}
+
+/* Of what was prepared, what was not taken. */
+static void drop_next(struct mm_daemon *d)
+{
+    struct mm_next *const n = &d->next;
+
+    if (n->has_monitor && n->monitor != d->monitor)
+        mm_monitor_close(n->monitor);
+    SSL_CTX_free(n->tls);
+    mm_source_done(&n->source);
+    *n = (struct mm_next){.source = MM_SOURCE_INIT};
 }
 
 /* All of it, or nothing. */
-static int apply(struct mm_daemon *d, struct mm_source *source, struct mm_errinfo *ei)
+static int commit(struct mm_daemon *d, struct mm_errinfo *ei)
 {
-    struct mm_monitor *monitor;
-    int r = mm_conf_check_reload(d->source.conf, source->conf, ei);
+    struct mm_next *const n = &d->next;
+    struct mm_monitor *const monitor = d->monitor;
+    const struct mm_bytes text = {n->source.text.data, n->source.text.len};
+    int r = mm_app_reconfigure(&d->app, n->source.conf, text, ei);
 
-    if (r == MM_OK)
-        r = next_monitor(d, source->conf, &monitor, ei);
     if (r < 0)
         return r;
-    r = apply_to_services(d, source, ei);
+    mm_server_reconfigure(d->server, n->source.conf, MM_TAKE(n->tls));
+    d->monitor = n->monitor;
     if (monitor != d->monitor)
-        mm_monitor_close(r == MM_OK ? d->monitor : monitor);
-    if (r == MM_OK)
-        d->monitor = monitor;
-    return r;
+        mm_monitor_close(monitor);
+    mm_source_done(&d->source);
+    d->source = n->source;
+    n->source = MM_SOURCE_INIT;
+    return MM_OK;
 }
 
+static void reload(struct mm_daemon *d);
+
+static void end_reload(struct mm_daemon *d, const struct mm_errinfo *failure)
+{
+    const bool again = d->reload_again;
+
+    drop_next(d);
+    d->reloading = d->reload_again = false;
+    if (failure) {
+        mm_log_error("reload_failed", NULL, failure);
+    } else {
+        mm_log_setup("front", d->source.conf->log_level);
+        mm_log(MM_LOG_INFO, "reloaded", MM_STR("config", d->source.conf->path));
+    }
+    mm_notify("READY=1");
+    if (again && !d->stopping)
+        reload(d);
+}
+
+static void take_next(struct mm_daemon *d)
+{
+    struct mm_errinfo ei = {0};
+
+    end_reload(d, commit(d, &ei) < 0 ? &ei : NULL);
+}
+
+/* From here on the store must not be started with the configuration before. */
+static void on_key_changed(void *arg, const struct mm_errinfo *failure)
+{
+    struct mm_daemon *d = arg;
+    const struct mm_bytes text = {d->next.source.text.data, d->next.source.text.len};
+
+    if (failure) {
+        end_reload(d, failure);
+        return;
+    }
+    mm_log(MM_LOG_INFO, "audit_key_changed",
+           MM_STR("key", d->next.source.conf->appliance.audit_key),
+           MM_STR("certificate", d->next.source.conf->appliance.audit_certificate));
+    if (d->app.store && mm_pool_set_conf(d->app.store, text) < 0)
+        mm_log(MM_LOG_ERROR, "out_of_memory", MM_STR("what", "the store's configuration"));
+    take_next(d);
+}
+
+/* A second signal while a change of the audit key is under way has it all read again after it. */
 static void reload(struct mm_daemon *d)
 {
-    struct mm_source source = MM_SOURCE_INIT;
     struct mm_errinfo ei = {0};
     char state[64];
 
+    if (d->reloading) {
+        d->reload_again = true;
+        return;
+    }
+    d->reloading = true;
     snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
              (long long)mm_clock_mono_us());
     mm_notify(state);
-    if (load_again(d, &source, &ei) < 0 || apply(d, &source, &ei) < 0) {
-        mm_log_error("reload_failed", NULL, &ei);
-        mm_source_done(&source);
-    } else {
-        mm_source_done(&d->source);
-        d->source = source;
-        mm_log_setup("front", source.conf->log_level);
-        mm_log(MM_LOG_INFO, "reloaded", MM_STR("config", source.conf->path));
-    }
-    mm_notify("READY=1");
+    if (prepare(d, &ei) < 0)
+        end_reload(d, &ei);
+    else if (mm_app_keeps_key(&d->app, d->next.source.conf))
+        take_next(d);
+    else
+        mm_anchoring_change_key(&d->app.anchoring, &d->next.source.conf->appliance, on_key_changed,
+                                d);
 }
 
 /* ---- events ------------------------------------------------------------------------------ */
@@ -388,11 +463,14 @@ int mm_daemon_run(struct mm_source *source, struct mm_errinfo *ei)
         return mm_fail_memory(ei);
     daemon.source = *source;
     *source = MM_SOURCE_INIT;
+    daemon.next.source = MM_SOURCE_INIT;
     r = start(&daemon, launcher_fd, ei);
     if (r == MM_OK)
         r = serve(&daemon, ei);
     uv_walk(&daemon.loop, close_rest, NULL);
     uv_run(&daemon.loop, UV_RUN_NOWAIT);
+    mm_source_done(&daemon.next.source);
+    SSL_CTX_free(daemon.next.tls);
     mm_source_done(&daemon.source);
     return r;
 }

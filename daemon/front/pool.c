@@ -541,6 +541,19 @@ static int copy_options(struct mm_pool *p, const struct mm_pool_options *o)
     return MM_OK;
 }
 
+int mm_pool_set_conf(struct mm_pool *p, struct mm_bytes conf_text)
+{
+    uint8_t *copy = malloc(conf_text.len + 1);
+
+    if (!copy)
+        return MM_ERR_MEMORY;
+    memcpy(copy, conf_text.data, conf_text.len);
+    free(p->conf_text);
+    p->conf_text = copy;
+    p->conf_len = conf_text.len;
+    return MM_OK;
+}
+
 int mm_pool_new(uv_loop_t *loop, struct mm_launcher *launcher, const struct mm_pool_options *o,
                 struct mm_pool **ret_pool, struct mm_errinfo *ei)
 {

@@ -92,6 +92,8 @@ int mm_pool_new(uv_loop_t *loop, struct mm_launcher *launcher,
                 const struct mm_pool_options *options, struct mm_pool **ret_pool,
                 struct mm_errinfo *ei) MM_MUST_USE;
 
+/* The configuration that workers are given which are started from now on. */
+int mm_pool_set_conf(struct mm_pool *p, struct mm_bytes conf_text) MM_MUST_USE;
 /* So many workers from now on, workers_max at the most; never fewer than it has. */
 void mm_pool_grow(struct mm_pool *p, unsigned workers);
 /* No new jobs for n more of its workers (the least busy; UINT_MAX: all of them, and none is started

@@ -3,6 +3,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/document/document.h"
+#include "daemon/store/audit_key.h"
 #include "daemon/store/message.h"
 #include "daemon/store/rows.h"
 #include "daemon/store/sqlite.h"
@@ -30,24 +31,37 @@ static int bad(struct mm_errinfo *ei, uint64_t sequence, const char *why)
                    (unsigned long long)sequence, why);
 }
 
-/* A checkpoint of this ledger, of a record that is as it was, with these totals beside it. */
+/* The time that the signer's certificate must be valid at: the checkpoint's own, and now for one
+ * that has just been made. A clock that went back is not the signer's fault, and is found out by
+ * itself. */
+static int64_t time_of(const struct mm_store *s, uint64_t sequence,
+                       const Mintmark__V1__SignedDocument *content)
+{
+    const int64_t now_ms = mm_clock_wall_ms();
+
+    if (sequence && content->document_case == MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_CHECKPOINT)
+        return content->checkpoint->highest_time_ms;
+    return now_ms < s->ledger.now.time_ms ? s->ledger.now.time_ms : now_ms;
+}
+
+/* A checkpoint of this ledger, of a record that is as it was, with these totals beside it; and the
+ * hash of the key that signed it. */
 static int open_checkpoint(struct mm_store *s, uint64_t sequence, struct mm_bytes der,
                            struct mm_bytes totals, struct mm_arena *arena,
-                           Mintmark__V1__Checkpoint **ret_checkpoint, struct mm_errinfo *ei)
+                           Mintmark__V1__Checkpoint **ret_checkpoint,
+                           uint8_t ret_key[MM_SHA256_BYTES], struct mm_errinfo *ei)
 {
     struct mm_errinfo why = {0};
     MM_DOCUMENT_CLEANUP struct mm_document document = MM_DOCUMENT_INIT;
-    int64_t now_ms = mm_clock_wall_ms();
     uint8_t head[MM_SHA256_BYTES], sums[MM_SHA256_BYTES];
     Mintmark__V1__Checkpoint *c;
     int r = mm_document_open(der, arena, &document, &why);
 
-    /* A clock that went back is not the signer's fault, and is found out by itself. */
-    if (now_ms < s->ledger.now.time_ms)
-        now_ms = s->ledger.now.time_ms;
     if (r == MM_OK)
-        r = mm_document_check_signer(&document, s->guard.audit, now_ms, &why);
-
+        r = mm_document_check_signer(&document, s->guard.audit,
+                                     time_of(s, sequence, document.content), &why);
+    if (r == MM_OK)
+        r = mm_document_key_hash(document.signer, ret_key, &why);
     if (r == MM_ERR_MEMORY)
         return mm_fail_memory(ei);
     if (r < 0)
@@ -131,7 +145,7 @@ int mm_checkpoint_begin_walk(struct mm_store *s, bool whole, struct mm_ledger_wa
     totals = mm_sql_blob(&q, 2);
     r = mm_sql_end(&q, ei);
     if (r == MM_OK)
-        r = open_checkpoint(s, mm_sql_uint(&q, 0), document, totals, &arena, &c, ei);
+        r = open_checkpoint(s, mm_sql_uint(&q, 0), document, totals, &arena, &c, walk->key, ei);
     if (r < 0)
         return r;
     if (whole && !c->baseline)
@@ -140,6 +154,7 @@ int mm_checkpoint_begin_walk(struct mm_store *s, bool whole, struct mm_ledger_wa
     walk->at.time_ms = c->highest_time_ms;
     walk->at.devices = c->devices;
     walk->epoch = c->epoch;
+    walk->key_known = true;
     memcpy(walk->at.hash, c->head.data, sizeof(walk->at.hash));
     return take_totals(walk, c->sequence, totals, ei);
 }
@@ -286,7 +301,11 @@ int mm_checkpoint_add(struct mm_store *s, struct mm_bytes document, struct mm_er
     struct mm_errinfo why = {0};
     Mintmark__V1__Checkpoint *c;
     const struct mm_bytes totals = {s->guard.totals.data, s->guard.totals.len};
-    int r = open_checkpoint(s, 0, document, totals, &arena, &c, &why);
+    uint8_t key[MM_SHA256_BYTES];
+    int r = open_checkpoint(s, 0, document, totals, &arena, &c, key, &why);
+
+    if (r == MM_OK && memcmp(key, s->guard.keys->key, sizeof(key)) != 0)
+        r = bad(&why, c->sequence, "it is signed by a former audit key");
 
     /* What the front brought is wrong, not the ledger. */
     if (r == MM_ERR_CORRUPT)

@@ -3,6 +3,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/base/io.h"
+#include "daemon/store/audit_key.h"
 #include "daemon/store/checkpoint.h"
 #include "daemon/store/message.h"
 #include "daemon/store/sqlite.h"
@@ -33,9 +34,13 @@ static int read_trust(const char *path, struct mm_trust **ret_trust, struct mm_e
 int mm_store_guard(struct mm_store *s, const struct mm_conf_appliance *conf, struct mm_errinfo *ei)
 {
     struct mm_guard *g = &s->guard;
-    int r = read_trust(conf->audit_certificate, &g->audit, ei);
+    int r = mm_audit_keys_read(conf->audit_certificate, &s->audit_keys, ei);
 
-    if (r == MM_OK && *conf->officer_certificates)
+    if (r < 0)
+        return r;
+    g->keys = s->audit_keys;
+    g->audit = g->keys->trust;
+    if (*conf->officer_certificates)
         r = read_trust(conf->officer_certificates, &g->officers, ei);
     if (r < 0)
         return r;
@@ -65,7 +70,7 @@ int mm_store_unguarded(struct mm_store *s, struct mm_errinfo *ei)
 
 void mm_guard_done(struct mm_store *s)
 {
-    mm_trust_free(s->guard.audit);
+    mm_audit_keys_free(s->audit_keys);
     mm_trust_free(s->guard.officers);
     mm_ledger_walk_done(&s->guard.walk);
     free(s->guard.totals.data);
@@ -82,6 +87,7 @@ static bool always(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ANCHORED:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_AUDIT_KEY:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_BATCHES:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH:
@@ -349,6 +355,17 @@ static int check_anchor(struct mm_store *s, const struct mm_ledger_walk *walk,
     return MM_OK;
 }
 
+/* Where the ledger has another audit key than the configuration: does a change lead there? */
+static int check_audit_key(struct mm_store *s, const struct mm_ledger_walk *walk,
+                           struct mm_errinfo *ei)
+{
+    int r = walk->key_known ? mm_audit_keys_lead(s, s->guard.keys, walk->key, false, ei) : MM_OK;
+
+    if (r == MM_ERR_INVALID || r == MM_ERR_PRECONDITION)
+        ei->code = r = MM_ERR_CORRUPT;
+    return r;
+}
+
 static int unpack_anchor(const Mintmark__Internal__CheckAnchor *job, struct mm_arena *arena,
                          const Mintmark__V1__Anchor **ret_anchor, struct mm_errinfo *ei)
 {
@@ -417,6 +434,8 @@ static int check(struct mm_store *s, const Mintmark__Internal__CheckAnchor *job,
         r = check_anchor(s, &walk, a, &why);
     if (r == MM_OK)
         r = mm_guard_check_lock(s, &why);
+    if (r == MM_OK)
+        r = check_audit_key(s, &walk, &why);
     if (r < 0 && !is_verdict(&why)) {
         *ei = why;
         return r;
@@ -427,7 +446,10 @@ static int check(struct mm_store *s, const Mintmark__Internal__CheckAnchor *job,
     /* Until a new one is confirmed, the token has no more than this. */
     s->guard.anchored = (struct mm_ledger_head){.sequence = s->guard.anchor.sequence,
                                                 .devices = s->ledger.now.devices};
-    return enter_start(s, a && !a->clean, ei);
+    r = enter_start(s, a && !a->clean, ei);
+    if (r == MM_OK && walk.key_known)
+        r = mm_audit_keys_lead(s, s->guard.keys, walk.key, true, ei);
+    return r;
 }
 
 /* model: CHECK */

@@ -19,12 +19,15 @@
 
 enum { MM_GUARD_REASON = 40, MM_GUARD_TEXT = 256 };
 
+struct mm_audit_keys;
+
 /* In struct mm_store; zeroed it is off. */
 struct mm_guard {
     Mintmark__Internal__GuardState state;
     const struct mm_conf_appliance *conf; /* borrowed; NULL: off */
-    struct mm_trust *audit;               /* who signs checkpoints */
-    struct mm_trust *officers;            /* who may unlock; NULL: nobody */
+    struct mm_audit_keys *keys; /* the audit key in force and those before it; of s->audit_keys */
+    struct mm_trust *audit;     /* keys->trust */
+    struct mm_trust *officers;  /* who may unlock; NULL: nobody */
     uint64_t epoch;
     uint32_t unclean_starts;
     struct mm_ledger_head anchored; /* what the token holds for sure */

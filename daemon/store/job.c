@@ -457,6 +457,7 @@ int mm_job_check(const Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_VERIFY_LEDGER:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_AUDIT_KEY:
         break; /* by the guard */
     default:
         check_order_job(&c, job);
@@ -483,6 +484,7 @@ bool mm_job_writes(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_VERIFY_LEDGER:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_AUDIT_KEY:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_WAITING:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_CERTIFY:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ENROLMENT:

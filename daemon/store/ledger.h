@@ -84,6 +84,10 @@ struct mm_ledger_order {
 struct mm_ledger_walk {
     struct mm_ledger_head at; /* the last record that was found good */
     uint64_t epoch;           /* of the last ServiceStarted; 0: the ledger was never anchored */
+    /* Hash of the audit key in force; false: no checkpoint has said it yet, or an officer's unlock
+     * stands behind the last one. */
+    bool key_known;
+    uint8_t key[MM_SHA256_BYTES];
     bool devices; /* also compare the devices' rows with the records that spent for them */
     size_t n_orders;
     struct mm_ledger_order *orders; /* by order_id, as the records say */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The chain read from its beginning: every link, and what its records add up to. */
+#include "daemon/store/audit_key.h"
 #include "daemon/store/ledger.h"
 #include "daemon/store/message.h"
 #include "daemon/store/sqlite.h"
@@ -145,6 +146,11 @@ static int take_event(struct mm_store *s, struct mm_ledger_walk *walk,
         return spent(s, walk, record, ei);
     case MINTMARK__V1__LEDGER_RECORD__EVENT_CERTIFIED:
         return certified(s, walk, record->sequence, record->certified, ei);
+    case MINTMARK__V1__LEDGER_RECORD__EVENT_SERVICE_UNLOCKED:
+        walk->key_known = false;
+        return MM_OK;
+    case MINTMARK__V1__LEDGER_RECORD__EVENT_AUDIT_KEY_CHANGED:
+        return mm_audit_key_walk(s, walk, record, ei);
     case MINTMARK__V1__LEDGER_RECORD__EVENT__NOT_SET:
         return mm_ledger_edited(ei, record->sequence, "it says nothing that this program knows");
     default:

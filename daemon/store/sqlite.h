@@ -141,6 +141,7 @@ struct mm_store {
     struct mm_ledger ledger;
     struct mm_store_site site;
     struct mm_guard guard;
+    struct mm_audit_keys *audit_keys; /* all that were in force, the last one first */
     struct mm_minted *minted;
     /* As they were before the group that was begun last; the walk in it is not to be used. */
     struct mm_guard guard_before;

@@ -188,6 +188,12 @@ int mm_store_add_checkpoint(struct mm_store *s, const Mintmark__Internal__AddChe
 /* MM_ERR_PRECONDITION LEDGER_NOT_LOCKED, NO_OFFICERS, UNLOCK_STALE; errors of the document. */
 int mm_store_unlock(struct mm_store *s, const Mintmark__Internal__UnlockLedger *job,
                     Mintmark__Internal__Guard **ret_guard, struct mm_errinfo *ei) MM_MUST_USE;
+/* A reload brings another audit key, or another file of its certificate: a record, where the key
+ * is another, and from it on only that key's checkpoints are taken. MM_ERR_PRECONDITION
+ * LEDGER_NOT_OPEN, and the errors of audit_key.h. */
+int mm_store_change_audit_key(struct mm_store *s, const Mintmark__Internal__ChangeAuditKey *job,
+                              Mintmark__Internal__Guard **ret_guard,
+                              struct mm_errinfo *ei) MM_MUST_USE;
 /* One page of a walk over the whole ledger, which begins again after its end. */
 int mm_store_verify_ledger(struct mm_store *s, Mintmark__Internal__Guard **ret_guard,
                            struct mm_errinfo *ei) MM_MUST_USE;

@@ -13,12 +13,12 @@ MM_DEFINE_CLEANUP(BIO *, BIO_free_all)
 
 static const char *label_of(const struct mm_appliance *a, unsigned key)
 {
-    return key == MM_APPLIANCE_AUDIT ? a->conf->audit_key : a->conf->identity_key;
+    return key == MM_APPLIANCE_AUDIT ? a->audit_key : a->conf->identity_key;
 }
 
 static const char *file_of(const struct mm_appliance *a, unsigned key)
 {
-    return key == MM_APPLIANCE_AUDIT ? a->conf->audit_certificate : a->conf->identity_certificate;
+    return key == MM_APPLIANCE_AUDIT ? a->audit_certificate : a->conf->identity_certificate;
 }
 
 static int read_certificate(const char *path, X509 **ret_certificate, struct mm_errinfo *ei)
@@ -81,7 +81,27 @@ static int check_key(struct mm_appliance *a, unsigned key, struct mm_errinfo *ei
         return mm_fail(ei, MM_ERR_INVALID, "APPLIANCE_CERTIFICATE",
                        "%.120s is not the certificate of key '%s', on P-256", file_of(a, key),
                        label_of(a, key));
+    /* Whoever says which key signs must not get at a CA's by it. */
+    if (X509_check_ca(a->certificates[key]) != 0)
+        return mm_fail(ei, MM_ERR_INVALID, "APPLIANCE_CERTIFICATE",
+                       "%.120s is a CA's certificate; such a key signs nothing else",
+                       file_of(a, key));
     return MM_OK;
+}
+
+static int open_key(struct mm_appliance *a, unsigned key, struct mm_errinfo *ei)
+{
+    int r = read_certificate(file_of(a, key), &a->certificates[key], ei);
+
+    return r < 0 ? r : check_key(a, key, ei);
+}
+
+static int name_audit_key(struct mm_appliance *a, const char *key, const char *certificate,
+                          struct mm_errinfo *ei)
+{
+    a->audit_key = strdup(key);
+    a->audit_certificate = strdup(certificate);
+    return a->audit_key && a->audit_certificate ? MM_OK : mm_fail_memory(ei);
 }
 
 int mm_appliance_open(const struct mm_conf_appliance *conf, struct mm_token *token,
@@ -94,12 +114,11 @@ int mm_appliance_open(const struct mm_conf_appliance *conf, struct mm_token *tok
         return mm_fail_memory(ei);
     a->conf = conf;
     a->token = token;
-    r = mm_appliance_find_keys(a, ei);
-    for (unsigned i = 0; r == MM_OK && i < MM_APPLIANCE_KEYS; i++) {
-        r = read_certificate(file_of(a, i), &a->certificates[i], ei);
-        if (r == MM_OK)
-            r = check_key(a, i, ei);
-    }
+    r = name_audit_key(a, conf->audit_key, conf->audit_certificate, ei);
+    if (r == MM_OK)
+        r = mm_appliance_find_keys(a, ei);
+    for (unsigned i = 0; r == MM_OK && i < MM_APPLIANCE_KEYS; i++)
+        r = open_key(a, i, ei);
     if (r < 0) {
         mm_appliance_free(a);
         return mm_err_prefix(ei, "appliance");
@@ -114,8 +133,101 @@ void mm_appliance_free(struct mm_appliance *a)
         return;
     for (unsigned i = 0; i < MM_APPLIANCE_KEYS; i++)
         X509_free(a->certificates[i]);
+    free(a->audit_key);
+    free(a->audit_certificate);
     free(a);
 }
+
+void mm_appliance_room_done(struct mm_appliance_room *room)
+{
+    mm_buf_done(&room->document);
+    mm_buf_done(&room->pem);
+}
+
+/* ---- another audit key ------------------------------------------------------------------- */
+
+/* Opened beside the one in use. */
+static int open_audit_key(const struct mm_appliance *a, const Mintmark__Internal__AuditKeyName *by,
+                          struct mm_appliance **ret_other, struct mm_errinfo *ei)
+{
+    struct mm_appliance *other = calloc(1, sizeof(*other));
+    int r;
+
+    if (!other)
+        return mm_fail_memory(ei);
+    other->conf = a->conf;
+    other->token = a->token;
+    r = name_audit_key(other, by->key, by->certificate, ei);
+    if (r == MM_OK)
+        r = find_key(other, MM_APPLIANCE_AUDIT, ei);
+    if (r == MM_OK)
+        r = open_key(other, MM_APPLIANCE_AUDIT, ei);
+    if (r < 0) {
+        mm_appliance_free(other);
+        return r;
+    }
+    *ret_other = other;
+    return MM_OK;
+}
+
+/* A reload has named another audit key than this worker was started with, or a call goes on that
+ * began before it. */
+static int use_audit_key(struct mm_appliance *a, const Mintmark__Internal__AuditKeyName *by,
+                         struct mm_errinfo *ei)
+{
+    struct mm_appliance *other = NULL;
+    int r;
+
+    if (!by ||
+        (strcmp(by->key, a->audit_key) == 0 && strcmp(by->certificate, a->audit_certificate) == 0))
+        return MM_OK;
+    r = open_audit_key(a, by, &other, ei);
+    if (r < 0)
+        return r;
+    free(a->audit_key);
+    free(a->audit_certificate);
+    X509_free(a->certificates[MM_APPLIANCE_AUDIT]);
+    a->audit_key = MM_TAKE(other->audit_key);
+    a->audit_certificate = MM_TAKE(other->audit_certificate);
+    a->certificates[MM_APPLIANCE_AUDIT] = MM_TAKE(other->certificates[MM_APPLIANCE_AUDIT]);
+    a->keys[MM_APPLIANCE_AUDIT] = other->keys[MM_APPLIANCE_AUDIT];
+    mm_appliance_free(other);
+    return MM_OK;
+}
+
+static int check_dates(const struct mm_appliance *a, struct mm_errinfo *ei)
+{
+    const X509 *certificate = a->certificates[MM_APPLIANCE_AUDIT];
+
+    if (X509_cmp_current_time(X509_get0_notAfter(certificate)) < 0)
+        return mm_fail(ei, MM_ERR_INVALID, "APPLIANCE_CERTIFICATE", "%.120s has expired",
+                       a->audit_certificate);
+    if (X509_cmp_current_time(X509_get0_notBefore(certificate)) > 0)
+        return mm_fail(ei, MM_ERR_INVALID, "APPLIANCE_CERTIFICATE", "%.120s is not valid yet",
+                       a->audit_certificate);
+    return MM_OK;
+}
+
+static int read_audit_key(const struct mm_appliance *a, const Mintmark__Internal__AuditKeyRead *job,
+                          struct mm_appliance_room *room, struct mm_errinfo *ei)
+{
+    struct mm_appliance *other = NULL;
+    int r;
+
+    if (!job->name)
+        return mm_fail_field(ei, "name", "the key is not named");
+    r = open_audit_key(a, job->name, &other, ei);
+    if (r == MM_OK)
+        r = check_dates(other, ei);
+    mm_appliance_free(other);
+    if (r == MM_OK)
+        r = mm_io_read_file(job->name->certificate, MM_PEM_FILE_MAX, &room->pem, ei);
+    mintmark__internal__audit_key_found__init(&room->key);
+    room->key.pem = (ProtobufCBinaryData){room->pem.len, room->pem.data};
+    return r;
+}
+
+/* ---- signing ----------------------------------------------------------------------------- */
 
 /* A token that signs wrongly must not make a checkpoint that only the next start finds bad. */
 static int check_signature(const X509 *certificate, const uint8_t *digest, const uint8_t *signature,
@@ -207,7 +319,9 @@ int mm_appliance_sign_digests(struct mm_appliance *a, const Mintmark__Internal__
                        "the appliance's keys are not in this token");
     if (job->n_digests == 0 || job->n_digests > MM_CHUNK_DEVICES)
         return mm_fail_field(ei, "digests", "1 to %d digests are signed at once", MM_CHUNK_DEVICES);
-    r = mm_pki_certificate_point(a->certificates[MM_APPLIANCE_AUDIT], &point, ei);
+    r = use_audit_key(a, job->by, ei);
+    if (r == MM_OK)
+        r = mm_pki_certificate_point(a->certificates[MM_APPLIANCE_AUDIT], &point, ei);
     if (r == MM_OK)
         r = mm_verifier_new(point.data, point.len, &verifier, ei);
     for (size_t i = 0; r == MM_OK && i < job->n_digests; i++)
@@ -242,7 +356,10 @@ static int sign_document(struct mm_appliance *a, const Mintmark__Internal__SignD
                          struct mm_appliance_room *room, struct mm_errinfo *ei)
 {
     const struct mm_bytes content = {job->content.data, job->content.len};
-    int r = job->digest.len > 0
+    int r = use_audit_key(a, job->by, ei);
+
+    if (r == MM_OK)
+        r = job->digest.len > 0
                 ? sign_detached(a, &job->digest, &room->document, ei)
                 : mm_appliance_sign(a, MM_APPLIANCE_AUDIT, content, &room->document, ei);
 
@@ -266,6 +383,10 @@ int mm_appliance_job(struct mm_appliance *a, const Mintmark__Internal__TokenJob 
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_WRITE:
         return mm_anchor_write(a->token, job->anchor_write->anchor.data,
                                job->anchor_write->anchor.len, ei);
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_AUDIT_KEY_READ:
+        result->result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_AUDIT_KEY_FOUND;
+        result->audit_key_found = &room->key;
+        return read_audit_key(a, job->audit_key_read, room, ei);
     default:
         result->result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_SIGNED_CONTENT;
         result->signed_content = &room->content;

@@ -14,28 +14,33 @@ enum { MM_APPLIANCE_IDENTITY, MM_APPLIANCE_AUDIT, MM_APPLIANCE_KEYS };
 struct mm_appliance {
     const struct mm_conf_appliance *conf; /* borrowed */
     struct mm_token *token;               /* borrowed */
+    char *audit_key, *audit_certificate;  /* in use: the configuration's, or what a job named */
     X509 *certificates[MM_APPLIANCE_KEYS];
     mm_handle keys[MM_APPLIANCE_KEYS];
 };
 
-/* Finds the keys, checks their policy, and that each certificate is its key's. */
+/* Finds the keys, checks their policy, and that each certificate is its key's, and no CA's. */
 int mm_appliance_open(const struct mm_conf_appliance *conf, struct mm_token *token,
                       struct mm_appliance **ret_appliance, struct mm_errinfo *ei) MM_MUST_USE;
 void mm_appliance_free(struct mm_appliance *a);
 /* Looks the handles up, again after a reopen. */
 int mm_appliance_find_keys(struct mm_appliance *a, struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Does an AnchorRead, AnchorWrite or SignDocument, and fills the result's oneof; what the result
- * points to is in *room. */
+/* Does an AnchorRead, AnchorWrite, SignDocument or AuditKeyRead, and fills the result's oneof; what
+ * the result points to is in *room. */
 struct mm_appliance_room {
     Mintmark__Internal__AnchorFound found;
     Mintmark__Internal__SignedContent content;
     struct mm_anchor anchor;
     struct mm_errinfo why;
     struct mm_buf document;
+    Mintmark__Internal__AuditKeyFound key;
+    struct mm_buf pem;
 };
 #define MM_APPLIANCE_ROOM_INIT                                                                     \
-    ((struct mm_appliance_room){.document = MM_BUF_INIT(MM_DOCUMENT_MAX)})
+    ((struct mm_appliance_room){.document = MM_BUF_INIT(MM_DOCUMENT_MAX),                          \
+                                .pem = MM_BUF_INIT(MM_PEM_FILE_MAX)})
+void mm_appliance_room_done(struct mm_appliance_room *room);
 int mm_appliance_job(struct mm_appliance *a, const Mintmark__Internal__TokenJob *job,
                      struct mm_appliance_room *room, Mintmark__Internal__TokenResult *result,
                      struct mm_errinfo *ei) MM_MUST_USE;

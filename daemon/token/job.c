@@ -356,7 +356,7 @@ static int appliance_job(struct mm_worker *w, const Mintmark__Internal__TokenJob
         result.id = job->id;
         r = reply(w, &result, ei);
     }
-    mm_buf_done(&room.document);
+    mm_appliance_room_done(&room);
     return r;
 }
 
@@ -439,6 +439,7 @@ static int handle(struct mm_worker *w, struct mm_bytes payload, struct mm_errinf
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_READ:
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_WRITE:
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DOCUMENT:
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_AUDIT_KEY_READ:
         r = appliance_job(w, job, ei);
         break;
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DIGESTS:

@@ -4,6 +4,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/io.h"
 #include "daemon/conf/mechanism.h"
+#include "daemon/document/document.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -36,6 +37,17 @@ static bool is_key_of(const X509 *certificate, const uint8_t *point, size_t len)
            certified.len == len && memcmp(certified.data, point, len) == 0;
 }
 
+/* Behind an audit key's certificate those of former ones may stand. */
+static int read_own(const char *path, struct mm_trust **ret_own, struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
+    int r = mm_io_read_file(path, MM_PEM_FILE_MAX, &pem, ei);
+
+    if (r == MM_OK)
+        r = mm_trust_new((struct mm_bytes){pem.data, pem.len}, ret_own, ei);
+    return r < 0 ? mm_err_prefix(ei, "%.80s", path) : MM_OK;
+}
+
 /* The appliance's own keys say who it is, and hold its ledger fast: their signatures are
  * statements. */
 static int check_no_appliance(struct mm_minter *m, const uint8_t *point, size_t len,
@@ -45,14 +57,16 @@ static int check_no_appliance(struct mm_minter *m, const uint8_t *point, size_t 
     const char *const files[] = {a->identity_certificate, a->audit_certificate};
 
     for (size_t i = 0; a->given && i < MM_ARRAY_SIZE(files); i++) {
-        MM_CLEANUP(chain_free_p) STACK_OF(X509) *chain = NULL;
-        const int r = read_certificates(files[i], &chain, ei);
+        MM_TRUST_CLEANUP struct mm_trust *own = NULL;
+        const int r = read_own(files[i], &own, ei);
 
         if (r < 0)
             return r;
-        if (is_key_of(sk_X509_value(chain, 0), point, len))
-            return mm_fail(ei, MM_ERR_INVALID, "SIGNING_KEY_IS_APPLIANCE",
-                           "the key is one of the appliance's own; it signs nothing else");
+        for (int k = 0; k < sk_X509_num(mm_trust_certificates(own)); k++) {
+            if (is_key_of(sk_X509_value(mm_trust_certificates(own), k), point, len))
+                return mm_fail(ei, MM_ERR_INVALID, "SIGNING_KEY_IS_APPLIANCE",
+                               "the key is one of the appliance's own; it signs nothing else");
+        }
     }
     return MM_OK;
 }

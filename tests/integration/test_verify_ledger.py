@@ -72,6 +72,139 @@ class Base(unittest.TestCase, Mutations):
         return said
 
 
+class AuditKey(Base):
+    """Which key may sign from where on."""
+
+    def produced(self):
+        """A ledger up to a change; what the auditor knows is the first certificate."""
+        p = self.plant
+        p.start()
+        p.order()
+        p.checkpoint()
+        p.open()
+        p.spend(5)
+        self.first = p.audit
+        return p
+
+    def judge(self, path, *options):
+        trust = self.plant.trust()
+        trust[1] = self.first.path
+        return verify('ledger', path, *trust, *options)
+
+    def test_a_ledger_that_spans_keys_is_proved_from_the_first_certificate(self):
+        p = self.produced()
+        p.release()
+        p.change_key()
+        p.checkpoint()
+        report = p.sign_report()
+        p.change_key('audit-3')
+        p.checkpoint()
+        said = self.expect(p.export(), options=[report])
+        self.assertEqual(said['facts']['audit_key_changes'], 2)
+        self.assertIn('2 times the audit key changed', '\n'.join(said['proved']))
+        self.assertIn('1 reports, with 5 devices', '\n'.join(said['proved']))
+
+    def test_a_report_under_way_while_the_key_changes(self):
+        p = self.produced()
+        p.release()
+        p.change_key()
+        self.expect_with(p.sign_report(signer=self.first))
+
+    def expect_with(self, report, *codes):
+        return self.expect(self.plant.export(), *codes, options=[report])
+
+    def test_a_report_by_a_key_that_was_gone_before_the_release(self):
+        p = self.produced()
+        p.change_key()
+        p.release()
+        p.sign_report(signer=self.first)
+        self.expect(p.export(), 'REPORT_NOT_SIGNED')
+
+    def test_an_export_that_begins_after_the_change(self):
+        p = self.produced()
+        p.change_key()
+        p.checkpoint()
+        first = len(p.records) + 1
+        p.spend(5, request='second')
+        path = p.export(list(p.items(first)))
+        self.expect(path, 'CHECKPOINT_BAD', 'SIGNER_UNKNOWN')
+        self.first = p.audit
+        self.expect(path)
+
+    def test_without_a_change_no_other_key_signs(self):
+        p = self.produced()
+        both = self.dir / 'both.pem'
+        other = Signer(self.dir, 'audit-2')
+        both.write_bytes(self.first.path.read_bytes() + other.path.read_bytes())
+        p.checkpoint(signer=other)
+        path = p.export()
+        self.expect(path, 'CHECKPOINT_BAD')
+        self.first.path = both
+        self.expect(path, 'AUDIT_KEY_UNJUSTIFIED')
+        self.expect(p.export(signer=other), 'AUDIT_KEY_UNJUSTIFIED')
+
+    def test_the_former_key_signs_nothing_after_it(self):
+        p = self.produced()
+        p.change_key()
+        p.checkpoint(signer=self.first)
+        self.expect(p.export(), 'AUDIT_KEY_UNJUSTIFIED')
+        self.expect(p.export(signer=self.first), 'AUDIT_KEY_UNJUSTIFIED')
+
+    def test_after_an_unlock_the_auditor_must_name_the_key(self):
+        p = self.produced()
+        p.lock()
+        p.unlock()
+        p.audit = Signer(self.dir, 'audit-2')
+        p.checkpoint(baseline=True)
+        path = p.export()
+        self.expect(path, 'CHECKPOINT_BAD', 'SIGNER_UNKNOWN')
+        both = self.dir / 'both.pem'
+        both.write_bytes(p.audit.path.read_bytes() + self.first.path.read_bytes())
+        self.first.path = both
+        said = self.expect(path)
+        self.assertIn("no key before it handed over", '\n'.join(said['not_proved']))
+
+    def test_forged_changes(self):
+        """An insider with the database and keys of his own, but not the audit key."""
+        forger = Signer(self.dir, 'forger')
+        other = Signer(self.dir, 'other')
+        ca = Signer(self.dir, 'stranger')
+        for name, change in (
+                ('by his own key', dict(former=forger)),
+                ('in the name of the audit key',
+                 dict(former=forger, former_key_sha256=Signer(self.dir, 'x').hash)),
+                ('that the new key has not accepted', dict(accepted=forger)),
+                ('of another ledger', dict(ledger_id=b'x' * 16)),
+                ('of a place to come', dict(sequence=10000)),
+                ('of no place', dict(sequence=0)),
+                ('to nothing', dict(certificate=b'none')),
+                ('whose record names another certificate',
+                 dict(record=dict(certificate_sha256=sha256(ca.der())))),
+                ('whose record names another former key',
+                 dict(record=dict(former_key_sha256=other.hash))),
+                ('whose document is empty', dict(record=dict(document=b''))),
+                ('to the same key', dict(same=True))):
+            with self.subTest(name):
+                folder = tempfile.TemporaryDirectory()
+                self.addCleanup(folder.cleanup)
+                self.plant = Plant(folder.name)
+                p = self.produced()
+                if change.pop('same', False):
+                    change['signer'] = p.audit
+                p.change_key(**change)
+                p.checkpoint()
+                status, said = self.judge(p.export())
+                self.assertEqual(status, 1)
+                self.assertIn('AUDIT_KEY_UNJUSTIFIED', said['by_code'], said['first_findings'])
+
+    def test_a_change_by_a_key_that_was_gone(self):
+        p = self.produced()
+        p.change_key()
+        p.change_key('audit-3', former=self.first)
+        p.audit = Signer(self.dir, 'audit-4')
+        self.assertIn('AUDIT_KEY_UNJUSTIFIED', self.judge(p.export())[1]['by_code'])
+
+
 class Good(Base):
     def test_everything_is_proved(self):
         self.good()

@@ -300,6 +300,25 @@ class Plant:
         self.record(keys_deleted=ledger_pb2.KeysDeleted(**{**dict(
             batch_uid=b['uid'], devices=len(b['devices'])), **recorded}))
 
+    # -- the audit key -----------------------------------------------------------------------------
+
+    def change_key(self, name='audit-2', former=None, accepted=None, signer=None, certificate=None,
+                   record=None, **said):
+        """Another audit key, signed by the one before and accepted by the new one."""
+        former, new = former or self.audit, signer or Signer(self.dir, name)
+        certificate = certificate or new.der()
+        document = former.sign(document_pb2.SignedDocument(
+            audit_key_change=document_pb2.AuditKeyChange(**{**dict(
+                ledger_id=self.id, sequence=len(self.records), head=self.head(),
+                former_key_sha256=former.hash, certificate=certificate, time_ms=self.now_ms),
+                **said})))
+        self.record(audit_key_changed=ledger_pb2.AuditKeyChanged(**{**dict(
+            former_key_sha256=former.hash, certificate_sha256=sha256(certificate),
+            document=document, acceptance=(accepted or new).sign(document, detached=True)),
+            **(record or {})}))
+        self.audit = new
+        return new
+
     # -- locks -------------------------------------------------------------------------------------
 
     def lock(self, reason='LEDGER_ROLLED_BACK', **values):

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* appliance init: the two keys that speak for the appliance, and their certificates. */
+#include "tools/officer/appliance.h"
+
 #include "daemon/base/io.h"
 #include "daemon/base/text.h"
-#include "tools/officer/ca.h"
+#include "daemon/document/document.h"
 
-#include <limits.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <string.h>
@@ -12,16 +13,7 @@
 MM_DEFINE_CLEANUP(BIO *, BIO_free_all)
 MM_DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
 
-/* One of the two. */
-struct duty {
-    const char *name; /* "identity" */
-    const char *label;
-    const char *certificate; /* the file to make */
-    char request[PATH_MAX];  /* likewise, with --csr; else "" */
-    struct mm_ca_key key;
-};
-
-static int duties(struct mm_officer *o, struct duty duty[2], struct mm_errinfo *ei)
+static int duties(struct mm_officer *o, struct mm_duty duty[2], struct mm_errinfo *ei)
 {
     const struct mm_conf_appliance *a = &o->conf->appliance;
     int r = MM_OK;
@@ -32,10 +24,10 @@ static int duties(struct mm_officer *o, struct duty duty[2], struct mm_errinfo *
                        "%s has no section appliance: it names the token, the keys and the files",
                        o->conf->path);
     }
-    duty[0] = (struct duty){
+    duty[0] = (struct mm_duty){
         .name = "identity", .label = a->identity_key, .certificate = a->identity_certificate};
-    duty[1] =
-        (struct duty){.name = "audit", .label = a->audit_key, .certificate = a->audit_certificate};
+    duty[1] = (struct mm_duty){
+        .name = "audit", .label = a->audit_key, .certificate = a->audit_certificate};
     for (size_t i = 0; r == MM_OK && i < 2; i++) {
         const int n =
             o->args.csr ? snprintf(duty[i].request, PATH_MAX, "%s.csr", duty[i].certificate) : 0;
@@ -50,7 +42,7 @@ static int duties(struct mm_officer *o, struct duty duty[2], struct mm_errinfo *
     return r;
 }
 
-static int refuse_existing(struct mm_officer *o, const struct duty *duty, struct mm_errinfo *ei)
+int mm_duty_refuse_existing(struct mm_officer *o, const struct mm_duty *duty, struct mm_errinfo *ei)
 {
     mm_handle found;
     const int r = mm_officer_find(o, duty->label, MM_KEY_PRIVATE, &found, ei);
@@ -64,7 +56,7 @@ static int refuse_existing(struct mm_officer *o, const struct duty *duty, struct
 
 /* Its own signature is all that such a certificate has: who relies on it compares its hash, which
  * the transcript holds, or has it replaced by one of a CA (--csr). */
-static int compile(struct mm_officer *o, const struct duty *duty, bool request,
+static int compile(struct mm_officer *o, const struct mm_duty *duty, bool request,
                    struct mm_profile **ret_profile, struct mm_errinfo *ei)
 {
     char subject[MM_NAME_MAX + 64], usage[] = "digitalSignature", empty[] = "", curve[] = "p256";
@@ -94,7 +86,7 @@ static int compile(struct mm_officer *o, const struct duty *duty, bool request,
     return mm_profile_compile(&conf, NULL, ret_profile, ei);
 }
 
-static int make_key(struct mm_officer *o, struct duty *duty, struct mm_errinfo *ei)
+int mm_duty_make_key(struct mm_officer *o, struct mm_duty *duty, struct mm_errinfo *ei)
 {
     char uri[MM_NAME_MAX + 32];
     mm_handle handle;
@@ -108,29 +100,31 @@ static int make_key(struct mm_officer *o, struct duty *duty, struct mm_errinfo *
     return mm_ca_key_find(o, uri, &duty->key, ei);
 }
 
-static int record(struct mm_officer *o, const struct duty *duty, X509 *certificate,
-                  const uint8_t spki_sha256[32], struct mm_errinfo *ei)
+int mm_duty_record(struct mm_officer *o, const struct mm_duty *duty, X509 *certificate,
+                   struct mm_errinfo *ei)
 {
-    char answer[32], fingerprint[MM_FINGERPRINT_TEXT], spki[65];
+    char fingerprint[MM_FINGERPRINT_TEXT], spki[2 * MM_DOCUMENT_HASH_BYTES + 1];
+    uint8_t hash[MM_DOCUMENT_HASH_BYTES];
     int r = mm_cert_fingerprint(certificate, fingerprint, ei);
 
+    if (r == MM_OK)
+        r = mm_document_key_hash(certificate, hash, ei);
     if (r < 0)
         return r;
-    mm_hex_encode(spki_sha256, 32, spki);
+    mm_hex_encode(hash, sizeof(hash), spki);
     mm_ceremony_say(o, duty->name, "certificate %s, SHA-256 %s", duty->certificate, fingerprint);
     mm_ceremony_say(o, duty->name, "public key SHA-256 %s", spki);
-    snprintf(answer, sizeof(answer), "%s", duty->name);
-    return mm_officer_answer(o, answer,
+    return mm_officer_answer(o, duty->name,
                              json_pack("{s:s, s:s, s:s}", "file", duty->certificate, "sha256",
                                        fingerprint, "public_key_sha256", spki),
                              ei);
 }
 
-static int write_certificate(struct mm_officer *o, struct duty *duty, struct mm_errinfo *ei)
+int mm_duty_certify(struct mm_officer *o, struct mm_duty *duty, X509 **ret_certificate,
+                    struct mm_errinfo *ei)
 {
     MM_CLEANUP(mm_profile_free_p) struct mm_profile *profile = NULL;
     MM_BUF_CLEANUP struct mm_buf der = MM_BUF_INIT(MM_CERT_DER_MAX);
-    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
     MM_CLEANUP(X509_free_p) X509 *certificate = NULL;
     struct mm_tbs tbs = MM_TBS_INIT;
     struct mm_subject subject;
@@ -153,10 +147,21 @@ static int write_certificate(struct mm_officer *o, struct duty *duty, struct mm_
     certificate = d2i_X509(NULL, &p, (long)der.len);
     if (!certificate || X509_verify(certificate, X509_get0_pubkey(certificate)) != 1)
         return mm_fail(ei, MM_ERR_INTERNAL, "CERTIFICATE", "the new certificate does not verify");
-    r = mm_cert_append_pem(certificate, &pem, ei);
+    *ret_certificate = MM_TAKE(certificate);
+    return MM_OK;
+}
+
+static int write_certificate(struct mm_officer *o, struct mm_duty *duty, struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
+    MM_CLEANUP(X509_free_p) X509 *certificate = NULL;
+    int r = mm_duty_certify(o, duty, &certificate, ei);
+
+    if (r == MM_OK)
+        r = mm_cert_append_pem(certificate, &pem, ei);
     if (r == MM_OK)
         r = mm_io_create_file(duty->certificate, 0644, pem.data, pem.len, ei);
-    return r < 0 ? r : record(o, duty, certificate, tbs.spki_sha256, ei);
+    return r < 0 ? r : mm_duty_record(o, duty, certificate, ei);
 }
 
 static int request_pem(const struct mm_buf *der, struct mm_buf *pem, struct mm_errinfo *ei)
@@ -178,7 +183,7 @@ static int request_pem(const struct mm_buf *der, struct mm_buf *pem, struct mm_e
     return mm_buf_err(pem) < 0 ? mm_fail_memory(ei) : MM_OK;
 }
 
-static int write_request(struct mm_officer *o, struct duty *duty, struct mm_errinfo *ei)
+int mm_duty_request(struct mm_officer *o, struct mm_duty *duty, struct mm_errinfo *ei)
 {
     MM_CLEANUP(mm_profile_free_p) struct mm_profile *profile = NULL;
     MM_BUF_CLEANUP struct mm_buf der = MM_BUF_INIT(MM_CERT_DER_MAX);
@@ -207,14 +212,14 @@ static int write_request(struct mm_officer *o, struct duty *duty, struct mm_erri
 /* Everything that can be found wrong is found before the question. */
 int mm_cmd_appliance_init(struct mm_officer *o, struct mm_errinfo *ei)
 {
-    struct duty duty[2];
+    struct mm_duty duty[2];
     int r = duties(o, duty, ei);
 
     if (r < 0)
         return r;
     r = mm_officer_token(o, o->conf->appliance.token, MM_OFFICER_USER, ei);
     for (size_t i = 0; r == MM_OK && i < 2; i++)
-        r = refuse_existing(o, &duty[i], ei);
+        r = mm_duty_refuse_existing(o, &duty[i], ei);
     if (r < 0)
         return r;
     r = mm_ceremony_confirm(
@@ -222,11 +227,11 @@ int mm_cmd_appliance_init(struct mm_officer *o, struct mm_errinfo *ei)
         duty[0].label, duty[1].label, o->conf_token->name, duty[0].certificate,
         duty[1].certificate);
     for (size_t i = 0; r == MM_OK && i < 2; i++) {
-        r = make_key(o, &duty[i], ei);
+        r = mm_duty_make_key(o, &duty[i], ei);
         if (r == MM_OK)
             r = write_certificate(o, &duty[i], ei);
         if (r == MM_OK && o->args.csr)
-            r = write_request(o, &duty[i], ei);
+            r = mm_duty_request(o, &duty[i], ei);
     }
     return r;
 }

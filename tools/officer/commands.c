@@ -228,6 +228,14 @@ const struct mm_command mm_commands[] = {
         .run = mm_cmd_appliance_init,
     },
     {
+        .words = "appliance audit-key",
+        .summary = "make another audit key, and have the one that goes sign the change",
+        .ceremony = true,
+        .required = OPTIONS(MM_OPT_config, MM_OPT_label, MM_OPT_out),
+        .optional = OPTIONS(MM_OPT_csr, MM_OPT_certificate, PIN, CEREMONY),
+        .run = mm_cmd_appliance_audit_key,
+    },
+    {
         .words = "exchange create",
         .summary = "make the key that opens packages, and its certificate",
         .ceremony = true,

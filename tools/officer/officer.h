@@ -122,6 +122,7 @@ int mm_cmd_ca_create_sub(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_ca_import(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_ca_show(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_appliance_init(struct mm_officer *o, struct mm_errinfo *ei);
+int mm_cmd_appliance_audit_key(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_exchange_create(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_exchange_replace(struct mm_officer *o, struct mm_errinfo *ei);
 int mm_cmd_exchange_delete(struct mm_officer *o, struct mm_errinfo *ei);

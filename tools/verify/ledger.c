@@ -74,6 +74,7 @@ void ledger_done(struct ledger *l)
     }
     for (size_t i = 0; i < l->n_witnesses; i++)
         free(l->witnesses[i].name);
+    audit_keys_done(l);
     trust_done(&l->audit);
     trust_done(&l->oem);
     trust_done(&l->officers);

@@ -101,6 +101,14 @@ struct witness {
     bool met;
 };
 
+/* From this record on one audit key signs. */
+struct period {
+    uint64_t from;
+    bool known; /* a signature, or a change, has said which: */
+    uint8_t key[SHA256_LEN];
+    X509 *certificate; /* that a change has brought; NULL: the auditor's, or a CA's of his */
+};
+
 enum { TABLE_BITS = 12 };
 
 struct ledger {
@@ -130,6 +138,10 @@ struct ledger {
     char lock_reason[64];
     uint64_t first_sequence;
 
+    struct period *periods; /* by from; none before the first signature */
+    size_t n_periods;
+    uint64_t key_changes;
+
     struct order *orders[1 << TABLE_BITS];
     struct batch *batches[1 << TABLE_BITS];
     size_t n_orders, n_batches;
@@ -144,6 +156,7 @@ struct ledger {
         uint8_t content[SHA256_LEN]; /* of the packed message inside */
         uint8_t nonce[16];           /* kind is a request */
         char signer[256];            /* as the record says */
+        uint64_t released;           /* of a report: the record of the release; 0: not known */
     } due;
 
     /* For the sentences at the end. */
@@ -220,6 +233,19 @@ struct certified_key {
 };
 void certified_key(struct certified_key *ret_key, const void *whose, size_t whose_len,
                    const void *serial, size_t serial_len);
+
+/* ---- ledger_audit.c: the audit key ------------------------------------------------------------
+ */
+
+/* Is the signer the audit key that the ledger has from record first to record last (any that it had
+ * meanwhile)? Its certificate must be the auditor's, of a CA of his, or have come with a change. As
+ * trust_check; AUDIT_KEY_UNJUSTIFIED: an audit key, but another one's turn. */
+const char *audit_key_check(struct ledger *l, X509 *signer, STACK_OF(X509) * others, uint64_t first,
+                            uint64_t last, int64_t time_ms, char why[TEXT_MAX]);
+void audit_key_changed(struct ledger *l, const Mintmark__V1__AuditKeyChanged *e);
+/* After an unlock another key may sign, if the auditor names it. */
+void audit_keys_unlocked(struct ledger *l);
+void audit_keys_done(struct ledger *l);
 
 /* ---- ledger_signed.c: signatures --------------------------------------------------------------
  */

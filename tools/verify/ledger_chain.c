@@ -121,6 +121,9 @@ static void take_event(struct ledger *l, const Mintmark__V1__LedgerRecord *r,
     case MINTMARK__V1__LEDGER_RECORD__EVENT_SERVICE_UNLOCKED:
         service_unlocked(l, r->service_unlocked, before, l->at.time_ms);
         return;
+    case MINTMARK__V1__LEDGER_RECORD__EVENT_AUDIT_KEY_CHANGED:
+        audit_key_changed(l, r->audit_key_changed);
+        return;
     case MINTMARK__V1__LEDGER_RECORD__EVENT_ORDER_IMPORTED:
         order_imported(l, r->order_imported, l->at.time_ms);
         return;

@@ -70,6 +70,7 @@ static void say_facts(struct ledger *l)
     fact_number(l->v, "unclean_starts", l->unclean_starts);
     fact_number(l->v, "unlocks", l->unlocks);
     fact_number(l->v, "checkpoints", l->checkpoints);
+    fact_number(l->v, "audit_key_changes", l->key_changes);
 }
 
 static void say_chain(struct ledger *l)
@@ -88,6 +89,11 @@ static void say_chain(struct ledger *l)
                "%llu checkpoints, the last over record %llu, are signed by the audit key, and "
                "their totals are what comes out of the records.",
                (unsigned long long)l->checkpoints, (unsigned long long)l->checkpoint_last);
+    if (l->key_changes > 0)
+        proved(l->v,
+               "%llu times the audit key changed: the key that went signed each change, and the "
+               "key that came accepted it; what is signed is by the key whose turn it was.",
+               (unsigned long long)l->key_changes);
     if (!l->partial || l->seeded)
         proved(l->v,
                "No order, batch or day is overspent; no unit was spent outside of validity, "

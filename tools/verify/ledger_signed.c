@@ -58,7 +58,9 @@ static void report_signature(struct ledger *l, struct slice cms)
     const char *fault = signature_open_digest(&s, cms.data, cms.len, l->due.content, why);
 
     if (!fault && l->audit.path)
-        fault = trust_check(&l->audit, s.signer, s.certificates, l->due.time_ms, why);
+        fault = audit_key_check(l, s.signer, s.certificates,
+                                l->due.released ? l->due.released : l->at.sequence, l->at.sequence,
+                                l->due.time_ms, why);
     if (fault)
         wrong(l, "REPORT_NOT_SIGNED", "the report's signature: %s: %s", fault, why);
     else
@@ -317,9 +319,12 @@ static bool checkpoint_signed(struct ledger *l, const struct signature *s,
                               const Mintmark__V1__Checkpoint *c)
 {
     char why[TEXT_MAX];
-    const char *fault = trust_check(&l->audit, s->signer, s->certificates, c->highest_time_ms, why);
+    const char *fault = audit_key_check(l, s->signer, s->certificates, c->sequence, c->sequence,
+                                        c->highest_time_ms, why);
 
-    if (fault)
+    if (fault && strcmp(fault, "AUDIT_KEY_UNJUSTIFIED") == 0)
+        wrong(l, fault, "its checkpoint is signed by another key: %s", why);
+    else if (fault)
         wrong(l, "CHECKPOINT_BAD", "its checkpoint: %s: %s", fault, why);
     return !fault;
 }
@@ -381,7 +386,8 @@ void ledger_statement(struct ledger *l, struct slice cms, const uint8_t before[S
         snprintf(why, sizeof(why), "it is no statement on an export");
     }
     if (!fault)
-        fault = trust_check(&l->audit, s.signer, s.certificates, d->ledger_export->time_ms, why);
+        fault = audit_key_check(l, s.signer, s.certificates, l->at.sequence, l->at.sequence,
+                                d->ledger_export->time_ms, why);
     if (fault)
         finding(l->v, fault, "end", "the statement at the end: %s", why);
     else
@@ -410,6 +416,7 @@ void service_unlocked(struct ledger *l, const Mintmark__V1__ServiceUnlocked *e,
 
     l->unlocks++;
     l->locked = false;
+    audit_keys_unlocked(l);
     l->unclean_starts = 0;
     if (d && d->document_case != MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_UNLOCK)
         wrong(l, "UNLOCK_BAD", "the document in it is no unlock");

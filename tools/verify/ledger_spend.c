@@ -389,6 +389,7 @@ void report_signed(struct ledger *l, const Mintmark__V1__ReportSigned *e, uint64
     memcpy(b->report_sha256, e->report_sha256.data, SHA256_LEN);
     l->due.sequence = l->at.sequence;
     l->due.time_ms = l->at.time_ms;
+    l->due.released = b->released.sequence;
     l->due.kind = -1;
     l->due.has_sha256 = true;
     l->due.signer[0] = 0;

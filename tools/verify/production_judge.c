@@ -11,6 +11,7 @@
 #include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define ULL(n) ((unsigned long long)(n))
 
@@ -414,10 +415,26 @@ static bool judge_signature(struct production_judge *j, struct signature *s, FIL
     return cms;
 }
 
-static void judge_signer(struct production_judge *j, const struct signature *s, int64_t time_ms)
+/* The report may have been signed long after the release, by a key that is younger. */
+static int64_t signing_time(const X509 *signer, int64_t released_ms)
 {
+    struct tm tm;
+    int64_t begin_ms;
+
+    if (ASN1_TIME_to_tm(X509_get0_notBefore(signer), &tm) != 1)
+        return released_ms;
+    begin_ms = (int64_t)timegm(&tm) * 1000;
+    return begin_ms > released_ms ? begin_ms : released_ms;
+}
+
+/* A ledger beside it says which keys there were. */
+static void judge_signer(struct production_judge *j, const struct signature *s, int64_t released_ms)
+{
+    const int64_t time_ms = signing_time(s->signer, released_ms);
     char why[TEXT_MAX];
-    const char *code = trust_check(j->audit, s->signer, s->certificates, time_ms, why);
+    const char *code = j->ledger ? audit_key_check(j->ledger, s->signer, s->certificates, 0,
+                                                   UINT64_MAX, time_ms, why)
+                                 : trust_check(j->audit, s->signer, s->certificates, time_ms, why);
 
     if (code)
         bad(j, code, "signed by %s: %s", s->signer_name, why);

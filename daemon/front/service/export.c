@@ -30,6 +30,7 @@ struct export
     bool store_runs;
     struct mm_token_job token;
     Mintmark__Internal__SignDocument sign;
+    struct mm_audit_name audit; /* whose key was in force at the last record */
     uint8_t statement[STATEMENT_MAX];
     EVP_MD_CTX *digest;
     bool blocked;                           /* the client takes nothing for now */
@@ -174,6 +175,7 @@ static int sign(struct export *e, struct mm_errinfo *ei)
         return mm_fail_memory(ei);
     e->token.message.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DOCUMENT;
     e->token.message.sign_document = &e->sign;
+    e->sign.by = mm_audit_name_message(&e->audit);
     e->token.units = 1;
     e->token.done = on_signed;
     return mm_token_job_begin(&e->token, e->app, e->client, e->app->conf->appliance.token,
@@ -233,6 +235,7 @@ static int take_begun(struct export *e, const Mintmark__Internal__ExportBegun *b
     if (!e->begun)
         return mm_fail_memory(ei);
     e->last = begun->first_sequence - 1;
+    e->audit = e->app->anchoring.audit;
     r = give(e, begun->data, ei);
     return r < 0 ? r : go_on(e, ei);
 }

@@ -29,6 +29,7 @@ struct manifest {
     bool store_runs;
     struct mm_token_job token;
     Mintmark__Internal__SignDigests sign;
+    struct mm_audit_name audit; /* whose key signs: the one that the piece names */
     ProtobufCBinaryData digests[MM_CHUNK_DEVICES];
     uint8_t sha256[MM_CHUNK_DEVICES][MM_REPORT_HASH_BYTES];
     bool found;      /* else FINDING */
@@ -248,6 +249,8 @@ static int sign(struct manifest *m, struct mm_errinfo *ei)
         return r;
     m->sign.digests = m->digests;
     m->sign.n_digests = m->piece->n_entries;
+    m->audit = m->app->anchoring.audit;
+    m->sign.by = mm_audit_name_message(&m->audit);
     m->token.message.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DIGESTS;
     m->token.message.sign_digests = &m->sign;
     m->token.units = (uint32_t)m->piece->n_entries;

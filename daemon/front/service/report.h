@@ -52,6 +52,7 @@ struct mm_report {
     bool store_runs;
     struct mm_token_job token;
     Mintmark__Internal__SignDocument sign;
+    struct mm_audit_name audit; /* whose key signs */
     EVP_MD_CTX *digest;
     uint8_t sha256[MM_REPORT_HASH_BYTES];
     uint64_t size;

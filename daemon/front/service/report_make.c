@@ -169,6 +169,8 @@ static int sign(struct mm_report *r, struct mm_errinfo *ei)
     r->token.units = 1;
     r->token.done = on_signed;
     r->sign.digest = (ProtobufCBinaryData){sizeof(r->sha256), r->sha256};
+    r->audit = r->app->anchoring.audit;
+    r->sign.by = mm_audit_name_message(&r->audit);
     return mm_token_job_begin(&r->token, r->app, r->station, r->app->conf->appliance.token,
                               "job:report", ei);
 }

@@ -242,7 +242,9 @@ class Verify(Base):
         station.provision(self.site.open_batch(300), 10, 'one')
         self.site.stop()
         self.sql('UPDATE devices SET hw_serial = ? WHERE row = 3', 'X9')
-        self.start()
+        # The walk may lock it before anybody has seen it ready.
+        self.start(wait=False)
+        self.eventually(lambda: json.loads(self.site.officer('status', '--json')))
         self.ledger(self.export(), codes=['DEVICES_CHANGED'])
         self.site.stop()
         self.sql('UPDATE devices SET hw_serial = NULL WHERE row = 3')

@@ -232,19 +232,6 @@ int mm_token_random(struct mm_token *t, uint8_t *out, size_t len, struct mm_erri
     return MM_OK;
 }
 
-int mm_token_ping(struct mm_token *t, struct mm_errinfo *ei)
-{
-    CK_SESSION_INFO info;
-    uint8_t sign_of_life[4];
-    const CK_RV rv = MM_CK(t, C_GetSessionInfo(t->session, &info));
-
-    if (rv != CKR_OK)
-        return mm_token_fail(ei, rv, "C_GetSessionInfo");
-    if (t->pin && info.state != CKS_RW_USER_FUNCTIONS)
-        return mm_token_fail(ei, CKR_USER_NOT_LOGGED_IN, "the session's state");
-    return mm_token_random(t, sign_of_life, sizeof(sign_of_life), ei);
-}
-
 void mm_token_meter(struct mm_token *t, bool on)
 {
     t->metering = on;

@@ -320,9 +320,6 @@ int mm_token_check_value(struct mm_token *t, mm_handle key, uint8_t ret_value[8]
 void mm_token_meter(struct mm_token *t, bool on);
 uint64_t mm_token_meter_take_us(struct mm_token *t);
 
-/* A cheap proof of life: session info and 4 random bytes. */
-int mm_token_ping(struct mm_token *t, struct mm_errinfo *ei) MM_MUST_USE;
-
 /* ---- officer's side ---------------------------------------------------------------------- */
 
 /* Initialises an uninitialised token: finds the one free slot's token of the module (or the token

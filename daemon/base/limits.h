@@ -151,6 +151,8 @@ enum {
     MM_GOAWAY_MS = 5000,     /* from the first GOAWAY to the second, at most */
     MM_CALL_GRACE_MS = 5000, /* for a status to leave after its deadline; then RST_STREAM */
     MM_LINGER_MS = 1000,     /* for a closing peer to read what was sent last */
+
+    MM_TOKEN_PROBE_MS = 10000, /* between two looks at a token that has no work */
     MM_TOKEN_WORKERS_MAX = 128,
     MM_TOKEN_WORKERS_AUTO = 32, /* of a token that is hardware, with workers = 0 */
     MM_TOKENS_MAX = 8,

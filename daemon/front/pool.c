@@ -3,95 +3,11 @@
 #include "daemon/base/limits.h"
 #include "daemon/base/log.h"
 #include "daemon/front/pool_internal.h"
-#include "internal/issuer.pb-c.h"
-#include "internal/store.pb-c.h"
-#include "internal/token.pb-c.h"
 #include "proto/grpc/unpack.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void stamp_token(ProtobufCMessage *job, uint64_t id, int64_t deadline_us)
-{
-    Mintmark__Internal__TokenJob *j = (Mintmark__Internal__TokenJob *)job;
-
-    j->id = id;
-    j->deadline_mono_us = deadline_us;
-}
-
-static uint64_t read_token(const ProtobufCMessage *result,
-                           const Mintmark__Internal__Error **ret_error)
-{
-    const Mintmark__Internal__TokenResult *r = (const Mintmark__Internal__TokenResult *)result;
-
-    *ret_error = r->error;
-    return r->id;
-}
-
-static void stamp_store(ProtobufCMessage *job, uint64_t id, int64_t deadline_us)
-{
-    Mintmark__Internal__StoreJob *j = (Mintmark__Internal__StoreJob *)job;
-
-    j->id = id;
-    j->deadline_mono_us = deadline_us;
-}
-
-static uint64_t read_store(const ProtobufCMessage *result,
-                           const Mintmark__Internal__Error **ret_error)
-{
-    const Mintmark__Internal__StoreResult *r = (const Mintmark__Internal__StoreResult *)result;
-
-    *ret_error = r->error;
-    return r->id;
-}
-
-static void stamp_issuer(ProtobufCMessage *job, uint64_t id, int64_t deadline_us)
-{
-    Mintmark__Internal__IssuerJob *j = (Mintmark__Internal__IssuerJob *)job;
-
-    j->id = id;
-    j->deadline_mono_us = deadline_us;
-}
-
-static uint64_t read_issuer(const ProtobufCMessage *result,
-                            const Mintmark__Internal__Error **ret_error)
-{
-    const Mintmark__Internal__IssuerResult *r = (const Mintmark__Internal__IssuerResult *)result;
-
-    *ret_error = r->error;
-    return r->id;
-}
-
-static bool token_distrusted(const ProtobufCMessage *result)
-{
-    return ((const Mintmark__Internal__TokenResult *)result)->distrusted;
-}
-
-const struct mm_pool_kind mm_pool_token = {
-    .program = MM_PROGRAM_TOKEN,
-    .result = &mintmark__internal__token_result__descriptor,
-    .away = "TOKEN_UNAVAILABLE",
-    .stamp = stamp_token,
-    .read = read_token,
-    .distrusted = token_distrusted,
-};
-
-const struct mm_pool_kind mm_pool_store = {
-    .program = MM_PROGRAM_STORE,
-    .result = &mintmark__internal__store_result__descriptor,
-    .away = "STORE_UNAVAILABLE",
-    .stamp = stamp_store,
-    .read = read_store,
-};
-
-const struct mm_pool_kind mm_pool_issuer = {
-    .program = MM_PROGRAM_ISSUER,
-    .result = &mintmark__internal__issuer_result__descriptor,
-    .away = "ISSUER_UNAVAILABLE",
-    .stamp = stamp_issuer,
-    .read = read_issuer,
-};
 
 /* A worker does one job after the other (an issuer does not, and nobody asks for the times of its
  * jobs): this one's time began when the last one's ended. */
@@ -108,6 +24,18 @@ static void take_job(struct mm_pool_worker *w, struct mm_job *job, bool ok)
         p->ops->ended(p->arg, w->pool, job, ok);
 }
 
+static void count(struct mm_pool_worker *w, const struct mm_job *job, bool ok)
+{
+    struct mm_pool_stats *stats = w->pool->stats;
+
+    if (job == &w->probe)
+        return;
+    w->jobs_done += ok;
+    w->jobs_failed += !ok;
+    stats->jobs_done += ok;
+    stats->jobs_failed += !ok;
+}
+
 void mm_pool_fail_jobs(struct mm_pool_worker *w)
 {
     struct mm_errinfo ei;
@@ -118,8 +46,7 @@ void mm_pool_fail_jobs(struct mm_pool_worker *w)
     ei.retry_ms = 1000;
     while ((job = TAILQ_FIRST(&w->jobs))) {
         take_job(w, job, false);
-        w->jobs_failed++;
-        w->pool->stats->jobs_failed++;
+        count(w, job, false);
         job->done(job, NULL, &ei);
     }
 }
@@ -127,22 +54,17 @@ void mm_pool_fail_jobs(struct mm_pool_worker *w)
 static void finish(struct mm_pool_worker *w, struct mm_job *job, const ProtobufCMessage *result,
                    const Mintmark__Internal__Error *error)
 {
-    struct mm_pool_stats *stats = w->pool->stats;
+    const bool ok = !error || error->code == MM_OK;
     struct mm_errinfo ei;
 
-    take_job(w, job, !error || error->code == MM_OK);
+    take_job(w, job, ok);
+    count(w, job, ok);
     mm_pool_worker_clock(w);
-    mm_histogram_add(&stats->latency, mm_clock_mono_us() - job->submitted_us);
-    if (!error || error->code == MM_OK) {
-        w->jobs_done++;
-        stats->jobs_done++;
-        job->done(job, result, NULL);
-        return;
-    }
-    mm_channel_error_from(error, &ei);
-    w->jobs_failed++;
-    stats->jobs_failed++;
-    job->done(job, NULL, &ei);
+    if (job != &w->probe)
+        mm_histogram_add(&w->pool->stats->latency, mm_clock_mono_us() - job->submitted_us);
+    if (!ok)
+        mm_channel_error_from(error, &ei);
+    job->done(job, ok ? result : NULL, ok ? NULL : &ei);
 }
 
 void mm_pool_distrust(struct mm_pool *p, const struct mm_errinfo *why)
@@ -168,8 +90,7 @@ static void distrust(struct mm_pool_worker *w, struct mm_job *job,
 
     mm_channel_error_from(error, &ei);
     take_job(w, job, false);
-    w->jobs_failed++;
-    w->pool->stats->jobs_failed++;
+    count(w, job, false);
     if (w->pool->ops->distrusted)
         w->pool->ops->distrusted(w->pool->arg, w->pool, &ei);
     else
@@ -308,6 +229,24 @@ static struct mm_pool_worker *choose(struct mm_pool *p, const struct mm_pool_wor
     return best;
 }
 
+static int give(struct mm_pool_worker *w, struct mm_job *job, ProtobufCMessage *message,
+                int64_t deadline_us)
+{
+    int r;
+
+    job->id = ++w->pool->next_id;
+    job->worker = w;
+    job->submitted_us = mm_clock_mono_us();
+    w->pool->kind->stamp(message, job->id, deadline_us == INT64_MAX ? 0 : deadline_us);
+    r = mm_link_send(w->link, message);
+    if (r < 0)
+        return r;
+    TAILQ_INSERT_TAIL(&w->jobs, job, link);
+    if (w->n_jobs++ == 0)
+        mm_pool_worker_clock(w);
+    return MM_OK;
+}
+
 int mm_pool_submit(struct mm_pool *p, struct mm_job *job, ProtobufCMessage *message,
                    int64_t deadline_us, const struct mm_pool_worker *avoid, struct mm_errinfo *ei)
 {
@@ -323,20 +262,24 @@ int mm_pool_submit(struct mm_pool *p, struct mm_job *job, ProtobufCMessage *mess
     }
     if (!w)
         return MM_ERR_AGAIN;
-    job->id = ++p->next_id;
-    job->worker = w;
-    job->submitted_us = mm_clock_mono_us();
-    p->kind->stamp(message, job->id, deadline_us == INT64_MAX ? 0 : deadline_us);
-    r = mm_link_send(w->link, message);
-    if (r == MM_ERR_AGAIN)
-        return r;
-    if (r < 0)
+    r = give(w, job, message, deadline_us);
+    if (r < 0 && r != MM_ERR_AGAIN)
         return mm_fail(ei, r, "JOB_NOT_SENT", "cannot send a job to %s: %s", w->name,
                        mm_err_name(r));
-    TAILQ_INSERT_TAIL(&w->jobs, job, link);
-    if (w->n_jobs++ == 0)
+    return r;
+}
+
+/* A worker that is not well says so and ends, or takes too long: the pool sees to both. */
+static void on_probed(MM_UNUSED struct mm_job *job, MM_UNUSED const ProtobufCMessage *result,
+                      MM_UNUSED const struct mm_errinfo *ei)
+{
+}
+
+void mm_pool_probe(struct mm_pool_worker *w)
+{
+    w->probe = (struct mm_job){.done = on_probed};
+    if (give(w, &w->probe, w->pool->kind->probe(), INT64_MAX) < 0)
         mm_pool_worker_clock(w);
-    return MM_OK;
 }
 
 void mm_pool_account(struct mm_job *job, uint64_t token_cpu_us, uint64_t sampled_devices)
@@ -571,6 +514,7 @@ int mm_pool_new(uv_loop_t *loop, struct mm_launcher *launcher, const struct mm_p
         .arg = o->arg,
         .jobs_per_worker = o->jobs_per_worker,
         .job_timeout_ms = o->job_timeout_ms,
+        .probe_ms = o->kind->probe ? o->probe_ms : 0,
         .scratch = MM_ARENA_INIT,
         .single = o->single,
         .workers_max = most,

@@ -4,7 +4,7 @@
  * and the jobs that they are given. Everything on the loop; nothing blocks.
  *
  * A worker that dies, overruns its time or sends nonsense fails the jobs that it had, with
- * MM_ERR_UNAVAILABLE and the kind's reason, and is started again after 100 ms, doubling to 30 s,
+ * MM_ERR_UNAVAILABLE and the kind's reason, and is started again after 100 ms, doubling to 4 s,
  * with jitter; a minute of health starts that anew. The workers of a pool are started one at a
  * time: if the token refuses the PIN, it has been tried once. After MM_ERR_PIN or MM_EXIT_PIN no
  * worker of the pool is started again until one that was refused says that there is another PIN
@@ -35,6 +35,9 @@ struct mm_pool_kind {
     void (*stamp)(ProtobufCMessage *job, uint64_t id, int64_t deadline_us);
     /* The job that a result answers, and its error if it has one. */
     uint64_t (*read)(const ProtobufCMessage *result, const Mintmark__Internal__Error **ret_error);
+    /* Asks an idle worker whether all is well; an answer, or an error. NULL: there is no such job.
+     */
+    ProtobufCMessage *(*probe)(void);
     /* Does the result say that what the workers work with is not to be trusted? May be NULL. */
     bool (*distrusted)(const ProtobufCMessage *result);
 };
@@ -80,6 +83,9 @@ struct mm_pool_options {
     unsigned workers_max;     /* that mm_pool_grow may come to; 0: as workers */
     unsigned jobs_per_worker; /* 0: as mm_pool_depth says */
     unsigned job_timeout_ms;
+    /* A worker without work is asked about so often, by the kind's probe, whether it could do some;
+     * 0: never. */
+    unsigned probe_ms;
     const char *conf_path; /* the configuration as the workers shall read it; copied */
     struct mm_bytes conf_text;
     struct mm_pool_stats *stats; /* to be counted in; lives until the last worker is gone */

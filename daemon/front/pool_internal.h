@@ -28,6 +28,7 @@ struct mm_pool_worker {
     uv_timer_t timer;
     TAILQ_HEAD(, mm_job) jobs; /* given to it and not answered, oldest first */
     unsigned n_jobs;
+    struct mm_job probe;  /* counted nowhere */
     unsigned backoff_ms;  /* of the last restart; 0: healthy since */
     int64_t ready_at_us;  /* of this life; 0: it was not ready yet */
     int64_t ended_us;     /* when it answered last */
@@ -51,7 +52,7 @@ struct mm_pool {
     uint8_t *conf_text;
     size_t conf_len;
     unsigned jobs_per_worker;
-    unsigned job_timeout_ms;
+    unsigned job_timeout_ms, probe_ms;
     uint64_t next_id;
     struct mm_arena scratch; /* for results that nobody keeps */
     bool halted;             /* the PIN was refused */
@@ -73,10 +74,12 @@ void mm_pool_worker_leave(struct mm_pool_worker *w);
 void mm_pool_worker_end(struct mm_pool_worker *w, const struct mm_errinfo *ei);
 /* The worker has said why it cannot start, or go on; it ends by itself, or waits for a PIN. */
 void mm_pool_worker_refused(struct mm_pool_worker *w, const struct mm_errinfo *ei);
-/* The worker's time for its oldest job begins, or stops when it has none. */
+/* The worker's time for its oldest job begins; when it has none, the time until it is probed. */
 void mm_pool_worker_clock(struct mm_pool_worker *w);
 /* A result has come in whole (pool.c). */
 void mm_pool_answer(struct mm_pool_worker *w, struct mm_bytes payload);
+/* Asks a worker without work whether all is well (pool.c). */
+void mm_pool_probe(struct mm_pool_worker *w);
 /* Fails all jobs of the worker (pool.c). */
 void mm_pool_fail_jobs(struct mm_pool_worker *w);
 void mm_pool_worker_ready(struct mm_pool_worker *w, const ProtobufCMessage *result);

@@ -28,12 +28,20 @@ static void set_timer(struct mm_pool_worker *w, unsigned ms)
     uv_timer_start(&w->timer, on_timer, ms, 0);
 }
 
+/* Half of it by chance, so that the workers of a token don't come all at once. */
+static unsigned with_jitter(unsigned ms)
+{
+    return ms / 2 + (unsigned)random() % (ms / 2 + 1);
+}
+
 void mm_pool_worker_clock(struct mm_pool_worker *w)
 {
     if (w->n_jobs > 0)
         set_timer(w, w->pool->job_timeout_ms);
     else if (w->life == MM_LIFE_LEAVING)
         mm_pool_worker_leave(w);
+    else if (w->life == MM_LIFE_READY && w->pool->probe_ms > 0)
+        set_timer(w, with_jitter(w->pool->probe_ms));
     else
         uv_timer_stop(&w->timer);
 }
@@ -41,12 +49,6 @@ void mm_pool_worker_clock(struct mm_pool_worker *w)
 void mm_pool_worker_wake(struct mm_pool_worker *w)
 {
     set_timer(w, 0);
-}
-
-/* Half of it by chance, so that the workers of a token that comes back don't come all at once. */
-static unsigned with_jitter(unsigned ms)
-{
-    return ms / 2 + (unsigned)random() % (ms / 2 + 1);
 }
 
 static void schedule(struct mm_pool_worker *w)
@@ -235,6 +237,10 @@ static void on_timer(uv_timer_t *timer)
         mm_pool_worker_end(w, &ei);
         break;
     case MM_LIFE_READY:
+        if (w->n_jobs == 0) {
+            mm_pool_probe(w);
+            break;
+        }
         mm_fail(&ei, MM_ERR_TIMEOUT, "JOB_TIMEOUT", "a job took longer than %u ms",
                 w->pool->job_timeout_ms);
         mm_pool_worker_end(w, &ei);
@@ -345,7 +351,7 @@ void mm_pool_worker_ready(struct mm_pool_worker *w, const ProtobufCMessage *resu
 
     w->life = MM_LIFE_READY;
     w->ready_at_us = mm_clock_mono_us();
-    uv_timer_stop(&w->timer);
+    mm_pool_worker_clock(w);
     mm_log(MM_LOG_INFO, "worker_ready", MM_STR("worker", w->name),
            MM_UINT("restarts", w->restarts));
     hurry_others(p);

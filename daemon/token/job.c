@@ -161,17 +161,13 @@ static int distrust(struct mm_worker *w, uint64_t id, const struct mm_errinfo *w
     return ei->code;
 }
 
-/* Answers a failed job. When the token is lost the front hears so before the process ends. */
-static int fail_job(struct mm_worker *w, uint64_t id, const struct mm_errinfo *why,
-                    struct mm_errinfo *ei)
+/* The token is lost: the front hears so before the process ends. */
+static int lose(struct mm_worker *w, uint64_t id, const struct mm_errinfo *why,
+                struct mm_errinfo *ei)
 {
     struct mm_errinfo lost;
     int r;
 
-    if (mm_trust_is_lost(why))
-        return distrust(w, id, why, ei);
-    if (!is_lost(why))
-        return reply_error(w, id, why, ei);
     (void)mm_fail(&lost, MM_ERR_UNAVAILABLE, "TOKEN_UNAVAILABLE",
                   "the token does not answer as it should: %.180s", why->text);
     lost.detail = why->detail;
@@ -183,6 +179,15 @@ static int fail_job(struct mm_worker *w, uint64_t id, const struct mm_errinfo *w
         return r;
     *ei = why->code == MM_ERR_PIN ? *why : lost;
     return ei->code;
+}
+
+/* Answers a failed job. */
+static int fail_job(struct mm_worker *w, uint64_t id, const struct mm_errinfo *why,
+                    struct mm_errinfo *ei)
+{
+    if (mm_trust_is_lost(why))
+        return distrust(w, id, why, ei);
+    return is_lost(why) ? lose(w, id, why, ei) : reply_error(w, id, why, ei);
 }
 
 static int mint(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, struct mm_errinfo *ei)
@@ -333,8 +338,9 @@ static int ping(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, st
     struct mm_errinfo why;
 
     mintmark__internal__token_result__init(&result);
-    if (mm_token_ping(s->minter->token, &why) < 0)
-        return fail_job(w, job->id, &why, ei);
+    /* Whatever it is: a worker that starts anew says so, or is well. */
+    if (mm_minter_probe(s->minter, &why) < 0)
+        return lose(w, job->id, &why, ei);
     result.id = job->id;
     return reply(w, &result, ei);
 }

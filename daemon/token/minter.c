@@ -181,6 +181,42 @@ int mm_minter_recover(struct mm_minter *m, struct mm_errinfo *ei)
     return r < 0 ? r : mm_minter_find_keys(m, ei);
 }
 
+static int probe_profile(struct mm_minter *m, const struct mm_minting *p, struct mm_errinfo *ei)
+{
+    int r = MM_OK;
+
+    if (p->ca_key)
+        r = check_ca_policy(m, p, ei);
+    if (r == MM_OK && p->transport_key)
+        r = mm_token_check_policy(m->token, p->transport_key, MM_USE_TRANSPORT, ei);
+    return r;
+}
+
+static int probe(struct mm_minter *m, struct mm_errinfo *ei)
+{
+    uint8_t sign_of_life[4];
+    int r = mm_token_random(m->token, sign_of_life, sizeof(sign_of_life), ei);
+
+    for (size_t i = 0; r == MM_OK && i < m->n_profiles; i++)
+        r = probe_profile(m, &m->profiles[i], ei);
+    for (size_t i = 0; r == MM_OK && i < m->n_signings; i++)
+        r = mm_token_check_policy(m->token, m->signings[i].key, MM_USE_SIGNING, ei);
+    return r;
+}
+
+int mm_minter_probe(struct mm_minter *m, struct mm_errinfo *ei)
+{
+    for (int recoveries = 0;; recoveries++) {
+        int r = probe(m, ei);
+
+        if (r == MM_OK || recoveries == MM_RECOVERIES_MAX)
+            return r;
+        r = mm_minter_recover(m, ei);
+        if (r < 0)
+            return r;
+    }
+}
+
 int mm_minter_renew(struct mm_minter *m, struct mm_errinfo *ei)
 {
     const int r = mm_login_again(m->login, m->section, m->token, mm_token_renew, ei);

@@ -96,6 +96,10 @@ int mm_minter_recover(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;
 int mm_minter_check_backup(struct mm_minter *m, struct mm_minting *p,
                            struct mm_errinfo *ei) MM_MUST_USE;
 
+/* What an idle worker is asked: do the token and the keys answer that jobs would need, and are the
+ * keys still what they must be? Recovers as jobs do. */
+int mm_minter_probe(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;
+
 /* Renews the token's module and looks the handles up again. */
 int mm_minter_renew(struct mm_minter *m, struct mm_errinfo *ei) MM_MUST_USE;
 

@@ -41,7 +41,8 @@
 enum { BUNDLE_MAX = 4000 };
 
 struct fake {
-    char start[32], job[32], until[256], delay_ms[16], bundle_bytes[16], shared[64], profile[65];
+    char start[32], job[32], ping[32], until[256], delay_ms[16], bundle_bytes[16], shared[64],
+        profile[65];
     char folder[256]; /* of the configuration, with a slash behind it */
 };
 
@@ -61,14 +62,8 @@ static void read_directive(const char *text, const char *key, char *to, size_t s
 /* Is it still to misbehave? */
 static bool armed(const struct fake *f)
 {
-    const int fd = f->until[0] ? open(f->until, O_WRONLY | O_CREAT | O_EXCL, 0600) : -1;
-
-    if (!f->until[0])
-        return true;
-    if (fd < 0)
-        return false;
-    close(fd);
-    return true;
+    /* The first to make the file; close(-1) fails. */
+    return !f->until[0] || close(open(f->until, O_WRONLY | O_CREAT | O_EXCL, 0600)) == 0;
 }
 
 static void wait_for_ever(void)
@@ -483,10 +478,9 @@ static void sign_document(const struct fake *f, uint64_t id,
 
 /* ---- for stations ------------------------------------------------------------------------ */
 
-static void misbehave(const struct fake *f, const Mintmark__Internal__TokenJob *job)
+static void misbehave(const struct fake *f, const char *what,
+                      const Mintmark__Internal__TokenJob *job)
 {
-    const char *what = f->job;
-
     if (strcmp(what, "die") == 0)
         _exit(MM_EXIT_FAILED);
     else if (strcmp(what, "hang") == 0)
@@ -524,7 +518,7 @@ static void work(const struct fake *f, const Mintmark__Internal__TokenJob *job)
                                      .tv_nsec = (long)(delay_ms % 1000) * 1000000},
                   NULL);
     if (f->job[0] && strcmp(f->job, "obey") != 0 && armed(f))
-        misbehave(f, job);
+        misbehave(f, f->job, job);
     else
         answer(f, job, job->id, 0, 0, false);
 }
@@ -538,7 +532,7 @@ static void take_start(struct fake *f, const Mintmark__Internal__WorkerStart *st
     mm_buf_append(&config, start->config.data, start->config.len);
     text = mm_buf_cstr(&config);
 #define READ(name) read_directive(text, #name, f->name, sizeof(f->name))
-    READ(start), READ(job), READ(until), READ(delay_ms);
+    READ(start), READ(job), READ(ping), READ(until), READ(delay_ms);
     READ(bundle_bytes), READ(shared), READ(profile);
     if (slash)
         snprintf(f->folder, sizeof(f->folder), "%.*s", (int)(slash - start->config_path + 1),
@@ -549,8 +543,13 @@ static void handle(const struct fake *f, const Mintmark__Internal__TokenJob *job
 {
     switch (job->job_case) {
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB__NOT_SET:
-    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_PING:
         _exit(MM_EXIT_CHANNEL);
+    case MINTMARK__INTERNAL__TOKEN_JOB__JOB_PING:
+        if (f->ping[0] && armed(f))
+            misbehave(f, f->ping, job);
+        else
+            reply_error(job->id, MM_OK, ""); /* which is none */
+        return;
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_REQUEST:
         make_request(job->id);
         return;

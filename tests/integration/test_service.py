@@ -247,6 +247,23 @@ class Demo(Base):
         self.eventually(station.ready)
         self.assertEqual(len(station.provision(batch, 1, 'away')), 1)
 
+    @unittest.skipUnless(KIND == 'softhsm', 'the token is the files of SoftHSM')
+    def test_a_token_that_goes_away_is_missed_before_anybody_asks(self):
+        tokens, away = self.site.dir / 'tokens', self.site.dir / 'tokens.away'
+        station = self.start()
+        batch = self.open(station)
+        before = self.page()('mintmark_jobs_total', kind='token', outcome='failed')
+        tokens.rename(away)
+        try:
+            self.eventually(lambda: not station.ready(), 'nobody has looked for the token')
+            self.assertIn('token main is away', station.station('Ping').detail)
+            self.assertFalse(station.health())
+        finally:
+            away.rename(tokens)
+        self.eventually(station.ready)
+        self.assertEqual(self.page()('mintmark_jobs_total', kind='token', outcome='failed'), before)
+        self.assertEqual(len(station.provision_persistently(batch, 1, 'back')), 1)
+
     @unittest.skipIf(KIND == 'proxy' and os.getuid() != 0, 'looks into processes that only root may')
     def test_secrets_stay_where_they_are(self):
         station = self.start()

@@ -5,6 +5,7 @@
 #include "daemon/base/text.h"
 #include "daemon/ipc/worker.h"
 #include "mintmark/v1/types.pb-c.h"
+#include "pkcs11/token.h"
 #include "tests/integration/token_site.h"
 #include "tests/unit/check_main.h"
 
@@ -349,6 +350,37 @@ START_TEST(mint_senseless_job_is_refused_and_the_worker_lives)
 }
 END_TEST
 
+/* An officer deletes a key that the worker needs; then nobody asks for anything. */
+START_TEST(a_key_that_is_gone_ends_a_worker_without_work)
+{
+    struct worker w = worker_start(&site, "factory");
+    struct mm_token *t = site_token(&site);
+    struct mm_keypair gone = {.public_key = 0};
+    Mintmark__Internal__TokenJob ping;
+    Mintmark__Internal__TokenPing body;
+    Mintmark__Internal__TokenResult *r;
+    struct mm_errinfo ei;
+
+    ck_assert_int_eq(
+        mm_token_find(t, "pkcs11:object=centre", MM_KEY_SECRET, &gone.private_key, &ei), MM_OK);
+    mm_token_destroy(t, &gone);
+    mm_token_free(t);
+    mintmark__internal__token_job__init(&ping);
+    mintmark__internal__token_ping__init(&body);
+    ping.id = 78;
+    ping.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_PING;
+    ping.ping = &body;
+    worker_send(&w, &ping);
+    r = worker_receive(&w);
+    ck_assert_uint_eq(r->id, 78);
+    ck_assert_ptr_nonnull(r->error);
+    ck_assert_str_eq(r->error->reason, "TOKEN_UNAVAILABLE");
+    ck_assert_ptr_nonnull(strstr(r->error->text, "centre"));
+    mintmark__internal__token_result__free_unpacked(r, NULL);
+    ck_assert_int_eq(worker_wait(&w), MM_EXIT_FAILED);
+}
+END_TEST
+
 START_TEST(channel_with_garbage_ends_the_worker)
 {
     struct worker w = worker_start(&site, "factory");
@@ -426,6 +458,7 @@ int main(void)
     tcase_add_test(t, mint_hardware_serials_are_in_the_certificates);
     tcase_add_test(t, mint_plain_and_retained_deliver_as_named);
     tcase_add_test(t, mint_senseless_job_is_refused_and_the_worker_lives);
+    tcase_add_test(t, a_key_that_is_gone_ends_a_worker_without_work);
     tcase_add_test(t, channel_with_garbage_ends_the_worker);
     tcase_add_test(t, start_wrong_pin_is_refused_with_its_own_exit);
     tcase_add_test(t, refused_pin_is_awaited_another);

@@ -96,14 +96,13 @@ static struct mm_secret *secret(const char *text)
     return s;
 }
 
-static struct mm_token *make_token(struct token_site *site)
+static void make_token(struct token_site *site)
 {
     MM_SECRET_CLEANUP struct mm_secret *so = secret("so pin 1");
     MM_SECRET_CLEANUP struct mm_secret *user = secret(SITE_PIN);
     char environment[96], text[128];
     char *list[] = {environment};
     struct mm_token_open how = {.module = MM_SOFTHSM, .environment = list, .n_environment = 1};
-    struct mm_token *t;
 
     ck_assert_int_eq(mkdir(site_path(site, "tokens"), 0700), 0);
     snprintf(text, sizeof(text), "directories.tokendir = %s\nlog.level = ERROR\n",
@@ -112,7 +111,21 @@ static struct mm_token *make_token(struct token_site *site)
     snprintf(environment, sizeof(environment), "SOFTHSM2_CONF=%s",
              site_path(site, "softhsm2.conf"));
     ck_ok(mm_token_initialise(&how, "factory", so, user, &ei));
-    how.uri = "pkcs11:token=factory";
+}
+
+struct mm_token *site_token(const struct token_site *site)
+{
+    MM_SECRET_CLEANUP struct mm_secret *user = secret(SITE_PIN);
+    char environment[96];
+    char *list[] = {environment};
+    const struct mm_token_open how = {.module = MM_SOFTHSM,
+                                      .uri = "pkcs11:token=factory",
+                                      .environment = list,
+                                      .n_environment = 1};
+    struct mm_token *t;
+
+    snprintf(environment, sizeof(environment), "SOFTHSM2_CONF=%s",
+             site_path(site, "softhsm2.conf"));
     ck_ok(mm_token_open(&how, &t, &ei));
     ck_ok(mm_token_login(t, &user, &ei));
     return t;
@@ -179,7 +192,8 @@ void site_make(struct token_site *site)
 
     *site = (struct token_site){.folder = "/tmp/mm-site-XXXXXX"};
     ck_assert_ptr_nonnull(mkdtemp(site->folder));
-    t = make_token(site);
+    make_token(site);
+    t = site_token(site);
     make_chain(site, t);
     make_transport(site, t);
     mm_token_free(t);

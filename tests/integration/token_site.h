@@ -27,6 +27,8 @@ void site_done(struct token_site *site);
 /* Path of a file in the site's folder; good until the next call but three. */
 const char *site_path(const struct token_site *site, const char *name);
 void site_write(const struct token_site *site, const char *name, const void *data, size_t len);
+/* The site's token, logged in to. */
+struct mm_token *site_token(const struct token_site *site);
 /* Replaces the first `from` in the configuration. */
 void site_edit(struct token_site *site, const char *from, const char *to);
 

@@ -31,8 +31,7 @@ GOOD = {
     'docs/grpc.md': '| To be good | `daemon/base/good.c` | a `good_is_one` |\n',
     'tests/unit/test_a.c': HEAD + 'START_TEST(good_is_one)\n',
     'daemon/store/a.c': HEAD + 'const char *reason = "UNKNOWN_BATCH";\n',
-    'pkcs11/good.c': HEAD + 'int login(void)\n{\n    return MM_CK(t, C_Login(t->session));\n}\n\n'
-                            'int ping(void)\n{\n    return MM_CK(t, C_GetSessionInfo(t->session));\n}\n',
+    'pkcs11/good.c': HEAD + 'int login(void)\n{\n    return MM_CK(t, C_Login(t->session));\n}\n',
     'tests/integration/test_token_fault_matrix.py':
         '# SPDX-License-Identifier: Apache-2.0\n'
         "RETURNS = {'0x5': 'CKR_GENERAL_ERROR'}\nSTATES = {'hang': 'hangs'}\n",

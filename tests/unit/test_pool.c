@@ -67,7 +67,7 @@ static void on_patience(uv_timer_t *timer)
 }
 
 static struct mm_pool_stats stats;
-static unsigned jobs_per_worker;
+static unsigned jobs_per_worker, probe_ms;
 
 static void start_pool_with_room(unsigned workers, unsigned room, const char *directives)
 {
@@ -81,6 +81,7 @@ static void start_pool_with_room(unsigned workers, unsigned room, const char *di
         .workers_max = room,
         .jobs_per_worker = jobs_per_worker,
         .job_timeout_ms = 300,
+        .probe_ms = probe_ms,
         .conf_path = "/nowhere",
         .conf_text = {(const uint8_t *)directives, strlen(directives)},
         .stats = &stats,
@@ -108,6 +109,7 @@ static void setup_with(const char *program)
     empty = lost = false;
     ready_calls = 0;
     jobs_per_worker = 2;
+    probe_ms = 0;
     snprintf(folder, sizeof(folder), "/tmp/mintmark-pool-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
     ck_assert_int_eq(mm_launcher_fork(paths, NULL, &fd, NULL, &ei), MM_OK);
@@ -322,6 +324,49 @@ START_TEST(pool_depth_is_as_it_was_set)
 }
 END_TEST
 
+/* ---- idle workers ------------------------------------------------------------------------ */
+
+START_TEST(pool_probes_idle_workers_and_counts_no_job)
+{
+    probe_ms = 10;
+    start_pool(2, "");
+    await(mm_pool_ready(pool) == 2);
+    linger(200);
+    ck_assert_uint_eq(stats.jobs_done + stats.jobs_failed, 0);
+    ck_assert_int_eq(submit(&jobs[0], 3), MM_OK);
+    await(jobs[0].done);
+    ck_assert_uint_eq(jobs[0].devices, 3);
+    ck_assert_uint_eq(stats.jobs_done, 1);
+    ck_assert_uint_eq(count_restarts(), 0);
+}
+END_TEST
+
+/* Nobody asked it for anything. */
+START_TEST(pool_finds_an_idle_worker_that_is_not_well)
+{
+    static const char *const whats[] = {"die", "hang"};
+
+    probe_ms = 50;
+    start_pool(1, once("ping", whats[_i]));
+    await(count_restarts() == 1);
+    ck_assert_uint_eq(mm_pool_ready(pool), 0);
+    ck_assert_int_eq(mm_pool_why(pool)->code == MM_ERR_TIMEOUT, _i == 1);
+    ck_assert_uint_eq(stats.jobs_failed, 0);
+    await(mm_pool_ready(pool) == 1);
+    linger(300);
+    ck_assert_uint_eq(count_restarts(), 1);
+}
+END_TEST
+
+START_TEST(pool_without_probes_leaves_idle_workers_alone)
+{
+    start_pool(1, once("ping", "hang"));
+    await(mm_pool_ready(pool) == 1);
+    linger(400);
+    ck_assert_uint_eq(count_restarts(), 0);
+}
+END_TEST
+
 /* ---- how many workers a token gets ------------------------------------------------------- */
 
 START_TEST(mint_workers_of_hardware_is_by_its_sessions)
@@ -510,6 +555,9 @@ int main(void)
     tcase_add_test(well, pool_grow_keeps_within_what_there_is_room_for);
     tcase_add_test(well, pool_depth_is_two_and_with_many_workers_one);
     tcase_add_test(well, pool_depth_is_as_it_was_set);
+    tcase_add_test(well, pool_probes_idle_workers_and_counts_no_job);
+    tcase_add_loop_test(well, pool_finds_an_idle_worker_that_is_not_well, 0, 2);
+    tcase_add_test(well, pool_without_probes_leaves_idle_workers_alone);
     tcase_add_test(well, mint_workers_of_hardware_is_by_its_sessions);
     tcase_add_test(well, mint_workers_of_software_is_by_the_processors);
     tcase_add_test(well, pool_kill_fails_jobs);

@@ -130,7 +130,7 @@ START_TEST(set_pin_holds_for_the_next_login)
     ck_ok(mm_token_reopen(t, &ei));
     pin = secret(MOCK_PIN);
     mm_token_keep_pin(t, &pin); /* wrong by now */
-    ck_ok(mm_token_ping(t, &ei));
+    ck_ok(draw(t));
     ck_err(mm_token_reopen(t, &ei), MM_ERR_PIN);
     pin = secret("another");
     mm_token_keep_pin(t, &pin); /* too late */

@@ -17,7 +17,8 @@ struct mm_link {
     struct mm_buf out;
     size_t out_done; /* bytes of out that the socket has taken */
     int events;      /* what the poll waits for */
-    bool reading;    /* in on_poll: closing is put off until it returns */
+    bool reading;    /* in on_poll or drained: closing is put off until it returns */
+    bool draining;
     bool closed;
     bool broken;
     const struct mm_link_ops *ops;
@@ -40,7 +41,8 @@ static void fail(struct mm_link *l, const struct mm_errinfo *ei)
         return;
     l->broken = true;
     uv_poll_stop(&l->poll);
-    l->ops->broken(l->arg, ei);
+    if (!l->draining)
+        l->ops->broken(l->arg, ei);
 }
 
 /* The part that has gone out is dropped when it is more than half, so that each byte is moved once
@@ -51,6 +53,11 @@ static void compact(struct mm_link *l)
         return;
     mm_buf_consume(&l->out, l->out_done);
     l->out_done = 0;
+}
+
+static bool is_gone(int error)
+{
+    return error == EPIPE || error == ECONNRESET;
 }
 
 static void write_some(struct mm_link *l)
@@ -65,12 +72,13 @@ static void write_some(struct mm_link *l)
             continue;
         if (n < 0 && errno == EAGAIN)
             break;
-        if (n < 0) {
+        if (n < 0 && !is_gone(errno)) {
             mm_fail_errno(&ei, errno, "cannot write to the worker");
             fail(l, &ei);
             return;
         }
-        l->out_done += (size_t)n;
+        /* A worker that is gone may have said why: its last frames are read, then its end. */
+        l->out_done = n < 0 ? l->out.len : l->out_done + (size_t)n;
     }
     compact(l);
     watch(l, l->out.len > 0 ? UV_READABLE | UV_WRITABLE : UV_READABLE);
@@ -118,10 +126,10 @@ static bool read_some(struct mm_link *l)
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
-    if (n < 0)
+    if (n < 0 && !is_gone(errno))
         mm_fail_errno(&ei, errno, "cannot read from the worker");
     else
-        mm_fail(&ei, MM_ERR_EOF, "CHANNEL_CLOSED", "the worker closed its channel");
+        mm_fail(&ei, MM_ERR_EOF, MM_LINK_CLOSED, "the worker closed its channel");
     fail(l, &ei);
     return false;
 }
@@ -136,6 +144,13 @@ static void on_closed(uv_handle_t *handle)
     free(l);
 }
 
+static void end_reading(struct mm_link *l)
+{
+    l->reading = false;
+    if (l->closed)
+        uv_close((uv_handle_t *)&l->poll, on_closed);
+}
+
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct mm_link *l = poll->data;
@@ -147,9 +162,16 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     /* Bounded: each round takes one read's worth, and the loop comes back for the rest. */
     if (!l->closed && !l->broken && read_some(l))
         deliver(l);
-    l->reading = false;
-    if (l->closed)
-        uv_close((uv_handle_t *)&l->poll, on_closed);
+    end_reading(l);
+}
+
+void mm_link_drain(struct mm_link *l)
+{
+    l->reading = l->draining = true;
+    /* Bounded: nobody is left to send more than the socket holds. */
+    while (!l->closed && !l->broken && read_some(l))
+        deliver(l);
+    end_reading(l);
 }
 
 int mm_link_new(uv_loop_t *loop, int fd, const struct mm_link_ops *ops, void *arg,

@@ -12,11 +12,13 @@
 
 struct mm_link;
 
+#define MM_LINK_CLOSED "CHANNEL_CLOSED" /* the reason when the worker's end has closed */
+
 struct mm_link_ops {
     /* A whole message; the payload is valid during the call. The link may be closed in it. */
     void (*frame)(void *arg, struct mm_bytes payload);
-    /* The worker's end has closed (MM_ERR_EOF), or what came is no frame, or a system call failed.
-     * Called once; nothing follows it. The link may be closed in it. */
+    /* The worker's end has closed (MM_ERR_EOF, MM_LINK_CLOSED), or what came is no frame, or a
+     * system call failed. Called once; nothing follows it. The link may be closed in it. */
     void (*broken)(void *arg, const struct mm_errinfo *ei);
 };
 
@@ -26,6 +28,9 @@ int mm_link_new(uv_loop_t *loop, int fd, const struct mm_link_ops *ops, void *ar
 /* No callback follows; what has not gone out is lost, and both buffers are wiped. The memory goes
  * when the loop has run its close callbacks. NULL is fine. */
 void mm_link_close(struct mm_link *l);
+
+/* The worker has ended: hands on the frames that it sent before. Its closed end is not told. */
+void mm_link_drain(struct mm_link *l);
 
 /* Queues a message. It goes out when the loop comes round, together with all that are queued until
  * then, so that the store can commit them as one. MM_ERR_AGAIN, with nothing queued, when

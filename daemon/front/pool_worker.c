@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -96,11 +97,16 @@ static void down(struct mm_pool_worker *w)
     p->ops->changed(p->arg, p);
 }
 
-static void note_loss(struct mm_pool_worker *w, const struct mm_errinfo *ei)
+static void blame(struct mm_pool_worker *w, const struct mm_errinfo *ei)
 {
     w->ei = *ei;
     if (!w->pool->halted) /* or else the refused PIN is what keeps them all away */
         w->pool->why = *ei;
+}
+
+static void note_loss(struct mm_pool_worker *w, const struct mm_errinfo *ei)
+{
+    blame(w, ei);
     mm_log(w->retired ? MM_LOG_INFO : MM_LOG_WARNING, "worker_lost", MM_STR("worker", w->name),
            MM_INT("pid", w->process.pid), MM_STR("code", mm_err_name(ei->code)),
            MM_STR("reason", ei->reason), MM_STR("text", ei->text));
@@ -156,18 +162,30 @@ static void explain_exit(int status, int spawn_errno, struct mm_errinfo *ret_ei)
                 WEXITSTATUS(status));
 }
 
+/* Its channel closed, and now it is known why. */
+static void note_end(struct mm_pool_worker *w, const struct mm_errinfo *ei)
+{
+    blame(w, ei);
+    mm_log(MM_LOG_WARNING, "worker_ended", MM_STR("worker", w->name), MM_STR("text", ei->text));
+}
+
 static void on_exited(struct mm_process *process, int status, int spawn_errno)
 {
     struct mm_pool_worker *w =
         (struct mm_pool_worker *)((char *)process - offsetof(struct mm_pool_worker, process));
     struct mm_errinfo ei = {0};
 
+    /* What it said last may come after its end, and tells more. */
+    if (w->link)
+        mm_link_drain(w->link);
     explain_exit(status, spawn_errno, &ei);
     if (w->life == MM_LIFE_STARTING || w->life == MM_LIFE_READY ||
         (w->life == MM_LIFE_LEAVING && w->n_jobs > 0))
         give_up(w, &ei);
     else if (ei.code == MM_ERR_PIN && w->ei.code != MM_ERR_PIN)
         w->ei = ei;
+    else if (w->life == MM_LIFE_ENDING && strcmp(w->ei.reason, MM_LINK_CLOSED) == 0)
+        note_end(w, &ei);
     if (WIFEXITED(status) && WEXITSTATUS(status) == MM_EXIT_PIN_NEW)
         unbar(w);
     mm_link_close(MM_TAKE(w->link));

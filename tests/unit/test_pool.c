@@ -426,6 +426,8 @@ START_TEST(pool_fails_the_jobs_of_a_lost_worker_and_starts_it_again)
     ck_assert_uint_eq(mm_pool_ready(pool), 0);
     await(mm_pool_ready(pool) == 1);
     ck_assert_uint_eq(count_restarts(), 1);
+    if (_i == 0) /* its channel may have closed before its end was known */
+        ck_assert_str_eq(mm_pool_why(pool)->reason, "WORKER_ENDED");
     ck_assert_int_eq(submit(&jobs[2], 2), MM_OK);
     await(jobs[2].done);
     ck_assert_int_eq(jobs[2].ei.code, MM_OK);
@@ -494,6 +496,17 @@ START_TEST(pool_tries_again_when_a_worker_does_not_start)
 END_TEST
 
 static const char *const pins[] = {"pin", "exit-pin"};
+
+/* The loop learns of the worker's end before it has read its last message. */
+START_TEST(pool_hears_what_a_worker_said_before_it_ended)
+{
+    start_pool(1, "# fake start=refuse\n");
+    while (uv_run(&loop, UV_RUN_NOWAIT) && !mm_pool_why(pool)->text[0])
+        usleep(100 * 1000);
+    await(mm_pool_why(pool)->text[0]);
+    ck_assert_str_eq(mm_pool_why(pool)->text, "as it was told");
+}
+END_TEST
 
 START_TEST(pool_tries_a_refused_pin_once_with_all_its_workers)
 {
@@ -571,6 +584,7 @@ int main(void)
     tcase_add_test(ill, pool_ends_all_workers_of_a_token_that_lies);
     tcase_add_loop_test(ill, pool_tries_again_when_a_worker_does_not_start, 0,
                         MM_ARRAY_SIZE(stillborn));
+    tcase_add_test(ill, pool_hears_what_a_worker_said_before_it_ended);
     tcase_add_loop_test(ill, pool_tries_a_refused_pin_once_with_all_its_workers, 0,
                         MM_ARRAY_SIZE(pins));
     tcase_add_checked_fixture(missing, setup_missing, teardown);

@@ -30,11 +30,12 @@ enum {
     MM_RANDOM_MAX = 64 * 1024,              /* bytes in one Random call */
     MM_PAGE_MAX = 1000,                     /* rows in one page of a listing */
     MM_HEADS_MAX = 4096,
-    MM_ORDER_TEXT_MAX = 100,    /* who gives an order, and for which product; bytes */
-    MM_ORDER_STATIONS_MAX = 32, /* stations that an order names */
-    MM_ORDER_HOURS_MAX = 87600, /* between two reports on an order: ten years */
-    MM_TRUST_MAX = 32,          /* certificates whose holders may sign documents */
-    MM_OPEN_BATCHES_MAX = 8192, /* with the live orders they fit the store's ready message */
+    MM_ORDER_TEXT_MAX = 100,          /* who gives an order, and for which product; bytes */
+    MM_ORDER_STATIONS_MAX = 32,       /* stations that an order names */
+    MM_ORDER_HOURS_MAX = 87600,       /* between two reports on an order: ten years */
+    MM_TRUST_MAX = 32,                /* certificates whose holders may sign documents */
+    MM_OPEN_BATCHES_MAX = 8192,       /* with the live orders they fit the store's ready message */
+    MM_OPEN_BATCHES_RETRY_MS = 60000, /* to come back when there is no room: people release them */
     MM_LIVE_ORDERS_MAX = 1024,
     MM_ORDER_REQUESTS_MAX = 1024,         /* nonces that wait for their order */
     MM_REPORT_FAILURES_MAX = 100,         /* reasons in a production report */

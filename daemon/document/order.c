@@ -229,3 +229,22 @@ void mm_order_terms_take(struct mm_order_terms *t, const Mintmark__V1__Order *or
         .replacements_max = order->replacements_max,
     };
 }
+
+_Static_assert(MM_OPEN_BATCHES_MAX / (MM_CLIENTS_MAX + 1) >= 1,
+               "each station has room for a batch");
+
+uint32_t mm_order_open_share(size_t stations)
+{
+    return (uint32_t)(MM_OPEN_BATCHES_MAX / (stations + 1));
+}
+
+int mm_order_check_open(const char *station, uint64_t open, uint32_t share, struct mm_errinfo *ei)
+{
+    if (open < share)
+        return MM_OK;
+    mm_fail(ei, MM_ERR_EXHAUSTED, "TOO_MANY_OWN_BATCHES",
+            "station %s has %llu batches open, its share is %u; release some", station,
+            (unsigned long long)open, share);
+    ei->retry_ms = MM_OPEN_BATCHES_RETRY_MS;
+    return mm_err_subject(ei, "client", station);
+}

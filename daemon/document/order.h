@@ -80,3 +80,12 @@ Mintmark__V1__OrderState mm_order_state(const struct mm_order_terms *t, int64_t 
 void mm_order_terms_take(struct mm_order_terms *t, const Mintmark__V1__Order *order);
 /* ",a,b," of the names; false when they don't fit. */
 bool mm_order_stations_join(char *const *names, size_t n, char text[MM_ORDER_STATIONS_TEXT]);
+
+/* How many batches one of so many stations may have open: an equal part of MM_OPEN_BATCHES_MAX,
+ * with one part spare for what stations hold that the configuration no longer names. At least 1
+ * with MM_CLIENTS_MAX of them. */
+uint32_t mm_order_open_share(size_t stations);
+/* May the station, which has so many open, open another? MM_ERR_EXHAUSTED TOO_MANY_OWN_BATCHES,
+ * with advice when to come back. */
+int mm_order_check_open(const char *station, uint64_t open, uint32_t share,
+                        struct mm_errinfo *ei) MM_MUST_USE;

@@ -19,9 +19,18 @@ struct order {
     uint64_t reserved;
 };
 
+/* Of batches that are open. */
+struct station {
+    UT_hash_handle hh;
+    bool hashed;
+    char name[MM_NAME_MAX + 1];
+    uint32_t batches; /* at least one */
+};
+
 struct batch {
     UT_hash_handle hh;
     bool hashed;
+    struct station *station;
     char uid[MM_UID_LEN + 1];
     char order_id[MM_NAME_MAX + 1];
     char profile[MM_NAME_MAX + 1];
@@ -38,6 +47,7 @@ struct number {
 struct mm_view {
     struct order *orders;
     struct batch *batches;
+    struct station *stations;
     struct number *numbers;
     uint64_t generation; /* how often it has been loaded */
 };
@@ -61,6 +71,58 @@ int mm_view_new(struct mm_view **ret_view)
     return MM_OK;
 }
 
+static struct station *find_station(const struct mm_view *v, const char *name)
+{
+    struct station *s;
+
+    HASH_FIND_STR(v->stations, name, s);
+    return s;
+}
+
+/* One batch more of the station; NULL when out of memory. */
+static struct station *hold_station(struct mm_view *v, const char *name)
+{
+    struct station *s = find_station(v, name);
+
+    if (s) {
+        s->batches++;
+        return s;
+    }
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return NULL;
+    copy(s->name, sizeof(s->name), name);
+    s->batches = 1;
+    s->hashed = true;
+    HASH_ADD_STR(v->stations, name, s);
+    if (s->hashed)
+        return s;
+    free(s);
+    return NULL;
+}
+
+static void let_station_go(struct mm_view *v, struct station *s)
+{
+    if (--s->batches > 0)
+        return;
+    HASH_DEL(v->stations, s);
+    free(s);
+}
+
+uint32_t mm_view_station_batches(const struct mm_view *v, const char *station)
+{
+    const struct station *s = find_station(v, station);
+
+    return s ? s->batches : 0;
+}
+
+static void drop_batch(struct mm_view *v, struct batch *b)
+{
+    let_station_go(v, b->station);
+    HASH_DEL(v->batches, b);
+    free(b);
+}
+
 static void clear(struct mm_view *v)
 {
     struct order *o, *next_o;
@@ -75,8 +137,7 @@ static void clear(struct mm_view *v)
     }
     HASH_ITER(hh, v->batches, b, next_b)
     {
-        HASH_DEL(v->batches, b);
-        free(b);
+        drop_batch(v, b);
     }
     HASH_ITER(hh, v->numbers, n, next_n)
     {
@@ -147,22 +208,33 @@ int mm_view_put_order(struct mm_view *v, const Mintmark__V1__Order *order)
     return MM_OK;
 }
 
+static struct batch *new_batch(struct mm_view *v, const Mintmark__V1__Batch *batch)
+{
+    struct batch *b = calloc(1, sizeof(*b));
+
+    if (!b)
+        return NULL;
+    copy(b->uid, sizeof(b->uid), batch->batch_uid);
+    b->station = hold_station(v, batch->station);
+    b->hashed = b->station;
+    if (b->station)
+        HASH_ADD_STR(v->batches, uid, b);
+    if (b->hashed)
+        return b;
+    if (b->station)
+        let_station_go(v, b->station);
+    free(b);
+    return NULL;
+}
+
 int mm_view_put_batch(struct mm_view *v, const Mintmark__V1__Batch *batch)
 {
     struct batch *b = find_batch(v, batch->batch_uid);
 
-    if (!b) {
-        b = calloc(1, sizeof(*b));
-        if (!b)
-            return MM_ERR_MEMORY;
-        copy(b->uid, sizeof(b->uid), batch->batch_uid);
-        b->hashed = true;
-        HASH_ADD_STR(v->batches, uid, b);
-        if (!b->hashed) {
-            free(b);
-            return MM_ERR_MEMORY;
-        }
-    }
+    if (!b)
+        b = new_batch(v, batch);
+    if (!b)
+        return MM_ERR_MEMORY;
     copy(b->order_id, sizeof(b->order_id), batch->order_id);
     copy(b->profile, sizeof(b->profile), batch->profile);
     b->quantity = batch->quantity;
@@ -174,10 +246,8 @@ void mm_view_drop_batch(struct mm_view *v, const char *batch_uid)
 {
     struct batch *b = find_batch(v, batch_uid);
 
-    if (!b)
-        return;
-    HASH_DEL(v->batches, b);
-    free(b);
+    if (b)
+        drop_batch(v, b);
 }
 
 /* NULL when out of memory. */

@@ -56,6 +56,8 @@ int mm_view_check_order(const struct mm_view_order *order, const char *station, 
 void mm_view_each_order(const struct mm_view *v,
                         void (*each)(void *arg, const struct mm_view_order *order), void *arg);
 size_t mm_view_open_batches(const struct mm_view *v);
+/* Those that the station opened. */
+uint32_t mm_view_station_batches(const struct mm_view *v, const char *station);
 
 /* The profile of an open batch, NULL when it is not in the view. Borrowed until the view changes.
  */

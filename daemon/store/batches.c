@@ -161,17 +161,24 @@ static int check_order(const struct mm_order_row *order, const Mintmark__V1__Bat
     return r;
 }
 
-static int check_room(struct mm_store *s, struct mm_errinfo *ei)
+/* The site's, then the station's own. */
+static int check_room(struct mm_store *s, const char *station, uint32_t station_max,
+                      struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCHES_COUNT_OPEN);
-    const int r = mm_sql_step(&q, ei);
+    int r;
 
+    mm_sql_bind_text(&q, station);
+    r = mm_sql_step(&q, ei);
     if (r < 0)
         return r;
-    if (mm_sql_int(&q, 0) >= MM_OPEN_BATCHES_MAX)
-        return mm_fail(ei, MM_ERR_EXHAUSTED, "TOO_MANY_BATCHES",
-                       "%d batches are open already; release some", MM_OPEN_BATCHES_MAX);
-    return MM_OK;
+    r = mm_order_check_open(station, mm_sql_uint(&q, 1), station_max, ei);
+    if (r == MM_OK && mm_sql_int(&q, 0) >= MM_OPEN_BATCHES_MAX) {
+        r = mm_fail(ei, MM_ERR_EXHAUSTED, "TOO_MANY_BATCHES",
+                    "%d batches are open already; release some", MM_OPEN_BATCHES_MAX);
+        ei->retry_ms = MM_OPEN_BATCHES_RETRY_MS;
+    }
+    return r;
 }
 
 static int insert(struct mm_store *s, const Mintmark__V1__Batch *batch, int64_t order_row,
@@ -226,9 +233,10 @@ static int enter_in_ledger(struct mm_store *s, const Mintmark__V1__Batch *batch,
     return mm_ledger_append(s, &record, ei);
 }
 
-static int open_batch(struct mm_store *s, const Mintmark__V1__Batch *batch,
+static int open_batch(struct mm_store *s, const Mintmark__Internal__OpenBatch *job,
                       Mintmark__V1__Batch **ret_batch, struct mm_errinfo *ei)
 {
+    const Mintmark__V1__Batch *batch = job->batch;
     struct mm_order_row order;
     int64_t row = 0;
     int r = find_order(s, batch, &order, ei);
@@ -236,7 +244,7 @@ static int open_batch(struct mm_store *s, const Mintmark__V1__Batch *batch,
     if (r == MM_OK)
         r = check_order(&order, batch, ei);
     if (r == MM_OK)
-        r = check_room(s, ei);
+        r = check_room(s, batch->station, job->station_max, ei);
     if (r == MM_OK)
         r = insert(s, batch, order.row, &row, ei);
     if (r == MM_OK)
@@ -256,7 +264,7 @@ int mm_store_open_batch(struct mm_store *s, const Mintmark__Internal__OpenBatch 
 
     if (r < 0)
         return r;
-    r = mm_sql_verb_finish(s, open_batch(s, job->batch, &batch, ei), ei);
+    r = mm_sql_verb_finish(s, open_batch(s, job, &batch, ei), ei);
     if (r < 0)
         return r;
     *ret_batch = MM_TAKE(batch);

@@ -422,6 +422,7 @@ int mm_job_check(const Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
     switch (job->job_case) {
     case MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH:
         check_batch(&c, job->open_batch->batch);
+        range(&c, "station_max", job->open_batch->station_max, 1, MM_OPEN_BATCHES_MAX);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH:
         uuid_text(&c, "batch_uid", job->get_batch->batch_uid);

@@ -93,7 +93,9 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_BATCH_ACCOUNT] =
         "SELECT o.quantity, o.used, b.first_issued_ms, b.last_issued_ms, b.refunded"
         " FROM batches b JOIN orders o ON o.row = b.order_row WHERE b.row = ?1",
-    [MM_SQL_BATCHES_COUNT_OPEN] = "SELECT count(*) FROM batches WHERE state = 1",
+    /* By its index: released ones are many. */
+    [MM_SQL_BATCHES_COUNT_OPEN] = "SELECT count(*), total(station = ?1)"
+                                  " FROM batches INDEXED BY batches_open WHERE state = 1",
     [MM_SQL_BATCHES_PAGE] = BATCH_COLUMNS "WHERE b.row < ?1 ORDER BY b.row DESC LIMIT ?2",
     [MM_SQL_BATCHES_PAGE_OPEN] =
         BATCH_COLUMNS "WHERE b.row < ?1 AND b.state = 1 ORDER BY b.row DESC LIMIT ?2",

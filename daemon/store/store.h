@@ -92,7 +92,8 @@ int mm_store_change_order(struct mm_store *s, const Mintmark__Internal__ChangeOr
 
 /* MM_ERR_NOT_FOUND UNKNOWN_ORDER; MM_ERR_INVALID when the order is another profile's;
  * the errors of mm_order_check at opened_time_ms, but for the day's limit; MM_ERR_EXHAUSTED
- * ORDER_BATCH_LIMIT, TOO_MANY_BATCHES over MM_OPEN_BATCHES_MAX; MM_ERR_EXISTS BATCH_EXISTS. */
+ * ORDER_BATCH_LIMIT, TOO_MANY_BATCHES over MM_OPEN_BATCHES_MAX, TOO_MANY_OWN_BATCHES over
+ * station_max; MM_ERR_EXISTS BATCH_EXISTS. */
 int mm_store_open_batch(struct mm_store *s, const Mintmark__Internal__OpenBatch *job,
                         Mintmark__V1__Batch **ret_batch, struct mm_errinfo *ei) MM_MUST_USE;
 

@@ -42,6 +42,7 @@ static void look_at(const Mintmark__Internal__StoreJob *job)
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH:
         assert(job->open_batch->batch->quantity >= 1);
+        assert(job->open_batch->station_max >= 1);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_DEVICES:
         for (size_t i = 0; i < job->report_devices->n_reports; i++)

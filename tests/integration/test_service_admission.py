@@ -11,7 +11,7 @@ import unittest
 import grpc
 
 from prometheus_text import read_page
-from service_site import WAIT_S, Base, officer_pb2, station_pb2
+from service_site import WAIT_S, Base, Refused, officer_pb2, station_pb2
 
 ON = 'metrics { port = 0 }'
 CHUNK = 64
@@ -214,6 +214,39 @@ class Admission(Base):
         self.assertEqual(self.metric('mintmark_jobs_in_flight'), 0)
         self.assertEqual(self.metric('mintmark_store_jobs_waiting'), 0)
         self.assertEqual(station.issued(batch), 0)
+
+    def test_a_station_holds_no_more_than_its_share_of_the_open_batches(self):
+        # 8,192 between these, the configuration's three, and one that is spare: 8 for each.
+        crowd = '\n'.join(f"client 'c-{i}' {{ uri = 'urn:test:c-{i}' roles = {{'station'}} }}"
+                          for i in range(1000))
+        station, batch = self.started(more=crowd, limits='jobs_per_client = 64 streams_per_connection = 64')
+        request = station_pb2.OpenBatchRequest(name='batch', profile='dac', device_type='sensor',
+                                               quantity=1, heads=1)
+        open_batch = station.channel.unary_unary(
+            '/mintmark.v1.StationService/OpenBatch',
+            request_serializer=station_pb2.OpenBatchRequest.SerializeToString,
+            response_deserializer=station_pb2.OpenBatchResponse.FromString)
+        # Also not when they come all at once.
+        calls = [open_batch.future(request, timeout=WAIT_S) for _ in range(4)]
+        self.assertEqual([c.exception() for c in calls], [None] * 4)
+        calls = [open_batch.future(request, timeout=WAIT_S) for _ in range(4)]
+        refused = [Refused(c.exception()) for c in calls if c.exception()]
+        self.assertEqual([e.reason for e in refused], ['TOO_MANY_OWN_BATCHES'])
+        error = self.refused('RESOURCE_EXHAUSTED', 'TOO_MANY_OWN_BATCHES', station.open_batch, 1)
+        self.assertEqual((error.subject, error.retry_s), ('client:line-1', 60))
+        # Another station opens its own, and helps this one out by releasing a batch.
+        other = self.client('other')
+        for _ in range(8):
+            other.open_batch(1)
+        self.refused('RESOURCE_EXHAUSTED', 'TOO_MANY_OWN_BATCHES', other.open_batch, 1)
+        other.station('ReleaseBatch', batch_uid=batch)
+        station.open_batch(1)
+        self.refused('RESOURCE_EXHAUSTED', 'TOO_MANY_OWN_BATCHES', station.open_batch, 1)
+        # They are counted after a restart as before.
+        self.service.stop()
+        self.service.start(more=crowd)
+        self.refused('RESOURCE_EXHAUSTED', 'TOO_MANY_OWN_BATCHES', self.client().open_batch, 1)
+        self.client('third').open_batch(1)
 
     def test_officers_and_small_calls_do_not_wait_for_bulk(self):
         station, batch = self.begin('delay_ms=40', 'bundle_bytes=1000')

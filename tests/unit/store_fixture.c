@@ -281,6 +281,7 @@ void make_batch(struct batch_job *j, unsigned number, uint64_t quantity)
     j->job.open_batch = &j->open;
     mintmark__internal__open_batch__init(&j->open);
     j->open.batch = &j->batch;
+    j->open.station_max = MM_OPEN_BATCHES_MAX;
     mintmark__v1__batch__init(&j->batch);
     memcpy(j->uid, batch_uid(number), sizeof(j->uid));
     j->batch.batch_uid = j->uid;

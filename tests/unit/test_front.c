@@ -106,6 +106,58 @@ START_TEST(view_reserve_counts_an_orders_batches_together)
 }
 END_TEST
 
+static void put_batch_of(const char *uid, const char *station)
+{
+    Mintmark__V1__Batch b;
+
+    mintmark__v1__batch__init(&b);
+    b.batch_uid = (char *)(uintptr_t)uid;
+    b.order_id = (char *)(uintptr_t) "o";
+    b.profile = (char *)(uintptr_t) "dac";
+    b.station = (char *)(uintptr_t)station;
+    b.quantity = 1;
+    ck_assert_int_eq(mm_view_put_batch(view, &b), MM_OK);
+}
+
+START_TEST(view_station_batches_counts_those_that_are_open)
+{
+    Mintmark__Internal__StoreReady ready;
+
+    ck_assert_uint_eq(mm_view_station_batches(view, "s1"), 0);
+    put_batch_of(BATCH, "s1");
+    put_batch_of("0192f0c1-2b3c-7d4e-8f50-0123456789ac", "s1");
+    put_batch_of("0192f0c1-2b3c-7d4e-8f50-0123456789ad", "s2");
+    put_batch_of(BATCH, "s1"); /* again, changed */
+    ck_assert_uint_eq(mm_view_station_batches(view, "s1"), 2);
+    ck_assert_uint_eq(mm_view_station_batches(view, "s2"), 1);
+    mm_view_drop_batch(view, BATCH);
+    mm_view_drop_batch(view, BATCH);
+    ck_assert_uint_eq(mm_view_station_batches(view, "s1"), 1);
+    mm_view_drop_batch(view, "0192f0c1-2b3c-7d4e-8f50-0123456789ac");
+    ck_assert_uint_eq(mm_view_station_batches(view, "s1"), 0);
+    mintmark__internal__store_ready__init(&ready);
+    ck_assert_int_eq(mm_view_load(view, &ready), MM_OK);
+    ck_assert_uint_eq(mm_view_station_batches(view, "s2"), 0);
+}
+END_TEST
+
+START_TEST(order_open_share_leaves_room_for_others)
+{
+    ck_assert_uint_eq(mm_order_open_share(1), MM_OPEN_BATCHES_MAX / 2);
+    for (size_t n = 1; n <= MM_CLIENTS_MAX; n++) {
+        const uint32_t share = mm_order_open_share(n);
+
+        ck_assert_uint_ge(share, 1);
+        ck_assert_uint_le(n * share, MM_OPEN_BATCHES_MAX - share);
+    }
+    ck_assert_int_eq(mm_order_check_open("s1", 6, 7, &ei), MM_OK);
+    ck_assert_int_eq(mm_order_check_open("s1", 7, 7, &ei), MM_ERR_EXHAUSTED);
+    ck_assert_str_eq(ei.reason, "TOO_MANY_OWN_BATCHES");
+    ck_assert_str_eq(ei.subject, "client:s1");
+    ck_assert_uint_eq(ei.retry_ms, MM_OPEN_BATCHES_RETRY_MS);
+}
+END_TEST
+
 START_TEST(view_load_forgets_reservations)
 {
     Mintmark__Internal__StoreReady ready;
@@ -317,6 +369,8 @@ int main(void)
     tcase_add_test(views, view_reserve_refuses_what_is_not_left);
     tcase_add_test(views, view_reserve_counts_an_orders_batches_together);
     tcase_add_test(views, view_load_forgets_reservations);
+    tcase_add_test(views, view_station_batches_counts_those_that_are_open);
+    tcase_add_test(views, order_open_share_leaves_room_for_others);
     tcase_add_test(views, view_live_order_is_the_one_that_expires_first);
     tcase_add_test(checks, texts_find_every_duplicate);
     tcase_add_test(checks, check_functions_name_the_field);

@@ -396,6 +396,32 @@ START_TEST(open_batches_and_live_orders_have_a_maximum)
 }
 END_TEST
 
+START_TEST(open_batch_over_the_stations_share_is_refused)
+{
+    struct batch_job batch;
+    struct small_job release;
+
+    make_batch(&batch, 2, 1);
+    batch.open.station_max = 1; /* and there is one, batch 1 */
+    fixture_refused(&f, &batch.job, MM_ERR_EXHAUSTED, "TOO_MANY_OWN_BATCHES");
+    ck_assert_str_eq(f.results[0]->error->subject, "client:" STATION);
+    ck_assert_uint_eq(f.results[0]->error->retry_ms, MM_OPEN_BATCHES_RETRY_MS);
+    /* Those of another station are not its own. */
+    batch.batch.station = TEXT("another");
+    ck_assert_int_eq(fixture_do(&f, &batch.job), MM_OK);
+    make_batch(&batch, 3, 1);
+    batch.open.station_max = 1;
+    fixture_refused(&f, &batch.job, MM_ERR_EXHAUSTED, "TOO_MANY_OWN_BATCHES");
+    /* Nor those that are released. */
+    make_release(&release, 1);
+    ck_assert_int_eq(fixture_do(&f, &release.job), MM_OK);
+    ck_assert_int_eq(fixture_do(&f, &batch.job), MM_OK);
+    make_batch(&batch, 4, 1);
+    batch.open.station_max = 0;
+    fixture_refused(&f, &batch.job, MM_ERR_INVALID, "INVALID_FIELD");
+}
+END_TEST
+
 START_TEST(writing_verb_outside_a_group_is_refused)
 {
     struct mm_errinfo ei = {0};
@@ -429,6 +455,7 @@ int main(void)
     tcase_add_loop_test(group, report_with_a_bad_field_is_refused_by_name, 0, 6);
     tcase_add_test(group, reading_job_with_a_bad_field_is_refused_by_name);
     tcase_add_test(group, open_batches_and_live_orders_have_a_maximum);
+    tcase_add_test(group, open_batch_over_the_stations_share_is_refused);
     tcase_add_test(group, writing_verb_outside_a_group_is_refused);
     suite_add_tcase(suite, group);
     return run_suite(suite);

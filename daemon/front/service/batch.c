@@ -67,6 +67,17 @@ static int choose_order(const struct mm_app *app, const Mintmark__V1__OpenBatchR
     return MM_OK;
 }
 
+/* What one station may hold of the batches that can be open, so that there is always room for the
+ * others. The store counts again: it sees calls that came at once. */
+static uint32_t share(const struct mm_conf *conf)
+{
+    size_t stations = 0;
+
+    for (size_t i = 0; i < conf->n_clients; i++)
+        stations += (conf->clients[i].roles & MM_ROLE_STATION) != 0;
+    return mm_order_open_share(stations);
+}
+
 static int new_uid(int64_t now_ms, char out[MM_UID_LEN + 1], struct mm_errinfo *ei)
 {
     uint8_t uid[16];
@@ -101,7 +112,7 @@ static void reply_open(struct mm_call *call, const Mintmark__Internal__StoreResu
 }
 
 static void open_batch(struct mm_call *call, const Mintmark__V1__OpenBatchRequest *r,
-                       int64_t now_ms, const char *order_id, char *uid)
+                       int64_t now_ms, const char *order_id, uint32_t station_max, char *uid)
 {
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_BATCH, learn_batch,
                                       reply_open};
@@ -115,6 +126,7 @@ static void open_batch(struct mm_call *call, const Mintmark__V1__OpenBatchReques
     job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH;
     job.open_batch = &body;
     body.batch = &batch;
+    body.station_max = station_max;
     batch.batch_uid = uid;
     batch.name = r->name;
     batch.profile = r->profile;
@@ -131,7 +143,9 @@ void mm_rpc_open_batch(struct mm_call *call, const ProtobufCMessage *request)
 {
     const Mintmark__V1__OpenBatchRequest *r = (const Mintmark__V1__OpenBatchRequest *)request;
     const struct mm_app *app = mm_call_app(call);
+    const char *station = mm_call_peer(call)->name;
     const int64_t now_ms = mm_clock_wall_ms();
+    const uint32_t station_max = share(app->conf);
     char uid[MM_UID_LEN + 1];
     const char *order_id = NULL;
     struct mm_errinfo ei;
@@ -140,13 +154,16 @@ void mm_rpc_open_batch(struct mm_call *call, const ProtobufCMessage *request)
     if (rc == MM_OK)
         rc = mm_app_check_store(app, &ei);
     if (rc == MM_OK)
-        rc = choose_order(app, r, mm_call_peer(call)->name, now_ms, &order_id, &ei);
+        rc = mm_order_check_open(station, mm_view_station_batches(app->view, station), station_max,
+                                 &ei);
+    if (rc == MM_OK)
+        rc = choose_order(app, r, station, now_ms, &order_id, &ei);
     if (rc == MM_OK)
         rc = new_uid(now_ms, uid, &ei);
     if (rc < 0)
         mm_call_finish(call, &ei);
     else
-        open_batch(call, r, now_ms, order_id, uid);
+        open_batch(call, r, now_ms, order_id, station_max, uid);
 }
 
 /* ---- GetBatch ---------------------------------------------------------------------------- */

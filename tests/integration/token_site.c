@@ -17,13 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#ifndef MM_SOFTHSM
-#define MM_SOFTHSM "/usr/lib/softhsm/libsofthsm2.so"
-#endif
 
 static struct mm_errinfo ei;
 #define ck_ok(call) ck_assert_msg((call) == MM_OK, "%s: %s", #call, ei.text)
@@ -33,10 +28,9 @@ static const char config[] =
     "listen { certificate = 'tls.pem' key = 'tls.key' client_ca = 'tls.pem' }\n"
     "store { path = 'store.db' }\n"
     "token 'factory' {\n"
-    "    module = '" MM_SOFTHSM "'\n"
     "    uri = 'pkcs11:token=factory'\n"
     "    pin_file = 'pin'\n"
-    "    environment = {'SOFTHSM2_CONF=@FOLDER@/softhsm2.conf'}\n"
+    "    module = '@MODULE@'\n"
     "}\n"
     "transport 'centre' { token = 'factory' key = 'pkcs11:object=centre' }\n"
     "issuer 'pai' { token = 'factory' key = 'pkcs11:object=pai' certificate = 'chain.pem' }\n"
@@ -96,37 +90,44 @@ static struct mm_secret *secret(const char *text)
     return s;
 }
 
-static void make_token(struct token_site *site)
+/* The settings of the token's section that lead to it. */
+static void configure_token(struct token_site *site)
+{
+    struct mm_buf settings = MM_BUF_INIT(MM_CONF_FILE_MAX);
+
+    mm_buf_append_str(&settings, site->how.module);
+    for (size_t i = 0; i < site->how.n_environment; i++) {
+        mm_buf_append_str(&settings, i == 0 ? "'\n    environment = {'" : "', '");
+        mm_buf_append_str(&settings, site->how.environment[i]);
+    }
+    mm_buf_append_str(&settings, site->how.n_environment > 0 ? "'}" : "'");
+    if (site->how.parameters) {
+        mm_buf_append_str(&settings, "\n    parameters = \"");
+        mm_buf_append_str(&settings, site->how.parameters);
+        mm_buf_append_str(&settings, "\"");
+    }
+    site_edit(site, "@MODULE@'", mm_buf_cstr(&settings));
+    mm_buf_done(&settings);
+}
+
+static void make_token(struct token_site *site, const struct token_kind *kind)
 {
     MM_SECRET_CLEANUP struct mm_secret *so = secret("so pin 1");
     MM_SECRET_CLEANUP struct mm_secret *user = secret(SITE_PIN);
-    char environment[96], text[128];
-    char *list[] = {environment};
-    struct mm_token_open how = {.module = MM_SOFTHSM, .environment = list, .n_environment = 1};
+    struct mm_token_open how;
 
-    ck_assert_int_eq(mkdir(site_path(site, "tokens"), 0700), 0);
-    snprintf(text, sizeof(text), "directories.tokendir = %s\nlog.level = ERROR\n",
-             site_path(site, "tokens"));
-    write_text(site, "softhsm2.conf", text);
-    snprintf(environment, sizeof(environment), "SOFTHSM2_CONF=%s",
-             site_path(site, "softhsm2.conf"));
+    token_kind_prepare(kind, site->folder, "factory", &site->how);
+    how = site->how;
+    how.uri = NULL;
     ck_ok(mm_token_initialise(&how, "factory", so, user, &ei));
 }
 
 struct mm_token *site_token(const struct token_site *site)
 {
     MM_SECRET_CLEANUP struct mm_secret *user = secret(SITE_PIN);
-    char environment[96];
-    char *list[] = {environment};
-    const struct mm_token_open how = {.module = MM_SOFTHSM,
-                                      .uri = "pkcs11:token=factory",
-                                      .environment = list,
-                                      .n_environment = 1};
     struct mm_token *t;
 
-    snprintf(environment, sizeof(environment), "SOFTHSM2_CONF=%s",
-             site_path(site, "softhsm2.conf"));
-    ck_ok(mm_token_open(&how, &t, &ei));
+    ck_ok(mm_token_open(&site->how, &t, &ei));
     ck_ok(mm_token_login(t, &user, &ei));
     return t;
 }
@@ -186,13 +187,14 @@ static void make_transport(struct token_site *site, struct mm_token *t)
     EVP_PKEY_free(recipient);
 }
 
-void site_make(struct token_site *site)
+void site_make(struct token_site *site, const struct token_kind *kind)
 {
     struct mm_token *t;
 
     *site = (struct token_site){.folder = "/tmp/mm-site-XXXXXX"};
+    token_kind_drop_root(kind);
     ck_assert_ptr_nonnull(mkdtemp(site->folder));
-    make_token(site);
+    make_token(site, kind);
     t = site_token(site);
     make_chain(site, t);
     make_transport(site, t);
@@ -201,7 +203,7 @@ void site_make(struct token_site *site)
     write_text(site, "settings.bin", "settings");
     site->config = MM_BUF_INIT(MM_CONF_FILE_MAX);
     mm_buf_append_str(&site->config, config);
-    site_edit(site, "@FOLDER@", site->folder);
+    configure_token(site);
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A site for tests of the token worker, in a folder of its own: a SoftHSM token with a PAI's key
+ * A site for tests of the token worker, in a folder of its own: a real token with a PAI's key
  * and a transport key, the chain above it, an RSA recipient who can open the transport key, and a
  * configuration with a profile of each kind. Failures end the test.
  */
@@ -9,6 +9,7 @@
 #include "daemon/base/buf.h"
 #include "internal/token.pb-c.h"
 #include "tests/support/matter_chain.h"
+#include "tests/support/token_kind.h"
 
 #include <sys/types.h>
 
@@ -16,13 +17,14 @@
 
 struct token_site {
     char folder[32];
-    struct mm_buf config; /* text of the configuration */
+    struct mm_token_open how; /* what opens its token */
+    struct mm_buf config;     /* text of the configuration */
     struct matter_chain chain;
     uint8_t transport_key[32]; /* in clear: what the recipient opened */
     char *transport_export;    /* the export file's text */
 };
 
-void site_make(struct token_site *site);
+void site_make(struct token_site *site, const struct token_kind *kind);
 void site_done(struct token_site *site);
 /* Path of a file in the site's folder; good until the next call but three. */
 const char *site_path(const struct token_site *site, const char *name);

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Orders signed with a key that stays in a token, through OpenSSL's pkcs11 provider and SoftHSM."""
-import glob
+"""Orders signed with a key that stays in a token, through OpenSSL's pkcs11 provider: SoftHSM, alone and
+behind p11-kit-proxy, or NSS softokn, which needs parameters and gets them from p11-kit."""
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,18 +14,20 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get('MINTMARK_BUILD', ROOT / 'build')).resolve()
 OFFICER = BUILD / 'tools/officer/mintmark-officer'
-MODULES = glob.glob('/usr/lib/softhsm/libsofthsm2.so') + \
-    glob.glob('/usr/lib/*/softhsm/libsofthsm2.so')
+
+sys.path.insert(0, str(ROOT / 'tests/support'))
+import token_kind  # noqa: E402  first: it may become another user
 
 said = subprocess.run(['openssl', 'version', '-m'], capture_output=True, text=True).stdout
 folder = re.search(r'"(.*)"', said)
 if not folder or not pathlib.Path(folder[1], 'pkcs11.so').exists():
     print('skipped: OpenSSL has no pkcs11 provider here')
     sys.exit(77)
-if not MODULES:
-    print('skipped: SoftHSM is missing')
-    sys.exit(77)
-sys.path.insert(0, str(ROOT / 'tests/support'))
+MODULE, TOOL = token_kind.MODULE, 'softhsm2-util'
+if token_kind.KIND == 'softokn':
+    MODULE, TOOL = token_kind.through_proxy(), 'pk12util'
+if not shutil.which(TOOL):
+    token_kind.skip(f'no {TOOL}')
 GENERATED = tempfile.TemporaryDirectory(prefix='mintmark-proto.')
 subprocess.run(['protoc', f'--proto_path={ROOT}/proto', f'--python_out={GENERATED.name}',
                 'mintmark/v1/types.proto', 'mintmark/v1/document.proto'], check=True)
@@ -40,15 +43,15 @@ class Pkcs11(unittest.TestCase):
         temporary = tempfile.TemporaryDirectory(prefix='mintmark-pkcs11.')
         self.addCleanup(temporary.cleanup)
         self.dir = pathlib.Path(temporary.name)
-        (self.dir / 'tokens').mkdir()
-        conf = self.dir / 'softhsm2.conf'
-        conf.write_text(f'directories.tokendir = {self.dir}/tokens\nlog.level = ERROR\n')
-        self.env = dict(os.environ, SOFTHSM2_CONF=str(conf))
+        self.env = {**os.environ, **token_kind.environment(self.dir, 'oem')}
         self.oem, appliance = Oem(self.dir), Oem(self.dir, 'appliance')
-        self.softhsm('--init-token', '--free', '--label', 'oem', '--so-pin', '12345678', '--pin',
-                     '1234')
-        self.softhsm('--import', self.oem.key, '--token', 'oem', '--label', 'orders', '--id', '01',
-                     '--pin', '1234')
+        if token_kind.KIND == 'softokn':
+            self.import_nss()
+        else:
+            self.tool('softhsm2-util', '--init-token', '--free', '--label', 'oem', '--so-pin', '12345678',
+                      '--pin', '1234')
+            self.tool('softhsm2-util', '--import', self.oem.key, '--token', 'oem', '--label', 'orders',
+                      '--id', '01', '--pin', '1234')
         self.oem.key.unlink()
         request = document_pb2.OrderRequest(
             nonce=b'0123456789abcdef', site='plant', requested_by='alice', time_ms=1795000000000,
@@ -61,9 +64,17 @@ class Pkcs11(unittest.TestCase):
                    '--product', 'alarm', '--profile', 'dac', '--quantity', '5', '--not-after',
                    '2099-12-31', '--out', self.dir / 'order')
 
-    def softhsm(self, *args):
-        subprocess.run(['softhsm2-util', *map(str, args)], env=self.env, check=True,
-                       capture_output=True)
+    def tool(self, *command):
+        subprocess.run(list(map(str, command)), env=self.env, check=True, capture_output=True)
+
+    def import_nss(self):
+        """NSS's own tools make the token and bring the key in: by PKCS#12, under its friendly name."""
+        (self.dir / 'nss-pin').write_text('1234\n')
+        database = ['-d', f'sql:{self.dir}/nss']
+        self.tool('certutil', '-N', *database, '-f', self.dir / 'nss-pin')
+        openssl('pkcs12', '-export', '-in', self.oem.certificate, '-inkey', self.oem.key, '-name', 'orders',
+                '-passout', 'pass:x', '-out', self.dir / 'oem.p12')
+        self.tool('pk12util', '-i', self.dir / 'oem.p12', *database, '-K', '1234', '-W', 'x')
 
     def write_pin(self, pin):
         self.pin.write_text(pin + '\n')
@@ -75,7 +86,7 @@ class Pkcs11(unittest.TestCase):
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
         return done.stdout + done.stderr
 
-    def sign(self, uri=URI, status=0, module=MODULES[0]):
+    def sign(self, uri=URI, status=0, module=MODULE):
         return self.order('sign', '--in', self.dir / 'order', '--out', self.dir / 'signed', '--key',
                           uri, '--module', module, '--certificate', self.oem.certificate,
                           '--pin-file', self.pin, status=status)
@@ -87,7 +98,7 @@ class Pkcs11(unittest.TestCase):
         self.assertEqual(content, (self.dir / 'order').read_bytes())
         self.order('show', '--trust', self.oem.certificate, self.dir / 'signed')
         self.order('revoke', '--in', self.dir / 'signed', '--reason', 'over', '--out',
-                   self.dir / 'revocation', '--key', URI, '--module', MODULES[0], '--certificate',
+                   self.dir / 'revocation', '--key', URI, '--module', MODULE, '--certificate',
                    self.oem.certificate, '--pin-file', self.pin)
 
     def test_wrong_pin_key_or_module_is_told(self):

@@ -34,18 +34,58 @@ def _installed():
 
 FILES = _installed()
 MODULE, LIBRARY = FILES[0], FILES[-1]  # what is configured, and what is behind it
-if KIND == 'proxy' and os.getuid() == 0:
-    # p11-kit reads a user's configuration for no root.
-    os.setgroups([])
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
-    os.environ['HOME'] = '/nonexistent'
+
+
+def _become_nobody():
+    """p11-kit reads a user's configuration for no root."""
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        os.environ['HOME'] = '/nonexistent'
+
+
+if KIND == 'proxy':
+    _become_nobody()
+
+
+def through_proxy():
+    """The proxy's path, for a test whose programs have no parameters to give to the module; root becomes
+    nobody."""
+    proxies = sorted(glob.glob(PATTERNS['proxy'][0][0]))
+    if not proxies:
+        skip(f'no {PATTERNS["proxy"][0]}')
+    _become_nobody()
+    return proxies[0]
 
 
 def only_softhsm(why):
     """For a module of tests that are about SoftHSM itself."""
     if KIND != 'softhsm':
         skip(f'{KIND}: {why}')
+
+
+def _register(folder, name, text):
+    """p11-kit's configuration with one module in it; the variable that leads there."""
+    modules = folder / 'config/pkcs11/modules'
+    modules.mkdir(parents=True)
+    (folder / 'config/pkcs11/pkcs11.conf').write_text('user-config: only\n')
+    (modules / f'{name}.module').write_text(f'module: {LIBRARY}\ncritical: yes\n{text}')
+    return {'XDG_CONFIG_HOME': f'{folder}/config'}
+
+
+def environment(folder, label):
+    """What the token needs in this folder, and the variables that lead a program to it that has no
+    configuration of ours: with NSS softokn by through_proxy."""
+    if KIND == 'softokn':
+        (folder / 'nss').mkdir()
+        return _register(folder, 'nss', f"x-init-reserved: configdir='sql:{folder}/nss' "
+                                        f"dbTokenDescription='{label}'\n")
+    (folder / 'tokens').mkdir()
+    (folder / 'softhsm2.conf').write_text(
+        f'directories.tokendir = {folder}/tokens\nobjectstore.backend = file\n')
+    variables = {'SOFTHSM2_CONF': f'{folder}/softhsm2.conf'}
+    return {**variables, **_register(folder, 'softhsm', '')} if KIND == 'proxy' else variables
 
 
 def prepare(folder, label):
@@ -55,17 +95,8 @@ def prepare(folder, label):
     if KIND == 'softokn':
         (folder / 'nss').mkdir()
         return f"{settings} parameters = \"configdir='sql:{folder}/nss' dbTokenDescription='{label}'\""
-    (folder / 'tokens').mkdir()
-    (folder / 'softhsm2.conf').write_text(
-        f'directories.tokendir = {folder}/tokens\nobjectstore.backend = file\n')
-    environment = [f"'SOFTHSM2_CONF={folder}/softhsm2.conf'"]
-    if KIND == 'proxy':
-        (folder / 'config/pkcs11/modules').mkdir(parents=True)
-        (folder / 'config/pkcs11/pkcs11.conf').write_text('user-config: only\n')
-        (folder / 'config/pkcs11/modules/softhsm.module').write_text(
-            f'module: {LIBRARY}\ncritical: yes\n')
-        environment.append(f"'XDG_CONFIG_HOME={folder}/config'")
-    return f'{settings} environment = {{{", ".join(environment)}}}'
+    variables = ', '.join(f"'{name}={value}'" for name, value in environment(folder, label).items())
+    return f'{settings} environment = {{{variables}}}'
 
 
 def behind(text, module, **variables):

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <strings.h>
 
 int mm_text_to_u64(const char *s, uint64_t min, uint64_t max, uint64_t *ret_value)
 {
@@ -111,6 +112,62 @@ bool mm_name_valid(const char *s, size_t max)
             return false;
     }
     return true;
+}
+
+/* Also of what is no word in a language, but goes on with a '/': a URL's host, "n/a". */
+static bool in_word(char c)
+{
+    return isalnum((unsigned char)c) || (unsigned char)c >= 0x80 || (c && strchr("/._-~%", c));
+}
+
+/* Does one at p, with these n bytes before it? */
+static bool path_begins(const char *p, const char *before, size_t n)
+{
+    const size_t dots = strspn(p, ".");
+
+    if ((n > 0 && in_word(before[n - 1])) || dots > 2)
+        return false;
+    if (p[0] == '/' && p[1] == '/' && n > 0 && before[n - 1] == ':')
+        return n >= 5 && strncasecmp(before + n - 5, "file", 4) == 0;
+    p += dots;
+    if (strncasecmp(p, "%2f", 3) == 0)
+        p += 2;
+    else if (*p != '/')
+        return false;
+    return p[1] != 0 && p[1] != ' ';
+}
+
+static size_t path_length(const char *path, char before)
+{
+    const char *colon = strstr(path, ": ");
+    const char *quote = before == '\'' || before == '"' ? strchr(path, before) : NULL;
+
+    if (quote && (!colon || quote < colon))
+        return (size_t)(quote - path);
+    return colon ? (size_t)(colon - path) : strlen(path);
+}
+
+void mm_text_hide_paths(char *text)
+{
+    static const char mark[] = "[path]", small[] = "..";
+    size_t to = 0, from = 0;
+
+    while (text[from]) {
+        size_t len, n;
+
+        if (!path_begins(text + from, text, to)) {
+            text[to++] = text[from++];
+            continue;
+        }
+        len = path_length(text + from, to > 0 ? text[to - 1] : 0);
+        /* No longer than what it stands for, so it fits. */
+        n = len < strlen(mark) ? strlen(small) : strlen(mark);
+        memcpy(text + to, len < strlen(mark) ? small : mark, n);
+        to += n;
+        from += len;
+    }
+    if (to < from) /* an empty text may be a constant */
+        text[to] = 0;
 }
 
 void mm_uuid_format(const uint8_t uuid[16], char out[37])

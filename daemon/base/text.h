@@ -20,6 +20,14 @@ bool mm_utf8_valid(const void *data, size_t len);
  * all names that operators and stations choose. */
 bool mm_name_valid(const char *s, size_t max);
 
+/* Puts "[path]", or ".." if it is short, in the place of every path in a sentence: for those who
+ * are to know what is wrong, and not where the service has its files. A path begins with '/', "./",
+ * "../" or
+ * "%2F" where a word begins, and ends at ": ", at a quotation mark if it began after one, or with
+ * the text: a name may have blanks, and rather some of the sentence goes than some of a path stays.
+ * "https://…", and what stands behind it, stays. */
+void mm_text_hide_paths(char *text);
+
 /* 16 bytes in the canonical text form of a UUID, 36 characters and NUL (RFC 9562 section 4). */
 void mm_uuid_format(const uint8_t uuid[16], char out[37]);
 int mm_uuid_parse(const char *text, uint8_t ret_uuid[16]) MM_MUST_USE;

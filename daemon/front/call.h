@@ -101,9 +101,17 @@ int mm_call_send(struct mm_call *call, const ProtobufCMessage *message) MM_MUST_
 void mm_call_pause(struct mm_call *call);
 void mm_call_resume(struct mm_call *call);
 
+/* May the peer see where the service has its files? Officers may: for all others
+ * mm_text_hide_paths. */
+static inline bool mm_peer_sees_paths(const struct mm_peer *peer)
+{
+    return (peer->roles & MM_ROLE_OFFICER) != 0;
+}
+
 /* Ends the call: OK when ei is NULL or its code MM_OK, else the gRPC status of ei->code with
  * google.rpc details (ErrorInfo; BadRequest from field; QuotaFailure from
- * subject; RetryInfo, and grpc-retry-pushback-ms for retry policies, from retry_ms). */
+ * subject; RetryInfo, and grpc-retry-pushback-ms for retry policies, from retry_ms). Paths in a
+ * text that is not about a field are for officers and the log alone. */
 void mm_call_finish(struct mm_call *call, const struct mm_errinfo *ei);
 /* As mm_call_finish, for a service with statuses and details of its own: text goes into
  * grpc-message, percent-encoded; details are a serialised google.rpc.Status with the same code and

@@ -7,9 +7,13 @@
 #include "daemon/front/daemon.h"
 #include "daemon/front/tls.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #ifndef MM_CONFIG_FILE
 #define MM_CONFIG_FILE "/etc/mintmark/mintmark.conf"
@@ -106,13 +110,36 @@ static int check_tls(const struct mm_conf_listen *listen, struct mm_errinfo *ei)
     return r;
 }
 
+/* So that every path that comes of it is seen to be one: mm_text_hide_paths. */
+static int absolute(const char *path, char **ret_path, struct mm_errinfo *ei)
+{
+    MM_FREE char *folder = *path == '/' ? strdup("") : getcwd(NULL, 0);
+
+    if (!folder)
+        return mm_fail_errno(ei, errno, "the working directory");
+    if (asprintf(ret_path, "%s%s%s", folder, *path == '/' ? "" : "/", path) < 0)
+        return mm_fail_memory(ei);
+    return MM_OK;
+}
+
+static int load(const struct options *o, struct mm_source *source, struct mm_errinfo *ei)
+{
+    MM_FREE char *path = NULL;
+    int r;
+
+    if (o->action != SERVE)
+        return mm_source_load(o->config, source, ei);
+    r = absolute(o->config, &path, ei);
+    return r < 0 ? r : mm_source_load(path, source, ei);
+}
+
 static int with_config(const struct options *o)
 {
     struct mm_source source = MM_SOURCE_INIT;
     struct mm_errinfo ei = {0};
     int status = EX_OK;
 
-    if (mm_source_load(o->config, &source, &ei) < 0 ||
+    if (load(o, &source, &ei) < 0 ||
         (o->action == CHECK && check_tls(&source.conf->listen, &ei) < 0))
         status = complain(&ei, EX_CONFIG);
     else if (o->action == CHECK)

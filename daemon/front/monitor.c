@@ -2,6 +2,7 @@
 #include "daemon/front/monitor.h"
 
 #include "daemon/base/clock.h"
+#include "daemon/base/text.h"
 #include "daemon/front/bucket.h"
 #include "daemon/front/http.h"
 #include "daemon/front/metrics.h"
@@ -37,6 +38,7 @@ static void show_readiness(const struct mm_app *app, struct mm_http_response *re
     char detail[MM_DETAIL_MAX];
     const bool ready = mm_app_is_ready(app, detail);
 
+    mm_text_hide_paths(detail); /* nobody has said who he is */
     /* One line, whatever a token has named itself. */
     for (char *c = detail; *c; c++) {
         if ((unsigned char)*c < ' ')

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A call's way out: response headers, messages, status. */
 #include "daemon/base/log.h"
+#include "daemon/base/text.h"
 #include "daemon/front/h2_impl.h"
 #include "proto/grpc/gzip.h"
 
@@ -303,14 +304,18 @@ static void encode_status(struct mm_call *call, const char *text, struct mm_byte
 static void encode_error(struct mm_call *call, const struct mm_errinfo *ei)
 {
     MM_BUF_CLEANUP struct mm_buf details = MM_BUF_INIT(4096);
+    struct mm_errinfo told = *ei;
 
-    if (ei->retry_ms)
-        snprintf(call->pushback, sizeof(call->pushback), "%u", ei->retry_ms);
+    /* What is wrong with a field is about what the client has sent. */
+    if (!told.field[0] && !mm_peer_sees_paths(call->h2->peer))
+        mm_text_hide_paths(told.text);
+    if (told.retry_ms)
+        snprintf(call->pushback, sizeof(call->pushback), "%u", told.retry_ms);
     if (!call->h2->core->bare_errors)
-        mm_grpc_details_pack(ei, &details);
+        mm_grpc_details_pack(&told, &details);
     if (mm_buf_err(&details) < 0)
         details.len = 0;
-    encode_status(call, ei->text, (struct mm_bytes){details.data, details.len});
+    encode_status(call, told.text, (struct mm_bytes){details.data, details.len});
 }
 
 static void log_error(struct mm_call *call, const struct mm_errinfo *ei)

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -99,6 +100,42 @@ START_TEST(utf8_valid_refuses_nul_overlong_and_surrogates)
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(cases); i++)
         ck_assert_msg(mm_utf8_valid(cases[i].text, cases[i].len) == cases[i].valid, "case %zu", i);
+}
+END_TEST
+
+START_TEST(text_hide_paths_leaves_the_sentence)
+{
+    static const struct {
+        const char *text, *hidden;
+    } cases[] = {
+        {"", ""},
+        {"token main is away: C_Login: CKR_PIN_LOCKED",
+         "token main is away: C_Login: CKR_PIN_LOCKED"},
+        {"/etc/mintmark/pin: no such file", "[path]: no such file"},
+        {"main-0: /etc/my pins/a: no such file", "main-0: [path]: no such file"},
+        {"cannot load '/usr/lib/a b.so': it's gone", "cannot load '[path]': it's gone"},
+        {"folder \"/a/b\" is full", "folder \"..\" is full"},
+        {"/a/b.so: open /c/d: no", "[path]: open ..: no"},
+        {"x (/srv/db) is away", "x ([path]"}, /* rather too much */
+        {"/etc/m.conf:12: no 'x'", "[path]: no 'x'"},
+        {"./pin: x", "..: x"},
+        {"../a/pin: x", "[path]: x"},
+        {"URI 'pkcs11:pin-source=file:/etc/pin': x", "URI 'pkcs11:pin-source=file:[path]: x"},
+        {"file:///etc/pin: x", "file:[path]: x"},
+        {"/a: file:///etc/pin", "..: file:[path]"},
+        {"pkcs11:module-path=%2Fusr%2flib: x", "pkcs11:module-path=[path]: x"},
+        {"https://ejbca.example/ejbca: 404", "https://ejbca.example/ejbca: 404"},
+        {"OK/KO, 3 / 4, and so on... n/a /", "OK/KO, 3 / 4, and so on... n/a /"},
+        {"k\xc3\xb6/x", "k\xc3\xb6/x"},
+    };
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(cases); i++) {
+        char text[MM_ERR_TEXT_MAX];
+
+        snprintf(text, sizeof(text), "%s", cases[i].text);
+        mm_text_hide_paths(text);
+        ck_assert_str_eq(text, cases[i].hidden);
+    }
 }
 END_TEST
 
@@ -376,6 +413,7 @@ int main(void)
     tcase_add_test(plain, buf_consume_keeps_the_rest);
     tcase_add_test(plain, buf_consume_and_reset_leave_nothing_behind);
     tcase_add_test(plain, text_to_u64_takes_digits_only);
+    tcase_add_test(plain, text_hide_paths_leaves_the_sentence);
     tcase_add_test(plain, utf8_valid_refuses_nul_overlong_and_surrogates);
     tcase_add_test(plain, name_valid_knows_its_form);
     tcase_add_test(plain, uuid_round_trips_and_refuses_other_forms);

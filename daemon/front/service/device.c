@@ -41,6 +41,7 @@ static void reply_device(struct mm_call *call, const Mintmark__Internal__StoreRe
     }
     delivery = *shared->delivery;
     if (result->device->withheld) {
+        mm_hide_paths_of_withheld(&result->device->withheld, 1);
         delivery.withheld = &result->device->withheld;
         delivery.n_withheld = 1;
     } else {

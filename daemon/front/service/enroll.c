@@ -250,6 +250,7 @@ static void add_bundle(struct answer *a, ProtobufCBinaryData bundle)
 static void add_withheld(struct answer *a, Mintmark__V1__Withheld *withheld)
 {
     a->results[a->n].outcome_case = MINTMARK__INTERNAL__RAW_ENROLL_RESULT__OUTCOME_WITHHELD;
+    mm_hide_paths_of_withheld(&withheld, 1);
     a->results[a->n].withheld = withheld;
 }
 

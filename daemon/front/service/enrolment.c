@@ -2,6 +2,7 @@
 /* ListWithheld, ChangeEnrolment and RevokeDevice: what officers see of devices whose certificates
  * come from elsewhere, and do about them. */
 #include "daemon/base/clock.h"
+#include "daemon/base/text.h"
 #include "daemon/front/service/provision.h"
 #include "daemon/front/service/service.h"
 #include "daemon/front/validate.h"
@@ -21,6 +22,12 @@ static void reply_withheld(struct mm_call *call, const Mintmark__Internal__Store
     response.n_devices = result->withheld_devices->n_devices;
     response.next_page_token = result->withheld_devices->next_page_token;
     mm_call_reply(call, &response.base);
+}
+
+void mm_hide_paths_of_withheld(Mintmark__V1__Withheld **withheld, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        mm_text_hide_paths(withheld[i]->text);
 }
 
 static int check_state(Mintmark__V1__CertificateState state, struct mm_errinfo *ei)

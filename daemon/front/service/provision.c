@@ -65,6 +65,7 @@ bool mm_provision_send_page(struct mm_provision *p, const Mintmark__Internal__Fe
         message = *p->shared->delivery;
     message.bundles = page->bundles;
     message.n_bundles = page->n_bundles;
+    mm_hide_paths_of_withheld(page->withheld, page->n_withheld);
     message.withheld = page->withheld;
     message.n_withheld = page->n_withheld;
     return mm_provision_send(p, &message.base, page->n_bundles);

@@ -51,6 +51,9 @@ int mm_issuer_fail(const Mintmark__Internal__IssuerFailure *f, struct mm_errinfo
 void mm_learn_order(struct mm_app *app, const char *call_id, const char *event,
                     const Mintmark__V1__Order *order);
 
+/* In the texts, for a station: mm_text_hide_paths. */
+void mm_hide_paths_of_withheld(Mintmark__V1__Withheld **withheld, size_t n);
+
 /* A copy on the heap, for protobuf-c's free_unpacked; NULL without memory. */
 void *mm_message_dup(const ProtobufCMessage *message);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Ping and GetStatus: answered by the front alone, so that they work when nothing else does. */
 #include "daemon/base/clock.h"
+#include "daemon/base/text.h"
 #include "daemon/front/service/service.h"
 #include "mintmark/v1/officer.pb-c.h"
 #include "mintmark/v1/station.pb-c.h"
@@ -18,6 +19,8 @@ void mm_rpc_ping(struct mm_call *call, const ProtobufCMessage *request)
     response.time_ms = mm_clock_wall_ms();
     response.version = mm_for_packing(MM_VERSION);
     response.ready = mm_app_is_ready(app, detail);
+    if (!mm_peer_sees_paths(mm_call_peer(call)))
+        mm_text_hide_paths(detail);
     response.detail = detail;
     response.client = mm_for_packing(mm_call_peer(call)->name);
     mm_call_reply(call, &response.base);

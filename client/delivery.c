@@ -31,6 +31,7 @@ void mm_delivery_done(struct mm_delivery *delivery)
 {
     mm_arena_done(&delivery->first_arena);
     mm_arena_done(&delivery->next_arena);
+    mm_buf_done(&delivery->later_chain);
 }
 
 static int take_chain(struct mm_delivery *delivery, const Mintmark__V1__Delivery *message,
@@ -45,6 +46,29 @@ static int take_chain(struct mm_delivery *delivery, const Mintmark__V1__Delivery
     }
     delivery->shared.chain = delivery->chain;
     delivery->shared.n_chain = message->n_chain;
+    return 0;
+}
+
+/* A later message does not stay: its chain is copied. */
+static int take_later_chain(struct mm_delivery *delivery, const Mintmark__V1__Delivery *message,
+                            struct mintmark_error *error)
+{
+    struct mm_buf *copy = &delivery->later_chain;
+    int r = message->n_chain > 0 ? take_chain(delivery, message, error) : 0;
+    size_t at = 0;
+
+    if (r < 0 || message->n_chain == 0)
+        return r;
+    mm_buf_reset(copy);
+    copy->max = (size_t)MM_CHAIN_MAX * MM_CERT_DER_MAX;
+    for (size_t i = 0; i < message->n_chain; i++)
+        mm_buf_append(copy, message->chain[i].data, message->chain[i].len);
+    if (mm_buf_err(copy) < 0)
+        return mm_client_fail_memory(error);
+    for (size_t i = 0; i < message->n_chain; i++) {
+        delivery->chain[i].data = copy->data + at;
+        at += message->chain[i].len;
+    }
     return 0;
 }
 
@@ -92,8 +116,11 @@ static int take_shared(struct mm_delivery *delivery, const Mintmark__V1__Deliver
                        struct mintmark_error *error)
 {
     const Mintmark__V1__KeyWrap *wrap = message->key_wrap;
-    int r = take_chain(delivery, message, error);
+    int r;
 
+    if (delivery->begun)
+        return take_later_chain(delivery, message, error);
+    r = take_chain(delivery, message, error);
     if (r == 0)
         r = take_items(delivery, message, error);
     if (r < 0 || !wrap)
@@ -121,7 +148,7 @@ int mm_delivery_read(struct mm_delivery *delivery, const struct mm_bytes *messag
     ProtobufCMessage *unpacked;
     int r = unpack(delivery, &mintmark__v1__delivery__descriptor, message, &unpacked, error);
 
-    if (r == 0 && !delivery->begun)
+    if (r == 0)
         r = take_shared(delivery, (const Mintmark__V1__Delivery *)unpacked, error);
     if (r < 0)
         return r;
@@ -146,8 +173,7 @@ int mm_delivery_read_enrolled(struct mm_delivery *delivery, const struct mm_byte
     shared.n_chain = response->n_chain;
     shared.items = response->items;
     shared.n_items = response->n_items;
-    if (!delivery->begun)
-        r = take_shared(delivery, &shared, error);
+    r = take_shared(delivery, &shared, error);
     if (r < 0)
         return r;
     delivery->begun = true;

@@ -17,8 +17,9 @@
 struct mm_delivery {
     struct mm_arena first_arena;   /* holds the first message, for as long as its stream */
     struct mm_arena next_arena;    /* and each later one in turn */
+    struct mm_buf later_chain;     /* of the later message that last announced one */
     bool begun;                    /* the first message has come */
-    struct mintmark_bundle shared; /* the stream's part of every bundle */
+    struct mintmark_bundle shared; /* the stream's part of the bundles that come now */
     struct mintmark_data chain[MM_CHAIN_MAX];
     struct mintmark_item items[MM_ITEMS_MAX];
 };
@@ -28,7 +29,8 @@ void mm_delivery_begin(struct mm_delivery *delivery);
 /* Wipes and frees. */
 void mm_delivery_done(struct mm_delivery *delivery);
 
-/* Reads one message; the result is valid until the next one. DATA_LOSS if it is not as it should
+/* Reads one message; the result is valid until the next one. A chain in it is that of its bundles
+ * and of those that follow, up to the next chain. DATA_LOSS if it is not as it should
  * be. */
 int mm_delivery_read(struct mm_delivery *delivery, const struct mm_bytes *message,
                      const Mintmark__V1__Delivery **ret_message, struct mintmark_error *error);

@@ -140,10 +140,10 @@ struct mintmark_item {
     struct mintmark_data content; /* empty when referred to */
     const char *reference;
 };
-/* One device; everything is borrowed and valid during the callback only. Chain and items are those
- * of the stream, repeated here for every device. transport_key and check_value are those that the
- * device's key was wrapped under, which may be others than the next one's: an older device is
- * delivered as it was made. */
+/* One device; everything is borrowed and valid during the callback only. Items are those of the
+ * stream, repeated here for every device. The chain is what the device's certificate was issued
+ * under, transport_key and check_value are those that its key was wrapped under; both may be others
+ * than the next one's: an older device is delivered as it was made. */
 struct mintmark_bundle {
     const char *device_uid;
     const char *hw_serial;

@@ -44,7 +44,7 @@ static bool add_wrap(json_t *object, const struct mintmark_bundle *bundle)
            json_object_set_new(object, "check_value", json_string(hex)) == 0;
 }
 
-char *mm_device_json_line(const struct mintmark_bundle *bundle)
+char *mm_device_json_line(const struct mintmark_bundle *bundle, const char *chain_file)
 {
     const bool certificate = bundle->certificate.len > 0;
     char hex[2 * SHA256_DIGEST_LENGTH + 1];
@@ -57,7 +57,9 @@ char *mm_device_json_line(const struct mintmark_bundle *bundle)
                        certificate ? "certificate_sha256" : "csr_sha256", hex, "key_delivery",
                        delivery_name(bundle->key_delivery), "key_id", bundle->key_id,
                        "issued_time_ms", (json_int_t)bundle->issued_time_ms);
-    if (object && !add_wrap(object, bundle)) {
+    if (object &&
+        (!add_wrap(object, bundle) ||
+         (chain_file && json_object_set_new(object, "chain", json_string(chain_file)) < 0))) {
         json_decref(object);
         return NULL;
     }

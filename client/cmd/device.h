@@ -5,8 +5,9 @@
 #include "client/mintmark.h"
 #include "daemon/base/buf.h"
 
-/* The device's line in devices.jsonl, without the line's end; NULL without memory. To be freed. */
-char *mm_device_json_line(const struct mintmark_bundle *bundle);
+/* The device's line in devices.jsonl, without the line's end; NULL without memory. To be freed.
+ * chain_file: where its chain is; NULL: in chain.pem. */
+char *mm_device_json_line(const struct mintmark_bundle *bundle, const char *chain_file);
 
 /* key-wrap.json: how the private keys are wrapped. */
 int mm_device_key_wrap_json(const struct mintmark_bundle *bundle, struct mm_buf *out,

@@ -4,6 +4,7 @@
 #include "client/cmd/device.h"
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
+#include "daemon/base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { NAME_BYTES = 160, READ_BYTES = 4096 };
+#include <openssl/sha.h>
+
+enum { NAME_BYTES = 160, READ_BYTES = 4096, CHAIN_NAME_DIGITS = 16 };
 
 struct line {
     uint64_t number;
@@ -23,9 +26,11 @@ struct line {
 struct mm_folder {
     char *path;
     int fd;
-    int items_fd;       /* -1 until there is an item */
-    bool shared;        /* the files that all devices share are written */
-    struct line *lines; /* of devices.jsonl */
+    int items_fd;                     /* -1 until there is an item */
+    bool shared;                      /* the files that all devices share are written */
+    struct mm_buf first_chain, chain; /* in DER: chain.pem's, and the last device's */
+    char chain_file[NAME_BYTES];      /* where that is; "": in chain.pem */
+    struct line *lines;               /* of devices.jsonl */
     size_t n_lines, max_lines;
 };
 
@@ -57,6 +62,7 @@ int mm_folder_open(const char *path, struct mm_folder **ret_folder, struct mm_er
     if (!folder)
         return mm_fail_memory(ei);
     folder->fd = folder->items_fd = -1;
+    folder->first_chain = folder->chain = MM_BUF_INIT((size_t)MM_CHAIN_MAX * MM_CERT_DER_MAX);
     folder->path = strdup(path);
     if (!folder->path)
         return mm_fail_memory(ei);
@@ -74,6 +80,8 @@ void mm_folder_free(struct mm_folder *folder)
     for (size_t i = 0; i < folder->n_lines; i++)
         free(folder->lines[i].text);
     free(folder->lines);
+    mm_buf_done(&folder->first_chain);
+    mm_buf_done(&folder->chain);
     if (folder->fd >= 0)
         close(folder->fd);
     if (folder->items_fd >= 0)
@@ -272,19 +280,71 @@ static int add_items(struct mm_folder *folder, const struct mintmark_bundle *bun
     return MM_OK;
 }
 
+static int put_chain(struct mm_folder *folder, const char *name,
+                     const struct mintmark_bundle *bundle, struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(MM_CHAIN_MAX * MM_CERT_DER_MAX * 2);
+    int r = mm_certificates_pem(bundle->chain, bundle->n_chain, &text, ei);
+
+    return r < 0 ? r : put(folder, folder->fd, name, 0644, text.data, text.len, false, ei);
+}
+
+static bool is_chain(const struct mm_buf *known, const struct mintmark_bundle *bundle)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < bundle->n_chain; i++) {
+        const struct mintmark_data *der = &bundle->chain[i];
+
+        if (der->len > known->len - at || memcmp(known->data + at, der->data, der->len) != 0)
+            return false;
+        at += der->len;
+    }
+    return at == known->len;
+}
+
+static int keep_chain(struct mm_buf *to, const struct mintmark_bundle *bundle,
+                      struct mm_errinfo *ei)
+{
+    mm_buf_reset(to);
+    for (size_t i = 0; i < bundle->n_chain; i++)
+        mm_buf_append(to, bundle->chain[i].data, bundle->chain[i].len);
+    return mm_buf_err(to) < 0 ? mm_fail_memory(ei) : MM_OK;
+}
+
+/* The first device's is chain.pem. Another one, of devices that were made under another CA, gets a
+ * file of its own, named by its hash, and the devices' lines say so. */
+static int add_chain(struct mm_folder *folder, const struct mintmark_bundle *bundle,
+                     struct mm_errinfo *ei)
+{
+    uint8_t hash[SHA256_DIGEST_LENGTH];
+    char digits[2 * SHA256_DIGEST_LENGTH + 1];
+    int r;
+
+    if (bundle->n_chain == 0 || is_chain(&folder->chain, bundle))
+        return MM_OK;
+    r = keep_chain(&folder->chain, bundle, ei);
+    if (r == MM_OK && folder->first_chain.len == 0)
+        r = keep_chain(&folder->first_chain, bundle, ei);
+    if (r < 0)
+        return r;
+    *folder->chain_file = '\0';
+    if (is_chain(&folder->first_chain, bundle))
+        return put_chain(folder, "chain.pem", bundle, ei);
+    SHA256(folder->chain.data, folder->chain.len, hash);
+    mm_hex_encode(hash, sizeof(hash), digits);
+    snprintf(folder->chain_file, sizeof(folder->chain_file), "chain-%.*s.pem", CHAIN_NAME_DIGITS,
+             digits);
+    return put_chain(folder, folder->chain_file, bundle, ei);
+}
+
 static int add_shared(struct mm_folder *folder, const struct mintmark_bundle *bundle,
                       struct mm_errinfo *ei)
 {
-    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(MM_CHAIN_MAX * MM_CERT_DER_MAX * 2);
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(READ_BYTES);
     int r = MM_OK;
 
-    if (bundle->n_chain > 0) {
-        r = mm_certificates_pem(bundle->chain, bundle->n_chain, &text, ei);
-        if (r == MM_OK)
-            r = put(folder, folder->fd, "chain.pem", 0644, text.data, text.len, false, ei);
-    }
-    if (r == MM_OK && bundle->transport_key) {
-        mm_buf_reset(&text);
+    if (bundle->transport_key) {
         r = mm_device_key_wrap_json(bundle, &text, ei);
         if (r == MM_OK)
             r = put(folder, folder->fd, "key-wrap.json", 0644, text.data, text.len, false, ei);
@@ -295,6 +355,7 @@ static int add_shared(struct mm_folder *folder, const struct mintmark_bundle *bu
 static int add_line(struct mm_folder *folder, const struct mintmark_bundle *bundle,
                     struct mm_errinfo *ei)
 {
+    const char *chain_file = *folder->chain_file ? folder->chain_file : NULL;
     struct line *line;
 
     if (folder->n_lines == folder->max_lines) {
@@ -307,7 +368,8 @@ static int add_line(struct mm_folder *folder, const struct mintmark_bundle *bund
         folder->max_lines = max;
     }
     line = &folder->lines[folder->n_lines];
-    *line = (struct line){.number = bundle->number, .text = mm_device_json_line(bundle)};
+    *line =
+        (struct line){.number = bundle->number, .text = mm_device_json_line(bundle, chain_file)};
     if (!line->text)
         return mm_fail_memory(ei);
     folder->n_lines++;
@@ -333,6 +395,9 @@ int mm_folder_add(struct mm_folder *folder, const struct mintmark_bundle *bundle
     if (r < 0)
         return r;
     folder->shared = true;
+    r = add_chain(folder, bundle, ei);
+    if (r < 0)
+        return r;
     r = bundle->certificate.len > 0
             ? put_of_device(folder, bundle, "crt", 0644, &bundle->certificate, ei)
             : put_of_device(folder, bundle, "csr", 0644, &bundle->csr, ei);

@@ -53,6 +53,7 @@ enum {
     MM_HEADER_LIST_MAX = 16 * 1024,        /* a header list, as RFC 9113 section 6.5.2 counts it */
     MM_METADATA_MAX = 16,                  /* entries that a service adds to headers or trailers */
     MM_CERT_DER_MAX = 8 * 1024,            /* one certificate or CSR */
+    MM_CHAIN_BYTES_MAX = 48 * 1024,        /* a chain up to its root, as it is recorded */
     MM_CSR_DER_MAX = 8 * 1024,             /* one CSR of a key that a device made */
     MM_POINT_MAX = 2592,                   /* a public key: ML-DSA-87's; P-384's point has 97 */
     MM_SIGNATURE_MAX = 4627,               /* a signature: ML-DSA-87's; P-384's r || s has 96 */

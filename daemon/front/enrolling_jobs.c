@@ -381,8 +381,31 @@ static int send_group(struct mm_enrolling_group *g, struct mm_errinfo *ei)
         c->uid = (ProtobufCBinaryData){sizeof(d->uid), d->uid};
         c->certificate = d->issued->certificate;
         list[body.n_certificates++] = c;
+        body.chain = d->issued->chain;
+        body.chain_sha256 = d->issued->chain_sha256;
     }
     return mm_enrolling_ask(g->profile->enrolling, &g->job, &job, ei);
+}
+
+static bool same_chain(const struct mm_enrol *a, const struct mm_enrol *b)
+{
+    const ProtobufCBinaryData *x = &a->issued->chain_sha256, *y = &b->issued->chain_sha256;
+
+    return x->len == y->len && (x->len == 0 || memcmp(x->data, y->data, x->len) == 0);
+}
+
+/* As many as are of one chain: workers with another configuration may be on their way out. */
+static void gather(struct mm_enrolling_profile *p, struct mm_enrolling_group *g)
+{
+    const struct mm_enrol *first = TAILQ_FIRST(&p->issued);
+    struct mm_enrol *d;
+
+    for (size_t n = 0; n < MM_CHUNK_DEVICES && (d = TAILQ_FIRST(&p->issued)); n++) {
+        if (!same_chain(first, d))
+            break;
+        TAILQ_REMOVE(&p->issued, d, link);
+        TAILQ_INSERT_TAIL(&g->devices, d, link);
+    }
 }
 
 /* Those that came while the store was busy with the last ones go together. */
@@ -399,10 +422,7 @@ static void certify(struct mm_enrolling_profile *p)
         g->job.done = on_certified;
         g->profile = p;
         TAILQ_INIT(&g->devices);
-        for (size_t n = 0; n < MM_CHUNK_DEVICES && (d = TAILQ_FIRST(&p->issued)); n++) {
-            TAILQ_REMOVE(&p->issued, d, link);
-            TAILQ_INSERT_TAIL(&g->devices, d, link);
-        }
+        gather(p, g);
         if (send_group(g, &ei) == MM_OK) {
             p->certifying = true;
             return;

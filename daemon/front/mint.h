@@ -26,6 +26,8 @@
 struct mm_mint;
 struct mm_mints; /* all of a service */
 
+enum { MM_CHAIN_SHA256 = 32 };
+
 /* What the deliveries of one profile share: chain, key_wrap, items. Counted references. */
 struct mm_shared {
     LIST_ENTRY(mm_shared) link;
@@ -39,6 +41,10 @@ struct mm_shared {
     uint8_t *bytes; /* a serialised mintmark.v1.Delivery without bundles */
     size_t len;
     Mintmark__Internal__RawDelivery *delivery; /* the same, to borrow from */
+    /* Its chain as it is recorded with devices: SpendAndRecord.chain; empty when there is none. */
+    uint8_t *chain;
+    size_t chain_len;
+    uint8_t chain_sha256[MM_CHAIN_SHA256];
 };
 void mm_shared_unref(struct mm_shared *s);
 

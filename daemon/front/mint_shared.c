@@ -3,6 +3,7 @@
 #include "daemon/front/mint_internal.h"
 
 #include <limits.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@ void mm_shared_unref(struct mm_shared *s)
         return;
     mintmark__internal__raw_delivery__free_unpacked(s->delivery, NULL);
     free(s->bytes);
+    free(s->chain);
     free(s);
 }
 
@@ -41,6 +43,22 @@ bool mm_mint_is_current(const struct mm_mint *mint, const struct mm_shared *shar
     return find_shared(mint->mints, shared->profile) == shared;
 }
 
+/* Once, in place of for each chunk. */
+static bool pack_chain(struct mm_shared *s)
+{
+    Mintmark__Internal__Chain chain = MINTMARK__INTERNAL__CHAIN__INIT;
+
+    chain.certificates = s->delivery->chain;
+    chain.n_certificates = s->delivery->n_chain;
+    s->chain_len = mintmark__internal__chain__get_packed_size(&chain);
+    s->chain = malloc(s->chain_len + 1);
+    if (!s->chain)
+        return false;
+    mintmark__internal__chain__pack(&chain, s->chain);
+    SHA256(s->chain, s->chain_len, s->chain_sha256);
+    return true;
+}
+
 static struct mm_shared *new_shared(const Mintmark__Internal__ProfileShared *from)
 {
     struct mm_shared *s = calloc(1, sizeof(*s));
@@ -51,7 +69,7 @@ static struct mm_shared *new_shared(const Mintmark__Internal__ProfileShared *fro
     s->len = from->delivery.len;
     s->bytes = malloc(s->len + 1);
     s->delivery = mintmark__internal__raw_delivery__unpack(NULL, s->len, from->delivery.data);
-    if (!s->bytes || !s->delivery || strlen(from->profile) > MM_NAME_MAX) {
+    if (!s->bytes || !s->delivery || !pack_chain(s) || strlen(from->profile) > MM_NAME_MAX) {
         mm_shared_unref(s);
         return NULL;
     }

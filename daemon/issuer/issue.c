@@ -85,6 +85,9 @@ static void done(struct mm_task *t, struct mm_bytes der, const struct mm_issued 
     issued.found = found;
     issued.others = (ProtobufCBinaryData *)(uintptr_t)others;
     issued.n_others = n_others;
+    issued.chain = (ProtobufCBinaryData){t->issuer->chain_packed.len, t->issuer->chain_packed.data};
+    issued.chain_sha256 =
+        (ProtobufCBinaryData){sizeof(t->issuer->chain_sha256), t->issuer->chain_sha256};
     mm_task_reply(t, &result);
 }
 

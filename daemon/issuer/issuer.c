@@ -2,8 +2,10 @@
 #include "daemon/issuer/issuer.h"
 
 #include "daemon/base/io.h"
+#include "internal/store.pb-c.h"
 
 #include <openssl/err.h>
+#include <openssl/sha.h>
 #include <string.h>
 
 /* ---- the pinned CA ----------------------------------------------------------------------- */
@@ -26,6 +28,28 @@ static int encode_chain(struct mm_issuer *i, struct mm_errinfo *ei)
     return mm_buf_err(&d->bytes) < 0 ? mm_fail_memory(ei) : MM_OK;
 }
 
+/* As it is recorded with what is issued under it. */
+static int pack_chain(struct mm_issuer *i, struct mm_errinfo *ei)
+{
+    Mintmark__Internal__Chain chain = MINTMARK__INTERNAL__CHAIN__INIT;
+    ProtobufCBinaryData certificates[1 + MM_CHAIN_MAX];
+    uint8_t *to;
+
+    chain.certificates = certificates;
+    for (; chain.n_certificates < i->chain_der.n; chain.n_certificates++) {
+        const struct mm_bytes der = mm_ders_get(&i->chain_der, chain.n_certificates);
+
+        certificates[chain.n_certificates] =
+            (ProtobufCBinaryData){der.len, (uint8_t *)(uintptr_t)der.data};
+    }
+    to = mm_buf_reserve(&i->chain_packed, mintmark__internal__chain__get_packed_size(&chain));
+    if (!to)
+        return mm_fail_memory(ei);
+    mm_buf_grew(&i->chain_packed, mintmark__internal__chain__pack(&chain, to));
+    SHA256(i->chain_packed.data, i->chain_packed.len, i->chain_sha256);
+    return MM_OK;
+}
+
 static int read_chain(struct mm_issuer *i, struct mm_errinfo *ei)
 {
     MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
@@ -37,6 +61,8 @@ static int read_chain(struct mm_issuer *i, struct mm_errinfo *ei)
         r = mm_ca_key_new(sk_X509_value(i->chain, 0), &i->ca_key, ei);
     if (r == MM_OK)
         r = encode_chain(i, ei);
+    if (r == MM_OK)
+        r = pack_chain(i, ei);
     return r < 0 ? mm_err_prefix(ei, "%.120s", i->section->certificate) : MM_OK;
 }
 
@@ -128,6 +154,7 @@ int mm_issuer_open(struct mm_worker *w, struct mm_issuer **ret_issuer, struct mm
     i->worker = w;
     LIST_INIT(&i->tasks);
     i->chain_der = MM_DERS_INIT;
+    i->chain_packed = MM_BUF_INIT(MM_CHAIN_BYTES_MAX);
     r = open_all(i, ei);
     if (r < 0) {
         mm_issuer_free(i);
@@ -150,6 +177,7 @@ void mm_issuer_free(struct mm_issuer *i)
     free(i->cas);
     sk_X509_pop_free(i->chain, X509_free);
     mm_ders_done(&i->chain_der);
+    mm_buf_done(&i->chain_packed);
     mm_ca_key_free(i->ca_key);
     free(i);
 }

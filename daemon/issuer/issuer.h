@@ -33,6 +33,8 @@ struct mm_issuer {
     struct mm_client *client;
     STACK_OF(X509) * chain; /* pinned: the issuing CA's, up to the root */
     struct mm_ders chain_der;
+    struct mm_buf chain_packed; /* as Issued.chain, and its hash */
+    uint8_t chain_sha256[32];
     struct mm_ca_key *ca_key; /* of the issuing CA */
     struct mm_issuing *profiles;
     size_t n_profiles;

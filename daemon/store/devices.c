@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Recorded devices: delivered again, and reported on. */
 #include "daemon/base/text.h"
+#include "daemon/store/chains.h"
 #include "daemon/store/enrolments.h"
 #include "daemon/store/message.h"
 
@@ -38,6 +39,8 @@ int mm_store_get_device(struct mm_store *s, const Mintmark__Internal__GetDevice 
         return mm_keys_fail_deleted(ei);
     if (r == 0)
         device->bundle = mm_sql_dup_blob(&q, 0);
+    if (r == 0)
+        r = mm_chain_get(s, mm_chain_column(&q, 4), &device->chain, ei);
     if (r >= 0)
         r = mm_sql_end(&q, ei);
     if (r < 0)

@@ -5,6 +5,7 @@
  * the record are one transaction.
  */
 #include "daemon/base/text.h"
+#include "daemon/store/chains.h"
 #include "daemon/store/enrolments.h"
 #include "daemon/store/message.h"
 
@@ -18,6 +19,8 @@ struct enrolling {
     int64_t profile; /* its row */
     Mintmark__Internal__DeviceRecord *fresh[MM_CHUNK_DEVICES]; /* to be recorded */
     size_t n_fresh;
+    Mintmark__Internal__Enrolled *enrolled;
+    int64_t chains[MM_CHUNK_DEVICES]; /* rows of enrolled->chains */
 };
 
 static int refuse(const char *reason, const char *field, const char *text,
@@ -105,8 +108,34 @@ static int judge_by_job(const struct enrolling *e, const Mintmark__Internal__Dev
     return 0;
 }
 
+/* The chain that a bundle was recorded with. */
+static int name_chain(struct enrolling *e, int64_t row, Mintmark__Internal__EnrolledKey *key,
+                      struct mm_errinfo *ei)
+{
+    Mintmark__Internal__Enrolled *enrolled = e->enrolled;
+    Mintmark__Internal__Chain *chain = NULL, **room;
+    size_t i = 0;
+    int r;
+
+    while (i < enrolled->n_chains && e->chains[i] != row)
+        i++;
+    key->chain = row ? (uint32_t)i + 1 : 0;
+    if (!row || i < enrolled->n_chains)
+        return MM_OK;
+    room = mm_message_room(enrolled->chains, enrolled->n_chains, sizeof(*room));
+    if (!room)
+        return mm_fail_memory(ei);
+    enrolled->chains = room;
+    r = mm_chain_get(e->store, row, &chain, ei);
+    if (r < 0)
+        return r;
+    e->chains[i] = row;
+    room[enrolled->n_chains++] = chain;
+    return MM_OK;
+}
+
 /* 1: judged by the keys enrolled before. */
-static int judge_by_keys(const struct enrolling *e, const Mintmark__Internal__DeviceRecord *d,
+static int judge_by_keys(struct enrolling *e, const Mintmark__Internal__DeviceRecord *d,
                          Mintmark__Internal__EnrolledKey *key, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(e->store, MM_SQL_KEY_FIND);
@@ -125,6 +154,8 @@ static int judge_by_keys(const struct enrolling *e, const Mintmark__Internal__De
             : refuse_key(key, ei);
     if (own && r == 0)
         r = give_again(mm_sql_blob(&q, 2), key, ei);
+    if (r == 0 && key->bundle.len > 0)
+        r = name_chain(e, mm_chain_column(&q, 4), key, ei);
     if (r >= 0)
         r = mm_sql_end(&q, ei);
     return r < 0 ? r : 1;
@@ -216,7 +247,7 @@ static int spend(const struct enrolling *e, Mintmark__Internal__Enrolled *enroll
 static int enroll(struct mm_store *s, const Mintmark__Internal__SpendAndRecord *job,
                   Mintmark__Internal__Enrolled *enrolled, struct mm_errinfo *ei)
 {
-    struct enrolling e = {.store = s, .job = job};
+    struct enrolling e = {.store = s, .job = job, .enrolled = enrolled};
     struct mm_request_row request = {0};
     struct mm_batch_row batch;
     int r = mm_batch_find(s, job->batch_uid, &batch, ei);

@@ -6,6 +6,7 @@
 #include "daemon/store/enrolments.h"
 
 #include "daemon/base/text.h"
+#include "daemon/store/chains.h"
 #include "daemon/store/message.h"
 
 #include <stdio.h>
@@ -316,7 +317,7 @@ int mm_enrolment_settle(struct mm_store *s, const struct mm_enrolment_row *e,
 
 /* The bundle as it is delivered: the certificate stands where the request stood. */
 static int put_certificate(struct mm_store *s, int64_t device, struct mm_bytes bundle,
-                           struct mm_bytes certificate, struct mm_errinfo *ei)
+                           struct mm_bytes certificate, int64_t chain, struct mm_errinfo *ei)
 {
     MM_MESSAGE_CLEANUP Mintmark__V1__Bundle *b =
         mintmark__v1__bundle__unpack(NULL, bundle.len, bundle.data);
@@ -340,6 +341,7 @@ static int put_certificate(struct mm_store *s, int64_t device, struct mm_bytes b
                        "the bundle with the certificate is over %d bytes", MM_BUNDLE_MAX);
     mm_sql_bind_int(&q, device);
     mm_sql_bind_blob(&q, packed.data, packed.len);
+    mm_chain_bind(&q, chain);
     return mm_sql_run(&q, ei);
 }
 
@@ -397,6 +399,7 @@ static int check_certificate(struct mm_store *s, struct mm_sql *q, const struct 
 /* One of a job: what is wrong with it is in its answer, and what else fails fails the job. */
 struct certifying {
     struct mm_store *store;
+    int64_t chain; /* its row */
     Mintmark__V1__Certified event;
     Mintmark__V1__CertifiedDevice devices[MM_CHUNK_DEVICES], *pointers[MM_CHUNK_DEVICES];
     uint8_t serials[MM_CHUNK_DEVICES][20];
@@ -454,7 +457,7 @@ static int certify_one(struct certifying *c,
     if (r == 1)
         return mm_enrolment_count(s, &e, (struct mm_enrolment_step){0}, &settled->counts, ei);
     if (r == MM_OK)
-        r = put_certificate(s, e.device, mm_sql_blob(&q, 7), der, ei);
+        r = put_certificate(s, e.device, mm_sql_blob(&q, 7), der, c->chain, ei);
     if (r == MM_OK)
         r = mm_enrolment_settle(s, &e, STATE(ISSUED), &id, "", ei);
     step.waiting = e.state == STATE(WAITING) ? -1 : 0;
@@ -487,7 +490,7 @@ static int certify(struct certifying *c, const Mintmark__Internal__CertifyDevice
                    Mintmark__Internal__Certified *certified, struct mm_errinfo *ei)
 {
     Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(CERTIFIED, certified, &c->event);
-    int r = MM_OK;
+    int r = mm_chain_record(c->store, &job->chain, &job->chain_sha256, &c->chain, ei);
 
     for (size_t i = 0; r == MM_OK && i < job->n_certificates; i++) {
         Mintmark__Internal__Settled **room =

@@ -169,6 +169,15 @@ static void check_waiting(struct check *c, const Mintmark__Internal__SpendAndRec
     range(c, "waiting.max", s->waiting->max, 1, INT64_MAX);
     for (size_t i = 0; c->r == MM_OK && i < s->n_devices; i++)
         bytes(c, "devices.serial", &s->devices[i]->serial, 0, 0);
+    bytes(c, "chain", &s->chain, 0, 0);
+}
+
+/* Its content is looked at where it is recorded, when it is a new one. */
+static void check_chain(struct check *c, const ProtobufCBinaryData *chain,
+                        const ProtobufCBinaryData *sha256)
+{
+    bytes(c, "chain", chain, 0, MM_CHAIN_BYTES_MAX);
+    bytes(c, "chain_sha256", sha256, chain->len ? DIGEST_BYTES : 0, chain->len ? DIGEST_BYTES : 0);
 }
 
 static void check_spend(struct check *c, const Mintmark__Internal__SpendAndRecord *s)
@@ -179,6 +188,7 @@ static void check_spend(struct check *c, const Mintmark__Internal__SpendAndRecor
     bytes(c, "digest", &s->digest, DIGEST_BYTES, DIGEST_BYTES);
     range(c, "request_count", s->request_count, 1, MM_PROVISION_MAX);
     time_ms(c, "now_ms", s->now_ms);
+    check_chain(c, &s->chain, &s->chain_sha256);
     range(c, "devices", s->n_devices, 1, MM_CHUNK_DEVICES);
     for (size_t i = 0; c->r == MM_OK && i < s->n_devices; i++)
         check_device(c, s->devices[i]);
@@ -215,6 +225,7 @@ static void check_release(struct check *c, const Mintmark__Internal__ReleaseBatc
 
 static void check_certify(struct check *c, const Mintmark__Internal__CertifyDevices *d)
 {
+    check_chain(c, &d->chain, &d->chain_sha256);
     range(c, "certificates", d->n_certificates, 1, MM_CHUNK_DEVICES);
     for (size_t i = 0; c->r == MM_OK && i < d->n_certificates; i++) {
         bytes(c, "certificates.uid", &d->certificates[i]->uid, UID_BYTES, UID_BYTES);

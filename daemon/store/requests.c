@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests: what a station asked for under one request_id, and what is recorded of it. */
+#include "daemon/store/chains.h"
 #include "daemon/store/enrolments.h"
 #include "daemon/store/message.h"
 
@@ -138,21 +139,29 @@ static int add_bundle(struct mm_sql *q, Mintmark__Internal__Fetched *fetched, st
 }
 
 /* Columns: where the next page begins, the bundle, and (but for the first kind) why it is withheld,
- * if it is. */
+ * if it is; whether its key is deleted, and its chain. 0: it has another chain than the bundles
+ * before, whose row is *chain. */
 static int add_fetched(struct mm_sql *q, enum mm_sql_id kind, Mintmark__Internal__Fetched *fetched,
-                       struct mm_errinfo *ei)
+                       int64_t *chain, struct mm_errinfo *ei)
 {
     enum { STATE_COLUMN = 5, DELETED_COLUMN = 9, DELETED_COLUMN_OF_BUNDLES = 2 };
+    const int deleted = kind == MM_SQL_REQUEST_BUNDLES ? DELETED_COLUMN_OF_BUNDLES : DELETED_COLUMN;
+    const int64_t its = mm_chain_column(q, deleted + 1);
     const bool withheld =
         kind != MM_SQL_REQUEST_BUNDLES &&
         mm_sql_int(q, STATE_COLUMN) != MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_ISSUED;
+    int r;
 
-    if (!withheld &&
-        mm_sql_int(q, kind == MM_SQL_REQUEST_BUNDLES ? DELETED_COLUMN_OF_BUNDLES : DELETED_COLUMN))
+    if (!withheld && mm_sql_int(q, deleted))
         return mm_keys_fail_deleted(ei);
+    if (!withheld && fetched->n_bundles > 0 && its != *chain)
+        return 0;
     fetched->last_row = mm_sql_uint(q, 0);
-    return withheld ? mm_withheld_append(q, 2, &fetched->n_withheld, &fetched->withheld, ei)
-                    : add_bundle(q, fetched, ei);
+    if (!withheld)
+        *chain = its;
+    r = withheld ? mm_withheld_append(q, 2, &fetched->n_withheld, &fetched->withheld, ei)
+                 : add_bundle(q, fetched, ei);
+    return r < 0 ? r : 1;
 }
 
 static int fetch(struct mm_store *s, const struct mm_request_row *request,
@@ -163,6 +172,7 @@ static int fetch(struct mm_store *s, const struct mm_request_row *request,
                                 : job->withheld ? MM_SQL_REQUEST_WITHHELD
                                                 : MM_SQL_REQUEST_BUNDLES;
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, kind);
+    int64_t chain = 0;
     int r;
 
     fetched->waiting = request->waiting;
@@ -171,12 +181,18 @@ static int fetch(struct mm_store *s, const struct mm_request_row *request,
     mm_sql_bind_uint(&q, job->after_row);
     mm_sql_bind_int(&q, (int64_t)job->limit + 1);
     while ((r = mm_sql_step(&q, ei)) > 0 && fetched->n_bundles + fetched->n_withheld < job->limit) {
-        r = add_fetched(&q, kind, fetched, ei);
+        r = add_fetched(&q, kind, fetched, &chain, ei);
         if (r < 0)
             return r;
+        if (r == 0) {
+            r = 1;
+            break;
+        }
     }
     fetched->more = r > 0;
-    return r < 0 ? r : mm_sql_end(&q, ei);
+    if (r >= 0)
+        r = mm_sql_end(&q, ei);
+    return r < 0 ? r : mm_chain_get(s, chain, &fetched->chain, ei);
 }
 
 /* model: FETCH */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The transaction that everything rests on: spend units of an order, and record their devices. */
 #include "daemon/base/text.h"
+#include "daemon/store/chains.h"
 #include "daemon/store/enrolments.h"
 #include "daemon/store/message.h"
 
@@ -135,10 +136,12 @@ static int insert_devices(struct mm_store *s, const Mintmark__Internal__SpendAnd
                           int64_t request, int64_t profile, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_DEVICE_ADD);
-    int r = MM_OK;
+    int64_t chain = 0;
+    int r = mm_chain_record(s, &job->chain, &job->chain_sha256, &chain, ei);
 
     mm_sql_bind_int(&q, request);
     mm_sql_bind_int(&q, profile);
+    mm_chain_bind(&q, chain);
     for (size_t i = 0; r == MM_OK && i < job->n_devices; i++) {
         const Mintmark__Internal__DeviceRecord *d = job->devices[i];
 
@@ -151,7 +154,7 @@ static int insert_devices(struct mm_store *s, const Mintmark__Internal__SpendAnd
         r = mm_sql_run(&q, ei);
         if (q.rc == SQLITE_CONSTRAINT_UNIQUE)
             return fail_duplicate(s, profile, d, ei);
-        mm_sql_again(&q, 2);
+        mm_sql_again(&q, 3);
     }
     return r;
 }

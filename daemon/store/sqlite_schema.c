@@ -264,9 +264,19 @@ static const char version_7[] =
     " keys BLOB NOT NULL CHECK (length(keys) % 8 = 0)"
     ") STRICT;";
 
+static const char version_8[] =
+    /* What certificates were issued under, each once: a mintmark.internal.Chain. NULL for devices
+     * that were recorded before this, and for those without a certificate: docs/adr/0028. */
+    "CREATE TABLE chains ("
+    " row INTEGER PRIMARY KEY,"
+    " sha256 BLOB NOT NULL UNIQUE CHECK (length(sha256) = 32),"
+    " certificates BLOB NOT NULL CHECK (length(certificates) > 0)"
+    ") STRICT;"
+    "ALTER TABLE devices ADD COLUMN chain INTEGER REFERENCES chains (row);";
+
 /* migrations[v] brings a database of version v to v + 1. */
 static const char *const migrations[] = {version_1, version_2, version_3, version_4,
-                                         version_5, version_6, version_7};
+                                         version_5, version_6, version_7, version_8};
 enum { VERSION = MM_ARRAY_SIZE(migrations) };
 
 static int read_identity(struct mm_store *s, int64_t *ret_version, bool *ret_ours, bool *ret_empty,
@@ -381,7 +391,7 @@ int mm_sql_check(struct mm_store *s, struct mm_errinfo *ei)
          " (SELECT count(*) FROM enrolments WHERE state = 1)",
          "the devices that wait for certificates are not those that were counted"},
     };
-    static const char *const tables[] = {"profiles", "orders", "batches"};
+    static const char *const tables[] = {"profiles", "orders", "batches", "chains"};
     int64_t wrong;
     int r = MM_OK;
 

@@ -18,7 +18,8 @@
 
 /* Of mm_withheld_append. */
 #define WITHHELD_COLUMNS                                                                           \
-    "d.uid, d.hw_serial, d.number, e.state, e.text, e.next_ms, e.attempts, d.key_deleted"          \
+    "d.uid, d.hw_serial, d.number, e.state, e.text, e.next_ms, e.attempts, d.key_deleted,"         \
+    " d.chain"                                                                                     \
     " FROM enrolments e JOIN devices d ON d.row = e.device"
 
 /* Of take_enrolment (reconcile.c). */
@@ -109,8 +110,8 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_REQUEST_SERIALS] = "SELECT hw_serial FROM devices WHERE request = ?1 ORDER BY row",
     [MM_SQL_REQUEST_PROFILE] = "SELECT p.name FROM batches b JOIN orders o ON o.row = b.order_row"
                                " JOIN profiles p ON p.row = o.profile WHERE b.row = ?1",
-    [MM_SQL_REQUEST_BUNDLES] = "SELECT d.row, d.bundle, d.key_deleted FROM devices d LEFT JOIN "
-                               "enrolments e ON e.device = d.row"
+    [MM_SQL_REQUEST_BUNDLES] = "SELECT d.row, d.bundle, d.key_deleted, d.chain FROM devices d"
+                               " LEFT JOIN enrolments e ON e.device = d.row"
                                " WHERE d.request = ?1 AND d.row > ?2 AND coalesce(e.state, 2) = 2"
                                " ORDER BY d.row LIMIT ?3",
     [MM_SQL_REQUEST_SETTLED] =
@@ -122,15 +123,18 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
     [MM_SQL_REQUEST_COUNT] =
         "UPDATE requests SET waiting = waiting + ?2, parked = parked + ?3 WHERE row = ?1",
 
+    [MM_SQL_CHAIN_FIND] = "SELECT row FROM chains WHERE sha256 = ?1",
+    [MM_SQL_CHAIN_ADD] = "INSERT INTO chains (sha256, certificates) VALUES (?1, ?2)",
+    [MM_SQL_CHAIN_GET] = "SELECT sha256, certificates FROM chains WHERE row = ?1",
     [MM_SQL_DEVICE_ADD] =
-        "INSERT INTO devices (request, profile, uid, number, hw_serial, spki_sha256, serial,"
-        " bundle) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO devices (request, profile, chain, uid, number, hw_serial, spki_sha256, serial,"
+        " bundle) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     [MM_SQL_DEVICE_FIND] = "SELECT d.row, r.batch, d.state, coalesce(e.state, 0)"
                            " FROM devices d JOIN requests r ON r.row = d.request"
                            " LEFT JOIN enrolments e ON e.device = d.row WHERE d.uid = ?1",
-    [MM_SQL_DEVICE_GET] = "SELECT d.bundle, p.name, d.state, d.key_deleted"
+    [MM_SQL_DEVICE_GET] = "SELECT d.bundle, p.name, d.state, d.key_deleted, d.chain"
                           " FROM devices d JOIN profiles p ON p.row = d.profile WHERE d.uid = ?1",
-    [MM_SQL_DEVICE_CERTIFY] = "UPDATE devices SET bundle = ?2 WHERE row = ?1",
+    [MM_SQL_DEVICE_CERTIFY] = "UPDATE devices SET bundle = ?2, chain = ?3 WHERE row = ?1",
     [MM_SQL_DEVICE_REPORT] =
         "UPDATE devices SET state = ?2, reason = ?3, reported_ms = ?4 WHERE row = ?1",
     [MM_SQL_DEVICE_BY_HW_SERIAL] =
@@ -145,8 +149,9 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
         " ORDER BY released_ms LIMIT 1",
     [MM_SQL_BATCH_KEYS_DONE] = "UPDATE batches SET keys_request = ?2, keys_row = ?3,"
                                " keys_deleted = ?4 WHERE row = ?1",
-    [MM_SQL_KEY_FIND] = "SELECT d.request, d.hw_serial, d.bundle, d.uid FROM enrolled_keys k"
-                        " JOIN devices d ON d.row = k.device WHERE k.spki_sha256 = ?1",
+    [MM_SQL_KEY_FIND] =
+        "SELECT d.request, d.hw_serial, d.bundle, d.uid, d.chain FROM enrolled_keys k"
+        " JOIN devices d ON d.row = k.device WHERE k.spki_sha256 = ?1",
     [MM_SQL_KEY_ADD] = "INSERT INTO enrolled_keys (spki_sha256, device)"
                        " SELECT ?1, row FROM devices WHERE uid = ?2",
     [MM_SQL_MINTED_ALL] = "SELECT row, keys FROM key_log ORDER BY row",

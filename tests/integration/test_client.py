@@ -227,6 +227,29 @@ class Provisioning(ClientTest):
                 self.assertEqual(mode, 0o600, path)
         self.assertEqual(stat.S_IMODE(out.stat().st_mode), 0o700)
 
+    def test_a_chain_holds_from_where_it_is_announced(self):
+        chains = {}
+        later = [b'\x30\x03ca3', b'\x30\x03ca2']
+
+        def change(message):
+            """Announced: A, nothing, B, nothing, A."""
+            message.ClearField('chain')
+            at = len(chains) // fake.CHUNK
+            message.chain.extend({0: self.service.chain, 2: later, 4: self.service.chain}.get(at, []))
+            chains.update({b.device_uid: 'B' if at in (2, 3) else 'A' for b in message.bundles})
+        self.service.change = change
+        self.provision(5 * fake.CHUNK)
+        self.assert_all_there(5 * fake.CHUNK)
+        out = self.dir / 'out'
+        other, = out.glob('chain-*.pem')
+        self.assertRegex(other.name, r'^chain-[0-9a-f]{16}\.pem$')
+        for path, chain in ((out / 'chain.pem', self.service.chain), (other, later)):
+            self.assertEqual([ssl.PEM_cert_to_DER_cert(p + '-----END CERTIFICATE-----\n')
+                              for p in path.read_text().split('-----END CERTIFICATE-----\n')[:-1]], chain)
+        named = {line['device_uid']: 'B' if line.get('chain') == other.name else 'A' for line in self.lines()}
+        self.assertEqual(named, chains)
+        self.assertEqual({line.get('chain') for line in self.lines()}, {None, other.name})
+
     def test_plain_retained_and_csr(self):
         def plain(message):
             for b in message.bundles:

@@ -28,6 +28,13 @@ class Revocation(EjbcaCase):
     def device(self):
         return Provision(self.station, self.batch(), 'r', 1).done().bundles[0]
 
+    def issuer(self, bundle):
+        """Whose chain comes with it."""
+        chain = self.station.station('GetProvisioningData', device_uid=bundle.device_uid).chain
+        self.assertEqual(len(chain), 2)
+        return x509.load_der_x509_certificate(chain[0]).subject.get_attributes_for_oid(
+            x509.NameOID.COMMON_NAME)[0].value
+
     def certificate(self, uid):
         return self.tool('device', 'status', uid)['certificate']
 
@@ -90,8 +97,10 @@ class Revocation(EjbcaCase):
             self.site.conf.write_text(text.replace("ca = 'IssuingCA'", "ca = 'NewCA'"))
             chain.write_text(''.join(self.ejbca.ca_certificate(n).read_text() for n in ('NewCA', 'RootCA')))
             self.restart()
-            new = x509.load_der_x509_certificate(self.device().certificate)
+            bundle = self.device()
+            new = x509.load_der_x509_certificate(bundle.certificate)
             self.assertIn('CN=NewCA', new.issuer.rfc4514_string())
+            self.assertEqual([self.issuer(b) for b in (old, bundle)], ['IssuingCA', 'NewCA'])
             before = self.certificate(old.device_uid)
             self.assertEqual((before['revoked'], before['reason']), (False, 'NOT_REVOKED'))
             self.ceremony('device', 'revoke', old.device_uid, '--reason', 'superseded')

@@ -181,6 +181,26 @@ START_TEST(chain_file_is_judged)
 }
 END_TEST
 
+START_TEST(chain_that_a_line_names_is_the_devices)
+{
+    static const char number[] = "\"number\": 2, ";
+    static const char named[] = "chain-0123456789abcdef.pem";
+
+    folder_write(&f);
+    folder_edit(&f, "devices.jsonl", number,
+                "\"number\": 2, \"chain\": \"chain-0123456789abcdef.pem\", ");
+    judge("matter-dac", 1, "chain-0123456789abcdef.pem: No such file");
+    ck_assert_int_eq(link(folder_path(&f, "chain.pem"), folder_path(&f, named)), 0);
+    judge("matter-dac", 0, "0 failures");
+    /* And not that of the others. */
+    ck_assert_int_eq(remove(folder_path(&f, named)), 0);
+    folder_put(&f, named, "none", 4);
+    judge("matter-dac", 1, "chain-0123456789abcdef.pem: holds no certificate");
+    folder_edit(&f, "devices.jsonl", named, "../0123456789abcdef/x.pem");
+    judge("matter-dac", 1, "chain is not the name of a chain's file");
+}
+END_TEST
+
 START_TEST(weak_hash_in_the_chain_is_found)
 {
     f.pai.md = "SHA1";
@@ -405,6 +425,7 @@ int main(void)
     tcase_add_test(t, wrong_lines_are_found);
     tcase_add_test(t, stray_and_missing_files_are_found);
     tcase_add_test(t, chain_file_is_judged);
+    tcase_add_test(t, chain_that_a_line_names_is_the_devices);
     tcase_add_test(t, weak_hash_in_the_chain_is_found);
     tcase_add_test(t, other_root_is_found);
     tcase_add_test(t, key_wrap_file_is_judged);

@@ -77,6 +77,7 @@ static inline void put_requests(struct spend_job *job, unsigned first, bool begu
     waiting.begun = begun;
     waiting.next_time_ms = begun ? LATER : T0;
     job->spend.waiting = &waiting;
+    fixture_chain(0, &job->spend.chain, &job->spend.chain_sha256);
     for (unsigned i = 0; i < job->spend.n_devices; i++) {
         Mintmark__V1__Bundle b = MINTMARK__V1__BUNDLE__INIT;
         char uid[MM_UID_LEN + 1], csr[32], name[16];

@@ -295,6 +295,27 @@ void make_batch(struct batch_job *j, unsigned number, uint64_t quantity)
     j->batch.opened_time_ms = T0;
 }
 
+void fixture_chain(unsigned number, ProtobufCBinaryData *ret_chain, ProtobufCBinaryData *ret_sha256)
+{
+    static uint8_t packed[4][64], hashes[4][MM_SHA256_BYTES];
+    Mintmark__Internal__Chain chain = MINTMARK__INTERNAL__CHAIN__INIT;
+    char text[] = "issuing CA 0";
+    ProtobufCBinaryData certificates[2] = {{strlen(text), (uint8_t *)text},
+                                           {4, (uint8_t *)TEXT("root")}};
+
+    *ret_chain = *ret_sha256 = (ProtobufCBinaryData){0};
+    if (number == 0)
+        return;
+    text[strlen(text) - 1] = (char)('0' + number);
+    chain.certificates = certificates;
+    chain.n_certificates = MM_ARRAY_SIZE(certificates);
+    *ret_chain = (ProtobufCBinaryData){mintmark__internal__chain__pack(&chain, packed[number]),
+                                       packed[number]};
+    ck_assert_int_eq(
+        EVP_Digest(packed[number], ret_chain->len, hashes[number], NULL, EVP_sha256(), NULL), 1);
+    *ret_sha256 = (ProtobufCBinaryData){MM_SHA256_BYTES, hashes[number]};
+}
+
 void make_spend(struct spend_job *j, unsigned batch, const char *request_id, uint32_t request_count,
                 unsigned first, unsigned n)
 {
@@ -311,6 +332,7 @@ void make_spend(struct spend_job *j, unsigned batch, const char *request_id, uin
     s->digest = (ProtobufCBinaryData){sizeof(j->digest), j->digest};
     s->request_count = request_count;
     s->now_ms = T0 + 5;
+    fixture_chain(1, &s->chain, &s->chain_sha256);
     s->devices = j->pointers;
     s->n_devices = n;
     for (unsigned i = 0; i < n; i++) {

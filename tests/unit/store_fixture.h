@@ -147,7 +147,11 @@ const char *fixture_oem_pem(void);
 extern uint8_t fixture_identity[MM_SHA256_BYTES];
 /* The uid ends in `number`. */
 void make_batch(struct batch_job *j, unsigned number, uint64_t quantity);
-/* n devices numbered from first; their uids, and the bundle's text, come from the number. */
+/* Chain `number` as jobs have it; 0: none. Chains 1 to 3 exist. */
+void fixture_chain(unsigned number, ProtobufCBinaryData *ret_chain,
+                   ProtobufCBinaryData *ret_sha256);
+/* n devices of chain 1, numbered from first; their uids, and the bundle's text, come from the
+ * number. */
 void make_spend(struct spend_job *j, unsigned batch, const char *request_id, uint32_t request_count,
                 unsigned first, unsigned n);
 /* The same as EnrollAndRecord; the keys come from the numbers. */

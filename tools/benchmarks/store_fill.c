@@ -16,6 +16,7 @@
 #include "daemon/store/store.h"
 
 #include <openssl/rand.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -34,6 +35,7 @@ struct fill {
     Mintmark__Internal__SpendAndRecord job;
     char request_id[MM_UID_LEN + 1];
     uint8_t digest[32]; /* of the request */
+    uint8_t chain[2 * 640], chain_sha256[32];
 };
 
 static struct mm_errinfo ei;
@@ -65,6 +67,24 @@ static void new_request(struct fill *f, uint64_t devices_left)
     mm_uuid7_stamp(uuid, mm_clock_wall_ms());
     mm_uuid_format(uuid, f->request_id);
     f->job.request_count = (uint32_t)(devices_left < most ? devices_left : most);
+}
+
+/* One for all, of the size of two certificates. */
+static void make_chain(struct fill *f)
+{
+    Mintmark__Internal__Chain chain = MINTMARK__INTERNAL__CHAIN__INIT;
+    uint8_t certificates[2][600];
+    ProtobufCBinaryData list[2];
+
+    draw(certificates, sizeof(certificates));
+    for (size_t i = 0; i < 2; i++)
+        list[i] = (ProtobufCBinaryData){sizeof(certificates[i]), certificates[i]};
+    chain.certificates = list;
+    chain.n_certificates = 2;
+    f->job.chain =
+        (ProtobufCBinaryData){mintmark__internal__chain__pack(&chain, f->chain), f->chain};
+    SHA256(f->chain, f->job.chain.len, f->chain_sha256);
+    f->job.chain_sha256 = (ProtobufCBinaryData){sizeof(f->chain_sha256), f->chain_sha256};
 }
 
 static void record_chunk(struct fill *f, uint64_t first_number, size_t n)
@@ -130,6 +150,7 @@ int main(int argc, char **argv)
     f.job.station = station;
     f.job.request_id = f.request_id;
     f.job.digest = (ProtobufCBinaryData){sizeof(f.digest), f.digest};
+    make_chain(&f);
     check(mm_store_open(argv[1], &f.store, &ei));
     began_us = mm_clock_mono_us();
     fill(&f, first, devices);

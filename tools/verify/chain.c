@@ -61,27 +61,39 @@ static void check_order(const struct chain *c, struct report *r)
 
         if (!certificate_issuer_is(cert, issuer) ||
             X509_verify(cert, X509_get0_pubkey(issuer)) != 1)
-            report_fail(r, "chain.pem", "certificate %d is not issued by the next one", i + 1);
+            report_fail(r, c->name, "certificate %d is not issued by the next one", i + 1);
     }
     if (n > 0 && X509_cmp(sk_X509_value(c->delivered, n - 1), c->root) != 0)
-        report_fail(r, "chain.pem", "the last certificate is not the trusted root");
+        report_fail(r, c->name, "the last certificate is not the trusted root");
     ERR_clear_error();
 }
 
-void chain_load_delivered(struct chain *c, const char *dir, struct report *r)
+bool chain_is_name(const char *name)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    if (strcmp(name, "chain.pem") == 0)
+        return true;
+    return strlen(name) == CHAIN_NAME_LEN && strncmp(name, "chain-", 6) == 0 &&
+           strspn(name + 6, digits) == 16 && strcmp(name + 6 + 16, ".pem") == 0;
+}
+
+void chain_load_delivered(struct chain *c, const char *dir, const char *name, struct report *r)
 {
     size_t len;
-    uint8_t *data = file_read(dir, "chain.pem", &len);
+    uint8_t *data = file_read(dir, name, &len);
 
-    c->loaded = true;
+    snprintf(c->name, sizeof(c->name), "%s", name);
+    sk_X509_pop_free(c->delivered, X509_free);
+    c->delivered = NULL;
     if (!data) {
-        report_fail(r, "chain.pem", "%s", strerror(errno));
+        report_fail(r, c->name, "%s", strerror(errno));
         return;
     }
     c->delivered = parse_pem(data, len);
     free(data);
     if (sk_X509_num(c->delivered) == 0)
-        report_fail(r, "chain.pem", "holds no certificate");
+        report_fail(r, c->name, "holds no certificate");
     check_order(c, r);
 }
 

@@ -20,6 +20,7 @@ struct line {
     char uid[UID_LEN + 1];
     uint64_t number;
     const char *hw_serial, *key_id;
+    const char *chain;       /* the file that its chain is in */
     const char *check_value; /* of the transport key; "" if the line is of an older client */
     bool request;
     uint8_t sha256[SHA256_LEN];
@@ -90,6 +91,11 @@ static const char *parse_line(const json_t *object, struct line *line)
     line->hw_serial = string_member(object, "hw_serial");
     line->key_id = string_member(object, "key_id");
     line->check_value = string_member(object, "check_value");
+    line->chain = string_member(object, "chain");
+    if (!*line->chain)
+        line->chain = "chain.pem";
+    if (!chain_is_name(line->chain))
+        return "chain is not the name of a chain's file";
     return NULL;
 }
 
@@ -168,8 +174,8 @@ static void judge_certificate(struct device *d)
         report_fail(&v->report, d->line.uid, "a certificate, but no --root to judge it by");
         return;
     }
-    if (!v->chain.loaded) {
-        chain_load_delivered(&v->chain, v->dir, &v->report);
+    if (strcmp(v->chain.name, d->line.chain) != 0) {
+        chain_load_delivered(&v->chain, v->dir, d->line.chain, &v->report);
         if (v->rules == RULES_MATTER_DAC)
             matter_check_issuers(&v->chain, &v->report);
     }

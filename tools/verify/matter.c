@@ -150,7 +150,7 @@ void matter_check_issuers(const struct chain *c, struct report *r)
     struct ids ids;
 
     if (!pai) {
-        report_fail(r, "chain.pem", "Matter: must hold PAI and PAA, and nothing else");
+        report_fail(r, c->name, "Matter: must hold PAI and PAA, and nothing else");
         return;
     }
     check_paa(c, r);

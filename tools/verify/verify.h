@@ -25,6 +25,7 @@ enum {
     LINE_MAX_BYTES = 64 * 1024, /* of devices.jsonl */
     FAILURES_SHOWN = 20,
     CHAIN_MAX = 8,
+    CHAIN_NAME_LEN = 26, /* of chain-, 16 digits, .pem */
     TRANSPORT_KEY_LEN = 32,
     CHECK_VALUE_LEN = 8,
 };
@@ -119,16 +120,18 @@ bool certificate_serial_is_proper(const X509 *cert);
 /* ---- chain.c -------------------------------------------------------------------------------- */
 
 struct chain {
-    X509 *root;                 /* what is trusted; NULL: nothing was named */
-    STACK_OF(X509) * delivered; /* chain.pem: issuing CA first, root last */
-    bool loaded;                /* chain.pem has been looked at */
+    X509 *root;                    /* what is trusted; NULL: nothing was named */
+    STACK_OF(X509) * delivered;    /* of the device judged now: issuing CA first, root last */
+    char name[CHAIN_NAME_LEN + 1]; /* its file; "": none has been looked at */
     X509_STORE *store;
 };
 /* Reads the root (PEM or DER). false, with a message on stderr, when it cannot be read. */
 bool chain_load_root(struct chain *c, const char *path);
-/* Reads DIR/chain.pem and checks it: in order, up to the root. Done with the first certificate: a
- * folder of requests needs none. */
-void chain_load_delivered(struct chain *c, const char *dir, struct report *r);
+/* chain.pem, or the file of another chain: chain-0123456789abcdef.pem. */
+bool chain_is_name(const char *name);
+/* Reads DIR/name and checks it: in order, up to the root. Done with the first certificate, and with
+ * one of another chain than the one before: a folder of requests needs none. */
+void chain_load_delivered(struct chain *c, const char *dir, const char *name, struct report *r);
 /* libcrypto's own path validation, strict, at now and at the certificate's notBefore. */
 bool chain_verify(const struct chain *c, X509 *cert, const char *who, struct report *r);
 void chain_done(struct chain *c);

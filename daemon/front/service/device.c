@@ -48,6 +48,10 @@ static void reply_device(struct mm_call *call, const Mintmark__Internal__StoreRe
         delivery.bundles = &result->device->bundle;
         delivery.n_bundles = 1;
     }
+    if (result->device->chain) {
+        delivery.chain = result->device->chain->certificates;
+        delivery.n_chain = result->device->chain->n_certificates;
+    }
     mm_call_reply(call, &delivery.base);
     mm_shared_unref(shared);
 }

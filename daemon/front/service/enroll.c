@@ -196,6 +196,8 @@ static int take_recorded(struct mm_chunk *c, const Mintmark__Internal__StoreResu
     for (size_t i = 0; i < r->enrolled->n_keys; i++) {
         const Mintmark__Internal__EnrolledKey *key = r->enrolled->keys[i];
 
+        if (key->chain > r->enrolled->n_chains)
+            return mm_fail(ei, MM_ERR_INTERNAL, "STORE_ANSWER", "the store names no chain");
         again += key->bundle.len > 0;
         fresh += key->bundle.len == 0 && !key->error && !key->withheld;
     }
@@ -218,6 +220,7 @@ static int take_recorded(struct mm_chunk *c, const Mintmark__Internal__StoreResu
  * grows, so that they are pointed to at the end. */
 struct answer {
     Mintmark__Internal__RawEnrollResult results[MM_CHUNK_DEVICES], *list[MM_CHUNK_DEVICES];
+    const Mintmark__Internal__Chain *chains[MM_CHUNK_DEVICES]; /* of bundles; NULL: that of now */
     size_t n;
     struct mm_buf errors;
     size_t error_start[MM_CHUNK_DEVICES];
@@ -254,6 +257,16 @@ static void add_withheld(struct answer *a, Mintmark__V1__Withheld *withheld)
     a->results[a->n].withheld = withheld;
 }
 
+/* NULL for the one of now: what is recorded and what is new go together. */
+static const Mintmark__Internal__Chain *former_chain(const struct mm_provision *p,
+                                                     const Mintmark__Internal__Chain *chain)
+{
+    return chain->sha256.len == sizeof(p->shared->chain_sha256) &&
+                   memcmp(chain->sha256.data, p->shared->chain_sha256, chain->sha256.len) == 0
+               ? NULL
+               : chain;
+}
+
 /* What worker and store have made of one device; *key is the store's next answer. */
 static void add_judged(struct answer *a, const struct mm_chunk *c,
                        const Mintmark__Internal__Enrolment *e, size_t *key)
@@ -271,6 +284,8 @@ static void add_judged(struct answer *a, const struct mm_chunk *c,
         add_withheld(a, enrolled->withheld);
     else
         add_bundle(a, enrolled->bundle.len > 0 ? enrolled->bundle : e->device->bundle);
+    if (enrolled->chain > 0)
+        a->chains[a->n] = former_chain(c->p, c->enrolled->chains[enrolled->chain - 1]);
 }
 
 static void fill(struct answer *a, const struct mm_chunk *c)
@@ -295,20 +310,60 @@ static void fill(struct answer *a, const struct mm_chunk *c)
     }
 }
 
-static bool send_answer(struct mm_provision *p, struct answer *a)
+static bool is_bundle(const struct answer *a, size_t i)
+{
+    return a->results[i].outcome_case == MINTMARK__INTERNAL__RAW_ENROLL_RESULT__OUTCOME_BUNDLE;
+}
+
+/* Where the results from `first` on end that can go in one message: before a bundle whose chain is
+ * not that of the bundles before. */
+static size_t end_of_chain(const struct answer *a, size_t first,
+                           const Mintmark__Internal__Chain **ret_chain)
+{
+    const Mintmark__Internal__Chain *chain = NULL;
+    bool any = false;
+    size_t i;
+
+    for (i = first; i < a->n; i++) {
+        if (!is_bundle(a, i))
+            continue;
+        if (any && a->chains[i] != chain)
+            break;
+        chain = a->chains[i];
+        any = true;
+    }
+    *ret_chain = chain;
+    return i;
+}
+
+static bool send_part(struct mm_provision *p, struct answer *a, size_t first, size_t end,
+                      const Mintmark__Internal__Chain *chain)
 {
     Mintmark__Internal__RawEnrollResponse message;
+    struct mm_announcement announcement;
 
     mintmark__internal__raw_enroll_response__init(&message);
-    message.results = a->list;
-    message.n_results = a->n;
-    if (!p->shared_sent) {
-        message.chain = p->shared->delivery->chain;
-        message.n_chain = p->shared->delivery->n_chain;
-        message.items = p->shared->delivery->items;
-        message.n_items = p->shared->delivery->n_items;
+    mm_provision_announce(p, chain, &announcement);
+    message.results = a->list + first;
+    message.n_results = end - first;
+    message.chain = announcement.chain;
+    message.n_chain = announcement.n_chain;
+    message.items = announcement.items;
+    message.n_items = announcement.n_items;
+    return mm_provision_send(p, &message.base, end - first);
+}
+
+/* One message, but for devices of several chains. */
+static bool send_answer(struct mm_provision *p, struct answer *a)
+{
+    const Mintmark__Internal__Chain *chain;
+
+    for (size_t first = 0, end; first < a->n; first = end) {
+        end = end_of_chain(a, first, &chain);
+        if (!send_part(p, a, first, end, chain))
+            return false;
     }
-    return mm_provision_send(p, &message.base, a->n);
+    return true;
 }
 
 static bool send_chunk(struct mm_provision *p, const struct mm_chunk *c)

@@ -46,8 +46,8 @@ static void found(struct mm_provision *p, const Mintmark__Internal__RequestFound
 
 /* ---- sending ----------------------------------------------------------------------------- */
 
-/* Some bundles, with what they share in front of the first. */
-static bool send_bundles(struct mm_provision *p, ProtobufCBinaryData *bundles, size_t n)
+/* Bundles that this call had made. */
+static bool send_made(struct mm_provision *p, ProtobufCBinaryData *bundles, size_t n)
 {
     Mintmark__Internal__Fetched page = MINTMARK__INTERNAL__FETCHED__INIT;
 
@@ -59,10 +59,15 @@ static bool send_bundles(struct mm_provision *p, ProtobufCBinaryData *bundles, s
 bool mm_provision_send_page(struct mm_provision *p, const Mintmark__Internal__Fetched *page)
 {
     Mintmark__Internal__RawDelivery message;
+    struct mm_announcement a;
 
     mintmark__internal__raw_delivery__init(&message);
-    if (!p->shared_sent)
-        message = *p->shared->delivery;
+    mm_provision_announce(p, page->chain, &a);
+    message.chain = a.chain;
+    message.n_chain = a.n_chain;
+    message.key_wrap = a.key_wrap;
+    message.items = a.items;
+    message.n_items = a.n_items;
     message.bundles = page->bundles;
     message.n_bundles = page->n_bundles;
     mm_hide_paths_of_withheld(page->withheld, page->n_withheld);
@@ -79,7 +84,7 @@ static bool send_chunk(struct mm_provision *p, const struct mm_chunk *c)
         return true;
     for (size_t i = 0; i < c->count; i++)
         bundles[i] = c->minted->devices[i]->bundle;
-    return send_bundles(p, bundles, c->count);
+    return send_made(p, bundles, c->count);
 }
 
 /* ---- REPLAYING --------------------------------------------------------------------------- */
@@ -94,7 +99,7 @@ static void on_fetched(struct mm_job *job, const ProtobufCMessage *result,
     if (!p)
         return;
     page = ((const Mintmark__Internal__StoreResult *)result)->fetched;
-    if (page->n_bundles > 0 && !send_bundles(p, page->bundles, page->n_bundles))
+    if (page->n_bundles > 0 && !mm_provision_send_page(p, page))
         return;
     p->app->devices_replayed += page->n_bundles;
     p->after_row = page->last_row;

@@ -171,6 +171,7 @@ struct mm_provision {
     const struct mm_mint_flow *lane_callbacks;
     struct mm_shared *shared;
     bool shared_sent;
+    uint8_t chain_sent[MM_CHAIN_SHA256]; /* the one announced last, when shared_sent */
     struct mm_reservation reservation;
     uint32_t to_make;          /* devices that this call has to make */
     uint32_t planned;          /* of them, in chunks that were given out at least once */
@@ -203,6 +204,16 @@ void mm_provision_end(struct mm_provision *p, const struct mm_errinfo *ei);
 void mm_provision_collect(struct mm_provision *p);
 /* Queues a message about so many devices. May end the call: then false. */
 bool mm_provision_send(struct mm_provision *p, const ProtobufCMessage *message, size_t devices);
+
+/* What a message to the station announces before its devices, whose chain the store has or (NULL)
+ * is that of the profile now: all that they share in the first, later another chain. Fields of a
+ * message; a part that is not to be announced is empty in it. */
+struct mm_announcement {
+    ProtobufCBinaryData *chain, key_wrap, *items;
+    size_t n_chain, n_items;
+};
+void mm_provision_announce(struct mm_provision *p, const Mintmark__Internal__Chain *chain,
+                           struct mm_announcement *ret_announcement);
 
 /* Has the store do a job of FINDING, REPLAYING or CHECKING. May end the call. */
 void mm_provision_ask(struct mm_provision *p, Mintmark__Internal__StoreJob *job,

@@ -118,6 +118,27 @@ bool mm_provision_send(struct mm_provision *p, const ProtobufCMessage *message, 
     return true;
 }
 
+void mm_provision_announce(struct mm_provision *p, const Mintmark__Internal__Chain *chain,
+                           struct mm_announcement *ret_announcement)
+{
+    const Mintmark__Internal__RawDelivery *shared = p->shared->delivery;
+    const bool recorded = chain && chain->sha256.len == sizeof(p->chain_sent);
+    const uint8_t *sha256 = recorded ? chain->sha256.data : p->shared->chain_sha256;
+    struct mm_announcement a = {0};
+
+    if (!p->shared_sent) {
+        a.key_wrap = shared->key_wrap;
+        a.items = shared->items;
+        a.n_items = shared->n_items;
+    }
+    if (!p->shared_sent || memcmp(p->chain_sent, sha256, sizeof(p->chain_sent)) != 0) {
+        a.chain = recorded ? chain->certificates : shared->chain;
+        a.n_chain = recorded ? chain->n_certificates : shared->n_chain;
+        memcpy(p->chain_sent, sha256, sizeof(p->chain_sent));
+    }
+    *ret_announcement = a;
+}
+
 /* ---- asking the store -------------------------------------------------------------------- */
 
 enum mm_sched_class mm_provision_class(const struct mm_provision *p)

@@ -303,6 +303,11 @@ void mm_chunk_spend(const struct mm_chunk *c, Mintmark__Internal__SpendAndRecord
     ret_spend->request_id = p->args.request_id;
     ret_spend->digest = (ProtobufCBinaryData){sizeof(p->args.digest), p->args.digest};
     ret_spend->now_ms = mm_clock_wall_ms();
+    if (p->elsewhere || p->shared->chain_len == 0)
+        return;
+    ret_spend->chain = (ProtobufCBinaryData){p->shared->chain_len, p->shared->chain};
+    ret_spend->chain_sha256 =
+        (ProtobufCBinaryData){sizeof(p->shared->chain_sha256), p->shared->chain_sha256};
 }
 
 /* model: RECORD */

@@ -4,6 +4,7 @@
 
 #include "daemon/base/limits.h"
 #include "pkcs11/token.h"
+#include "pkcs11/watch.h"
 
 #include <p11-kit/p11-kit.h>
 #include <p11-kit/uri.h>
@@ -78,8 +79,10 @@ static inline uint64_t mm_cpu_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-static inline void mm_call_begin(struct mm_token *t)
+static inline void mm_call_begin(struct mm_token *t, const char *call)
 {
+    if (mm_watch_on)
+        mm_watch_enter(call);
     if (t->metering)
         t->call_started_ns = mm_cpu_ns();
 }
@@ -88,11 +91,13 @@ static inline CK_RV mm_call_end(struct mm_token *t, CK_RV rv)
 {
     if (t->metering)
         t->metered_ns += mm_cpu_ns() - t->call_started_ns;
+    if (mm_watch_on)
+        mm_watch_leave();
     return rv;
 }
 
 /* The one way to call the module: rv = MM_CK(t, C_Sign(t->session, …)). */
-#define MM_CK(t, call) (mm_call_begin(t), mm_call_end((t), (t)->ck->call))
+#define MM_CK(t, call) (mm_call_begin((t), #call), mm_call_end((t), (t)->ck->call))
 
 /* A template entry for a variable; PKCS#11 takes the value through a pointer to non-const. */
 #define MM_ATTR(attr, variable) ((CK_ATTRIBUTE){(attr), &(variable), sizeof(variable)})

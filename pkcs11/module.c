@@ -29,8 +29,11 @@ static int set_environment(const struct mm_token_open *how, struct mm_errinfo *e
  * globals outlive it badly: once loaded, the code stays mapped until the process ends. */
 static int pin_library(const char *path, struct mm_errinfo *ei)
 {
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    void *library;
 
+    mm_watch_enter("the loader"); /* which runs what the module wants run first */
+    library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    mm_watch_leave();
     if (!library)
         return mm_fail(ei, MM_ERR_UNAVAILABLE, "TOKEN_MODULE_NOT_LOADED",
                        "PKCS#11 module not loaded: %s", dlerror());
@@ -78,10 +81,12 @@ static int load(struct mm_token *t, const char *path, struct mm_errinfo *ei)
     if (r < 0)
         return r;
     p11_kit_be_quiet();
+    mm_watch_enter("C_GetFunctionList");
     t->ck = proxy_functions(path);
     t->proxy = t->ck != NULL;
     if (!t->proxy)
         t->ck = p11_kit_module_load(path, P11_KIT_MODULE_CRITICAL);
+    mm_watch_leave();
     if (!t->ck)
         return mm_fail(ei, MM_ERR_UNAVAILABLE, "TOKEN_MODULE_NOT_LOADED",
                        "PKCS#11 module %.100s not loaded: %.100s", path, p11_kit_message());
@@ -95,10 +100,12 @@ int mm_module_start(struct mm_token *t, const char *what, struct mm_errinfo *ei)
 
     if (t->initialised)
         return MM_OK;
+    mm_watch_enter("C_Initialize");
     if (t->parameters || t->proxy)
         rv = t->ck->C_Initialize(t->parameters ? &args : NULL);
     else
         rv = p11_kit_module_initialize(t->ck);
+    mm_watch_leave();
     if (rv != CKR_OK)
         return mm_token_fail(ei, rv, "PKCS#11 module %.100s: C_Initialize", what);
     t->initialised = true;
@@ -109,10 +116,12 @@ void mm_module_end(struct mm_token *t)
 {
     if (!t->initialised)
         return;
+    mm_watch_enter("C_Finalize");
     if (t->proxy)
         (void)t->ck->C_Finalize(NULL);
     else
         p11_kit_module_finalize(t->ck);
+    mm_watch_leave();
     t->initialised = false;
 }
 

@@ -101,6 +101,19 @@ class Pkcs11(unittest.TestCase):
                    self.dir / 'revocation', '--key', URI, '--module', MODULE, '--certificate',
                    self.oem.certificate, '--pin-file', self.pin)
 
+    @unittest.skipUnless(token_kind.KIND == 'softhsm', 'the module in front is SoftHSM')
+    def test_a_module_that_hangs_is_given_up(self):
+        self.env.update(MM_FAULT_MODULE=MODULE, MM_FAULT_RULES=str(self.dir / 'rules'))
+        for function in 'C_Login', 'C_Sign':
+            (self.dir / 'rules').write_text(f'{function}=hang')
+            said = self.order('sign', '--in', self.dir / 'order', '--out', self.dir / 'signed', '--key', URI,
+                              '--module', BUILD / 'tests/faults/p11fault.so', '--certificate',
+                              self.oem.certificate, '--pin-file', self.pin, '--timeout', '1', status=75)
+            self.assertIn("OpenSSL's pkcs11 provider has not come back from the PKCS#11 module for 1 s", said)
+            self.assertFalse((self.dir / 'signed').exists())
+        (self.dir / 'rules').unlink()
+        self.sign()
+
     def test_wrong_pin_key_or_module_is_told(self):
         self.write_pin('9999')
         self.assertIn('PIN', self.sign(status=65))

@@ -101,7 +101,7 @@ static int curve(struct bench *b, json_t *rows, struct mm_errinfo *ei)
             break;
         workers = workers * 2 < most ? workers * 2 : most;
     }
-    if (r < 0 && r != MM_ERR_PIN && r != MM_ERR_MEMORY && b->n > 0) {
+    if (r < 0 && r != MM_ERR_PIN && r != MM_ERR_MEMORY && r != MM_ERR_TIMEOUT && b->n > 0) {
         snprintf(b->ended, sizeof(b->ended), "%s", ei->text);
         return MM_OK;
     }
@@ -188,5 +188,7 @@ int mm_cmd_token_bench(struct mm_officer *o, struct mm_errinfo *ei)
     if (r == MM_OK)
         r = curve(&b, rows, ei);
     mm_secret_free(b.plan.pin);
+    if (r == MM_ERR_TIMEOUT)
+        o->exit_code = MM_EXIT_HANGS;
     return r < 0 ? r : conclude(&b, ei);
 }

@@ -3,6 +3,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/io.h"
 #include "tools/officer/bench.h"
+#include "tools/officer/hang.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -98,6 +99,19 @@ static int send_result(int fd, struct mm_bench_result *result, int r, const stru
     return mm_io_write_all(fd, result, sizeof(*result), &ignored);
 }
 
+/* Of the child's watch; the pipe is idle while the module is in a call. */
+static int hung_to = -1;
+static struct mm_bench_result hung_result = {.error = MM_ERR_TIMEOUT};
+
+static void tell_hung(const char *sentence)
+{
+    struct mm_errinfo ignored;
+
+    snprintf(hung_result.text, sizeof(hung_result.text), "%s", sentence);
+    if (mm_io_write_all(hung_to, &hung_result, sizeof(hung_result), &ignored) < 0)
+        return; /* the parent has gone, and says so itself */
+}
+
 static int child(const struct mm_bench_plan *plan, int from_parent, int to_parent)
 {
     MM_TOKEN_CLEANUP struct mm_token *t = NULL;
@@ -105,8 +119,12 @@ static int child(const struct mm_bench_plan *plan, int from_parent, int to_paren
     static struct mm_bench_result result;
     struct mm_errinfo ei = {0};
     char go;
-    int r = prepare(plan, from_parent, &t, &result, &ei);
+    int r;
 
+    hung_to = to_parent;
+    r = mm_hang_watch_child(tell_hung, &ei);
+    if (r == MM_OK)
+        r = prepare(plan, from_parent, &t, &result, &ei);
     if (r == MM_OK)
         r = mm_workload_new(t, plan->work, &w, &ei);
     if (r == MM_OK)
@@ -169,6 +187,13 @@ static int start(const struct mm_bench_plan *plan, const struct worker *others, 
     return r < 0 ? r : mm_io_write_all(w.to, "\n", 1, ei);
 }
 
+/* A worker watches its calls itself; this is for one that is slow in all of them, or was stopped.
+ */
+static int patience_ms(void)
+{
+    return PATIENCE_MS + (int)mm_hang_timeout_s() * 1000;
+}
+
 static int receive(const struct worker *w, int patience_ms, struct mm_bench_result *ret_result,
                    struct mm_errinfo *ei)
 {
@@ -216,7 +241,7 @@ int mm_bench_probe(const struct mm_bench_plan *plan, struct mm_bench_result *ret
     (void)signal(SIGPIPE, SIG_IGN);
     r = start(plan, NULL, 0, &w, ei);
     if (r == MM_OK)
-        r = receive(&w, PATIENCE_MS, ret_result, ei);
+        r = receive(&w, patience_ms(), ret_result, ei);
     if (w.pid > 0)
         stop(&w);
     return r;
@@ -262,7 +287,7 @@ static int run(const struct mm_bench_plan *plan, const struct worker *workers, u
     for (unsigned i = 0; r == MM_OK && i < n; i++)
         r = mm_io_write_all(workers[i].to, "g", 1, ei);
     for (unsigned i = 0; r == MM_OK && i < n; i++) {
-        r = receive(&workers[i], PATIENCE_MS + (int)plan->seconds * 2000, &one, ei);
+        r = receive(&workers[i], patience_ms() + (int)plan->seconds * 2000, &one, ei);
         if (r == MM_OK)
             add(&sum, &one, &rate);
     }
@@ -294,7 +319,7 @@ int mm_bench_step(const struct mm_bench_plan *plan, unsigned workers,
         r = start(plan, started, n, &started[n], ei);
         n += started[n].pid > 0;
         if (r == MM_OK)
-            r = receive(&started[n - 1], PATIENCE_MS, &ready, ei);
+            r = receive(&started[n - 1], patience_ms(), &ready, ei);
     }
     if (r == MM_OK)
         r = run(plan, started, n, ret_step, ei);

@@ -19,6 +19,7 @@ enum mm_exit {
     MM_EXIT_DATA = 65,        /* input data are wrong */
     MM_EXIT_UNAVAILABLE = 69, /* the service or the token does not answer */
     MM_EXIT_INTERNAL = 70,
+    MM_EXIT_HANGS = 75,      /* the PKCS#11 module did not come back from a call */
     MM_EXIT_PERMISSION = 77, /* PIN refused, or not allowed */
     MM_EXIT_CONFIG = 78,
 };
@@ -35,6 +36,7 @@ enum mm_exit {
     X(STR, pin_fd, "pin-fd", "N", "user PIN from the next line of an open descriptor")             \
     X(STR, pin_credential, "pin-credential", "NAME", "user PIN from a systemd credential")         \
     X(FLAG, pin_prompt, "pin-prompt", NULL, "ask for the user PIN on the terminal")                \
+    X(STR, timeout, "timeout", "S", "longest call of the PKCS#11 module; default 30 s")            \
     X(STR, new_pin_file, "new-pin-file", "FILE", "the new user PIN, from a file")                  \
     X(STR, new_pin_fd, "new-pin-fd", "N", "the new user PIN, from an open descriptor")             \
     X(STR, so_pin_file, "so-pin-file", "FILE", "security officer's PIN from a file")               \

@@ -3,8 +3,9 @@
 #include "tools/officer/officer.h"
 
 #define OPTIONS(...) ((const enum mm_option[]){__VA_ARGS__ __VA_OPT__(, ) MM_OPT_NONE})
-#define PIN          MM_OPT_pin_file, MM_OPT_pin_fd, MM_OPT_pin_credential, MM_OPT_pin_prompt
-#define CEREMONY     MM_OPT_operator_name, MM_OPT_witness, MM_OPT_transcript, MM_OPT_yes, MM_OPT_json
+/* With what every command takes that calls into a PKCS#11 module. */
+#define PIN      MM_OPT_pin_file, MM_OPT_pin_fd, MM_OPT_pin_credential, MM_OPT_pin_prompt, MM_OPT_timeout
+#define CEREMONY MM_OPT_operator_name, MM_OPT_witness, MM_OPT_transcript, MM_OPT_yes, MM_OPT_json
 #define CA_PROFILE                                                                                 \
     MM_OPT_profile, MM_OPT_preset, MM_OPT_subject, MM_OPT_vid, MM_OPT_pid, MM_OPT_validity,        \
         MM_OPT_not_before, MM_OPT_path_length, MM_OPT_curve, MM_OPT_create_key, MM_OPT_backup
@@ -15,9 +16,9 @@ const struct mm_command mm_commands[] = {
         .summary = "give a new token its label and PINs",
         .ceremony = true,
         .required = OPTIONS(MM_OPT_config, MM_OPT_label),
-        .optional =
-            OPTIONS(MM_OPT_token, MM_OPT_so_pin_file, MM_OPT_so_pin_fd, MM_OPT_generate_so_pin_file,
-                    MM_OPT_pin_file, MM_OPT_pin_fd, MM_OPT_generate_pin_file, CEREMONY),
+        .optional = OPTIONS(MM_OPT_token, MM_OPT_so_pin_file, MM_OPT_so_pin_fd,
+                            MM_OPT_generate_so_pin_file, MM_OPT_pin_file, MM_OPT_pin_fd,
+                            MM_OPT_generate_pin_file, MM_OPT_timeout, CEREMONY),
         .run = mm_cmd_token_init,
     },
     {

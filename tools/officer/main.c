@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mintmark-officer: tokens, keys, CAs and production orders of a site. See mintmark-officer(8). */
-#include "tools/officer/officer.h"
+#include "tools/officer/hang.h"
 #include "tools/officer/wipe.h"
 
 #include <string.h>
@@ -16,12 +16,11 @@ static void complain(const struct mm_errinfo *ei)
     fprintf(stderr, "mintmark-officer: %s\n", text);
 }
 
-static bool takes(const struct mm_command *command, enum mm_option option)
+static bool is_among(const enum mm_option *options, enum mm_option option)
 {
-    for (const enum mm_option *o = command->required; *o; o++)
-        if (*o == option)
-            return true;
-    return false;
+    while (*options && *options != option)
+        options++;
+    return *options;
 }
 
 /* The command itself, in its ceremony if it is one. */
@@ -31,7 +30,12 @@ static int perform(struct mm_officer *o, struct mm_errinfo *ei)
     int r;
     int end;
 
-    if (takes(o->command, MM_OPT_config)) {
+    if (is_among(o->command->optional, MM_OPT_timeout)) {
+        r = mm_hang_watch(o, ei);
+        if (r < 0)
+            return r;
+    }
+    if (is_among(o->command->required, MM_OPT_config)) {
         r = mm_officer_load(o, ei);
         if (r < 0)
             return r;

@@ -4,6 +4,7 @@
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
 #include "daemon/base/text.h"
+#include "pkcs11/watch.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -12,10 +13,15 @@
 
 MM_DEFINE_CLEANUP(BIO *, BIO_free_all)
 
+/* It calls the module as often as it likes; that none of it returns is all that can be seen. */
+static const char provider[] = "OpenSSL's pkcs11 provider";
+
 void mm_signer_done(struct mm_signer *s)
 {
     sk_X509_pop_free(s->certificates, X509_free);
+    mm_watch_enter(provider);
     mm_provider_key_done(&s->key);
+    mm_watch_leave();
     *s = (struct mm_signer){.certificates = NULL};
 }
 
@@ -60,6 +66,17 @@ static int give_pin(char *to, int size, MM_UNUSED int writing, void *user)
     return (int)len;
 }
 
+/* Within the provider, but people may take their time. */
+static int give_pin_to_provider(char *to, int size, int writing, void *user)
+{
+    int n;
+
+    mm_watch_leave();
+    n = give_pin(to, size, writing, user);
+    mm_watch_enter(provider);
+    return n;
+}
+
 static int fail_key(const struct asking *a, const char *what, struct mm_errinfo *ei)
 {
     ERR_clear_error();
@@ -88,8 +105,12 @@ static int key_from_token(struct mm_officer *o, struct mm_signer *s, struct mm_e
 {
     struct asking asking = {.officer = o, .ei = ei};
     struct mm_errinfo why = {0};
-    int r = mm_provider_key_open(&s->key, o->args.module, o->args.key, give_pin, &asking, &why);
+    int r;
 
+    mm_watch_enter(provider);
+    r = mm_provider_key_open(&s->key, o->args.module, o->args.key, give_pin_to_provider, &asking,
+                             &why);
+    mm_watch_leave();
     if (r == MM_OK)
         return MM_OK;
     if (r == MM_ERR_UNSUPPORTED) {
@@ -106,6 +127,7 @@ static int key_from_token(struct mm_officer *o, struct mm_signer *s, struct mm_e
 static int read_certificates(struct mm_officer *o, struct mm_signer *s, struct mm_errinfo *ei)
 {
     MM_CLEANUP(BIO_free_all_p) BIO *bio = BIO_new_file(o->args.certificate, "r");
+    bool fits;
 
     s->certificates = sk_X509_new_null();
     while (bio && s->certificates && sk_X509_num(s->certificates) <= MM_CHAIN_MAX) {
@@ -121,7 +143,10 @@ static int read_certificates(struct mm_officer *o, struct mm_signer *s, struct m
     if (!s->certificates || sk_X509_num(s->certificates) == 0)
         return mm_fail(ei, MM_ERR_INVALID, "SIGNER_CERTIFICATE", "%.200s: no PEM certificate",
                        o->args.certificate);
-    if (X509_check_private_key(sk_X509_value(s->certificates, 0), s->key.key) == 1)
+    mm_watch_enter(provider);
+    fits = X509_check_private_key(sk_X509_value(s->certificates, 0), s->key.key) == 1;
+    mm_watch_leave();
+    if (fits)
         return MM_OK;
     ERR_clear_error();
     return mm_fail(ei, MM_ERR_INVALID, "SIGNER_KEY",
@@ -181,8 +206,10 @@ int mm_signer_sign(const struct mm_signer *s, const Mintmark__V1__SignedDocument
     STACK_OF(X509) * chain;
     int r = describe(s, &signer, &chain, ei);
 
+    mm_watch_enter(provider);
     if (r == MM_OK)
         r = mm_document_sign(&signer, content, cms, ei);
+    mm_watch_leave();
     sk_X509_free(chain);
     return r < 0 ? r : check_made(cms, ei);
 }
@@ -196,8 +223,10 @@ int mm_signer_sign_bytes(const struct mm_signer *s, struct mm_bytes content, str
     STACK_OF(X509) * chain;
     int r = describe(s, &signer, &chain, ei);
 
+    mm_watch_enter(provider);
     if (r == MM_OK)
         r = mm_document_sign_bytes(&signer, content, cms, ei);
+    mm_watch_leave();
     sk_X509_free(chain);
     return r < 0 ? r
                  : mm_document_open_bytes((struct mm_bytes){cms->data, cms->len}, cms->max,

@@ -213,6 +213,21 @@ void mm_transcript_add(struct mm_transcript *t, const char *key, const char *fmt
     append(t, (const char *)line.data, line.len);
 }
 
+void mm_transcript_last_words(const struct mm_transcript *t, const char *outcome)
+{
+    char line[ENTRY_MAX], when[MM_CLOCK_TEXT];
+    int n;
+
+    if (!t || t->first_error.code != MM_OK)
+        return;
+    n = snprintf(line, sizeof(line), "%s outcome: failed: %s\n",
+                 mm_clock_text(mm_clock_wall_ms(), when), outcome);
+    /* The process ends: nobody is left to tell of a disk that is full. */
+    if (n < 0 || (size_t)n >= sizeof(line) || write(t->fd, line, (size_t)n) < 0)
+        return;
+    (void)fsync(t->fd);
+}
+
 int mm_transcript_sync(struct mm_transcript *t, struct mm_errinfo *ei)
 {
     if (t->first_error.code == MM_OK && fsync(t->fd) < 0)

@@ -34,6 +34,10 @@ MM_DEFINE_CLEANUP(struct mm_transcript *, mm_transcript_free)
 void mm_transcript_add(struct mm_transcript *t, const char *key, const char *fmt, ...)
     MM_PRINTF(3, 4);
 
+/* Its outcome, from a thread that must not wait for any other (pkcs11/watch.h); the process ends.
+ * The text has no control characters. t may be NULL. */
+void mm_transcript_last_words(const struct mm_transcript *t, const char *outcome);
+
 /* Everything so far is on disk. To be called before anything is changed. */
 int mm_transcript_sync(struct mm_transcript *t, struct mm_errinfo *ei) MM_MUST_USE;
 

@@ -6,15 +6,20 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import unittest
 import urllib.error
 import urllib.request
 import uuid
 
-from service_site import BUILD, WAIT_S, Base, Refused, station_pb2, types_pb2
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
+
+import token_kind  # noqa: E402
+from service_site import BUILD, WAIT_S, Base, Refused, station_pb2, types_pb2  # noqa: E402
 
 TOKEN = BUILD / 'daemon/token/mintmark-token'
-MODULE = '/usr/lib/softhsm/libsofthsm2.so'
+token_kind.only_softhsm('the configuration is for SoftHSM')
+MODULE = '/usr/lib/softhsm/libsofthsm2.so'  # as service_site names it
 ON = 'metrics { port = 0 }'
 
 
@@ -42,7 +47,7 @@ class Paths(Base):
         link = s.dir / 'lib/mintmark-token'
         link.unlink()
         link.symlink_to(TOKEN)
-        shutil.copy(MODULE, s.dir / 'my module.so')
+        shutil.copy(token_kind.MODULE, s.dir / 'my module.so')
         (s.dir / 'softhsm2.conf').write_text(f'directories.tokendir = {s.dir}/tokens\n')
         (s.dir / 'tokens').mkdir()
         subprocess.run(['softhsm2-util', '--init-token', '--free', '--label', 'test', '--so-pin', '1234',

@@ -324,6 +324,12 @@ const struct mm_errinfo *mm_pool_why(const struct mm_pool *p)
     return &p->why;
 }
 
+/* A probe is no work that anybody has asked for. */
+static bool has_work(const struct mm_pool_worker *w)
+{
+    return w->n_jobs > 1 || (w->n_jobs == 1 && TAILQ_FIRST(&w->jobs) != &w->probe);
+}
+
 static void describe(const struct mm_pool_worker *w, struct mm_pool_worker_info *ret_info)
 {
     *ret_info = (struct mm_pool_worker_info){
@@ -339,7 +345,7 @@ static void describe(const struct mm_pool_worker *w, struct mm_pool_worker_info 
     };
     if (w->life == MM_LIFE_STARTING)
         ret_info->state = MM_WORKER_STARTING;
-    else if (w->n_jobs > 0)
+    else if (has_work(w))
         ret_info->state = MM_WORKER_BUSY;
     else if (w->life == MM_LIFE_READY || w->life == MM_LIFE_LEAVING)
         ret_info->state = MM_WORKER_READY;

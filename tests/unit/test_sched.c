@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Costs, and the fair queue with workers that are played here on a clock of their own. */
+#include "daemon/base/limits.h"
 #include "daemon/front/cost.h"
+#include "daemon/front/mint_internal.h"
 #include "daemon/front/sched.h"
 #include "tests/unit/check_main.h"
 
+#include <sched.h>
 #include <string.h>
 
 enum { WORKERS_MAX = 8, FLOWS_MAX = 8 };
@@ -384,6 +387,34 @@ START_TEST(costs_of_lone_units_do_not_make_chunks_look_dear)
 }
 END_TEST
 
+/* ---- how many workers a token gets ------------------------------------------------------- */
+
+START_TEST(mint_workers_of_hardware_is_by_its_sessions)
+{
+    ck_assert_uint_eq(mm_mint_workers(true, 0, 0), MM_TOKEN_WORKERS_AUTO);
+    ck_assert_uint_eq(mm_mint_workers(true, 0, 1000), MM_TOKEN_WORKERS_AUTO);
+    ck_assert_uint_eq(mm_mint_workers(true, 1024, 0), MM_TOKEN_WORKERS_AUTO);
+    ck_assert_uint_eq(mm_mint_workers(true, 1024, 1013), 10);
+    ck_assert_uint_eq(mm_mint_workers(true, 16, 0), 15);
+    ck_assert_uint_eq(mm_mint_workers(true, 16, 10), 5);
+    ck_assert_uint_eq(mm_mint_workers(true, 16, 16), 1);
+    ck_assert_uint_eq(mm_mint_workers(true, 16, UINT64_MAX), 1);
+    ck_assert_uint_eq(mm_mint_workers(true, 1, 0), 1);
+    ck_assert_uint_eq(mm_mint_workers(true, 2, 0), 1);
+    ck_assert_uint_eq(mm_mint_workers(true, UINT64_MAX, 0), MM_TOKEN_WORKERS_AUTO);
+}
+END_TEST
+
+START_TEST(mint_workers_of_software_is_by_the_processors)
+{
+    cpu_set_t set;
+
+    ck_assert_int_eq(sched_getaffinity(0, sizeof(set), &set), 0);
+    ck_assert_uint_eq(mm_mint_workers(false, 0, 0), (unsigned)CPU_COUNT(&set));
+    ck_assert_uint_eq(mm_mint_workers(false, 1, 0), 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("sched");
@@ -403,6 +434,8 @@ int main(void)
     tcase_add_test(tc, costs_of_jobs_of_one_size_are_told_apart_by_bigger_ones);
     tcase_add_test(tc, costs_follow_what_changes);
     tcase_add_test(tc, costs_of_lone_units_do_not_make_chunks_look_dear);
+    tcase_add_test(tc, mint_workers_of_hardware_is_by_its_sessions);
+    tcase_add_test(tc, mint_workers_of_software_is_by_the_processors);
     suite_add_tcase(s, tc);
     return run_suite(s);
 }

@@ -2,6 +2,7 @@
 """What the tests of the whole service share: mintmarkd on a site in a temporary folder, with the real
 store, and token workers that are real or misbehave as they are told (tests/faults/fake_worker.c);
 and a station in python3-grpcio with nothing generated but what protoc makes of our .proto files."""
+import contextlib
 import os
 import pathlib
 import re
@@ -26,6 +27,10 @@ MINTMARKD = BUILD / 'daemon/front/mintmarkd'
 STORE = BUILD / 'daemon/store/mintmark-store'
 FAKE_WORKER = BUILD / 'tests/faults/fake_worker'
 WAIT_S = 30  # far more than anything takes, so that only a hang fails
+# What many devices are given: the service refuses what it thinks would take longer, and of a machine that
+# stood still for a moment it thinks much.
+PATIENT_S = 20 * WAIT_S
+HUNG_MS = 2000  # after which the job of a worker that hangs is given up; the others are well below it
 
 GENERATED = tempfile.TemporaryDirectory(prefix='mintmark-proto.')
 subprocess.run(['protoc', f'--proto_path={ROOT}/proto', f'--python_out={GENERATED.name}',
@@ -140,7 +145,7 @@ appliance {{
 issuer 'pai' {{ token = 'main' key = 'pkcs11:object=pai' certificate = 'ca.pem' }}
 profile 'dac' {{ issuer = 'pai' delivery = 'retained' subject = 'CN=${{number:12}}' validity = '7d' }}
 {more}
-limits {{ calls_per_client = 4 drain_timeout_ms = 8000 {limits} }}
+limits {{ calls_per_client = 4 drain_timeout_ms = {drain_timeout_ms} {limits} }}
 client 'line-1' {{ uri = 'urn:test:station' roles = {{'station'}} }}
 client 'line-2' {{ uri = 'urn:test:other' roles = {{'station'}} }}
 client 'line-3' {{ uri = 'urn:test:third' roles = {{'station'}} }}
@@ -183,14 +188,16 @@ class Service:
         self.log = self.dir / 'log'
 
     def configure(self, *directives, more='', limits='', port=0, anchor_devices=1000000,
-                  anchor_seconds=86400, job_timeout_ms=500):
+                  anchor_seconds=86400, job_timeout_ms=1000 * WAIT_S, drain_timeout_ms=8000):
         """Writes the configuration; directives are for the fake workers. The ledger is anchored so
-        rarely that none of its jobs falls into what a test counts: see settle()."""
+        rarely that none of its jobs falls into what a test counts: see settle(). No job is given up
+        that a busy machine makes slow; what hangs is for tests with HUNG_MS."""
         lines = '\n'.join(f'# fake {d}' for d in directives)
         self.conf.write_text(CONF.format(directives=lines, workers=self.workers, more=more, port=port,
                                          limits=limits, anchor_devices=anchor_devices,
                                          anchor_seconds=anchor_seconds, database=self.database,
-                                         job_timeout_ms=job_timeout_ms))
+                                         job_timeout_ms=job_timeout_ms,
+                                         drain_timeout_ms=drain_timeout_ms))
 
     def until(self, name='until'):
         return f'until={self.dir / name}'
@@ -214,7 +221,16 @@ class Service:
         self.port = int(self.wait_log(r'event=listening .*port=(\d+)')[1])
         if wait:
             self.wait_log(r'event=ready ')
+            for i in range(self.workers):  # the first is enough to be ready
+                self.wait_log(rf'event=worker_ready worker=token\.{i} ')
         return self
+
+    def reload(self):
+        """Has it take its configuration again. Over only when that is so: whose handshake falls into it is
+        sent away, to come again under the new rules."""
+        after = len(self.log_text())
+        self.daemon.send_signal(signal.SIGHUP)
+        self.wait_log(r'event=reloaded ', after)
 
     def log_text(self):
         return self.log.read_text(errors='replace')
@@ -334,7 +350,7 @@ class Client:
         return self.station('OpenBatch', name='batch', profile='dac', device_type='sensor',
                             quantity=quantity, heads=8, **fields).batch.batch_uid
 
-    def stream(self, batch, count, request_id, timeout=WAIT_S, **fields):
+    def stream(self, batch, count, request_id, timeout=PATIENT_S, **fields):
         """The call object of Provision: yields raw messages (the fakes' bundles are no protobufs)."""
         request = station_pb2.ProvisionRequest(batch_uid=batch, count=count, request_id=request_id,
                                                **fields)
@@ -421,6 +437,40 @@ class Base(unittest.TestCase):
         error = caught.exception
         self.assertEqual((error.code.name, error.reason, error.field), (code, reason, field), error.text)
         return error
+
+    @contextlib.contextmanager
+    def token_held(self, *names):
+        """While these workers of the token, or all, do not get on: what they have stays where it is, and
+        a call that they have a part of does not end."""
+        pids = [pid for name in names or ['token'] for pid in self.service.worker_pids(name)]
+        self.assertTrue(pids)
+        for pid in pids:
+            self.addCleanup(self.let_go, pid)
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                self.let_go(pid)
+
+    @staticmethod
+    def let_go(pid):
+        try:
+            os.kill(pid, signal.SIGCONT)
+        except ProcessLookupError:
+            pass
+
+    def await_calls(self, count):
+        """Until the service has so many calls; the one that asks is not among them."""
+        self.eventually(lambda: self.service.status().calls_in_flight == count + 1)
+
+    def await_rest(self):
+        """Until nothing is at work, and nothing on the way from one worker to the next."""
+        def at_rest():
+            status = self.service.status()
+            return status.calls_in_flight == 1 and all(
+                w.state == officer_pb2.WORKER_STATE_READY for w in status.workers)
+        self.eventually(lambda: all(at_rest() for _ in range(3)))
 
     def eventually(self, function, message='it never came true'):
         end = time.monotonic() + WAIT_S

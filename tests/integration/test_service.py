@@ -228,7 +228,7 @@ class Demo(Base):
         self.assertFalse(station.station('Ping').ready)
         self.assertFalse(station.health())
         pin.write_text(right)
-        self.site.daemon.send_signal(signal.SIGHUP)
+        self.site.reload()
         self.eventually(station.ready)
 
     def test_a_token_that_is_not_there(self):
@@ -243,7 +243,7 @@ class Demo(Base):
         # The ledger cannot be held against an anchor that is away.
         self.refused('UNAVAILABLE', 'TOKEN_UNAVAILABLE', station.provision, batch, 1, 'away')
         conf.write_text(right)
-        self.site.daemon.send_signal(signal.SIGHUP)
+        self.site.reload()
         self.eventually(station.ready)
         self.assertEqual(len(station.provision(batch, 1, 'away')), 1)
 

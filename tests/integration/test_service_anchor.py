@@ -93,7 +93,11 @@ class Records(Anchoring):
 
     def test_nothing_new_is_not_written_again(self):
         self.begin(anchor_seconds=1)
-        time.sleep(1.5)
+
+        def anchored():
+            ledger = self.service.status().ledger
+            return ledger.anchor_sequence == ledger.sequence
+        self.eventually(anchored)
         anchors = self.service.status().ledger.anchors
         time.sleep(2.5)
         self.assertEqual(self.service.status().ledger.anchors, anchors)

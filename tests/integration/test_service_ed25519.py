@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import pathlib
-import signal
 import sys
 import time
 import unittest
@@ -249,7 +248,7 @@ class Ed25519(unittest.TestCase):
             transport = 'line' subject = 'CN=${number:8}' validity = '10d' }"""
         self.site.conf.write_text(wrong)
         try:
-            self.site.daemon.send_signal(signal.SIGHUP)
+            self.site.reload()
             end = time.monotonic() + WAIT_S
             while 'the token does not wrap Ed25519 keys' not in self.site.log.read_text():
                 self.assertLess(time.monotonic(), end, self.site.log_tail())
@@ -257,7 +256,7 @@ class Ed25519(unittest.TestCase):
             self.assertEqual(len(self.provision('plain')), 5)  # the workers of before still serve
         finally:
             self.site.conf.write_text(text)
-            self.site.daemon.send_signal(signal.SIGHUP)
+            self.site.reload()
 
 
 if __name__ == '__main__':

@@ -12,7 +12,7 @@ import uuid
 
 import grpc
 
-from service_site import WAIT_S, Base, Refused, station_pb2
+from service_site import WAIT_S, Base, Refused, officer_pb2, station_pb2
 
 OWN = ("profile 'own' { issuer = 'pai' delivery = 'on-device' subject = 'CN=${number:12}' "
        "validity = '7d' }")
@@ -126,43 +126,47 @@ class Enroll(Base):
         self.assertEqual(station.issued(batch), 1000)
 
     def test_a_killed_store_fails_calls_and_the_retry_gets_the_same(self):
-        station, batch = self.started('delay_ms=20')
+        station, batch = self.started()
         requests = csrs(1000)
         stream = Stream(station, batch, 'r')
-        for at in range(0, 1000, 50):
-            stream.send(requests[at:at + 50])
-        seen = {requests[r.index]: r.bundle.device_uid for r in stream.receive().results}
-        os.kill(self.service.worker_pids('store')[0], signal.SIGKILL)
-        self.refused('UNAVAILABLE', 'STORE_UNAVAILABLE', stream.end)
+        with self.token_held('token.1'):
+            for at in range(0, 1000, 50):
+                stream.send(requests[at:at + 50])
+            seen = {requests[r.index]: r.bundle.device_uid for r in stream.receive().results}
+            os.kill(self.service.worker_pids('store')[0], signal.SIGKILL)
+            self.refused('UNAVAILABLE', 'STORE_UNAVAILABLE', stream.end)
         uids = dict(zip(requests, self.persistently(station, batch, 'r', requests)))
         self.assertEqual(len(set(uids.values())), 1000)
         self.assertEqual({c: uids[c] for c in seen}, seen)
         self.assertEqual(station.issued(batch), 1000)
 
     def test_a_station_that_goes_away_finds_what_was_recorded(self):
-        station, batch = self.started('delay_ms=20')
+        station, batch = self.started()
         requests = csrs(400)
         stream = Stream(station, batch, 'r')
-        for at in range(0, 400, 20):
-            stream.send(requests[at:at + 20])
-        seen = {requests[r.index]: r.bundle.device_uid for r in stream.receive().results}
-        stream.call.cancel()
+        with self.token_held('token.1'):
+            for at in range(0, 400, 20):
+                stream.send(requests[at:at + 20])
+            seen = {requests[r.index]: r.bundle.device_uid for r in stream.receive().results}
+            stream.call.cancel()
+            self.service.wait_log(r'event=provision_ended [^\n]*rpc=Enroll [^\n]*reason=CANCELLED')
         uids = dict(zip(requests, self.enroll(station, batch, 'r', requests)))
         self.assertEqual({c: uids[c] for c in seen}, seen)
         self.assertEqual(station.issued(batch), 400)
-        self.service.wait_log(r'event=provision_ended [^\n]*rpc=Enroll [^\n]*reason=CANCELLED')
 
     def test_reading_stops_while_enough_is_at_work(self):
-        """Two slow workers: a few messages are at work, and a window full of bytes waits; so the
-        station is held up long before it has sent all."""
-        station, batch = self.started('delay_ms=400')
+        """A few messages are at work, and a window full of bytes waits; so the station is held up long
+        before it has sent all."""
+        station, batch = self.started()
         stream = Stream(station, batch, 'r')
-        for _ in range(400):
-            stream.send([c.ljust(4000) for c in csrs(16)])
-        self.eventually(lambda: stream.pulled > 4)
+        with self.token_held():
+            for _ in range(400):
+                stream.send([c.ljust(4000) for c in csrs(16)])
+            self.eventually(lambda: stream.pulled > 4)
+            time.sleep(0.5)
+            self.assertLess(stream.pulled, 60)
         stream.receive()
-        time.sleep(0.5)
-        self.assertLess(stream.pulled, 60)
+        self.eventually(lambda: stream.pulled > 60)
         stream.call.cancel()
 
     def test_deadline_ends_the_call(self):
@@ -192,30 +196,36 @@ class Enroll(Base):
         self.assertEqual(len(self.enroll(station, batch, 'r-5', csrs(1))), 1)
 
     def test_a_call_that_waits_for_the_one_it_took_over_can_go(self):
-        station, batch = self.started('delay_ms=300')
+        station, batch = self.started()
         requests = csrs(2)
-        old = Stream(station, batch, 'r')
-        old.send(requests)
-        self.service.wait_log('event=ready')
-        time.sleep(0.1)
-        waiting = Stream(station, batch, 'r')
-        waiting.send(requests)
-        self.refused('ABORTED', 'REQUEST_TAKEN_OVER', old.end)
-        waiting.call.cancel()
+        with self.token_held():
+            old = Stream(station, batch, 'r')
+            old.send(requests)
+            self.eventually(self.busy)
+            waiting = Stream(station, batch, 'r')
+            waiting.send(requests)
+            self.refused('ABORTED', 'REQUEST_TAKEN_OVER', old.end)
+            waiting.call.cancel()
+            self.await_calls(0)
         uids = self.enroll(station, batch, 'r', requests)
         self.assertEqual(len(set(uids)), 2)
         self.assertEqual(station.issued(batch), 2)
 
     def test_draining_takes_no_new_call_and_ends_what_runs(self):
-        station, batch = self.started('delay_ms=200')
+        station, batch = self.started(drain_timeout_ms=1000 * WAIT_S)
         stream = Stream(station, batch, 'r')
-        stream.send(csrs(5))
-        time.sleep(0.1)
-        done = threading.Thread(target=self.service.stop)
-        done.start()
+        with self.token_held():
+            stream.send(csrs(5))
+            self.eventually(self.busy)
+            done = threading.Thread(target=self.service.stop)
+            done.start()
+            self.service.wait_log('event=stopping')
         stream.outgoing.put(None)
         self.assertEqual(len([r for a in stream.call for r in a.results]), 5)
         done.join(WAIT_S)
+
+    def busy(self):
+        return any(w.state == officer_pb2.WORKER_STATE_BUSY for w in self.service.status().workers)
 
     def test_roles(self):
         station, batch = self.started()

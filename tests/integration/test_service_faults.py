@@ -5,18 +5,20 @@ calls that are cut off, taken over, not read; reloads, drains, and what systemd 
 import contextlib
 import os
 import pathlib
+import queue
 import shutil
 import signal
 import socket
 import sqlite3
 import ssl
 import subprocess
+import threading
 import time
 import unittest
 
 import grpc
 
-from service_site import Base, Refused, fields_of, make_certificate
+from service_site import HUNG_MS, WAIT_S, Base, Refused, fields_of, make_certificate, officer_pb2
 from processes import alive, descendants  # noqa: E402
 
 
@@ -28,7 +30,7 @@ class Workers(Base):
                      'wrong-number'):
             with self.subTest(what=what):
                 self.service.forget()
-                station, batch = self.started(f'job={what}', self.service.until())
+                station, batch = self.started(f'job={what}', self.service.until(), job_timeout_ms=HUNG_MS)
                 self.assertEqual(len(set(station.provision(batch, 300, 'r'))), 300)
                 self.assertEqual(station.issued(batch), 300)
                 self.assertTrue((self.service.dir / 'until').exists())
@@ -62,15 +64,16 @@ class Workers(Base):
         self.assertEqual(station.issued(batch), 2000)
 
     def test_a_killed_store_fails_calls_and_the_retry_completes(self):
-        station, batch = self.started('delay_ms=10')
+        station, batch = self.started()
         for round_ in range(3):
             request = f'r-{round_}'
-            call = station.stream(batch, 2000, request)
-            seen = set(fields_of(next(call), 1))
-            os.kill(self.service.worker_pids('store')[0], signal.SIGKILL)
-            with self.assertRaises(grpc.RpcError) as caught:
-                for message in call:
-                    seen |= set(fields_of(message, 1))
+            with self.token_held('token.1'):
+                call = station.stream(batch, 2000, request)
+                seen = set(fields_of(next(call), 1))
+                os.kill(self.service.worker_pids('store')[0], signal.SIGKILL)
+                with self.assertRaises(grpc.RpcError) as caught:
+                    for message in call:
+                        seen |= set(fields_of(message, 1))
             refused = Refused(caught.exception)
             self.assertEqual((refused.code.name, refused.reason), ('UNAVAILABLE', 'STORE_UNAVAILABLE'))
             bundles = station.provision_persistently(batch, 2000, request)
@@ -124,7 +127,7 @@ class Start(Base):
         self.assertFalse(station.health())
         self.refused('UNAVAILABLE', 'TOKEN_UNAVAILABLE', station.provision, batch, 1, 'r')
         self.service.configure()
-        self.service.daemon.send_signal(signal.SIGHUP)
+        self.service.reload()
         self.eventually(station.ready)
         self.assertTrue(station.health())
         self.assertEqual(len(station.provision(batch, 1, 'r')), 1)
@@ -137,14 +140,17 @@ class Start(Base):
     def test_a_refused_pin_is_tried_once_until_a_reload(self):
         self.service.start('start=pin', self.service.until(), wait=False)
         self.service.wait_log('event=pin_refused')
-        time.sleep(0.7)
+
+        def restarts():
+            return sum(w.restarts for w in self.service.status().workers if w.name.startswith('token'))
+        self.eventually(lambda: restarts() == 1)
+        time.sleep(0.7)  # nor does another one try it later
         station = self.client()
         pong = station.station('Ping')
         self.assertFalse(pong.ready)
         self.assertEqual(self.service.log_text().count('event=pin_refused'), 1)
-        workers = [w for w in self.service.status().workers if w.name.startswith('token')]
-        self.assertEqual(sum(w.restarts for w in workers), 1)
-        self.service.daemon.send_signal(signal.SIGHUP)
+        self.assertEqual(restarts(), 1)
+        self.service.reload()
         self.eventually(station.ready)
 
     def test_a_second_service_is_refused_its_port(self):
@@ -255,13 +261,14 @@ class Stations(Base):
         return value
 
     def test_a_newer_call_takes_over(self):
-        station, batch = self.started('delay_ms=40')
-        first = station.stream(batch, 1000, 'r')
-        seen = set(fields_of(next(first), 1))
-        second = self.in_background(station.provision, batch, 1000, 'r')
-        with self.assertRaises(grpc.RpcError) as caught:
-            for message in first:
-                seen |= set(fields_of(message, 1))
+        station, batch = self.started()
+        with self.token_held('token.1'):
+            first = station.stream(batch, 1000, 'r')
+            seen = set(fields_of(next(first), 1))
+            second = self.in_background(station.provision, batch, 1000, 'r')
+            with self.assertRaises(grpc.RpcError) as caught:
+                for message in first:
+                    seen |= set(fields_of(message, 1))
         refused = Refused(caught.exception)
         self.assertEqual((refused.code.name, refused.reason), ('ABORTED', 'REQUEST_TAKEN_OVER'))
         bundles = second()
@@ -280,27 +287,29 @@ class Stations(Base):
         self.assertEqual(len(set(bundles)), 500)
 
     def test_of_many_calls_the_newest_wins(self):
-        station, batch = self.started('delay_ms=40')
-        joins = [self.in_background(station.provision, batch, 500, 'r')]
-        for _ in range(3):
-            time.sleep(0.02)
-            joins.append(self.in_background(station.provision, batch, 500, 'r'))
-        for join in joins[:-1]:
-            with self.assertRaises(Refused) as caught:
-                join()
-            self.assertEqual(caught.exception.reason, 'REQUEST_TAKEN_OVER')
-        self.assertEqual(len(set(joins[-1]())), 500)
+        station, batch = self.started()
+        with self.token_held():
+            join = self.in_background(station.provision, batch, 500, 'r')
+            self.await_calls(1)
+            for _ in range(3):
+                older, join = join, self.in_background(station.provision, batch, 500, 'r')
+                with self.assertRaises(Refused) as caught:
+                    older()
+                self.assertEqual(caught.exception.reason, 'REQUEST_TAKEN_OVER')
+        self.assertEqual(len(set(join())), 500)
         self.assertEqual(station.issued(batch), 500)
 
     def test_a_cancelled_call_keeps_what_ran(self):
-        station, batch = self.started('delay_ms=20')
-        call = station.stream(batch, 5000, 'r')
-        next(call)
-        call.cancel()
-        self.eventually(lambda: self.service.status().calls_in_flight <= 1)
-        time.sleep(0.2)
+        station, batch = self.started()
+        with self.token_held():
+            call = station.stream(batch, 5000, 'r')
+            self.eventually(lambda: all(w.state == officer_pb2.WORKER_STATE_BUSY
+                                        for w in self.service.status().workers if w.name != 'store'))
+            call.cancel()
+            self.await_calls(0)
+        self.await_rest()
         issued = station.issued(batch)
-        self.assertLess(issued, 1500)
+        self.assertIn(issued, range(1, 2 * 2 * 64 + 1))  # of two workers, each with another job in hand
         time.sleep(0.2)
         self.assertEqual(station.issued(batch), issued, 'a cancelled call goes on')
         self.assertEqual(len(set(station.provision(batch, 5000, 'r'))), 5000)
@@ -311,7 +320,7 @@ class Stations(Base):
         with self.assertRaises(Refused) as caught:
             station.provision(batch, 10000, 'r', timeout=0.4)
         self.assertEqual(caught.exception.code, grpc.StatusCode.DEADLINE_EXCEEDED)
-        time.sleep(0.3)
+        self.await_rest()
         issued = station.issued(batch)
         time.sleep(0.3)
         self.assertEqual(station.issued(batch), issued)
@@ -326,11 +335,11 @@ class Stations(Base):
         self.assertEqual(len(set(bundles)), 20000)
 
     def test_a_client_has_a_limit_of_calls(self):
-        station, batch = self.started('delay_ms=100')
-        calls = [station.stream(batch, 2000, f'r-{i}') for i in range(4)]
-        for call in calls:
-            next(call)
-        error = self.refused('RESOURCE_EXHAUSTED', 'TOO_MANY_CALLS', station.provision, batch, 1, 'x')
+        station, batch = self.started()
+        with self.token_held():
+            calls = [station.stream(batch, 2000, f'r-{i}') for i in range(4)]
+            self.await_calls(4)
+            error = self.refused('RESOURCE_EXHAUSTED', 'TOO_MANY_CALLS', station.provision, batch, 1, 'x')
         self.assertTrue(error.retry)
         self.assertEqual(error.subject, 'client:line-1')
         other = self.client('other')
@@ -339,16 +348,20 @@ class Stations(Base):
             call.cancel()
 
     def test_one_device_does_not_wait_for_anothers_bulk(self):
-        station, batch = self.started('delay_ms=20')
-        call = station.stream(batch, 20000, 'bulk')
-        next(call)
-        other = self.client('other')
-        other.ready()
-        began = time.monotonic()
-        self.assertEqual(len(other.provision(batch, 1, 'one')), 1)
-        # A few chunks of 20 ms stand before it, not the 300 of the bulk.
-        self.assertLess(time.monotonic() - began, 1)
-        call.cancel()
+        station, batch = self.started('delay_ms=2')
+        with self.token_held():
+            bulk = self.in_background(station.provision, batch, 5000, 'bulk')
+            self.await_calls(1)
+            one = self.in_background(self.client('other').provision, batch, 1, 'one')
+            self.await_calls(2)
+        made, = map(self.made_ms, one())
+        # A few chunks stand before it, not the 80 of the bulk.
+        self.assertLess(sum(self.made_ms(b) < made for b in bulk()), 10 * 64)
+
+    @staticmethod
+    def made_ms(bundle):
+        """When the fake worker made it: its text ends with the device's UID, a UUID of version 7."""
+        return int(bundle[-32:-20], 16)
 
     def test_the_missing_serials_of_a_cut_off_call_are_made(self):
         station, batch = self.started('delay_ms=20')
@@ -373,14 +386,18 @@ class Life(Base):
         self.assertIn('event=stopped', self.service.log_text())
 
     def test_asked_twice_it_ends_at_once(self):
-        station, batch = self.started('delay_ms=200')
-        station.stream(batch, 10000, 'r')
+        station, batch = self.started(drain_timeout_ms=1000 * 20 * WAIT_S)
         workers = self.service.worker_pids('')
-        self.service.daemon.send_signal(signal.SIGTERM)
-        self.service.wait_log('event=stopping')
-        began = time.monotonic()
-        self.assertEqual(self.service.stop(), 0)
-        self.assertLess(time.monotonic() - began, 2)
+        with self.token_held():
+            call = station.stream(batch, 10000, 'r')  # held, or gRPC cancels it
+            self.await_calls(1)
+            self.service.daemon.send_signal(signal.SIGTERM)
+            self.service.wait_log('event=stopping')
+            began = time.monotonic()
+            self.assertEqual(self.service.stop(), 0)
+            # It waits neither for the call nor for workers that do not go by themselves.
+            self.assertLess(time.monotonic() - began, WAIT_S)
+            self.assertIsNotNone(call.exception())
         self.eventually(lambda: not any(os.path.exists(f'/proc/{p}') for p in workers))
 
     def test_a_reload_replaces_workers_and_loses_no_job(self):
@@ -389,18 +406,21 @@ class Life(Base):
         join = self.in_background(station.provision, batch, 3000, 'r')
         self.eventually(lambda: self.service.status().devices_issued > 0)
         self.service.configure('delay_ms=5')
-        self.service.daemon.send_signal(signal.SIGHUP)
+        self.service.reload()
         self.assertEqual(len(set(join())), 3000)
         self.eventually(lambda: len(self.service.worker_pids('token')) == 2 and
                         not set(old) & set(self.service.worker_pids('token')))
         self.assertEqual(station.issued(batch), 3000)
 
     def test_a_reload_that_changes_the_chain_does_not_mix_two_in_a_stream(self):
-        station, batch = self.started('delay_ms=20', 'shared=old')
+        # More than connections hold, so that the call is not through while nobody reads it.
+        station, batch = self.started('bundle_bytes=4000', 'shared=old')
         call = station.stream(batch, 5000, 'r')
         self.assertEqual(fields_of(next(call), 2), [b'old'])
-        self.service.configure('shared=new')
-        self.service.daemon.send_signal(signal.SIGHUP)
+        old = self.service.worker_pids('token')
+        self.service.configure('bundle_bytes=4000', 'shared=new')
+        self.service.reload()
+        self.eventually(lambda: not set(old) & set(self.service.worker_pids('token')))
         with self.assertRaises(grpc.RpcError) as caught:
             for _ in call:
                 pass
@@ -478,8 +498,7 @@ class Life(Base):
         (folder / 'both.pem').write_text((folder / 'ca.pem').read_text() +
                                          (folder / 'stranger-ca.pem').read_text())
         (folder / 'both.pem').rename(folder / 'ca.pem')
-        self.service.daemon.send_signal(signal.SIGHUP)
-        self.service.wait_log('event=reloaded')
+        self.service.reload()
         self.assertTrue(self.client('stranger').ready())
         self.assertTrue(self.client().ready())
 
@@ -518,7 +537,7 @@ class Life(Base):
     def test_a_bad_module_after_a_reload_leaves_the_old_workers_serving(self):
         station, batch = self.started()
         self.service.configure('start=refuse')
-        self.service.daemon.send_signal(signal.SIGHUP)
+        self.service.reload()
         self.service.wait_log('event=worker_lost')
         self.assertTrue(station.ready())
         self.assertEqual(len(station.provision(batch, 200, 'r')), 200)
@@ -527,26 +546,34 @@ class Life(Base):
         station, batch = self.started()
         more = """profile 'more' { issuer = 'pai' delivery = 'retained' subject = 'CN=x' validity = '7d' }"""
         self.service.conf.write_text(self.service.conf.read_text().replace("profile 'dac'", "profile 'cad'"))
-        self.service.daemon.send_signal(signal.SIGHUP)
-        self.service.wait_log('event=reloaded')
+        self.service.reload()
         self.refused('NOT_FOUND', 'UNKNOWN_PROFILE', station.provision, batch, 1, 'r')
         self.refused('NOT_FOUND', 'UNKNOWN_PROFILE', station.open_batch)
         self.service.configure(more=more)
-        self.service.daemon.send_signal(signal.SIGHUP)
+        self.service.reload()
         self.eventually(lambda: self.service.log_text().count('event=reloaded') == 2)
         self.assertEqual(len(station.provision(batch, 1, 'r')), 1)
+
+    @staticmethod
+    def listen(notify, heard):
+        with contextlib.suppress(OSError):  # it is closed at the end
+            while True:
+                heard.put(notify.recv(4096).decode())
 
     def test_systemd_hears_of_everything(self):
         path = str(self.service.dir / 'notify')
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(path)
-            notify.settimeout(20)
+            notify.settimeout(WAIT_S)
+            # Who listens all the time, as systemd does: the socket holds ten messages and no more.
+            heard = queue.Queue()
+            threading.Thread(target=self.listen, args=(notify, heard), daemon=True).start()
             self.service.environment = {'NOTIFY_SOCKET': path, 'WATCHDOG_USEC': '200000'}
             self.service.start()
 
             def hear(pattern):
                 while True:
-                    text = notify.recv(4096).decode()
+                    text = heard.get(timeout=WAIT_S)
                     if pattern in text:
                         return text
             hear('READY=1')

@@ -117,7 +117,7 @@ class Issuer(Base):
         officer = self.start()
         pid, after = self.pid(), len(self.service.log_text())
         self.service.configure(more=self.section(ca='NoCA'))
-        self.service.daemon.send_signal(signal.SIGHUP)
+        self.service.reload()
         self.service.wait_log(r'event=worker_ready worker=issuer.pki', after)
         self.eventually(lambda: [c.what for c in self.check(officer) if not c.good] == ['ca'])
         self.eventually(lambda: self.pid() not in (None, pid))

@@ -5,7 +5,6 @@ be backed up before it is used, a new PIN, one that others changed, and a new
 transport key."""
 import json
 import pathlib
-import signal
 import subprocess
 import sys
 import time
@@ -105,7 +104,7 @@ class Keys(unittest.TestCase):
         keys = {name: json.loads((site.dir / f'{name}.json').read_text())['check_value']
                 for name in ('transport-key', 'transport-2')}
         self.assertNotEqual(*keys.values())
-        site.daemon.send_signal(signal.SIGHUP)
+        site.reload()
         end = time.monotonic() + 30
         while set(self.devices(new := self.fetch(batch, 4, f'after-{time.monotonic_ns()}')).values()) != \
                 {keys['transport-2']}:
@@ -163,7 +162,7 @@ class Keys(unittest.TestCase):
         self.assertEqual(self.log_of('pin_refused'), [])
         if KIND != 'softokn':  # where a new PIN takes the keys from all who are logged in
             self.assertEqual(self.log_of('worker_lost'), [])
-        site.daemon.send_signal(signal.SIGHUP)  # new workers take the new PIN
+        site.reload()  # new workers take the new PIN
         self.provision(batch, 10)
         self.assertEqual(site.stop(), 0)
         site.start()

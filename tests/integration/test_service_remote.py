@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import re
-import signal
 import struct
 import sys
 import threading
@@ -95,7 +94,7 @@ class Remote(unittest.TestCase):
         self.settle(4)
         self.assertEqual(self.hsm.counts()[2], 7)
         before = set(self.site.processes()['mintmark-token'])
-        self.site.daemon.send_signal(signal.SIGHUP)
+        self.site.reload()
         end = time.monotonic() + WAIT_S
         while before & set(self.site.processes()['mintmark-token']) or self.ready() != 4:
             self.assertLess(time.monotonic(), end, self.site.log_tail(40))

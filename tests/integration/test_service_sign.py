@@ -6,7 +6,7 @@ import signal
 import time
 import unittest
 
-from service_site import WAIT_S, Base, Refused, officer_pb2, station_pb2, types_pb2
+from service_site import HUNG_MS, WAIT_S, Base, Refused, officer_pb2, station_pb2, types_pb2
 
 SHA256 = types_pb2.SIGN_MECHANISM_ECDSA_SHA256
 SIGNING = """
@@ -81,7 +81,7 @@ class Calls(Base):
     def test_a_lost_worker_is_made_good_by_another(self):
         for job in ('die', 'hang', 'unavailable'):
             with self.subTest(job=job):
-                station = self.start(f'job={job}', self.service.until(job))
+                station = self.start(f'job={job}', self.service.until(job), job_timeout_ms=HUNG_MS)
                 self.assertEqual(self.sign(station).signature, b'ECDSA-SHA256')
                 self.service.wait_log('event=token_call_tried_again')
                 self.service.stop(signal.SIGKILL)
@@ -122,21 +122,31 @@ class Calls(Base):
         self.assertEqual(caught.exception.code.name, 'DEADLINE_EXCEEDED')
         for call in running:
             self.assertEqual(call().signature, b'ECDSA-SHA256')
-        with self.assertRaises(Refused):
-            station.call('StationService', 'Random', timeout=0.1, length=8)
+        self.await_rest()
+        with self.token_held():  # until its deadline has passed
+            drawing = self.in_background(lambda: station.call('StationService', 'Random', timeout=3, length=8))
+            self.eventually(self.busy)
+            with self.assertRaises(Refused) as caught:
+                drawing()
+        self.assertEqual(caught.exception.code.name, 'DEADLINE_EXCEEDED')
         self.service.wait_log(r'event=random_drawn')
 
     def test_what_cannot_be_done_in_time_is_refused_at_once(self):
-        station = self.start('delay_ms=400')
-        self.sign(station)
+        station = self.start()
+        # The first takes so long that the service has time to say no, before gRPC's own deadline does.
+        with self.token_held():
+            first = self.in_background(lambda: self.sign(station))
+            self.eventually(self.busy)
+            time.sleep(5)
+        first()
         error = self.refused('DEADLINE_EXCEEDED', 'DEADLINE_TOO_SHORT', station.call, 'StationService',
-                             'Sign', timeout=0.2, signing_profile='firmware', mechanism=SHA256,
+                             'Sign', timeout=3, signing_profile='firmware', mechanism=SHA256,
                              message=b'm')
         self.assertFalse(error.retry)
         self.sign(station)
 
     def test_a_section_that_goes_away_fails_its_calls(self):
-        station = self.start('job=hang')
+        station = self.start('job=hang', drain_timeout_ms=1000)
         waiting = self.in_background(lambda: self.sign(station))
         self.eventually(self.busy)
         self.service.daemon.terminate()
@@ -145,14 +155,7 @@ class Calls(Base):
         self.assertEqual(caught.exception.code.name, 'UNAVAILABLE')
 
     def test_waiting_messages_are_limited(self):
-        configure = self.service.configure
-
-        def patient(*args, **kwargs):
-            configure(*args, **kwargs)
-            text = self.service.conf.read_text()
-            self.service.conf.write_text(text.replace('job_timeout_ms = 500', 'job_timeout_ms = 60000'))
-        self.service.configure = patient
-        station = self.start('job=hang')
+        station = self.start('job=hang', job_timeout_ms=2000 * WAIT_S)
         request = station_pb2.SignRequest(signing_profile='firmware', mechanism=SHA256,
                                           message=b'm' * (4 * 1024 * 1024 - 1024))
         sign = station.channel.unary_unary('/mintmark.v1.StationService/Sign',

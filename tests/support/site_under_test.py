@@ -127,6 +127,17 @@ class Site:
             time.sleep(0.05)
         raise RuntimeError(f'the service does not get ready:\n{self.log_tail()}')
 
+    def reload(self, seconds=30):
+        """Has it take its configuration again. Over only when that is so: whose handshake falls into it is
+        sent away, to come again under the new rules."""
+        before = self.log.read_text(errors='replace').count('event=reloaded ')
+        self.daemon.send_signal(signal.SIGHUP)
+        end = time.monotonic() + seconds
+        while self.log.read_text(errors='replace').count('event=reloaded ') == before:
+            if time.monotonic() > end:
+                raise RuntimeError(f'the service does not reload:\n{self.log_tail()}')
+            time.sleep(0.02)
+
     def log_tail(self, lines=20):
         return '\n'.join(self.log.read_text(errors='replace').splitlines()[-lines:])
 

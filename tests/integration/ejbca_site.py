@@ -36,8 +36,8 @@ issuer '{name}' {{
     server_ca = '{ejbca.server_ca}'
     client_p12 = '{ejbca.ra.p12}'
     client_password_file = '{ejbca.ra.password_file}'
-    connect_timeout_ms = 200
-    request_timeout_ms = 300
+    connect_timeout_ms = 1500
+    request_timeout_ms = 2500
     breaker_failures = 3
     breaker_wait_ms = 50
     breaker_wait_max_ms = 200

@@ -190,7 +190,7 @@ class SlowAttacks:
         with self.peer() as c:
             stream = c.headers(TEST + 'UnaryCall')
             c.data(stream, b'\0\0\0\x10\0')
-            for _ in range(15):
+            for _ in range(30):
                 c.data(stream, b'x')
                 time.sleep(0.1)
             self.late(c, stream)
@@ -206,7 +206,7 @@ class SlowAttacks:
     def attack_padding_alone(self):
         with self.peer() as c:
             stream = c.headers(EMPTY)
-            for _ in range(15):
+            for _ in range(30):
                 c.frame(frames.DataFrame(stream, data=b'', pad_length=255, flags=['PADDED']))
                 time.sleep(0.1)
             self.late(c, stream)

@@ -47,8 +47,9 @@ class Transport(OnTestServer, Http2Attacks, WindowAttacks, MessageAttacks, Trans
 
 @tests_of('times')
 class Times(OnTestServer, Peers, SlowAttacks, SlowConnectionAttacks):
-    times = ('--keepalive-ms', 600, '--keepalive-timeout-ms', 600, '--request-ms', 1000,
-             '--write-stall-ms', OnTestServer.WRITE_STALL_MS, '--handshake-ms', 500)
+    # Short, and so long that a station that the machine holds up for a second is none who stalls.
+    times = ('--keepalive-ms', 600, '--keepalive-timeout-ms', 2500, '--request-ms', 2500,
+             '--write-stall-ms', OnTestServer.WRITE_STALL_MS, '--handshake-ms', 2500)
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ from service_site import Service
 
 STATION = '/mintmark.v1.StationService/'
 # Four megabytes must be in before a request is too late, also on a machine that is busy.
-TIMES = 'handshake_timeout_ms = 500 request_timeout_ms = 6000'
+TIMES = 'handshake_timeout_ms = 2000 request_timeout_ms = 6000'
 
 
 class Site(Service):

@@ -16,21 +16,9 @@ static struct mm_signed made;
 
 static void start(const char *rules)
 {
-    mm_minter_free(minter);
-    minter = NULL;
+    drop_minter();
     mock_rules(rules);
-    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
-}
-
-static void refuse(int code, const char *part_of_text)
-{
-    mm_minter_free(minter);
-    minter = NULL;
-    ei = (struct mm_errinfo){0};
-    ck_assert_msg(mm_minter_open(conf, "t", &login, &minter, &ei) == code, "%d %s", ei.code,
-                  ei.text);
-    ck_assert_msg(strstr(ei.text, part_of_text), "%s", ei.text);
-    ck_assert_ptr_null(minter);
+    open_minter();
 }
 
 static void use_ed25519(void)
@@ -41,16 +29,7 @@ static void use_ed25519(void)
 
 static int mint(void)
 {
-    Mintmark__Internal__MintJob job;
-    char name[] = "csr", batch[] = "0193537b-1f4c-7abc-8def-001122334455";
-
-    mintmark__internal__mint_job__init(&job);
-    job.profile = name;
-    job.batch_uid = batch;
-    job.first_number = 1;
-    job.count = COUNT;
-    ei = (struct mm_errinfo){0};
-    return mm_mint(minter, &job, 0, chunk, &ei);
+    return mint_some("csr", COUNT, 0);
 }
 
 /* ---- points ------------------------------------------------------------------------------ */

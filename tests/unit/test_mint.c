@@ -15,17 +15,7 @@ static const char *const profiles[] = {"wrapped", "kept", "bare", "csr"};
 
 static int mint(const char *profile, int64_t deadline)
 {
-    Mintmark__Internal__MintJob job;
-    char name[16], batch[] = "0193537b-1f4c-7abc-8def-001122334455";
-
-    mintmark__internal__mint_job__init(&job);
-    snprintf(name, sizeof(name), "%s", profile);
-    job.profile = name;
-    job.batch_uid = batch;
-    job.first_number = 1;
-    job.count = COUNT;
-    ei = (struct mm_errinfo){0};
-    return mm_mint(minter, &job, deadline, chunk, &ei);
+    return mint_some(profile, COUNT, deadline);
 }
 
 /* Every device has its bundle; all different. */
@@ -341,12 +331,12 @@ static void open_with_ahead(void)
     edit("profile 'bare' {", "profile 'bare' { keys_ahead = 2");
     edit("profile 'kept' {", "profile 'kept' { keys_ahead = 7"); /* which makes none ahead */
     parse();
-    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
+    open_minter();
 }
 
 START_TEST(ahead_without_the_setting_makes_none)
 {
-    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
+    open_minter();
     ck_assert(!mm_ahead_wants(minter));
 }
 END_TEST
@@ -470,15 +460,6 @@ END_TEST
 
 /* ---- what is refused at start ------------------------------------------------------------ */
 
-static void refuse(int code, const char *part_of_text)
-{
-    ei = (struct mm_errinfo){0};
-    ck_assert_msg(mm_minter_open(conf, "t", &login, &minter, &ei) == code, "%d %s", ei.code,
-                  ei.text);
-    ck_assert_msg(strstr(ei.text, part_of_text), "%s", ei.text);
-    ck_assert_ptr_null(minter);
-}
-
 START_TEST(open_key_against_its_policy_is_refused)
 {
     mock_rules("attr:0x162=1"); /* CKA_EXTRACTABLE */
@@ -534,18 +515,16 @@ START_TEST(open_failing_call_is_said)
     char rules[40];
 
     mock_rules(NULL);
-    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
+    open_minter();
     calls = mock_calls("*");
-    mm_minter_free(minter);
-    minter = NULL;
+    drop_minter();
     for (unsigned long n = 1; n <= calls; n++) {
         snprintf(rules, sizeof(rules), "*:%lu=0x30", n);
         mock_rules(rules);
         ei = (struct mm_errinfo){0};
         if (mm_minter_open(conf, "t", &login, &minter, &ei) < 0)
             ck_assert_msg(ei.text[0] && ei.reason[0], "call %lu, %s: empty", n, mock_failed());
-        mm_minter_free(minter);
-        minter = NULL;
+        drop_minter();
     }
 }
 END_TEST

@@ -217,26 +217,6 @@ static void use_set(size_t i)
     parse();
 }
 
-static int mint_of(const char *profile, size_t count)
-{
-    Mintmark__Internal__MintJob job;
-    char name[16], batch[] = "0193537b-1f4c-7abc-8def-001122334455";
-
-    mintmark__internal__mint_job__init(&job);
-    snprintf(name, sizeof(name), "%s", profile);
-    job.profile = name;
-    job.batch_uid = batch;
-    job.first_number = 1;
-    job.count = (uint32_t)count;
-    ei = (struct mm_errinfo){0};
-    return mm_mint(minter, &job, 0, chunk, &ei);
-}
-
-static int mint(size_t count)
-{
-    return mint_of("csr", count);
-}
-
 START_TEST(parse_what_ml_dsa_keys_cannot_be_is_refused)
 {
     static const struct {
@@ -292,8 +272,8 @@ START_TEST(mint_requests_are_signed_by_their_keys)
         return;
     use_set((size_t)_i);
     mock_rules("mldsa=real");
-    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
-    ck_ok(mint(MM_CHUNK_DEVICES));
+    open_minter();
+    ck_ok(mint_some("csr", MM_CHUNK_DEVICES, 0));
     m = mm_chunk_message(chunk);
     ck_assert_uint_eq(m->n_devices, MM_CHUNK_DEVICES);
     ck_assert_uint_lt(mintmark__internal__mint_result__get_packed_size(m), MM_GRPC_MESSAGE_MAX);
@@ -310,7 +290,7 @@ START_TEST(mint_requests_are_signed_by_their_keys)
     }
     objects = mock_objects();
     mock_rules("mldsa=standin"); /* new keys of it sign nothing true */
-    ck_err(mint(2), MM_ERR_CORRUPT);
+    ck_err(mint_some("csr", 2, 0), MM_ERR_CORRUPT);
     ck_assert_str_eq(ei.reason, "TOKEN_SIGNATURE_INVALID");
     ck_assert(mm_trust_is_lost(&ei));
     ck_assert_uint_eq(mock_objects(), objects);
@@ -389,9 +369,9 @@ START_TEST(mint_certificates_under_an_ml_dsa_ca)
     in = fopen(path("pq.pem"), "r");
     ca = PEM_read_X509(in, NULL, NULL, NULL);
     fclose(in);
-    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
+    open_minter();
     ck_ok(mm_trust_prove(minter, &ei));
-    ck_ok(mint_of("under", 3));
+    ck_ok(mint_some("under", 3, 0));
     m = mm_chunk_message(chunk);
     for (size_t i = 0; i < m->n_devices; i++) {
         const ProtobufCBinaryData *packed = &m->devices[i]->bundle;
@@ -405,7 +385,7 @@ START_TEST(mint_certificates_under_an_ml_dsa_ca)
         mintmark__v1__bundle__free_unpacked(b, NULL);
     }
     mock_rules("mldsa=real;bad=signature");
-    ck_err(mint_of("under", 1), MM_ERR_CORRUPT);
+    ck_err(mint_some("under", 1, 0), MM_ERR_CORRUPT);
     ck_assert_str_eq(ei.reason, "TOKEN_SIGNATURE_INVALID");
     X509_free(ca);
 }

@@ -1,30 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Signing and random bytes with a token that lies, fails, loses its sessions, or whose keys are not
  * what the configuration says. */
-#include "tests/unit/mock_token.h"
-
 #include "daemon/base/clock.h"
-#include "daemon/base/io.h"
-#include "daemon/base/log.h"
 #include "daemon/conf/mechanism.h"
 #include "daemon/token/random.h"
 #include "daemon/token/signing.h"
-#include "tests/support/matter_chain.h"
+#include "tests/unit/minter_site.h"
 
-#include <ftw.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
-#include <unistd.h>
 
-static const char config[] =
-    "listen { certificate = 'tls.pem' key = 'tls.key' client_ca = 'tls.pem' }\n"
-    "store { path = 'store.db' }\n"
-    "token 't' { module = '" MM_MOCK_MODULE "' uri = 'pkcs11:token=mock;serial=0001'\n"
-    "    pin_file = 'pin' environment = {'MM_MOCK_P11_STATE=@FOLDER@/token'} }\n"
-    "issuer 'pai' { token = 't' key = 'pkcs11:object=pai' certificate = 'chain.pem' }\n"
+static const char config[] = SITE_HEAD SITE_ISSUER
     "client 'c' { uri = 'urn:c' roles = {'station'} }\n"
     "signing 'small' { token = 't' key = 'pkcs11:object=small' clients = {'c'}\n"
     "    mechanisms = {'ECDSA', 'ECDSA-SHA256', 'ECDSA-SHA384', 'ECDSA-SHA512'} }\n"
@@ -33,60 +22,16 @@ static const char config[] =
     "signing 'certified' { token = 't' key = 'pkcs11:object=small' clients = {'c'}\n"
     "    mechanisms = {'ECDSA-SHA256'} certificate = 'leaf.pem' }\n";
 
-static char folder[32], state[64];
-static char *environment[] = {state};
-static struct mm_buf text;
-static struct mm_conf *conf;
-static struct matter_chain chain;
-static struct mm_minter *minter;
-static struct mm_login login;
 static EVP_PKEY *small, *big; /* the public keys, as libcrypto has them */
-
-static const char *path(const char *name)
-{
-    static char paths[2][64];
-    static unsigned next;
-    char *p = paths[next++ % 2];
-
-    snprintf(p, sizeof(paths[0]), "%s/%s", folder, name);
-    return p;
-}
-
-static void edit(const char *from, const char *to)
-{
-    struct mm_buf edited = MM_BUF_INIT(MM_CONF_FILE_MAX);
-    const char *whole = mm_buf_cstr(&text), *at = strstr(whole, from);
-
-    ck_assert_ptr_nonnull(at);
-    mm_buf_append(&edited, whole, (size_t)(at - whole));
-    mm_buf_append_str(&edited, to);
-    mm_buf_append_str(&edited, at + strlen(from));
-    mm_buf_done(&text);
-    text = edited;
-}
-
-static void parse(void)
-{
-    mm_conf_free(conf);
-    conf = NULL;
-    ck_ok(mm_conf_parse(path("mintmark.conf"), (const char *)text.data, text.len, &conf, &ei));
-}
-
-static void public_point(struct mm_token *t, mm_handle key, uint8_t point[MM_POINT_MAX],
-                         size_t *ret_len)
-{
-    enum mm_curve curve;
-
-    ck_ok(mm_token_public_point(t, key, &curve, point, ret_len, &ei));
-}
 
 static EVP_PKEY *public_key(struct mm_token *t, mm_handle key)
 {
     uint8_t point[MM_POINT_MAX];
     EVP_PKEY *pkey = EVP_PKEY_new(), *other;
+    enum mm_curve curve;
     size_t len;
 
-    public_point(t, key, point, &len);
+    ck_ok(mm_token_public_point(t, key, &curve, point, &len, &ei));
     other = EVP_EC_gen(len == 65 ? "P-256" : "P-384");
     ck_assert_int_eq(EVP_PKEY_copy_parameters(pkey, other), 1);
     EVP_PKEY_free(other);
@@ -122,74 +67,34 @@ static void write_certificate(const char *name, EVP_PKEY *key, const char *basic
     EVP_PKEY_free(ca);
 }
 
-static void make_keys(void)
+static void make_keys(struct mm_token *t)
 {
-    struct mm_token_open opening = {.module = MM_MOCK_MODULE,
-                                    .uri = "pkcs11:token=mock;serial=0001",
-                                    .environment = environment,
-                                    .n_environment = 1};
-    struct mm_secret *pin = secret(MOCK_PIN);
-    struct mm_token *t;
-    uint8_t point[MM_POINT_MAX];
-    size_t len;
     mm_handle key;
 
-    ck_ok(mm_token_open(&opening, &t, &ei));
-    ck_ok(mm_token_login(t, &pin, &ei));
-    ck_ok(mm_token_create_ca_key(t, "pai", MM_CURVE_P256, &key, &ei));
-    public_point(t, key, point, &len);
+    site_make_ca(t);
     ck_ok(mm_token_create_signing_key(t, "small", MM_CURVE_P256, &key, &ei));
     small = public_key(t, key);
     ck_ok(mm_token_create_signing_key(t, "big", MM_CURVE_P384, &key, &ei));
     big = public_key(t, key);
-    mm_token_free(t);
-    matter_chain_make(&chain, point);
-    matter_chain_write(&chain, path("chain.pem"));
     write_certificate("leaf.pem", small, "critical,CA:FALSE", "critical,digitalSignature");
 }
 
 static void setup(void)
 {
-    mm_log_setup("test", MM_LOG_ERROR);
-    fresh_mock();
-    memcpy(folder, "/tmp/mm-sign-XXXXXX", 20);
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    snprintf(state, sizeof(state), "MM_MOCK_P11_STATE=%s/token", folder);
-    ck_ok(mm_io_write_file(path("pin"), 0600, MOCK_PIN "\n", strlen(MOCK_PIN) + 1, &ei));
-    make_keys();
-    text = MM_BUF_INIT(MM_CONF_FILE_MAX);
-    mm_buf_append_str(&text, config);
-    edit("@FOLDER@", folder);
-    parse();
+    site_setup(config, make_keys);
 }
 
 static void setup_open(void)
 {
     setup();
-    ck_ok(mm_minter_open(conf, "t", &login, &minter, &ei));
-}
-
-static int remove_entry(const char *name, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(name);
+    open_minter();
 }
 
 static void teardown(void)
 {
-    mock_rules(NULL);
-    mm_minter_free(minter);
-    mm_login_done(&login);
-    minter = NULL;
-    mm_conf_free(conf);
-    conf = NULL;
-    mm_buf_done(&text);
-    matter_chain_done(&chain);
     EVP_PKEY_free(small);
     EVP_PKEY_free(big);
-    nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    site_teardown();
 }
 
 /* ---- signing ----------------------------------------------------------------------------- */
@@ -332,8 +237,7 @@ START_TEST(sign_key_of_another_configuration_is_refused)
     parse();
     ck_err(sign_message("small", "ECDSA-SHA256"), MM_ERR_UNAVAILABLE);
     ck_assert_str_eq(ei.reason, "SIGNING_PROFILE_CHANGED");
-    mm_minter_free(minter);
-    minter = NULL;
+    drop_minter();
 }
 END_TEST
 

@@ -359,11 +359,5 @@ int mm_store_change_audit_key(struct mm_store *s, const Mintmark__Internal__Chan
         return mm_fail(ei, MM_ERR_PRECONDITION, "LEDGER_NOT_OPEN",
                        "the ledger is not one that may be anchored");
     r = mm_sql_verb_begin(s, ei);
-    if (r < 0)
-        return r;
-    r = mm_sql_verb_finish(s, change(s, job, ei), ei);
-    if (r < 0)
-        return r;
-    *ret_guard = mm_guard_message(s);
-    return *ret_guard ? MM_OK : mm_fail_memory(ei);
+    return r < 0 ? r : mm_guard_finish(s, change(s, job, ei), ret_guard, ei);
 }

@@ -203,6 +203,13 @@ static int answer(const struct mm_store *s, Mintmark__Internal__Guard **ret_guar
     return MM_OK;
 }
 
+int mm_guard_finish(struct mm_store *s, int r, Mintmark__Internal__Guard **ret_guard,
+                    struct mm_errinfo *ei)
+{
+    r = mm_sql_verb_finish(s, r, ei);
+    return r < 0 ? r : answer(s, ret_guard, ei);
+}
+
 /* ---- locking ----------------------------------------------------------------------------- */
 
 /* Once for each lock, however often the service starts in it. */
@@ -462,10 +469,7 @@ int mm_store_check_anchor(struct mm_store *s, const Mintmark__Internal__CheckAnc
         return mm_fail(ei, MM_ERR_PRECONDITION, "LEDGER_NOT_GUARDED",
                        "the configuration has no section appliance");
     r = mm_sql_verb_begin(s, ei);
-    if (r < 0)
-        return r;
-    r = mm_sql_verb_finish(s, check(s, job, ei), ei);
-    return r < 0 ? r : answer(s, ret_guard, ei);
+    return r < 0 ? r : mm_guard_finish(s, check(s, job, ei), ret_guard, ei);
 }
 
 /* ---- anchors ----------------------------------------------------------------------------- */
@@ -545,17 +549,14 @@ int mm_store_anchored(struct mm_store *s, const Mintmark__Internal__Anchored *jo
 int mm_store_add_checkpoint(struct mm_store *s, const Mintmark__Internal__AddCheckpoint *job,
                             Mintmark__Internal__Guard **ret_guard, struct mm_errinfo *ei)
 {
+    const struct mm_bytes document = {job->document.data, job->document.len};
     int r;
 
     if (!s->guard.conf)
         return mm_fail(ei, MM_ERR_PRECONDITION, "LEDGER_NOT_GUARDED",
                        "the configuration has no section appliance");
     r = mm_sql_verb_begin(s, ei);
-    if (r < 0)
-        return r;
-    r = mm_sql_verb_finish(
-        s, mm_checkpoint_add(s, (struct mm_bytes){job->document.data, job->document.len}, ei), ei);
-    return r < 0 ? r : answer(s, ret_guard, ei);
+    return r < 0 ? r : mm_guard_finish(s, mm_checkpoint_add(s, document, ei), ret_guard, ei);
 }
 
 /* ---- the whole ledger, by and by --------------------------------------------------------- */
@@ -591,10 +592,7 @@ static int verify_page(struct mm_store *s, struct mm_errinfo *ei)
 int mm_store_verify_ledger(struct mm_store *s, Mintmark__Internal__Guard **ret_guard,
                            struct mm_errinfo *ei)
 {
-    int r = mm_sql_verb_begin(s, ei);
+    const int r = mm_sql_verb_begin(s, ei);
 
-    if (r < 0)
-        return r;
-    r = mm_sql_verb_finish(s, verify_page(s, ei), ei);
-    return r < 0 ? r : answer(s, ret_guard, ei);
+    return r < 0 ? r : mm_guard_finish(s, verify_page(s, ei), ret_guard, ei);
 }

@@ -78,3 +78,6 @@ uint64_t mm_guard_unanchored(const struct mm_store *s);
 
 /* What the front is told with every answer about the ledger; NULL without memory. */
 Mintmark__Internal__Guard *mm_guard_message(const struct mm_store *s);
+/* mm_sql_verb_finish(), then that message: the end of each writing verb that answers with it. */
+int mm_guard_finish(struct mm_store *s, int r, Mintmark__Internal__Guard **ret_guard,
+                    struct mm_errinfo *ei) MM_MUST_USE;

@@ -106,13 +106,7 @@ static int unlock(struct mm_store *s, const Mintmark__Internal__UnlockLedger *jo
 int mm_store_unlock(struct mm_store *s, const Mintmark__Internal__UnlockLedger *job,
                     Mintmark__Internal__Guard **ret_guard, struct mm_errinfo *ei)
 {
-    int r = mm_sql_verb_begin(s, ei);
+    const int r = mm_sql_verb_begin(s, ei);
 
-    if (r < 0)
-        return r;
-    r = mm_sql_verb_finish(s, unlock(s, job, ei), ei);
-    if (r < 0)
-        return r;
-    *ret_guard = mm_guard_message(s);
-    return *ret_guard ? MM_OK : mm_fail_memory(ei);
+    return r < 0 ? r : mm_guard_finish(s, unlock(s, job, ei), ret_guard, ei);
 }

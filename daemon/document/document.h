@@ -58,6 +58,8 @@ struct mm_trust;
 /* From PEM; at least one, at most MM_TRUST_MAX. MM_ERR_INVALID TRUST_INVALID. */
 int mm_trust_new(struct mm_bytes pem, struct mm_trust **ret_trust,
                  struct mm_errinfo *ei) MM_MUST_USE;
+/* From a PEM file of at most MM_PEM_FILE_MAX bytes; its name begins the text of an error. */
+int mm_trust_read(const char *path, struct mm_trust **ret_trust, struct mm_errinfo *ei) MM_MUST_USE;
 void mm_trust_free(struct mm_trust *trust);
 MM_DEFINE_CLEANUP(struct mm_trust *, mm_trust_free)
 #define MM_TRUST_CLEANUP MM_CLEANUP(mm_trust_free_p)

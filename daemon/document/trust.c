@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who may sign. */
+#include "daemon/base/io.h"
 #include "daemon/document/internal.h"
 
 #include <openssl/pem.h>
@@ -81,6 +82,16 @@ int mm_trust_new(struct mm_bytes pem, struct mm_trust **ret_trust, struct mm_err
         return r;
     *ret_trust = MM_TAKE(trust);
     return MM_OK;
+}
+
+int mm_trust_read(const char *path, struct mm_trust **ret_trust, struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
+    int r = mm_io_read_file(path, MM_PEM_FILE_MAX, &pem, ei);
+
+    if (r == MM_OK)
+        r = mm_trust_new((struct mm_bytes){pem.data, pem.len}, ret_trust, ei);
+    return r < 0 ? mm_err_prefix(ei, "%.120s", path) : r;
 }
 
 static int fail_chain(const struct mm_document *document, int error, struct mm_errinfo *ei)

@@ -2,7 +2,6 @@
 #include "daemon/store/guard.h"
 
 #include "daemon/base/clock.h"
-#include "daemon/base/io.h"
 #include "daemon/store/audit_key.h"
 #include "daemon/store/checkpoint.h"
 #include "daemon/store/message.h"
@@ -21,16 +20,6 @@ enum {
     CHECKPOINT_RECORDS = 20000,        /* between two checkpoints, about */
 };
 
-static int read_trust(const char *path, struct mm_trust **ret_trust, struct mm_errinfo *ei)
-{
-    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
-    int r = mm_io_read_file(path, MM_PEM_FILE_MAX, &pem, ei);
-
-    if (r == MM_OK)
-        r = mm_trust_new((struct mm_bytes){pem.data, pem.len}, ret_trust, ei);
-    return r < 0 ? mm_err_prefix(ei, "%.120s", path) : r;
-}
-
 int mm_store_guard(struct mm_store *s, const struct mm_conf_appliance *conf, struct mm_errinfo *ei)
 {
     struct mm_guard *g = &s->guard;
@@ -41,7 +30,7 @@ int mm_store_guard(struct mm_store *s, const struct mm_conf_appliance *conf, str
     g->keys = s->audit_keys;
     g->audit = g->keys->trust;
     if (*conf->officer_certificates)
-        r = read_trust(conf->officer_certificates, &g->officers, ei);
+        r = mm_trust_read(conf->officer_certificates, &g->officers, ei);
     if (r < 0)
         return r;
     g->conf = conf;

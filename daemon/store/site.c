@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/store/site.h"
 
-#include "daemon/base/io.h"
 #include "daemon/document/document.h"
 
 static bool profile_known(const void *user, const char *name)
@@ -9,22 +8,12 @@ static bool profile_known(const void *user, const char *name)
     return mm_conf_profile_get(user, name) != NULL;
 }
 
-static int read_certificates(const char *path, struct mm_trust **ret_trust, struct mm_errinfo *ei)
-{
-    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
-    int r = mm_io_read_file(path, MM_PEM_FILE_MAX, &pem, ei);
-
-    if (r == MM_OK)
-        r = mm_trust_new((struct mm_bytes){pem.data, pem.len}, ret_trust, ei);
-    return r < 0 ? mm_err_prefix(ei, "%.120s", path) : r;
-}
-
 static int read_identity(const char *path, struct mm_store_site *site, struct mm_errinfo *ei)
 {
     MM_TRUST_CLEANUP struct mm_trust *certificates = NULL;
     uint8_t *der = NULL;
     const X509 *certificate;
-    int len, r = read_certificates(path, &certificates, ei);
+    int len, r = mm_trust_read(path, &certificates, ei);
 
     if (r < 0)
         return r;
@@ -53,7 +42,7 @@ int mm_site_read(const struct mm_conf *conf, struct mm_store_site *site, struct 
         return r;
     site->has_identity = true;
     if (*a->oem_certificates)
-        r = read_certificates(a->oem_certificates, &oem, ei);
+        r = mm_trust_read(a->oem_certificates, &oem, ei);
     site->oem = oem;
     return r;
 }

@@ -37,19 +37,8 @@ static bool is_key_of(const X509 *certificate, const uint8_t *point, size_t len)
            certified.len == len && memcmp(certified.data, point, len) == 0;
 }
 
-/* Behind an audit key's certificate those of former ones may stand. */
-static int read_own(const char *path, struct mm_trust **ret_own, struct mm_errinfo *ei)
-{
-    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
-    int r = mm_io_read_file(path, MM_PEM_FILE_MAX, &pem, ei);
-
-    if (r == MM_OK)
-        r = mm_trust_new((struct mm_bytes){pem.data, pem.len}, ret_own, ei);
-    return r < 0 ? mm_err_prefix(ei, "%.80s", path) : MM_OK;
-}
-
 /* The appliance's own keys say who it is, and hold its ledger fast: their signatures are
- * statements. */
+ * statements. Behind an audit key's certificate those of former ones may stand. */
 static int check_no_appliance(struct mm_minter *m, const uint8_t *point, size_t len,
                               struct mm_errinfo *ei)
 {
@@ -58,7 +47,7 @@ static int check_no_appliance(struct mm_minter *m, const uint8_t *point, size_t 
 
     for (size_t i = 0; a->given && i < MM_ARRAY_SIZE(files); i++) {
         MM_TRUST_CLEANUP struct mm_trust *own = NULL;
-        const int r = read_own(files[i], &own, ei);
+        const int r = mm_trust_read(files[i], &own, ei);
 
         if (r < 0)
             return r;

@@ -86,7 +86,7 @@ int mm_cmd_oem_add(struct mm_officer *o, struct mm_errinfo *ei)
     int r = find_file(o, &path, ei);
 
     if (r == MM_OK)
-        r = mm_paper_trust(o->args.operand, &added, ei);
+        r = mm_trust_read(o->args.operand, &added, ei);
     if (r == MM_OK && sk_X509_num(mm_trust_certificates(added)) != 1)
         r = mm_fail(ei, MM_ERR_INVALID, "TRUST_INVALID",
                     "%.160s: more than one certificate; add them one by one", o->args.operand);

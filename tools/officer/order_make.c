@@ -205,7 +205,7 @@ int mm_order_show_file(struct mm_officer *o, struct mm_errinfo *ei)
     if (!paper.is_signed)
         return show(o, paper.content, NULL, "not signed", ei);
     if (o->args.trust) {
-        r = mm_paper_trust(o->args.trust, &trust, ei);
+        r = mm_trust_read(o->args.trust, &trust, ei);
         if (r == MM_OK)
             r = mm_document_check_signer(&paper.document, trust, mm_clock_wall_ms(), ei);
         if (r < 0)

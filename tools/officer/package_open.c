@@ -65,7 +65,7 @@ static int read_trust(struct mm_officer *o, struct mm_trust **ret_trust, struct 
     const char *const path = o->conf->appliance.oem_certificates;
 
     if (*path)
-        return mm_paper_trust(path, ret_trust, ei);
+        return mm_trust_read(path, ret_trust, ei);
     o->exit_code = MM_EXIT_CONFIG;
     return mm_fail(ei, MM_ERR_NOT_FOUND, "NO_OEM_CERTIFICATES",
                    "%s: set appliance.oem_certificates, and install the OEM's certificate with "

@@ -197,13 +197,3 @@ void mm_paper_print(const json_t *d)
     print_limit(d, "report_within_hours", "hours between reports:", "no limit");
     print_limit(d, "replacements_max", "replacements:   ", "none: KO devices stay spent");
 }
-
-int mm_paper_trust(const char *path, struct mm_trust **ret_trust, struct mm_errinfo *ei)
-{
-    MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
-    int r = mm_io_read_file(path, MM_PEM_FILE_MAX, &pem, ei);
-
-    if (r == MM_OK)
-        r = mm_trust_new((struct mm_bytes){pem.data, pem.len}, ret_trust, ei);
-    return r < 0 ? mm_err_prefix(ei, "%.100s", path) : r;
-}

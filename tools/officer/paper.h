@@ -31,10 +31,6 @@ json_t *mm_paper_signer(const struct mm_document *document);
 /* The same for people. */
 void mm_paper_print(const json_t *description);
 
-/* Certificates of a PEM file whose signatures count. */
-int mm_paper_trust(const char *path, struct mm_trust **ret_trust,
-                   struct mm_errinfo *ei) MM_MUST_USE;
-
 /* order show FILE. */
 int mm_order_show_file(struct mm_officer *o, struct mm_errinfo *ei) MM_MUST_USE;
 /* A number of devices from an option; one that was not given leaves *ret_value as it is. */

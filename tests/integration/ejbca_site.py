@@ -20,9 +20,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 import token_kind  # noqa: E402, F401  first: it may become another user
 from cryptography import x509  # noqa: E402
 from fake_ejbca import FakeEjbca  # noqa: E402
-from service_site import WAIT_S, Client, Refused, officer_pb2, station_pb2, types_pb2  # noqa: E402
+from service_site import WAIT_S, Client, Refused, Users, officer_pb2, station_pb2, types_pb2  # noqa: E402
 from site_under_test import OFFICER, Site  # noqa: E402
-from test_enroll import Users  # noqa: E402
 
 import grpc  # noqa: E402
 

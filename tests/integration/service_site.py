@@ -301,6 +301,13 @@ class Service:
         raise AssertionError(f'the ledger does not settle: {ledger}')
 
 
+class Users:
+    """Where Client finds port and certificates of a demo site (site_under_test.Site)."""
+
+    def __init__(self, site):
+        self.dir, self.port = site.dir / 'tls', site.port
+
+
 class Client:
     """One connection; calls that return the answer or raise Refused."""
 

@@ -17,7 +17,7 @@ from cryptography import x509  # noqa: E402
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: E402
 from cryptography.x509.oid import NameOID  # noqa: E402
-from service_site import WAIT_S, Base, Client, Refused, openssl, station_pb2, types_pb2  # noqa: E402
+from service_site import WAIT_S, Base, Client, Refused, Users, openssl, station_pb2, types_pb2  # noqa: E402
 from site_under_test import VERIFY, Failed, Site, run  # noqa: E402
 
 DER = serialization.Encoding.DER
@@ -26,13 +26,6 @@ profile 'csr-device' { issuer = 'none' token = 'main' subject = 'CN=x${number}' 
 profile 'own-name' { issuer = 'device-ca' subject = 'CN=${hw_serial}' validity = '20y'
     delivery = 'on-device' key = 'p384' }
 """
-
-
-class Users:
-    """Where service_site.Client finds port and certificates of a demo site."""
-
-    def __init__(self, site):
-        self.dir, self.port = site.dir / 'tls', site.port
 
 
 def request(key, name='I am root', *, hash_=None, wishes=True):

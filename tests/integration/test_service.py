@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 from token_kind import KIND  # noqa: E402  first: it may become another user
 from prometheus_text import read_page  # noqa: E402
-from service_site import WAIT_S, Base, Client, Refused, fields_of, openssl, station_pb2, types_pb2  # noqa: E402
+from service_site import WAIT_S, Base, Client, Refused, Users, fields_of, openssl, station_pb2, types_pb2  # noqa: E402
 from site_under_test import Site  # noqa: E402
 
 COUNT = 100
@@ -36,13 +36,6 @@ profile 'dear' {
 }
 metrics { port = 0 }
 """
-
-
-class Users:
-    """Where service_site.Client finds port and certificates of a demo site."""
-
-    def __init__(self, site):
-        self.dir, self.port = site.dir / 'tls', site.port
 
 
 class Demo(Base):

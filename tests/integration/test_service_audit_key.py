@@ -16,35 +16,21 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 import token_kind  # noqa: E402, F401  first: it may become another user
 import audit  # noqa: E402
-from service_site import Base, Client  # noqa: E402
-from site_under_test import OFFICER, VERIFY, Failed, Site, run  # noqa: E402
+from demo_site import OnDemoSite  # noqa: E402
+from service_site import Client, Users  # noqa: E402
+from site_under_test import OFFICER, Failed, run  # noqa: E402
 from cryptography import x509  # noqa: E402
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
 from cryptography.x509.oid import NameOID  # noqa: E402
 
-audit.VERIFY = str(VERIFY)
 
+class AuditKey(OnDemoSite):
+    workers = 2
 
-class Users:
-    """Where service_site.Client finds port and certificates of a demo site."""
-
-    def __init__(self, site):
-        self.dir, self.port = site.dir / 'tls', site.port
-
-
-class AuditKey(Base):
     def setUp(self):
-        self.site = Site(workers=2)
-        self.addCleanup(self.site.__exit__, None)
+        super().setUp()
         self.folder = self.site.dir / 'appliance'
-        self.exports = 0
-
-    def start(self, wait=True):
-        self.site.start(wait=wait)
-        station = Client(Users(self.site), 'station')
-        self.addCleanup(station.channel.close)
-        return station
 
     def ceremony(self, label='audit-2', out=None, *more):
         out = out or self.folder / f'{label}.pem'
@@ -74,11 +60,8 @@ class AuditKey(Base):
 
     def prove(self, *reports, changes):
         """By the certificate of the first key alone."""
-        self.exports += 1
-        out = self.site.dir / f'export-{self.exports}'
-        self.site.officer('ledger', 'export', '--out', out)
         status, said = audit.verify(
-            'ledger', out, *reports, '--audit', self.folder / 'audit.pem', '--oem',
+            'ledger', self.export(), *reports, '--audit', self.folder / 'audit.pem', '--oem',
             self.site.dir / 'oem/oem.pem', '--identity', self.folder / 'identity.pem', '--officers',
             self.folder / 'officer.pem')
         self.assertEqual((status, said['by_code']), (0, {}), said['first_findings'])

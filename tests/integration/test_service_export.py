@@ -14,17 +14,10 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 import token_kind  # noqa: E402, F401  first: it may become another user
-from service_site import Base, Client, Refused, openssl, officer_pb2, types_pb2  # noqa: E402
+from service_site import Base, Client, Refused, Users, openssl, officer_pb2, types_pb2  # noqa: E402
 from site_under_test import OFFICER, Failed, Site, run  # noqa: E402
 from mintmark.v1 import account_pb2, document_pb2, ledger_pb2  # noqa: E402
 import grpc  # noqa: E402
-
-
-class Users:
-    """Where service_site.Client finds port and certificates of a demo site."""
-
-    def __init__(self, site):
-        self.dir, self.port = site.dir / 'tls', site.port
 
 
 def items_of(data):

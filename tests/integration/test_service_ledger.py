@@ -14,29 +14,16 @@ import urllib.request
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 import token_kind  # noqa: E402, F401  first: it may become another user
-from service_site import Base, Client, Refused, openssl  # noqa: E402
-from site_under_test import Failed, Site  # noqa: E402
+from demo_site import OnDemoSite  # noqa: E402
+from service_site import Refused, openssl  # noqa: E402
+from site_under_test import Failed  # noqa: E402
 
 
-class Users:
-    """Where service_site.Client finds port and certificates of a demo site."""
-
-    def __init__(self, site):
-        self.dir, self.port = site.dir / 'tls', site.port
-
-
-class Ledger(Base):
+class Ledger(OnDemoSite):
     def setUp(self):
-        self.site = Site(workers=1)
-        self.addCleanup(self.site.__exit__, None)
+        super().setUp()
         conf = self.site.conf
         conf.write_text(conf.read_text() + 'metrics { port = 0 }\n')
-
-    def start(self, wait=True):
-        self.site.start(wait=wait)
-        station = Client(Users(self.site), 'station')
-        self.addCleanup(station.channel.close)
-        return station
 
     def ledger(self):
         return json.loads(self.site.officer('status', '--json'))['ledger']

@@ -18,7 +18,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 import token_kind  # noqa: E402, F401  first: it may become another user
-from service_site import Base, Client, Refused, openssl, station_pb2, types_pb2  # noqa: E402
+from service_site import Base, Client, Refused, Users, openssl, station_pb2, types_pb2  # noqa: E402
 from site_under_test import Failed, Site  # noqa: E402
 import grpc  # noqa: E402
 
@@ -47,13 +47,6 @@ class Page(html.parser.HTMLParser):
 
     def handle_data(self, data):
         self.text += data
-
-
-class Users:
-    """Where service_site.Client finds port and certificates of a demo site."""
-
-    def __init__(self, site):
-        self.dir, self.port = site.dir / 'tls', site.port
 
 
 def compact(value):

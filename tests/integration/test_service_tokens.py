@@ -14,7 +14,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 import token_kind  # noqa: E402  first: it may become another user
-from service_site import BUILD, WAIT_S, Client, Refused, station_pb2, types_pb2  # noqa: E402
+from service_site import BUILD, WAIT_S, Client, Refused, Users, station_pb2, types_pb2  # noqa: E402
 from prometheus_text import read_page  # noqa: E402
 from site_under_test import OFFICER, Site, run  # noqa: E402
 
@@ -39,11 +39,6 @@ class Patient(Client):
 
     def provision(self, *args, timeout=10 * WAIT_S, **kwargs):
         return super().provision(*args, timeout=timeout, **kwargs)
-
-
-class Users:
-    def __init__(self, site):
-        self.dir, self.port = site.dir / 'tls', site.port
 
 
 class Pair:

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
-from service_site import Base, Client, types_pb2  # noqa: E402
+from service_site import Base, Client, Users, types_pb2  # noqa: E402
 from site_under_test import MINTMARKD, OFFICER, Site, run  # noqa: E402
 
 PROFILE = """
@@ -26,11 +26,6 @@ profile 'made-by' {
     transport = 'line'
 }
 """
-
-
-class Users:
-    def __init__(self, site):
-        self.dir, self.port = site.dir / 'tls', site.port
 
 
 class Variables(Base):

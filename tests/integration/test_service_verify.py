@@ -15,24 +15,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 import token_kind  # noqa: E402  first: it may become another user
 import audit  # noqa: E402
-from service_site import Base, Client, Refused, types_pb2  # noqa: E402
-from site_under_test import OFFICER, VERIFY, Site, run  # noqa: E402
+from demo_site import OnDemoSite  # noqa: E402
+from service_site import Refused, types_pb2  # noqa: E402
+from site_under_test import OFFICER, run  # noqa: E402
 import grpc  # noqa: E402
 
-audit.VERIFY = str(VERIFY)
 
-
-class Users:
-    """Where service_site.Client finds port and certificates of a demo site."""
-
-    def __init__(self, site):
-        self.dir, self.port = site.dir / 'tls', site.port
-
-
-class Verify(Base):
+class Verify(OnDemoSite):
     def setUp(self):
-        self.site = Site(workers=1)
-        self.addCleanup(self.site.__exit__, None)
+        super().setUp()
         conf = self.site.conf.read_text()
         self.site.conf.write_text(re.sub(r"(profile '?dac'? \{)", r"\1\n    manifest = 'jws'", conf,
                                          count=1))
@@ -41,13 +32,6 @@ class Verify(Base):
         self.oem = ['--oem', self.site.dir / 'oem/oem.pem']
         self.identity = ['--identity', folder / 'identity.pem']
         self.officers = ['--officers', folder / 'officer.pem']
-        self.exports = 0
-
-    def start(self, wait=True):
-        self.site.start(wait=wait)
-        station = Client(Users(self.site), 'station')
-        self.addCleanup(station.channel.close)
-        return station
 
     def report(self, station, batch, bundles, ko):
         states = ['KO'] * ko + ['OK'] * (len(bundles) - ko - 1)
@@ -55,12 +39,6 @@ class Verify(Base):
             dict(device_uid=types_pb2.Bundle.FromString(b).device_uid,
                  state=f'DEVICE_STATE_{s}', reason='no "answer"' if s == 'KO' else '')
             for b, s in zip(bundles, states)])
-
-    def export(self):
-        self.exports += 1
-        out = self.site.dir / f'export-{self.exports}'
-        self.site.officer('ledger', 'export', '--out', out)
-        return out
 
     def expect(self, *command, codes=(), within=False):
         status, said = audit.verify(*command)

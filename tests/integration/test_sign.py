@@ -13,7 +13,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 import token_kind  # noqa: E402, F401  first: it may become another user
-from service_site import Base, Client, openssl, types_pb2  # noqa: E402
+from service_site import Base, Client, Users, openssl, types_pb2  # noqa: E402
 from site_under_test import OFFICER, Failed, Site, run  # noqa: E402
 
 try:
@@ -46,13 +46,6 @@ MECHANISMS = {types_pb2.SIGN_MECHANISM_ECDSA_SHA256: hashes.SHA256(),
               types_pb2.SIGN_MECHANISM_ECDSA_SHA384: hashes.SHA384(),
               types_pb2.SIGN_MECHANISM_ECDSA_SHA512: hashes.SHA512()}
 MESSAGE_MAX = 4 * 1024 * 1024 - 1024
-
-
-class Users:
-    """Where service_site.Client finds port and certificates of a demo site."""
-
-    def __init__(self, site):
-        self.dir, self.port = site.dir / 'tls', site.port
 
 
 def make_key(site):

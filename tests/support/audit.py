@@ -5,7 +5,9 @@ import os
 import pathlib
 import subprocess
 
-VERIFY = os.environ.get('MM_VERIFY', '')
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get('MINTMARK_BUILD', ROOT / 'build'))
+VERIFY = os.environ.get('MM_VERIFY') or str(BUILD / 'tools/verify/mintmark-verify')
 
 
 def verify(*arguments, json_output=True, timeout=60):

@@ -3,6 +3,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/front/app.h"
+#include "daemon/front/job.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -156,45 +157,56 @@ static struct mm_pool *token_pool(struct mm_anchoring *a)
     return mint ? mm_mint_pool_with_room(mint) : NULL;
 }
 
-static void submit_token(struct mm_anchoring *a, int step)
+static void submit_token(struct mm_anchoring *a, int step, Mintmark__Internal__TokenJob *job)
 {
-    Mintmark__Internal__TokenJob job = MINTMARK__INTERNAL__TOKEN_JOB__INIT;
-    Mintmark__Internal__AnchorRead read = MINTMARK__INTERNAL__ANCHOR_READ__INIT;
-    Mintmark__Internal__AnchorWrite write = MINTMARK__INTERNAL__ANCHOR_WRITE__INIT;
-    Mintmark__Internal__SignDocument sign = MINTMARK__INTERNAL__SIGN_DOCUMENT__INIT;
-    Mintmark__Internal__AuditKeyRead key = MINTMARK__INTERNAL__AUDIT_KEY_READ__INIT;
+    submit(a, step, token_pool(a), &job->base);
+}
 
-    if (step == MM_ANCHORING_READ) {
-        job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_READ;
-        job.anchor_read = &read;
-    } else if (step == MM_ANCHORING_WRITE) {
-        job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_WRITE;
-        job.anchor_write = &write;
-        write.anchor = a->prepared->anchor;
-    } else if (step == MM_ANCHORING_KEY) {
-        job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_AUDIT_KEY_READ;
-        job.audit_key_read = &key;
-        key.name = mm_audit_name_message(&a->next);
-    } else {
-        job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DOCUMENT;
-        job.sign_document = &sign;
-        sign.content = a->prepared->checkpoint;
-        sign.by = mm_audit_name_message(&a->audit);
-    }
-    submit(a, step, token_pool(a), &job.base);
+static void submit_read(struct mm_anchoring *a)
+{
+    Mintmark__Internal__AnchorRead body = MINTMARK__INTERNAL__ANCHOR_READ__INIT;
+
+    submit_token(a, MM_ANCHORING_READ, &MM_TOKEN_JOB(ANCHOR_READ, anchor_read, &body));
+}
+
+static void submit_write(struct mm_anchoring *a)
+{
+    Mintmark__Internal__AnchorWrite body = MINTMARK__INTERNAL__ANCHOR_WRITE__INIT;
+
+    body.anchor = a->prepared->anchor;
+    submit_token(a, MM_ANCHORING_WRITE, &MM_TOKEN_JOB(ANCHOR_WRITE, anchor_write, &body));
+}
+
+static void submit_sign(struct mm_anchoring *a)
+{
+    Mintmark__Internal__SignDocument body = MINTMARK__INTERNAL__SIGN_DOCUMENT__INIT;
+
+    body.content = a->prepared->checkpoint;
+    body.by = mm_audit_name_message(&a->audit);
+    submit_token(a, MM_ANCHORING_SIGN, &MM_TOKEN_JOB(SIGN_DOCUMENT, sign_document, &body));
+}
+
+static void submit_key(struct mm_anchoring *a)
+{
+    Mintmark__Internal__AuditKeyRead body = MINTMARK__INTERNAL__AUDIT_KEY_READ__INIT;
+
+    body.name = mm_audit_name_message(&a->next);
+    submit_token(a, MM_ANCHORING_KEY, &MM_TOKEN_JOB(AUDIT_KEY_READ, audit_key_read, &body));
+}
+
+static void submit_store(struct mm_anchoring *a, int step, Mintmark__Internal__StoreJob *job)
+{
+    submit(a, step, a->app->store, &job->base);
 }
 
 static void submit_check(struct mm_anchoring *a, const Mintmark__Internal__AnchorFound *found)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__CheckAnchor body = MINTMARK__INTERNAL__CHECK_ANCHOR__INIT;
 
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_CHECK_ANCHOR;
-    job.check_anchor = &body;
     body.anchor = found->anchor;
     body.reason = found->reason;
     body.text = found->text;
-    submit(a, MM_ANCHORING_CHECK, a->app->store, &job.base);
+    submit_store(a, MM_ANCHORING_CHECK, &MM_STORE_JOB(CHECK_ANCHOR, check_anchor, &body));
 }
 
 /* Devices that are still on their way are recorded before the last anchor, if they come soon. */
@@ -206,61 +218,46 @@ static bool may_close(const struct mm_anchoring *a)
 
 static void submit_prepare(struct mm_anchoring *a)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__PrepareAnchor body = MINTMARK__INTERNAL__PREPARE_ANCHOR__INIT;
 
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_PREPARE_ANCHOR;
-    job.prepare_anchor = &body;
     body.clean = may_close(a);
     body.checkpoint = a->checkpoint || body.clean;
     a->final = body.clean;
     a->wanted = a->checkpoint = false;
-    submit(a, MM_ANCHORING_PREPARE, a->app->store, &job.base);
+    submit_store(a, MM_ANCHORING_PREPARE, &MM_STORE_JOB(PREPARE_ANCHOR, prepare_anchor, &body));
     if (!a->running)
         a->wanted = true;
 }
 
 static void submit_add(struct mm_anchoring *a, const ProtobufCBinaryData *document)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__AddCheckpoint body = MINTMARK__INTERNAL__ADD_CHECKPOINT__INIT;
 
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT;
-    job.add_checkpoint = &body;
     body.document = *document;
-    submit(a, MM_ANCHORING_ADD, a->app->store, &job.base);
+    submit_store(a, MM_ANCHORING_ADD, &MM_STORE_JOB(ADD_CHECKPOINT, add_checkpoint, &body));
 }
 
 static void submit_confirm(struct mm_anchoring *a)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__Anchored body = MINTMARK__INTERNAL__ANCHORED__INIT;
 
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_ANCHORED;
-    job.anchored = &body;
     body.sequence = a->prepared->sequence;
-    submit(a, MM_ANCHORING_CONFIRM, a->app->store, &job.base);
+    submit_store(a, MM_ANCHORING_CONFIRM, &MM_STORE_JOB(ANCHORED, anchored, &body));
 }
 
 static void submit_verify(struct mm_anchoring *a)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__VerifyLedger body = MINTMARK__INTERNAL__VERIFY_LEDGER__INIT;
 
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_VERIFY_LEDGER;
-    job.verify_ledger = &body;
-    submit(a, MM_ANCHORING_VERIFY, a->app->store, &job.base);
+    submit_store(a, MM_ANCHORING_VERIFY, &MM_STORE_JOB(VERIFY_LEDGER, verify_ledger, &body));
 }
 
 static void submit_change(struct mm_anchoring *a, const ProtobufCBinaryData *pem)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__ChangeAuditKey body = MINTMARK__INTERNAL__CHANGE_AUDIT_KEY__INIT;
 
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_AUDIT_KEY;
-    job.change_audit_key = &body;
     body.pem = *pem;
-    submit(a, MM_ANCHORING_CHANGE, a->app->store, &job.base);
+    submit_store(a, MM_ANCHORING_CHANGE, &MM_STORE_JOB(CHANGE_AUDIT_KEY, change_audit_key, &body));
 }
 
 /* ---- steps that are done ----------------------------------------------------------------- */
@@ -396,10 +393,12 @@ static void on_done(struct mm_job *job, const ProtobufCMessage *result,
 
 static void work_on(struct mm_anchoring *a)
 {
-    if (a->prepared)
-        submit_token(a, a->prepared->checkpoint.len > 0 ? MM_ANCHORING_SIGN : MM_ANCHORING_WRITE);
+    if (a->prepared && a->prepared->checkpoint.len > 0)
+        submit_sign(a);
+    else if (a->prepared)
+        submit_write(a);
     else if (a->changed && a->guard->state == STATE(OPEN))
-        submit_token(a, MM_ANCHORING_KEY);
+        submit_key(a);
     else if (a->guard->state == STATE(ANCHORING) || a->wanted || may_close(a))
         submit_prepare(a);
     else if (a->verify && LIST_EMPTY(&a->app->provisions) && !a->closed)
@@ -412,7 +411,7 @@ static void step_on(struct mm_anchoring *a)
         mm_clock_mono_us() < a->not_before_us)
         return;
     if (!a->checked)
-        submit_token(a, MM_ANCHORING_READ);
+        submit_read(a);
     else if (a->guard->state == STATE(LOCKED))
         finish_close(a);
     else

@@ -2,6 +2,7 @@
 #include "daemon/front/enrolling_internal.h"
 
 #include "daemon/base/clock.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/provision.h"
 
 #include <stddef.h>
@@ -231,14 +232,10 @@ int mm_enrolling_ask(struct mm_enrolling *e, struct mm_job *job,
 static void take(struct mm_enrolling_profile *p, unsigned room, int64_t now_ms)
 {
     struct mm_bucket *bucket = mm_issuers_bucket(p->enrolling->app->issuers, p->issuer);
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__TakeWaiting body;
+    Mintmark__Internal__TakeWaiting body = MINTMARK__INTERNAL__TAKE_WAITING__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(TAKE_WAITING, take_waiting, &body);
     struct mm_errinfo ei = {0};
 
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__take_waiting__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_WAITING;
-    job.take_waiting = &body;
     p->limit = room < MM_CHUNK_DEVICES ? room : MM_CHUNK_DEVICES;
     body.profile = p->name;
     body.now_ms = now_ms;

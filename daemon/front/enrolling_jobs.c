@@ -4,6 +4,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/provision.h"
 #include "daemon/front/service/service.h"
 
@@ -84,8 +85,8 @@ static void record_change(struct mm_enrol *d, Mintmark__Internal__EnrolmentActio
                           uint32_t wait_ms, const char *text)
 {
     struct change *c = calloc(1, sizeof(*c));
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__ChangeEnrolment body;
+    Mintmark__Internal__ChangeEnrolment body = MINTMARK__INTERNAL__CHANGE_ENROLMENT__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(CHANGE_ENROLMENT, change_enrolment, &body);
     struct mm_errinfo ei = {0};
 
     if (!c)
@@ -95,10 +96,6 @@ static void record_change(struct mm_enrol *d, Mintmark__Internal__EnrolmentActio
     c->action = action;
     memcpy(c->uid, d->uid, sizeof(c->uid));
     snprintf(c->text, sizeof(c->text), "%s", text);
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__change_enrolment__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ENROLMENT;
-    job.change_enrolment = &body;
     body.uid = (ProtobufCBinaryData){sizeof(c->uid), c->uid};
     body.action = action;
     body.text = c->text;
@@ -251,14 +248,10 @@ static int submit(struct mm_enrol *d, const Mintmark__Internal__WaitingDevice *d
     struct mm_enrolling_profile *p = d->profile;
     const int64_t deadline_us =
         mm_clock_mono_us() + 1000 * mm_enrolling_request_ms(p->enrolling, p->issuer);
-    Mintmark__Internal__IssuerJob job;
-    Mintmark__Internal__IssueJob body;
+    Mintmark__Internal__IssueJob body = MINTMARK__INTERNAL__ISSUE_JOB__INIT;
+    Mintmark__Internal__IssuerJob job = MM_ISSUER_JOB(ISSUE, issue, &body);
     int r;
 
-    mintmark__internal__issuer_job__init(&job);
-    mintmark__internal__issue_job__init(&body);
-    job.job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_ISSUE;
-    job.issue = &body;
     body.profile = p->name;
     body.username = device->username;
     body.csr = device->csr;
@@ -363,15 +356,11 @@ static void on_certified(struct mm_job *job, const ProtobufCMessage *result,
 
 static int send_group(struct mm_enrolling_group *g, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__CertifyDevices body;
+    Mintmark__Internal__CertifyDevices body = MINTMARK__INTERNAL__CERTIFY_DEVICES__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(CERTIFY, certify, &body);
     Mintmark__Internal__CertifyDevices__Certificate all[MM_CHUNK_DEVICES], *list[MM_CHUNK_DEVICES];
     struct mm_enrol *d;
 
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__certify_devices__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_CERTIFY;
-    job.certify = &body;
     body.certificates = list;
     TAILQ_FOREACH(d, &g->devices, link)
     {

@@ -4,6 +4,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
+#include "daemon/front/job.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -70,8 +71,8 @@ static void end(struct mm_enrolling *e, uint64_t row, enum outcome outcome, uint
 {
     struct ending *x = calloc(1, sizeof(*x));
     char cut[MM_ENROLMENT_TEXT_MAX + 1];
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__EndRevocation body;
+    Mintmark__Internal__EndRevocation body = MINTMARK__INTERNAL__END_REVOCATION__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(END_REVOCATION, end_revocation, &body);
     struct mm_errinfo ei = {0};
 
     if (!x)
@@ -79,10 +80,6 @@ static void end(struct mm_enrolling *e, uint64_t row, enum outcome outcome, uint
     snprintf(cut, sizeof(cut), "%s", text);
     x->job.done = on_ended;
     x->enrolling = e;
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__end_revocation__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_END_REVOCATION;
-    job.end_revocation = &body;
     body.row = row;
     body.done = outcome == DONE;
     body.refused = outcome == REFUSED;
@@ -147,8 +144,8 @@ static void submit(struct mm_enrolling *e, const Mintmark__Internal__PendingRevo
 {
     const struct mm_conf_profile *conf = mm_conf_profile_get(e->app->conf, pending->profile);
     struct revoking *v = calloc(1, sizeof(*v));
-    Mintmark__Internal__IssuerJob job;
-    Mintmark__Internal__RevokeJob body;
+    Mintmark__Internal__RevokeJob body = MINTMARK__INTERNAL__REVOKE_JOB__INIT;
+    Mintmark__Internal__IssuerJob job = MM_ISSUER_JOB(REVOKE, revoke, &body);
     struct mm_errinfo ei = {0};
 
     if (!v) /* it comes again when its time is over */
@@ -164,10 +161,6 @@ static void submit(struct mm_enrolling *e, const Mintmark__Internal__PendingRevo
         return;
     }
     snprintf(v->issuer, sizeof(v->issuer), "%s", conf->issuer);
-    mintmark__internal__issuer_job__init(&job);
-    mintmark__internal__revoke_job__init(&body);
-    job.job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_REVOKE;
-    job.revoke = &body;
     body.profile = pending->profile;
     body.serial = pending->serial;
     body.issuer_name = pending->issuer_name;
@@ -203,16 +196,12 @@ static void on_page(struct mm_job *job, const ProtobufCMessage *result,
 
 void mm_enrolling_revoke(struct mm_enrolling *e, int64_t now_ms)
 {
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__TakeRevocations body;
+    Mintmark__Internal__TakeRevocations body = MINTMARK__INTERNAL__TAKE_REVOCATIONS__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(TAKE_REVOCATIONS, take_revocations, &body);
     struct mm_errinfo ei = {0};
 
     if (e->taking_revocations || e->revoking >= AT_ONCE || e->revocations_due_ms > now_ms)
         return;
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__take_revocations__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_REVOCATIONS;
-    job.take_revocations = &body;
     body.now_ms = now_ms;
     body.next_time_ms = now_ms + 2 * 60000;
     body.limit = AT_ONCE - e->revoking;
@@ -244,18 +233,14 @@ static void revoke_one(const struct mm_enrol *d, const ProtobufCBinaryData *cert
 {
     struct mm_enrolling *e = d->profile->enrolling;
     struct ending *x = calloc(1, sizeof(*x));
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__RevokeDevice body;
+    Mintmark__Internal__RevokeDevice body = MINTMARK__INTERNAL__REVOKE_DEVICE__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(REVOKE, revoke, &body);
     struct mm_errinfo ei = {0};
 
     if (!x)
         return;
     x->job.done = on_bad_recorded;
     x->enrolling = e;
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__revoke_device__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_REVOKE;
-    job.revoke = &body;
     body.uid = (ProtobufCBinaryData){sizeof(d->uid), (uint8_t *)(uintptr_t)d->uid};
     body.reason = MINTMARK__V1__REVOCATION_REASON__REVOCATION_REASON_SUPERSEDED;
     body.now_ms = mm_clock_wall_ms();

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/front/issuers.h"
 
+#include "daemon/front/job.h"
+
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,15 +160,13 @@ static void on_ping(struct mm_job *job, const ProtobufCMessage *result, const st
 
 static void ping(struct issuer *i)
 {
-    Mintmark__Internal__IssuerJob job = MINTMARK__INTERNAL__ISSUER_JOB__INIT;
     Mintmark__Internal__IssuerPing body = MINTMARK__INTERNAL__ISSUER_PING__INIT;
+    Mintmark__Internal__IssuerJob job = MM_ISSUER_JOB(PING, ping, &body);
     struct mm_pool *pool = pool_of(i);
     struct mm_errinfo ei;
 
     if (!pool || i->pinging)
         return;
-    job.job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_PING;
-    job.ping = &body;
     i->ping = (struct mm_job){.done = on_ping};
     i->pinging = mm_pool_submit(pool, &i->ping, &job.base, INT64_MAX, NULL, &ei) == MM_OK;
 }

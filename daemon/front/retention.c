@@ -3,6 +3,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/front/app.h"
+#include "daemon/front/job.h"
 
 enum {
     TICK_MS = 250,
@@ -53,14 +54,12 @@ static bool may_run(struct mm_retention *t)
 static void on_tick(uv_timer_t *timer)
 {
     struct mm_retention *t = timer->data;
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__DeleteKeys body = MINTMARK__INTERNAL__DELETE_KEYS__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(DELETE_KEYS, delete_keys, &body);
     struct mm_errinfo ei = {0};
 
     if (!may_run(t))
         return;
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_DELETE_KEYS;
-    job.delete_keys = &body;
     t->job = (struct mm_job){.done = on_done};
     t->running = mm_pool_submit(t->app->store, &t->job, &job.base, INT64_MAX, NULL, &ei) == MM_OK;
 }

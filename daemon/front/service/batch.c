@@ -2,6 +2,7 @@
 /* OpenBatch, GetBatch, ListBatches. */
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/service.h"
 #include "daemon/front/validate.h"
 #include "mintmark/v1/station.pb-c.h"
@@ -116,15 +117,10 @@ static void open_batch(struct mm_call *call, const Mintmark__V1__OpenBatchReques
 {
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_BATCH, learn_batch,
                                       reply_open};
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__OpenBatch body;
-    Mintmark__V1__Batch batch;
+    Mintmark__Internal__OpenBatch body = MINTMARK__INTERNAL__OPEN_BATCH__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(OPEN_BATCH, open_batch, &body);
+    Mintmark__V1__Batch batch = MINTMARK__V1__BATCH__INIT;
 
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__open_batch__init(&body);
-    mintmark__v1__batch__init(&batch);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_OPEN_BATCH;
-    job.open_batch = &body;
     body.batch = &batch;
     body.station_max = station_max;
     batch.batch_uid = uid;
@@ -182,18 +178,14 @@ void mm_rpc_get_batch(struct mm_call *call, const ProtobufCMessage *request)
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_BATCH, NULL,
                                       reply_get};
     const Mintmark__V1__GetBatchRequest *r = (const Mintmark__V1__GetBatchRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__GetBatch body;
+    Mintmark__Internal__GetBatch body = MINTMARK__INTERNAL__GET_BATCH__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(GET_BATCH, get_batch, &body);
     struct mm_errinfo ei;
 
     if (mm_check_uid("batch_uid", r->batch_uid, NULL, &ei) < 0) {
         mm_call_finish(call, &ei);
         return;
     }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__get_batch__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH;
-    job.get_batch = &body;
     body.batch_uid = r->batch_uid;
     mm_app_ask(call, &job, &ask);
 }
@@ -216,18 +208,14 @@ void mm_rpc_list_batches(struct mm_call *call, const ProtobufCMessage *request)
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_BATCHES, NULL,
                                       reply_list};
     const Mintmark__V1__ListBatchesRequest *r = (const Mintmark__V1__ListBatchesRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__ListBatches body;
+    Mintmark__Internal__ListBatches body = MINTMARK__INTERNAL__LIST_BATCHES__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(LIST_BATCHES, list_batches, &body);
     struct mm_errinfo ei;
 
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__list_batches__init(&body);
     if (mm_check_page_size(r->page_size, &body.page_size, &ei) < 0) {
         mm_call_finish(call, &ei);
         return;
     }
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_BATCHES;
-    job.list_batches = &body;
     body.page_token = r->page_token;
     body.open_only = r->open_only;
     mm_app_ask(call, &job, &ask);

@@ -2,6 +2,7 @@
 /* GetProvisioningData and ReportDevices. */
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/service.h"
 #include "daemon/front/texts.h"
 #include "daemon/front/validate.h"
@@ -62,8 +63,8 @@ void mm_rpc_get_provisioning_data(struct mm_call *call, const ProtobufCMessage *
                                       reply_device};
     const Mintmark__V1__GetProvisioningDataRequest *r =
         (const Mintmark__V1__GetProvisioningDataRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__GetDevice body;
+    Mintmark__Internal__GetDevice body = MINTMARK__INTERNAL__GET_DEVICE__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(GET_DEVICE, get_device, &body);
     uint8_t uid[UID_BYTES];
     struct mm_errinfo ei;
 
@@ -71,10 +72,6 @@ void mm_rpc_get_provisioning_data(struct mm_call *call, const ProtobufCMessage *
         mm_call_finish(call, &ei);
         return;
     }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__get_device__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_GET_DEVICE;
-    job.get_device = &body;
     body.uid = (ProtobufCBinaryData){sizeof(uid), uid};
     mm_app_ask(call, &job, &ask);
 }
@@ -182,8 +179,8 @@ void mm_rpc_report_devices(struct mm_call *call, const ProtobufCMessage *request
         (const Mintmark__V1__ReportDevicesRequest *)request;
     MM_FREE struct report_room *room = NULL;
     MM_FREE Mintmark__Internal__ReportDevices__Report **pointers = NULL;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__ReportDevices body;
+    Mintmark__Internal__ReportDevices body = MINTMARK__INTERNAL__REPORT_DEVICES__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(REPORT_DEVICES, report_devices, &body);
     struct mm_errinfo ei = {0};
     int rc = check_reports(r, &ei);
 
@@ -196,10 +193,6 @@ void mm_rpc_report_devices(struct mm_call *call, const ProtobufCMessage *request
         mm_call_finish(call, &ei);
         return;
     }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__report_devices__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_DEVICES;
-    job.report_devices = &body;
     body.batch_uid = r->batch_uid;
     body.station = mm_for_packing(mm_call_peer(call)->name);
     body.now_ms = mm_clock_wall_ms();

@@ -7,6 +7,7 @@
  * has.
  */
 #include "daemon/base/clock.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/provision.h"
 #include "daemon/front/service/service.h"
 #include "daemon/ipc/channel.h"
@@ -83,17 +84,13 @@ static int reserve(struct mm_chunk *c, struct mm_errinfo *ei)
 static int mint(struct mm_chunk *c, struct mm_pool *pool, struct mm_errinfo *ei)
 {
     struct mm_provision *p = c->p;
-    Mintmark__Internal__TokenJob job;
-    Mintmark__Internal__EnrollJob body;
+    Mintmark__Internal__EnrollJob body = MINTMARK__INTERNAL__ENROLL_JOB__INIT;
+    Mintmark__Internal__TokenJob job = MM_TOKEN_JOB(ENROLL, enroll, &body);
     Mintmark__Internal__EnrollJob__Device devices[MM_CHUNK_DEVICES], *list[MM_CHUNK_DEVICES];
     const int r = reserve(c, ei);
 
     if (r < 0)
         return r;
-    mintmark__internal__token_job__init(&job);
-    mintmark__internal__enroll_job__init(&body);
-    job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_ENROLL;
-    job.enroll = &body;
     body.profile = p->profile;
     body.batch_uid = p->args.batch_uid;
     body.first_number = c->number;
@@ -148,8 +145,8 @@ static int take_minted(struct mm_chunk *c, const Mintmark__Internal__TokenResult
 
 static int record(struct mm_chunk *c, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__EnrollAndRecord body;
+    Mintmark__Internal__EnrollAndRecord body = MINTMARK__INTERNAL__ENROLL_AND_RECORD__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(ENROLL_AND_RECORD, enroll_and_record, &body);
     Mintmark__Internal__SpendAndRecord spend;
     Mintmark__Internal__Waiting waiting;
     Mintmark__Internal__DeviceRecord *devices[MM_CHUNK_DEVICES];
@@ -166,10 +163,6 @@ static int record(struct mm_chunk *c, struct mm_errinfo *ei)
         mm_chunk_finish(c);
         return MM_OK;
     }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__enroll_and_record__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_ENROLL_AND_RECORD;
-    job.enroll_and_record = &body;
     body.spend = &spend;
     return mm_chunk_record(c, &job, ei);
 }

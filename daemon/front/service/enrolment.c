@@ -3,6 +3,7 @@
  * come from elsewhere, and do about them. */
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/provision.h"
 #include "daemon/front/service/service.h"
 #include "daemon/front/validate.h"
@@ -47,19 +48,15 @@ void mm_rpc_list_withheld(struct mm_call *call, const ProtobufCMessage *request)
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_WITHHELD_DEVICES,
                                       NULL, reply_withheld};
     const Mintmark__V1__ListWithheldRequest *r = (const Mintmark__V1__ListWithheldRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__ListWithheld body;
+    Mintmark__Internal__ListWithheld body = MINTMARK__INTERNAL__LIST_WITHHELD__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(LIST_WITHHELD, list_withheld, &body);
     struct mm_errinfo ei;
 
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__list_withheld__init(&body);
     if ((!r->unrevoked && check_state(r->state, &ei) < 0) ||
         mm_check_page_size(r->page_size, &body.page_size, &ei) < 0) {
         mm_call_finish(call, &ei);
         return;
     }
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_WITHHELD;
-    job.list_withheld = &body;
     body.state = r->state;
     body.unrevoked = r->unrevoked;
     body.page_token = r->page_token;
@@ -106,8 +103,8 @@ void mm_rpc_change_enrolment(struct mm_call *call, const ProtobufCMessage *reque
                                       learn_change, reply_change};
     const Mintmark__V1__ChangeEnrolmentRequest *r =
         (const Mintmark__V1__ChangeEnrolmentRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__ChangeEnrolment body;
+    Mintmark__Internal__ChangeEnrolment body = MINTMARK__INTERNAL__CHANGE_ENROLMENT__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(CHANGE_ENROLMENT, change_enrolment, &body);
     uint8_t uid[UID_BYTES];
     struct mm_errinfo ei;
 
@@ -115,10 +112,6 @@ void mm_rpc_change_enrolment(struct mm_call *call, const ProtobufCMessage *reque
         mm_call_finish(call, &ei);
         return;
     }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__change_enrolment__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ENROLMENT;
-    job.change_enrolment = &body;
     body.uid = (ProtobufCBinaryData){sizeof(uid), uid};
     body.action = r->action == MINTMARK__V1__ENROLMENT_CHANGE__ENROLMENT_CHANGE_RETRY
                       ? MINTMARK__INTERNAL__ENROLMENT_ACTION__ENROLMENT_ACTION_RETRY
@@ -167,8 +160,8 @@ void mm_rpc_revoke_device(struct mm_call *call, const ProtobufCMessage *request)
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_REVOCATIONS,
                                       learn_revocation, reply_revocation};
     const Mintmark__V1__RevokeDeviceRequest *r = (const Mintmark__V1__RevokeDeviceRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__RevokeDevice body;
+    Mintmark__Internal__RevokeDevice body = MINTMARK__INTERNAL__REVOKE_DEVICE__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(REVOKE, revoke, &body);
     uint8_t uid[UID_BYTES];
     struct mm_errinfo ei;
 
@@ -176,10 +169,6 @@ void mm_rpc_revoke_device(struct mm_call *call, const ProtobufCMessage *request)
         mm_call_finish(call, &ei);
         return;
     }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__revoke_device__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_REVOKE;
-    job.revoke = &body;
     body.uid = (ProtobufCBinaryData){sizeof(uid), uid};
     body.reason = r->reason;
     body.again = r->again;

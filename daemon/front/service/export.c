@@ -6,6 +6,7 @@
  *   BEGINNING --> STREAMING (piece by piece) --> SIGNING --> over
  */
 #include "daemon/base/clock.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/service.h"
 #include "daemon/front/service/token_job.h"
 #include "mintmark/v1/account.pb-c.h"
@@ -199,11 +200,9 @@ static int ask(struct export *e, Mintmark__Internal__StoreJob *job, uint32_t uni
 
 static int ask_begin(struct export *e, uint64_t first, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__BeginExport body = MINTMARK__INTERNAL__BEGIN_EXPORT__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(BEGIN_EXPORT, begin_export, &body);
 
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT;
-    job.begin_export = &body;
     body.first_sequence = first;
     body.now_ms = mm_clock_wall_ms();
     return ask(e, &job, 1, ei);
@@ -212,15 +211,13 @@ static int ask_begin(struct export *e, uint64_t first, struct mm_errinfo *ei)
 /* The next piece, or what comes after the last. */
 static int go_on(struct export *e, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__ExportPage body = MINTMARK__INTERNAL__EXPORT_PAGE__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(EXPORT_PAGE, export_page, &body);
 
     if (e->blocked)
         return MM_OK;
     if (e->last == e->begun->last_sequence)
         return sign(e, ei);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_EXPORT_PAGE;
-    job.export_page = &body;
     body.after = e->last;
     body.last = e->begun->last_sequence;
     return ask(e, &job, PAGE_UNITS, ei);

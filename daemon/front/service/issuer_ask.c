@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GetRevocation, GetCaChain and GetCrl: one question to the EJBCA of a profile. The store says
  * first which certificate a device has. */
+#include "daemon/front/job.h"
 #include "daemon/front/service/service.h"
 #include "daemon/front/validate.h"
 
@@ -192,8 +193,8 @@ static int take_revocation(struct asking *a, const Mintmark__Internal__IssuerRes
 static int take_device(struct asking *a, const Mintmark__Internal__StoreResult *result,
                        struct mm_errinfo *ei)
 {
-    Mintmark__Internal__IssuerJob job;
-    Mintmark__Internal__RevocationJob body;
+    Mintmark__Internal__RevocationJob body = MINTMARK__INTERNAL__REVOCATION_JOB__INIT;
+    Mintmark__Internal__IssuerJob job = MM_ISSUER_JOB(REVOCATION, revocation, &body);
     int r;
 
     if (result->result_case != MINTMARK__INTERNAL__STORE_RESULT__RESULT_ENROLMENT_FOUND)
@@ -207,10 +208,6 @@ static int take_device(struct asking *a, const Mintmark__Internal__StoreResult *
     if (a->device->device->serial.len == 0)
         return mm_fail(ei, MM_ERR_PRECONDITION, "NO_CERTIFICATE",
                        "the device has no certificate that an authority elsewhere issued");
-    mintmark__internal__issuer_job__init(&job);
-    mintmark__internal__revocation_job__init(&body);
-    job.job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_REVOCATION;
-    job.revocation = &body;
     body.profile = a->device->device->profile;
     body.serial = a->device->device->serial;
     body.issuer_name = a->device->issuer_name;
@@ -244,8 +241,8 @@ static void on_store(struct mm_job *job, const ProtobufCMessage *result,
 
 static int ask_store(struct asking *a, uint8_t uid[UID_BYTES], struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__FindEnrolment body;
+    Mintmark__Internal__FindEnrolment body = MINTMARK__INTERNAL__FIND_ENROLMENT__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(FIND_ENROLMENT, find_enrolment, &body);
     struct mm_account *account = NULL;
     int r = mm_app_check_store(a->app, ei);
 
@@ -253,10 +250,6 @@ static int ask_store(struct asking *a, uint8_t uid[UID_BYTES], struct mm_errinfo
         r = mm_app_admit(a->app, mm_call_peer(a->call), &account, ei);
     if (r < 0)
         return r;
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__find_enrolment__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_FIND_ENROLMENT;
-    job.find_enrolment = &body;
     body.uid = (ProtobufCBinaryData){UID_BYTES, uid};
     a->store = (struct mm_store_job){.job = {.arena = &a->arena, .done = on_store}};
     r = mm_store_submit(a->app->store_queue, &a->store, &job, account, MM_SCHED_INTERACTIVE, 1,
@@ -303,11 +296,9 @@ void mm_rpc_get_ca_chain(struct mm_call *call, const ProtobufCMessage *request)
 {
     static const struct mm_call_ops ops = {.on_cancel = on_cancel};
     const Mintmark__V1__GetCaChainRequest *m = (const Mintmark__V1__GetCaChainRequest *)request;
-    Mintmark__Internal__IssuerJob job = MINTMARK__INTERNAL__ISSUER_JOB__INIT;
     Mintmark__Internal__CaChainJob body = MINTMARK__INTERNAL__CA_CHAIN_JOB__INIT;
+    Mintmark__Internal__IssuerJob job = MM_ISSUER_JOB(CA_CHAIN, ca_chain, &body);
 
-    job.job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_CA_CHAIN;
-    job.ca_chain = &body;
     body.profile = m->profile;
     ask_of_profile(call, &ops, m->profile, &job, MINTMARK__INTERNAL__ISSUER_RESULT__RESULT_CA_CHAIN,
                    take_chain);
@@ -364,11 +355,9 @@ void mm_rpc_get_crl(struct mm_call *call, const ProtobufCMessage *request)
 {
     static const struct mm_call_ops ops = {.on_cancel = on_cancel, .on_writable = on_writable};
     const Mintmark__V1__GetCrlRequest *m = (const Mintmark__V1__GetCrlRequest *)request;
-    Mintmark__Internal__IssuerJob job = MINTMARK__INTERNAL__ISSUER_JOB__INIT;
     Mintmark__Internal__CrlJob body = MINTMARK__INTERNAL__CRL_JOB__INIT;
+    Mintmark__Internal__IssuerJob job = MM_ISSUER_JOB(CRL, crl, &body);
 
-    job.job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_CRL;
-    job.crl = &body;
     body.profile = m->profile;
     body.delta = m->delta;
     ask_of_profile(call, &ops, m->profile, &job, MINTMARK__INTERNAL__ISSUER_RESULT__RESULT_CRL,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CheckIssuer: one issuer's worker, or each in turn at once, asks its EJBCA; the answer has all
  * that they found. */
+#include "daemon/front/job.h"
 #include "daemon/front/service/service.h"
 #include "mintmark/v1/officer.pb-c.h"
 
@@ -126,12 +127,10 @@ static void on_cancel(struct mm_call *call, void *user)
 
 static void send_part(struct mm_app *app, struct part *part, const char *profile)
 {
-    Mintmark__Internal__IssuerJob job = MINTMARK__INTERNAL__ISSUER_JOB__INIT;
     Mintmark__Internal__CheckJob check = MINTMARK__INTERNAL__CHECK_JOB__INIT;
+    Mintmark__Internal__IssuerJob job = MM_ISSUER_JOB(CHECK, check, &check);
 
     check.profile = mm_for_packing(profile);
-    job.job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_CHECK;
-    job.check = &check;
     part->job.done = on_done;
     part->job.arena = &part->arena;
     part->all->waiting++;

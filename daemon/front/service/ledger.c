@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* UnlockLedger, VerifyLedger, and the ledger's part of GetStatus. */
+#include "daemon/front/job.h"
 #include "daemon/front/service/service.h"
 
 void mm_ledger_status(const struct mm_app *app, Mintmark__V1__LedgerStatus *ret_status)
@@ -66,8 +67,8 @@ void mm_rpc_unlock_ledger(struct mm_call *call, const ProtobufCMessage *request)
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_GUARD, learn_unlock,
                                       reply_unlock};
     const Mintmark__V1__UnlockLedgerRequest *r = (const Mintmark__V1__UnlockLedgerRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__UnlockLedger body;
+    Mintmark__Internal__UnlockLedger body = MINTMARK__INTERNAL__UNLOCK_LEDGER__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(UNLOCK, unlock, &body);
     struct mm_errinfo ei;
 
     if (r->document.len == 0 || r->document.len > MM_UNLOCK_MAX) {
@@ -75,10 +76,6 @@ void mm_rpc_unlock_ledger(struct mm_call *call, const ProtobufCMessage *request)
         mm_call_finish(call, &ei);
         return;
     }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__unlock_ledger__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK;
-    job.unlock = &body;
     body.document = r->document;
     mm_app_ask(call, &job, &ask);
 }

@@ -7,6 +7,7 @@
  */
 #include "daemon/base/clock.h"
 #include "daemon/base/json.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/report.h"
 #include "daemon/front/validate.h"
 
@@ -103,11 +104,9 @@ static int ask(struct manifest *m, Mintmark__Internal__StoreJob *job, uint32_t u
 
 static int ask_find(struct manifest *m, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__GetReport body = MINTMARK__INTERNAL__GET_REPORT__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(GET_REPORT, get_report, &body);
 
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_GET_REPORT;
-    job.get_report = &body;
     body.batch_uid = m->batch_uid;
     return ask(m, &job, 1, ei);
 }
@@ -115,11 +114,9 @@ static int ask_find(struct manifest *m, struct mm_errinfo *ei)
 static int ask_page(struct manifest *m, Mintmark__Internal__ReportPlace *place,
                     struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__ManifestPage body = MINTMARK__INTERNAL__MANIFEST_PAGE__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(MANIFEST_PAGE, manifest_page, &body);
 
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_MANIFEST_PAGE;
-    job.manifest_page = &body;
     body.batch_uid = m->batch_uid;
     body.place = place;
     body.issuer = (ProtobufCBinaryData){m->issuer_len, m->issuer};

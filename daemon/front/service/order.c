@@ -2,6 +2,7 @@
 /* ImportOrder, ImportDocument, ChangeOrder, GetOrder and ListOrders. What is signed is handed on to
  * the store, which alone reads it: the front can neither add an order nor change one by itself. */
 #include "daemon/base/clock.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/service.h"
 #include "daemon/front/validate.h"
 #include "mintmark/v1/officer.pb-c.h"
@@ -55,18 +56,14 @@ void mm_rpc_import_order(struct mm_call *call, const ProtobufCMessage *request)
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_ORDER, learn_import,
                                       reply_import};
     const Mintmark__V1__ImportOrderRequest *r = (const Mintmark__V1__ImportOrderRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__ImportOrder body;
+    Mintmark__Internal__ImportOrder body = MINTMARK__INTERNAL__IMPORT_ORDER__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(IMPORT_ORDER, import_order, &body);
     struct mm_errinfo ei;
 
     if (check_document(&r->document, &ei) < 0) {
         mm_call_finish(call, &ei);
         return;
     }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__import_order__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_ORDER;
-    job.import_order = &body;
     body.document = r->document;
     body.now_ms = mm_clock_wall_ms();
     body.by = mm_for_packing(mm_call_peer(call)->name);
@@ -96,18 +93,14 @@ void mm_rpc_import_document(struct mm_call *call, const ProtobufCMessage *reques
                                       learn_document, reply_document};
     const Mintmark__V1__ImportDocumentRequest *r =
         (const Mintmark__V1__ImportDocumentRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__ImportDocument body;
+    Mintmark__Internal__ImportDocument body = MINTMARK__INTERNAL__IMPORT_DOCUMENT__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(IMPORT_DOCUMENT, import_document, &body);
     struct mm_errinfo ei;
 
     if (check_document(&r->document, &ei) < 0) {
         mm_call_finish(call, &ei);
         return;
     }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__import_document__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_IMPORT_DOCUMENT;
-    job.import_document = &body;
     body.document = r->document;
     body.now_ms = mm_clock_wall_ms();
     body.by = mm_for_packing(mm_call_peer(call)->name);
@@ -167,18 +160,14 @@ void mm_rpc_change_order(struct mm_call *call, const ProtobufCMessage *request)
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_ORDER, learn_change,
                                       reply_change};
     const Mintmark__V1__ChangeOrderRequest *r = (const Mintmark__V1__ChangeOrderRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__ChangeOrder body;
+    Mintmark__Internal__ChangeOrder body = MINTMARK__INTERNAL__CHANGE_ORDER__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(CHANGE_ORDER, change_order, &body);
     struct mm_errinfo ei;
 
     if (check_change(r, &ei) < 0) {
         mm_call_finish(call, &ei);
         return;
     }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__change_order__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_ORDER;
-    job.change_order = &body;
     body.order_id = r->order_id;
     body.action = r->action;
     body.limits = r->action == MINTMARK__V1__ORDER_ACTION__ORDER_ACTION_LOWER ? r->limits : NULL;
@@ -205,18 +194,14 @@ void mm_rpc_get_order(struct mm_call *call, const ProtobufCMessage *request)
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_ORDER_FOUND, NULL,
                                       reply_get};
     const Mintmark__V1__GetOrderRequest *r = (const Mintmark__V1__GetOrderRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__GetOrder body;
+    Mintmark__Internal__GetOrder body = MINTMARK__INTERNAL__GET_ORDER__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(GET_ORDER, get_order, &body);
     struct mm_errinfo ei;
 
     if (mm_check_name("order_id", r->order_id, &ei) < 0) {
         mm_call_finish(call, &ei);
         return;
     }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__get_order__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_GET_ORDER;
-    job.get_order = &body;
     body.order_id = r->order_id;
     body.now_ms = mm_clock_wall_ms();
     mm_app_ask(call, &job, &ask);
@@ -240,18 +225,14 @@ void mm_rpc_list_orders(struct mm_call *call, const ProtobufCMessage *request)
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_ORDERS, NULL,
                                       reply_orders};
     const Mintmark__V1__ListOrdersRequest *r = (const Mintmark__V1__ListOrdersRequest *)request;
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__ListOrders body;
+    Mintmark__Internal__ListOrders body = MINTMARK__INTERNAL__LIST_ORDERS__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(LIST_ORDERS, list_orders, &body);
     struct mm_errinfo ei;
 
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__list_orders__init(&body);
     if (mm_check_page_size(r->page_size, &body.page_size, &ei) < 0) {
         mm_call_finish(call, &ei);
         return;
     }
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS;
-    job.list_orders = &body;
     body.page_token = r->page_token;
     mm_app_ask(call, &job, &ask);
 }

@@ -2,6 +2,7 @@
 /* MakeOrderRequest: make and sign (token), record the nonce (store), reply. The request leaves only
  * when its nonce is on disk. */
 #include "daemon/base/clock.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/service.h"
 #include "daemon/front/service/token_call.h"
 #include "mintmark/v1/officer.pb-c.h"
@@ -34,13 +35,9 @@ static void record(struct mm_call *call, const struct requesting *q,
 {
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_NONCE_ADDED, NULL,
                                       reply};
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__AddNonce body;
+    Mintmark__Internal__AddNonce body = MINTMARK__INTERNAL__ADD_NONCE__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(ADD_NONCE, add_nonce, &body);
 
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__add_nonce__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_NONCE;
-    job.add_nonce = &body;
     body.nonce = made->nonce;
     body.document = made->document;
     body.now_ms = q->body.time_ms;

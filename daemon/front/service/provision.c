@@ -3,6 +3,7 @@
 #include "daemon/front/service/provision.h"
 
 #include "daemon/base/clock.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/service.h"
 
 #include <string.h>
@@ -111,17 +112,13 @@ static void on_fetched(struct mm_job *job, const ProtobufCMessage *result,
 
 static void replay(struct mm_provision *p)
 {
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__FetchRequest body;
+    Mintmark__Internal__FetchRequest body = MINTMARK__INTERNAL__FETCH_REQUEST__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(FETCH_REQUEST, fetch_request, &body);
 
     if (p->elsewhere) {
         mm_elsewhere_fetch(p);
         return;
     }
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__fetch_request__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_FETCH_REQUEST;
-    job.fetch_request = &body;
     body.station = p->station;
     body.request_id = p->args.request_id;
     body.after_row = p->after_row;
@@ -207,13 +204,9 @@ static bool complete(const struct mm_provision *p)
 static int mint(struct mm_chunk *c, struct mm_pool *pool, struct mm_errinfo *ei)
 {
     struct mm_provision *p = c->p;
-    Mintmark__Internal__TokenJob job;
-    Mintmark__Internal__MintJob body;
+    Mintmark__Internal__MintJob body = MINTMARK__INTERNAL__MINT_JOB__INIT;
+    Mintmark__Internal__TokenJob job = MM_TOKEN_JOB(MINT, mint, &body);
 
-    mintmark__internal__token_job__init(&job);
-    mintmark__internal__mint_job__init(&body);
-    job.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_MINT;
-    job.mint = &body;
     body.profile = p->profile;
     body.batch_uid = p->args.batch_uid;
     body.first_number = c->number;
@@ -260,15 +253,12 @@ static int take_minted(struct mm_chunk *c, const Mintmark__Internal__TokenResult
 
 static int record(struct mm_chunk *c, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job;
     Mintmark__Internal__SpendAndRecord body;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(SPEND_AND_RECORD, spend_and_record, &body);
     Mintmark__Internal__Waiting waiting;
 
-    mintmark__internal__store_job__init(&job);
     mm_chunk_spend(c, &body);
     mm_elsewhere_spend(c->p, &waiting, &body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_SPEND_AND_RECORD;
-    job.spend_and_record = &body;
     body.request_count = c->p->args.count;
     body.devices = c->minted->devices;
     body.n_devices = c->minted->n_devices;

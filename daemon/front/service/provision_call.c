@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The life of a call that makes devices; see provision.h. */
+#include "daemon/front/job.h"
 #include "daemon/front/service/provision.h"
 
 #include "daemon/base/clock.h"
@@ -208,14 +209,10 @@ static void on_found(struct mm_job *job, const ProtobufCMessage *result,
 
 static void find(struct mm_provision *p)
 {
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__FindRequest body;
+    Mintmark__Internal__FindRequest body = MINTMARK__INTERNAL__FIND_REQUEST__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(FIND_REQUEST, find_request, &body);
 
     p->stage = MM_PROVISION_FINDING;
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__find_request__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_FIND_REQUEST;
-    job.find_request = &body;
     body.station = p->station;
     body.request_id = p->args.request_id;
     body.digest = (ProtobufCBinaryData){sizeof(p->args.digest), p->args.digest};
@@ -295,14 +292,10 @@ static void on_batch(struct mm_job *job, const ProtobufCMessage *result,
 
 void mm_provision_check_batch(struct mm_provision *p)
 {
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__GetBatch body;
+    Mintmark__Internal__GetBatch body = MINTMARK__INTERNAL__GET_BATCH__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(GET_BATCH, get_batch, &body);
 
     p->stage = MM_PROVISION_CHECKING;
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__get_batch__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH;
-    job.get_batch = &body;
     body.batch_uid = p->args.batch_uid;
     mm_provision_ask(p, &job, on_batch);
 }

@@ -6,6 +6,7 @@
  * repeated differs from the first in nothing. An Enroll's message is asked again of the store when
  * all its devices have come to an end.
  */
+#include "daemon/front/job.h"
 #include "daemon/front/service/provision.h"
 
 #include "daemon/base/clock.h"
@@ -117,17 +118,13 @@ static void on_settled_page(struct mm_job *job, const ProtobufCMessage *result,
 
 void mm_elsewhere_fetch(struct mm_provision *p)
 {
-    Mintmark__Internal__StoreJob job;
-    Mintmark__Internal__FetchRequest body;
+    Mintmark__Internal__FetchRequest body = MINTMARK__INTERNAL__FETCH_REQUEST__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(FETCH_REQUEST, fetch_request, &body);
 
     /* What is left to read is read after the one that runs, or when the station reads. */
     p->again = p->job_runs || p->blocked;
     if (p->again)
         return;
-    mintmark__internal__store_job__init(&job);
-    mintmark__internal__fetch_request__init(&body);
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_FETCH_REQUEST;
-    job.fetch_request = &body;
     body.station = p->station;
     body.request_id = p->args.request_id;
     body.after_row = p->after_row;

@@ -9,6 +9,7 @@
 #include "daemon/front/service/reconcile.h"
 
 #include "daemon/base/clock.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/service.h"
 
 #include <stddef.h>
@@ -147,11 +148,9 @@ static int ask_store(struct reconcile *c, Mintmark__Internal__StoreJob *job, str
 
 static int ask_devices(struct reconcile *c, bool brief, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__PageEnrolments body = MINTMARK__INTERNAL__PAGE_ENROLMENTS__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(PAGE_ENROLMENTS, page_enrolments, &body);
 
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_PAGE_ENROLMENTS;
-    job.page_enrolments = &body;
     body.after_row = c->after;
     body.limit = MM_RECONCILE_PAGE_MAX;
     body.brief = brief;
@@ -160,13 +159,11 @@ static int ask_devices(struct reconcile *c, bool brief, struct mm_errinfo *ei)
 
 static int ask_matches(struct reconcile *c, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__MatchCertificates body = MINTMARK__INTERNAL__MATCH_CERTIFICATES__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(MATCH_CERTIFICATES, match_certificates, &body);
     Mintmark__Internal__MatchCertificates__Certificate all[MM_ISSUER_PAGE_MAX];
     Mintmark__Internal__MatchCertificates__Certificate *list[MM_ISSUER_PAGE_MAX];
 
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_MATCH_CERTIFICATES;
-    job.match_certificates = &body;
     body.certificates = list;
     for (; body.n_certificates < c->listed->n_entries; body.n_certificates++) {
         const Mintmark__Internal__Listed__Entry *e = c->listed->entries[body.n_certificates];
@@ -208,16 +205,14 @@ static int ask_later(struct reconcile *c, uint32_t ms, const struct mm_errinfo *
 
 static int ask_list(struct reconcile *c, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__IssuerJob job = MINTMARK__INTERNAL__ISSUER_JOB__INIT;
     Mintmark__Internal__ListJob body = MINTMARK__INTERNAL__LIST_JOB__INIT;
+    Mintmark__Internal__IssuerJob job = MM_ISSUER_JOB(LIST, list, &body);
     const struct group *g = &c->groups[c->group];
     struct mm_errinfo why = {0};
     int r = mm_app_check_open(c->app, ei);
 
     if (r < 0)
         return r;
-    job.job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_LIST;
-    job.list = &body;
     body.profile = mm_for_packing(g->profile);
     body.page = c->page;
     body.page_size = MM_ISSUER_PAGE_MAX;

@@ -4,6 +4,7 @@
 #include "daemon/front/service/report.h"
 
 #include "daemon/base/clock.h"
+#include "daemon/front/job.h"
 #include "daemon/front/validate.h"
 
 #include <stddef.h>
@@ -113,16 +114,14 @@ static void release_cancelled(struct mm_call *call, void *user)
 
 static int submit_release(struct releasing *q, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__ReleaseBatch body = MINTMARK__INTERNAL__RELEASE_BATCH__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(RELEASE_BATCH, release_batch, &body);
     int rc = mm_app_check_store(q->r.app, ei);
 
     if (rc == MM_OK)
         rc = mm_app_admit(q->r.app, mm_call_peer(q->r.call), &q->r.account, ei);
     if (rc < 0)
         return rc;
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_RELEASE_BATCH;
-    job.release_batch = &body;
     body.batch_uid = q->r.batch_uid;
     body.station = q->r.station;
     body.now_ms = mm_clock_wall_ms();

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The stages of a production report; see report.h. */
 #include "daemon/base/clock.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/report.h"
 
 #include <stddef.h>
@@ -102,23 +103,19 @@ static int ask(struct mm_report *r, Mintmark__Internal__StoreJob *job, enum mm_s
 
 static int ask_find(struct mm_report *r, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__GetReport body = MINTMARK__INTERNAL__GET_REPORT__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(GET_REPORT, get_report, &body);
 
     r->stage = MM_REPORT_FINDING;
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_GET_REPORT;
-    job.get_report = &body;
     body.batch_uid = r->batch_uid;
     return ask(r, &job, MM_SCHED_INTERACTIVE, 1, ei);
 }
 
 static int ask_piece(struct mm_report *r, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__ReportPage body = MINTMARK__INTERNAL__REPORT_PAGE__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(REPORT_PAGE, report_page, &body);
 
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_REPORT_PAGE;
-    job.report_page = &body;
     body.batch_uid = r->batch_uid;
     body.place = r->place;
     return ask(r, &job, MM_SCHED_BULK, PAGE_UNITS, ei);
@@ -126,12 +123,10 @@ static int ask_piece(struct mm_report *r, struct mm_errinfo *ei)
 
 static int ask_add(struct mm_report *r, ProtobufCBinaryData document, struct mm_errinfo *ei)
 {
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__AddReport body = MINTMARK__INTERNAL__ADD_REPORT__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(ADD_REPORT, add_report, &body);
 
     r->stage = MM_REPORT_ADDING;
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT;
-    job.add_report = &body;
     body.batch_uid = r->batch_uid;
     body.sha256 = (ProtobufCBinaryData){sizeof(r->sha256), r->sha256};
     body.size = r->size;

@@ -3,6 +3,7 @@
  */
 #include "daemon/base/text.h"
 #include "daemon/conf/mechanism.h"
+#include "daemon/front/job.h"
 #include "daemon/front/service/service.h"
 #include "daemon/front/service/token_call.h"
 #include "daemon/front/validate.h"
@@ -169,8 +170,8 @@ static void record(struct mm_call *call, const struct signing *s,
     static const struct mm_ask ask = {MINTMARK__INTERNAL__STORE_RESULT__RESULT_SIGNED_ADDED, NULL,
                                       reply};
     Mintmark__V1__SignResponse response = MINTMARK__V1__SIGN_RESPONSE__INIT;
-    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
     Mintmark__Internal__AddSigned body = MINTMARK__INTERNAL__ADD_SIGNED__INIT;
+    Mintmark__Internal__StoreJob job = MM_STORE_JOB(ADD_SIGNED, add_signed, &body);
     MM_FREE uint8_t *packed = NULL;
     struct mm_errinfo ei;
 
@@ -185,8 +186,6 @@ static void record(struct mm_call *call, const struct signing *s,
         mm_call_finish(call, &ei);
         return;
     }
-    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_SIGNED;
-    job.add_signed = &body;
     body.station = mm_for_packing(s->c.station);
     body.signing_profile = s->body.signing_profile;
     body.mechanism = s->body.mechanism;

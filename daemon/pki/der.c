@@ -3,37 +3,71 @@
 
 #include "daemon/base/limits.h"
 
-#include <openssl/asn1.h>
-#include <openssl/err.h>
 #include <string.h>
 
-enum { CONSTRUCTED = 0x20, CLASS = 0xc0 };
+enum { CONSTRUCTED = 0x20, CLASS = 0xc0, NUMBER = 0x1f, LENGTH_OCTETS_MAX = 3 };
 
-bool mm_der_take(struct mm_bytes *in, struct mm_der *ret)
+/* What is wrong with bytes, for people; they stand in texts of errors. */
+static const char cut_off[] = "it is cut off";
+static const char not_shortest[] = "a length longer than it need be, which is BER";
+static const char wrong_form[] = "an element of a form that DER has not";
+
+/* Section 10.1: definite, and as short as can be. Nothing that is read here has 16 MiB. NULL, or
+ * what is wrong. */
+static const char *read_length(const uint8_t **at, const uint8_t *end, size_t *ret_len)
 {
-    const uint8_t *at = in->data;
-    long len = 0;
-    int tag = 0, class = 0, found, header;
+    size_t len;
+    unsigned octets;
+
+    if (*at == end)
+        return cut_off;
+    len = *(*at)++;
+    if (len == 0x80)
+        return "an indefinite length, which is BER";
+    if (len > 0x80) {
+        octets = len & 0x7f;
+        if (octets > LENGTH_OCTETS_MAX || (size_t)(end - *at) < octets)
+            return cut_off;
+        if (**at == 0)
+            return not_shortest;
+        for (len = 0; octets > 0; octets--)
+            len = len << 8 | *(*at)++;
+        if (len < 0x80)
+            return not_shortest;
+    }
+    if (len > (size_t)(end - *at))
+        return cut_off;
+    *ret_len = len;
+    return NULL;
+}
+
+/* Tags of several octets, those of numbers from 31, occur in nothing that is read here. */
+static const char *take(struct mm_bytes *in, struct mm_der *ret)
+{
+    const uint8_t *const start = in->data, *at = start;
+    const char *why;
+    size_t len;
 
     if (in->len == 0)
-        return false;
-    found = ASN1_get_object(&at, &len, &tag, &class, (long)in->len);
-    if (found & 0x80) {
-        ERR_clear_error();
-        return false;
-    }
-    header = (int)(at - in->data);
-    /* 1: of indefinite length. ASN1_object_size is that of the shortest encoding. */
-    if ((found & 1) || ASN1_object_size(0, (int)len, tag) != header + (int)len)
-        return false;
+        return cut_off;
+    if ((*at++ & NUMBER) == NUMBER)
+        return wrong_form;
+    why = read_length(&at, start + in->len, &len);
+    if (why)
+        return why;
     *ret = (struct mm_der){
-        .id = in->data[0],
-        .whole = {in->data, (size_t)header + (size_t)len},
-        .content = {at, (size_t)len},
+        .id = *start,
+        .whole = {start, (size_t)(at - start) + len},
+        .content = {at, len},
     };
     in->data += ret->whole.len;
     in->len -= ret->whole.len;
-    return true;
+    return NULL;
+}
+
+bool mm_der_take(struct mm_bytes *in, struct mm_der *ret)
+{
+    return !take(in, ret);
 }
 
 bool mm_der_part(struct mm_bytes *in, uint8_t id, struct mm_der *ret)
@@ -74,24 +108,40 @@ static bool shape_is_der(uint8_t id)
                : id != (MM_DER_SEQUENCE & ~CONSTRUCTED) && id != (MM_DER_SET & ~CONSTRUCTED);
 }
 
-static bool well_formed(struct mm_bytes in, unsigned depth)
+static const char *fault(struct mm_bytes in, unsigned depth_left, const uint8_t **ret_at)
 {
     struct mm_der e;
+    const char *why = NULL;
 
-    while (in.len > 0) {
-        if (!mm_der_take(&in, &e) || !shape_is_der(e.id))
-            return false;
-        if (!(e.id & CONSTRUCTED))
-            continue;
-        if (depth == MM_CSR_DEPTH_MAX || !well_formed(e.content, depth + 1))
-            return false;
+    while (!why && in.len > 0) {
+        *ret_at = in.data;
+        why = take(&in, &e);
+        if (why)
+            return why;
+        if (!shape_is_der(e.id))
+            return wrong_form;
+        if (e.id & CONSTRUCTED)
+            why = depth_left > 0 ? fault(e.content, depth_left - 1, ret_at)
+                                 : "it is nested too deeply";
     }
-    return true;
+    return why;
+}
+
+const char *mm_der_fault(struct mm_bytes in, unsigned depth_max, size_t *ret_at)
+{
+    const uint8_t *at = in.data;
+    const char *const why = fault(in, depth_max, &at);
+
+    if (why)
+        *ret_at = (size_t)(at - in.data);
+    return why;
 }
 
 bool mm_der_well_formed(struct mm_bytes in)
 {
-    return well_formed(in, 0);
+    size_t at;
+
+    return !mm_der_fault(in, MM_CSR_DEPTH_MAX, &at);
 }
 
 /* ---- putting together ---------------------------------------------------------------------- */

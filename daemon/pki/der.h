@@ -39,8 +39,11 @@ bool mm_der_part(struct mm_bytes *in, uint8_t id, struct mm_der *ret);
 /* An INTEGER above 0, of at most max octets as it is encoded; its magnitude without the leading
  * zero. False for any other encoding than the shortest. */
 bool mm_der_positive(struct mm_bytes *in, size_t max, struct mm_bytes *ret);
-/* Is all of it DER, elements within elements, down to MM_CSR_DEPTH_MAX? Universal types other than
- * SEQUENCE and SET must be primitive. */
+/* Is all of it DER (X.690 section 10), elements within elements, depth_max constructed ones at the
+ * most? Universal types other than SEQUENCE and SET must be primitive. NULL when it is; else what
+ * is wrong, for people, and where: the offset of the element. */
+const char *mm_der_fault(struct mm_bytes in, unsigned depth_max, size_t *ret_at);
+/* The same for certificates and requests (MM_CSR_DEPTH_MAX), whoever does not ask why. */
 bool mm_der_well_formed(struct mm_bytes in);
 
 /* Appends an element of that content. Errors stick to the buffer, as its own do. */

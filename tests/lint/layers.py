@@ -23,7 +23,7 @@ RULES = {
     'pkcs11/': (['daemon/base/'], ['p11-kit/', 'openssl/', 'jansson.h']),
     'daemon/conf/': (['daemon/base/'], ['confuse.h']),
     'daemon/pki/': (['daemon/base/', 'daemon/conf/'], ['openssl/']),
-    'daemon/document/': (['daemon/base/', 'proto/'], ['protobuf-c/', 'openssl/']),
+    'daemon/document/': (['daemon/base/', 'daemon/pki/', 'proto/'], ['protobuf-c/', 'openssl/']),
     'daemon/provider/': (['daemon/base/'], ['openssl/']),
     'daemon/ipc/': (['daemon/base/', 'daemon/conf/', 'proto/'],
                     ['protobuf-c/', 'seccomp.h', 'uv.h']),

@@ -17,9 +17,7 @@ int mm_certificate_read(struct mm_store *s, struct mm_bytes der, struct mm_certi
 
     if (r < 0)
         return mm_fail(ei, MM_ERR_INVALID, "CERTIFICATE_MALFORMED", "%s", ei->text);
-    mm_ledger_digest_begin(s);
-    mm_ledger_digest_add(s, cert.spki.data, cert.spki.len);
-    r = mm_ledger_digest_end(s, id.spki_sha256, ei);
+    r = mm_ledger_hash(s, cert.spki, id.spki_sha256, ei);
     if (r < 0)
         return r;
     id.serial = cert.serial;

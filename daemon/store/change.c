@@ -257,9 +257,7 @@ static int import(struct mm_store *s, const Mintmark__Internal__ImportDocument *
         r = update(s, &order, ei);
     if (r < 0)
         return r;
-    mm_ledger_digest_begin(s);
-    mm_ledger_digest_add(s, job->document.data, job->document.len);
-    r = mm_ledger_digest_end(s, hash, ei);
+    r = mm_ledger_hash(s, (struct mm_bytes){job->document.data, job->document.len}, hash, ei);
     event.by = job->by;
     event.signer = document.signer_name;
     event.document_sha256 = (ProtobufCBinaryData){sizeof(hash), hash};

@@ -12,14 +12,6 @@
 
 enum { TOTALS_KEPT = 64 * 1024 }; /* longer ones are dropped with the next checkpoint */
 
-static int hash(struct mm_store *s, const void *data, size_t len, uint8_t ret_hash[MM_SHA256_BYTES],
-                struct mm_errinfo *ei)
-{
-    mm_ledger_digest_begin(s);
-    mm_ledger_digest_add(s, data, len);
-    return mm_ledger_digest_end(s, ret_hash, ei);
-}
-
 static bool is_hash(const ProtobufCBinaryData *a, const uint8_t b[MM_SHA256_BYTES])
 {
     return a->len == MM_SHA256_BYTES && memcmp(a->data, b, MM_SHA256_BYTES) == 0;
@@ -72,7 +64,7 @@ static int open_checkpoint(struct mm_store *s, uint64_t sequence, struct mm_byte
     if ((sequence && c->sequence != sequence) || c->ledger_id.len != sizeof(s->ledger.id) ||
         memcmp(c->ledger_id.data, s->ledger.id, sizeof(s->ledger.id)) != 0)
         return bad(ei, sequence, "it is another ledger's, or of another record");
-    r = hash(s, totals.data, totals.len, sums, ei);
+    r = mm_ledger_hash(s, (struct mm_bytes){totals.data, totals.len}, sums, ei);
     if (r == MM_OK)
         r = mm_ledger_hash_at(s, c->sequence, head, ei);
     if (r < 0)
@@ -233,7 +225,7 @@ static int pack(struct mm_store *s, const ProtobufCBinaryData *totals, uint64_t 
     Mintmark__V1__Checkpoint c = MINTMARK__V1__CHECKPOINT__INIT;
     Mintmark__V1__SignedDocument document = MINTMARK__V1__SIGNED_DOCUMENT__INIT;
     uint8_t sums[MM_SHA256_BYTES], at[MM_SHA256_BYTES];
-    int r = hash(s, totals->data, totals->len, sums, ei);
+    int r = mm_ledger_hash(s, (struct mm_bytes){totals->data, totals->len}, sums, ei);
 
     if (r < 0)
         return r;

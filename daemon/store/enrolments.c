@@ -406,24 +406,18 @@ struct certifying {
     uint8_t hashes[MM_CHUNK_DEVICES][2][MM_SHA256_BYTES];
 };
 
-static int hash(struct mm_store *s, const void *data, size_t len, uint8_t to[MM_SHA256_BYTES],
-                struct mm_errinfo *ei)
-{
-    mm_ledger_digest_begin(s);
-    mm_ledger_digest_add(s, data, len);
-    return mm_ledger_digest_end(s, to, ei);
-}
-
 static int note_certified(struct certifying *c,
                           const Mintmark__Internal__CertifyDevices__Certificate *given,
                           const struct mm_certificate_id *id, struct mm_errinfo *ei)
 {
     const size_t i = c->event.n_devices;
     Mintmark__V1__CertifiedDevice *d = &c->devices[i];
-    int r = hash(c->store, id->issuer.data, id->issuer.len, c->hashes[i][0], ei);
+    int r = mm_ledger_hash(c->store, id->issuer, c->hashes[i][0], ei);
 
     if (r == MM_OK)
-        r = hash(c->store, given->certificate.data, given->certificate.len, c->hashes[i][1], ei);
+        r = mm_ledger_hash(c->store,
+                           (struct mm_bytes){given->certificate.data, given->certificate.len},
+                           c->hashes[i][1], ei);
     if (r < 0)
         return r;
     memcpy(c->serials[i], id->serial.data, id->serial.len);

@@ -237,11 +237,8 @@ static int enter_in_ledger(struct mm_store *s, Mintmark__V1__ProductionOrder *o,
     Mintmark__V1__OrderImported event = MINTMARK__V1__ORDER_IMPORTED__INIT;
     Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(ORDER_IMPORTED, order_imported, &event);
     uint8_t hash[MM_SHA256_BYTES];
-    int r;
+    int r = mm_ledger_hash(s, (struct mm_bytes){job->document.data, job->document.len}, hash, ei);
 
-    mm_ledger_digest_begin(s);
-    mm_ledger_digest_add(s, job->document.data, job->document.len);
-    r = mm_ledger_digest_end(s, hash, ei);
     if (r < 0)
         return r;
     event.order_id = o->order_id;

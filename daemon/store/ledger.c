@@ -40,11 +40,11 @@ int mm_ledger_digest_end(struct mm_store *s, uint8_t ret_hash[MM_SHA256_BYTES],
     return MM_OK;
 }
 
-static int hash_record(struct mm_store *s, const void *data, size_t len,
-                       uint8_t ret_hash[MM_SHA256_BYTES], struct mm_errinfo *ei)
+int mm_ledger_hash(struct mm_store *s, struct mm_bytes data, uint8_t ret_hash[MM_SHA256_BYTES],
+                   struct mm_errinfo *ei)
 {
     mm_ledger_digest_begin(s);
-    mm_ledger_digest_add(s, data, len);
+    mm_ledger_digest_add(s, data.data, data.len);
     return mm_ledger_digest_end(s, ret_hash, ei);
 }
 
@@ -85,7 +85,7 @@ int mm_ledger_append(struct mm_store *s, Mintmark__V1__LedgerRecord *record, str
     mintmark__v1__ledger_record__pack(record, data);
     r = insert(s, record->sequence, data, len, ei);
     if (r == MM_OK)
-        r = hash_record(s, data, len, now->hash, ei);
+        r = mm_ledger_hash(s, (struct mm_bytes){data, len}, now->hash, ei);
     if (r < 0)
         return r;
     now->sequence = record->sequence;
@@ -164,24 +164,34 @@ static int fail_edited(uint64_t sequence, struct mm_errinfo *ei)
                    (unsigned long long)sequence);
 }
 
+/* q is of MM_SQL_LEDGER_PAGE; the data holds until its next step. */
+static int find_record(struct mm_sql *q, uint64_t sequence, struct mm_bytes *ret_data,
+                       struct mm_errinfo *ei)
+{
+    int r;
+
+    mm_sql_bind_uint(q, sequence);
+    mm_sql_bind_int(q, 1);
+    r = mm_sql_step(q, ei);
+    if (r < 0)
+        return r;
+    if (r == 0 || mm_sql_uint(q, 0) != sequence)
+        return mm_fail(ei, MM_ERR_CORRUPT, "LEDGER_GAP", "record %llu of the ledger is missing",
+                       (unsigned long long)sequence);
+    *ret_data = mm_sql_blob(q, 1);
+    return MM_OK;
+}
+
 int mm_ledger_hash_at(struct mm_store *s, uint64_t sequence, uint8_t ret_hash[MM_SHA256_BYTES],
                       struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_LEDGER_PAGE);
     struct mm_bytes data;
-    int r;
+    int r = find_record(&q, sequence, &data, ei);
 
-    mm_sql_bind_uint(&q, sequence);
-    mm_sql_bind_int(&q, 1);
-    r = mm_sql_step(&q, ei);
-    if (r < 0)
-        return r;
-    if (r == 0 || mm_sql_uint(&q, 0) != sequence)
-        return mm_fail(ei, MM_ERR_CORRUPT, "LEDGER_GAP", "record %llu of the ledger is missing",
-                       (unsigned long long)sequence);
-    data = mm_sql_blob(&q, 1);
-    r = mm_sql_end(&q, ei);
-    return r < 0 ? r : hash_record(s, data.data, data.len, ret_hash, ei);
+    if (r == MM_OK)
+        r = mm_sql_end(&q, ei);
+    return r < 0 ? r : mm_ledger_hash(s, data, ret_hash, ei);
 }
 
 int mm_ledger_record_at(struct mm_store *s, uint64_t sequence, struct mm_arena *arena,
@@ -191,17 +201,10 @@ int mm_ledger_record_at(struct mm_store *s, uint64_t sequence, struct mm_arena *
     struct mm_errinfo why = {0};
     ProtobufCMessage *message;
     struct mm_bytes data;
-    int r;
+    int r = find_record(&q, sequence, &data, ei);
 
-    mm_sql_bind_uint(&q, sequence);
-    mm_sql_bind_int(&q, 1);
-    r = mm_sql_step(&q, ei);
     if (r < 0)
         return r;
-    if (r == 0 || mm_sql_uint(&q, 0) != sequence)
-        return mm_fail(ei, MM_ERR_CORRUPT, "LEDGER_GAP", "record %llu of the ledger is missing",
-                       (unsigned long long)sequence);
-    data = mm_sql_blob(&q, 1);
     r = mm_grpc_unpack(&mintmark__v1__ledger_record__descriptor, data.data, data.len, arena,
                        &message, &why);
     if (r == MM_ERR_MEMORY)

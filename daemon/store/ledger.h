@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "daemon/base/buf.h"
 #include "daemon/base/err.h"
 
 #include "daemon/document/order.h"
@@ -72,6 +73,9 @@ void mm_ledger_digest_add(struct mm_store *s, const void *data, size_t len);
 void mm_ledger_digest_add_short(struct mm_store *s, const void *data, size_t len);
 int mm_ledger_digest_end(struct mm_store *s, uint8_t ret_hash[MM_SHA256_BYTES],
                          struct mm_errinfo *ei) MM_MUST_USE;
+/* All of it, of one piece. */
+int mm_ledger_hash(struct mm_store *s, struct mm_bytes data, uint8_t ret_hash[MM_SHA256_BYTES],
+                   struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Verifying. */
 

@@ -87,22 +87,19 @@ static int check_certified(struct mm_store *s, uint64_t sequence,
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_ENROLMENT_CERTIFICATE);
     uint8_t hash[MM_SHA256_BYTES];
-    struct mm_bytes issuer;
     bool good = false;
     int r;
 
     mm_sql_bind_blob(&q, d->uid.data, d->uid.len);
     r = mm_sql_step(&q, ei);
     if (r == 1) {
-        issuer = mm_sql_blob(&q, 0);
-        mm_ledger_digest_begin(s);
-        mm_ledger_digest_add(s, issuer.data, issuer.len);
-        r = mm_ledger_digest_end(s, hash, ei);
-        good = same(&d->issuer_sha256, (struct mm_bytes){hash, sizeof(hash)}) &&
+        r = mm_ledger_hash(s, mm_sql_blob(&q, 0), hash, ei);
+        good = r == MM_OK && same(&d->issuer_sha256, (struct mm_bytes){hash, sizeof(hash)}) &&
                same(&d->serial, mm_sql_blob(&q, 1));
-        if (r == MM_OK)
+        if (good)
             r = hash_certificate(s, mm_sql_blob(&q, 2), hash, ei);
-        good = good && same(&d->certificate_sha256, (struct mm_bytes){hash, sizeof(hash)});
+        good = good && r == MM_OK &&
+               same(&d->certificate_sha256, (struct mm_bytes){hash, sizeof(hash)});
     }
     if (r == MM_OK)
         r = mm_sql_end(&q, ei);
@@ -187,9 +184,7 @@ static int take_record(struct mm_store *s, struct mm_ledger_walk *walk, uint64_t
         return r;
     walk->at.sequence = sequence;
     walk->at.time_ms = record->time_ms;
-    mm_ledger_digest_begin(s);
-    mm_ledger_digest_add(s, data.data, data.len);
-    return mm_ledger_digest_end(s, walk->at.hash, ei);
+    return mm_ledger_hash(s, data, walk->at.hash, ei);
 }
 
 static int compare(struct mm_store *s, const struct mm_ledger_walk *walk, struct mm_errinfo *ei)

@@ -118,11 +118,8 @@ static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__AddRepo
     Mintmark__V1__ReportSigned event = MINTMARK__V1__REPORT_SIGNED__INIT;
     Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(REPORT_SIGNED, report_signed, &event);
     uint8_t hash[MM_SHA256_BYTES];
-    int r;
+    int r = mm_ledger_hash(s, (struct mm_bytes){job->document.data, job->document.len}, hash, ei);
 
-    mm_ledger_digest_begin(s);
-    mm_ledger_digest_add(s, job->document.data, job->document.len);
-    r = mm_ledger_digest_end(s, hash, ei);
     if (r < 0)
         return r;
     event.batch_uid = job->batch_uid;

@@ -119,17 +119,27 @@ static int put_place(struct piece *p, const char *key, uint64_t sequence, struct
     return MM_OK;
 }
 
+/* What begins and ends a report: the record of the release, and q, of MM_SQL_REPORT_HEAD, on the
+ * batch's row. */
+static int find_head(struct piece *p, struct mm_sql *q, struct mm_arena *arena,
+                     Mintmark__V1__BatchReleased **ret_event, struct mm_errinfo *ei)
+{
+    int r = find_released(p, arena, ret_event, ei);
+
+    if (r < 0)
+        return r;
+    mm_sql_bind_int(q, p->released->batch.row);
+    r = mm_sql_step(q, ei);
+    return r < 0 ? r : MM_OK;
+}
+
 static int put_head(struct piece *p, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(p->s, MM_SQL_REPORT_HEAD);
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     Mintmark__V1__BatchReleased *event = NULL;
-    int r = find_released(p, &arena, &event, ei);
+    int r = find_head(p, &q, &arena, &event, ei);
 
-    if (r < 0)
-        return r;
-    mm_sql_bind_int(&q, p->released->batch.row);
-    r = mm_sql_step(&q, ei);
     if (r < 0)
         return r;
     put_string(p, "{\"schema\":\"mintmark-report-1\",\n\"service\":", event->version);
@@ -307,12 +317,8 @@ static int put_end(struct piece *p, struct mm_errinfo *ei)
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(p->s, MM_SQL_REPORT_HEAD);
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     Mintmark__V1__BatchReleased *event = NULL;
-    int r = find_released(p, &arena, &event, ei);
+    int r = find_head(p, &q, &arena, &event, ei);
 
-    if (r < 0)
-        return r;
-    mm_sql_bind_int(&q, p->released->batch.row);
-    r = mm_sql_step(&q, ei);
     if (r < 0)
         return r;
     put_number(p, "\"totals\":{\"issued\":", event->issued);

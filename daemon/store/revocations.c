@@ -20,11 +20,8 @@ static int note(struct mm_store *s, const struct revocation *v, struct mm_errinf
     Mintmark__V1__Revoked event = MINTMARK__V1__REVOKED__INIT;
     Mintmark__V1__LedgerRecord record = MM_LEDGER_RECORD(REVOKED, revoked, &event);
     uint8_t issuer[MM_SHA256_BYTES];
-    int r;
+    const int r = mm_ledger_hash(s, v->issuer, issuer, ei);
 
-    mm_ledger_digest_begin(s);
-    mm_ledger_digest_add(s, v->issuer.data, v->issuer.len);
-    r = mm_ledger_digest_end(s, issuer, ei);
     if (r < 0)
         return r;
     event.uid = (ProtobufCBinaryData){v->uid.len, (uint8_t *)(uintptr_t)v->uid.data};

@@ -10,9 +10,6 @@
 #include <openssl/pem.h>
 #include <string.h>
 
-MM_DEFINE_CLEANUP(BIO *, BIO_free_all)
-MM_DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
-
 static int duties(struct mm_officer *o, struct mm_duty duty[2], struct mm_errinfo *ei)
 {
     const struct mm_conf_appliance *a = &o->conf->appliance;
@@ -164,25 +161,6 @@ static int write_certificate(struct mm_officer *o, struct mm_duty *duty, struct 
     return r < 0 ? r : mm_duty_record(o, duty, certificate, ei);
 }
 
-static int request_pem(const struct mm_buf *der, struct mm_buf *pem, struct mm_errinfo *ei)
-{
-    const unsigned char *p = der->data;
-    MM_CLEANUP(X509_REQ_free_p) X509_REQ *csr = d2i_X509_REQ(NULL, &p, (long)der->len);
-    MM_CLEANUP(BIO_free_all_p) BIO *bio = BIO_new(BIO_s_mem());
-    char *text = NULL;
-    long len;
-
-    if (!csr || X509_REQ_verify(csr, X509_REQ_get0_pubkey(csr)) != 1) {
-        ERR_clear_error();
-        return mm_fail(ei, MM_ERR_INTERNAL, "CSR", "the new request does not verify: not written");
-    }
-    if (!bio || PEM_write_bio_X509_REQ(bio, csr) != 1)
-        return mm_fail_memory(ei);
-    len = BIO_get_mem_data(bio, &text);
-    mm_buf_append(pem, text, (size_t)len);
-    return mm_buf_err(pem) < 0 ? mm_fail_memory(ei) : MM_OK;
-}
-
 int mm_duty_request(struct mm_officer *o, struct mm_duty *duty, struct mm_errinfo *ei)
 {
     MM_CLEANUP(mm_profile_free_p) struct mm_profile *profile = NULL;
@@ -200,7 +178,7 @@ int mm_duty_request(struct mm_officer *o, struct mm_duty *duty, struct mm_errinf
         r = mm_ca_sign(o, &tbs, &duty->key, &der, ei);
     mm_buf_done(&tbs.der);
     if (r == MM_OK)
-        r = request_pem(&der, &pem, ei);
+        r = mm_csr_append_pem(&der, &pem, ei);
     if (r == MM_OK)
         r = mm_io_create_file(duty->request, 0644, pem.data, pem.len, ei);
     if (r == MM_OK)

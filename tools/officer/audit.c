@@ -53,10 +53,9 @@ static int missing(struct audit *a, const char *section, const char *name, enum 
 {
     a->deviations++;
     return append(a->keys,
-                  json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:[]}", "label",
-                            mm_out_string(name, strlen(name)), "section", section, "name", name,
-                            "use", uses[use], "verdict", "MISSING", "reason", why->text,
-                            "attributes"),
+                  json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:[]}", "label", mm_out_text(name),
+                            "section", section, "name", name, "use", uses[use], "verdict",
+                            "MISSING", "reason", why->text, "attributes"),
                   ei);
 }
 
@@ -214,9 +213,8 @@ static int judge(struct audit *a, const struct mm_key_info *key, enum mm_key_use
         return MM_OK;
     }
     return append(a->keys,
-                  json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:o}", "label",
-                            mm_out_string(key->label, strlen(key->label)), "section", section,
-                            "name", name, "use", uses[use], "verdict",
+                  json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:o}", "label", mm_out_text(key->label),
+                            "section", section, "name", name, "use", uses[use], "verdict",
                             a->broken ? "BROKEN" : "good", "reason", reason, "attributes", lines),
                   ei);
 }
@@ -234,8 +232,8 @@ static int unknown(struct audit *a, const char *kind, const char *label, const u
 
     mm_hex_encode(id, id_len, hex);
     return append(a->unknown,
-                  json_pack("{s:s, s:o, s:s, s:s}", "kind", kind, "label",
-                            mm_out_string(label, strlen(label)), "id", hex, "type", type),
+                  json_pack("{s:s, s:o, s:s, s:s}", "kind", kind, "label", mm_out_text(label), "id",
+                            hex, "type", type),
                   ei);
 }
 

@@ -82,7 +82,7 @@ static json_t *hex(const uint8_t *bytes, size_t len)
 static json_t *describe_key(const struct mm_backup_key *key)
 {
     return json_pack(
-        "{s:o, s:o, s:s, s:o, s:o}", "label", mm_out_string(key->label, strlen(key->label)), "id",
+        "{s:o, s:o, s:s, s:o, s:o}", "label", mm_out_text(key->label), "id",
         hex(key->id, key->id_len), "curve", key->curve == MM_CURVE_P384 ? "p384" : "p256", "point",
         hex(key->point, key->point_len), "wrapped", hex(key->wrapped, key->wrapped_len));
 }
@@ -98,10 +98,10 @@ static json_t *describe(const struct mm_backup *b, const struct mm_backup_origin
         (void)json_array_append_new(shares, hex(b->share_sha256[i], MM_BACKUP_HASH_BYTES));
     return json_pack("{s:s, s:s, s:s, s:{s:o, s:o}, s:o, s:i, s:o, s:o, s:o}", "format", format,
                      "site", origin->site, "made", mm_clock_text(origin->wall_ms, when), "token",
-                     "label", mm_out_string(origin->token_label, strlen(origin->token_label)),
-                     "serial", mm_out_string(origin->token_serial, strlen(origin->token_serial)),
-                     "set", hex(b->set, sizeof(b->set)), "threshold", (int)b->threshold, "shares",
-                     shares, "key_check", hex(b->check, sizeof(b->check)), "keys", keys);
+                     "label", mm_out_text(origin->token_label), "serial",
+                     mm_out_text(origin->token_serial), "set", hex(b->set, sizeof(b->set)),
+                     "threshold", (int)b->threshold, "shares", shares, "key_check",
+                     hex(b->check, sizeof(b->check)), "keys", keys);
 }
 
 int mm_backup_write(struct mm_backup *b, const struct mm_backup_origin *origin,

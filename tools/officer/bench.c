@@ -132,7 +132,7 @@ static int conclude(struct bench *b, struct mm_errinfo *ei)
     int r = mm_officer_answer(b->o, "recommended_workers", json_integer((json_int_t)workers), ei);
 
     if (r == MM_OK && *b->ended)
-        r = mm_officer_answer(b->o, "ended", mm_out_string(b->ended, strlen(b->ended)), ei);
+        r = mm_officer_answer(b->o, "ended", mm_out_text(b->ended), ei);
     if (r < 0)
         return r;
     if (!b->o->args.json) {
@@ -154,8 +154,8 @@ static int describe(struct bench *b, struct mm_errinfo *ei)
     return mm_officer_answer(
         b->o, "bench",
         json_pack("{s:s, s:I, s:o, s:I, s:b}", "operation", mm_work_name(b->plan.work), "seconds",
-                  (json_int_t)b->plan.seconds, "token", mm_out_string(t->label, strlen(t->label)),
-                  "max_sessions", (json_int_t)t->max_sessions, "wraps", t->wraps),
+                  (json_int_t)b->plan.seconds, "token", mm_out_text(t->label), "max_sessions",
+                  (json_int_t)t->max_sessions, "wraps", t->wraps),
         ei);
 }
 

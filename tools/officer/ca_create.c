@@ -6,9 +6,6 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
-MM_DEFINE_CLEANUP(BIO *, BIO_free_all)
-MM_DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
-
 /* Who signs: the parent CA; or, chain NULL, the new key itself. */
 struct parent {
     STACK_OF(X509) * chain; /* its certificate first */
@@ -226,26 +223,6 @@ static int create_under_parent(struct mm_officer *o, struct mm_errinfo *ei)
 
 /* ---- requests ---------------------------------------------------------------------------- */
 
-/* Checks the request as the CA elsewhere will (proof of possession, RFC 2986 section 4.2). */
-static int request_pem(const struct mm_buf *der, struct mm_buf *pem, struct mm_errinfo *ei)
-{
-    const unsigned char *p = der->data;
-    MM_CLEANUP(X509_REQ_free_p) X509_REQ *csr = d2i_X509_REQ(NULL, &p, (long)der->len);
-    MM_CLEANUP(BIO_free_all_p) BIO *bio = BIO_new(BIO_s_mem());
-    char *text = NULL;
-    long len;
-
-    if (!csr || X509_REQ_verify(csr, X509_REQ_get0_pubkey(csr)) != 1) {
-        ERR_clear_error();
-        return mm_fail(ei, MM_ERR_INTERNAL, "CSR", "the new request does not verify: not written");
-    }
-    if (!bio || PEM_write_bio_X509_REQ(bio, csr) != 1)
-        return mm_fail_memory(ei);
-    len = BIO_get_mem_data(bio, &text);
-    mm_buf_append(pem, text, (size_t)len);
-    return mm_buf_err(pem) < 0 ? mm_fail_memory(ei) : MM_OK;
-}
-
 static int request(struct mm_officer *o, const struct mm_profile *profile,
                    const struct mm_ca_key *key, struct mm_errinfo *ei)
 {
@@ -264,7 +241,7 @@ static int request(struct mm_officer *o, const struct mm_profile *profile,
     mm_buf_done(&tbs.der);
     if (r < 0)
         return r;
-    r = request_pem(&der, &pem, ei);
+    r = mm_csr_append_pem(&der, &pem, ei);
     if (r < 0)
         return r;
     r = mm_io_create_file(o->args.csr_out, 0644, pem.data, pem.len, ei);

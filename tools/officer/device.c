@@ -42,18 +42,6 @@ static const struct {
     {"waiting", CSTATE(WAITING)},
     {"failed", CSTATE(FAILED)}};
 
-static json_t *text(const char *from_service)
-{
-    return mm_out_string(from_service, strlen(from_service));
-}
-
-static json_t *time_text(int64_t ms)
-{
-    char buf[MM_CLOCK_TEXT];
-
-    return json_string(ms > 0 ? mm_clock_text(ms, buf) : "");
-}
-
 /* ---- a walk over the devices without a certificate --------------------------------------- */
 
 /* One device: 0 goes on, 1 ends the walk. */
@@ -159,10 +147,11 @@ static int list_one(void *arg, const Mintmark__V1__Withheld *w, struct mm_errinf
         return 1;
     l->left--;
     row = json_pack("{s:o, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o}", "device_uid",
-                    text(w->device_uid), "state", l->state, "profile", text(w->profile),
-                    "hw_serial", text(w->hw_serial), "number", (json_int_t)w->number, "attempts",
-                    (json_int_t)w->attempts, "recorded", time_text(ms), "age", age(l->now_ms - ms),
-                    "next_try", time_text(w->next_time_ms), "reason", text(w->text));
+                    mm_out_text(w->device_uid), "state", l->state, "profile",
+                    mm_out_text(w->profile), "hw_serial", mm_out_text(w->hw_serial), "number",
+                    (json_int_t)w->number, "attempts", (json_int_t)w->attempts, "recorded",
+                    mm_out_time(ms), "age", age(l->now_ms - ms), "next_try",
+                    mm_out_time(w->next_time_ms), "reason", mm_out_text(w->text));
     return json_array_append_new(l->devices, row) < 0 ? mm_fail_memory(ei) : MM_OK;
 }
 
@@ -354,7 +343,7 @@ int mm_cmd_device_revoke(struct mm_officer *o, struct mm_errinfo *ei)
         return r;
     mm_ceremony_say(o, "recorded", "%s is to be revoked; EJBCA is told until it has taken it in",
                     o->args.operand);
-    return mm_officer_answer(o, "device_uid", text(o->args.operand), ei);
+    return mm_officer_answer(o, "device_uid", mm_out_text(o->args.operand), ei);
 }
 
 int mm_cmd_device_revoke_again(struct mm_officer *o, struct mm_errinfo *ei)
@@ -377,7 +366,7 @@ int mm_cmd_device_revoke_again(struct mm_officer *o, struct mm_errinfo *ei)
         return r;
     mm_ceremony_say(o, "recorded", "EJBCA is asked again to revoke what it refused of %s",
                     o->args.operand);
-    return mm_officer_answer(o, "device_uid", text(o->args.operand), ei);
+    return mm_officer_answer(o, "device_uid", mm_out_text(o->args.operand), ei);
 }
 
 /* ---- device status ----------------------------------------------------------------------- */
@@ -414,11 +403,11 @@ int mm_cmd_device_status(struct mm_officer *o, struct mm_errinfo *ei)
     if (r < 0)
         return r;
     s = (const Mintmark__V1__GetRevocationResponse *)message;
-    description =
-        json_pack("{s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:b, s:i, s:o}", "profile", text(s->profile),
-                  "username", text(s->username), "serial", hex(&s->serial), "revoked", s->revoked,
-                  "reason", text(s->reason), "time", time_text(s->time_ms), "recorded", s->recorded,
-                  "told", s->told, "refused", (int)s->refused, "refusal", text(s->refusal));
+    description = json_pack(
+        "{s:o, s:o, s:o, s:b, s:o, s:o, s:b, s:b, s:i, s:o}", "profile", mm_out_text(s->profile),
+        "username", mm_out_text(s->username), "serial", hex(&s->serial), "revoked", s->revoked,
+        "reason", mm_out_text(s->reason), "time", mm_out_time(s->time_ms), "recorded", s->recorded,
+        "told", s->told, "refused", (int)s->refused, "refusal", mm_out_text(s->refusal));
     r = mm_officer_answer(o, "certificate", description, ei);
     if (r == MM_OK && !o->args.json)
         mm_out_fields(stdout, description, fields, MM_ARRAY_SIZE(fields));

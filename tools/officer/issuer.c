@@ -11,20 +11,16 @@ static const struct mm_method check_issuer = {
     .repeat = MM_REPEAT_SAFE,
 };
 
-static json_t *text(const char *from_service)
-{
-    return mm_out_string(from_service, strlen(from_service));
-}
-
 static json_t *describe(const Mintmark__V1__CheckIssuerResponse *response, size_t *ret_bad)
 {
     json_t *const list = json_array();
 
     for (size_t i = 0; i < response->n_checks; i++) {
         const Mintmark__V1__IssuerCheck *const c = response->checks[i];
-        json_t *const row = json_pack("{s:o, s:o, s:o, s:o, s:b, s:o}", "issuer", text(c->issuer),
-                                      "node", text(c->node), "profile", text(c->profile), "what",
-                                      text(c->what), "good", c->good, "text", text(c->text));
+        json_t *const row =
+            json_pack("{s:o, s:o, s:o, s:o, s:b, s:o}", "issuer", mm_out_text(c->issuer), "node",
+                      mm_out_text(c->node), "profile", mm_out_text(c->profile), "what",
+                      mm_out_text(c->what), "good", c->good, "text", mm_out_text(c->text));
 
         if (json_array_append_new(list, row) < 0) {
             json_decref(list);

@@ -152,7 +152,7 @@ static int describe_crl(struct mm_officer *o, const struct mm_buf *der, struct m
     if (!crl)
         return mm_fail(ei, MM_ERR_CORRUPT, "ANSWER", "what EJBCA has there is no CRL");
     X509_NAME_oneline(X509_CRL_get_issuer(crl), name, sizeof(name));
-    d = json_pack("{s:o, s:o, s:o, s:i}", "issuer", mm_out_string(name, strlen(name)), "issued",
+    d = json_pack("{s:o, s:o, s:o, s:i}", "issuer", mm_out_text(name), "issued",
                   time_text(X509_CRL_get0_lastUpdate(crl)), "next",
                   time_text(X509_CRL_get0_nextUpdate(crl)), "revoked",
                   (int)sk_X509_REVOKED_num(X509_CRL_get_REVOKED(crl)));

@@ -40,12 +40,11 @@ static json_t *describe(struct mm_officer *o, const struct mm_key_info *key)
                                         : "good");
     mm_hex_encode(key->id, key->id_len, id);
     return json_pack("{s:o, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b}", "label",
-                     mm_out_string(key->label, strlen(key->label)), "id", id, "type", key->type,
-                     "class", key->class == MM_KEY_SECRET ? "secret" : "private", "policy",
-                     verdict.text, "sensitive", key->sensitive, "always_sensitive",
-                     key->always_sensitive, "extractable", key->extractable, "never_extractable",
-                     key->never_extractable, "local", key->local, "sign", key->sign, "wrap",
-                     key->wrap);
+                     mm_out_text(key->label), "id", id, "type", key->type, "class",
+                     key->class == MM_KEY_SECRET ? "secret" : "private", "policy", verdict.text,
+                     "sensitive", key->sensitive, "always_sensitive", key->always_sensitive,
+                     "extractable", key->extractable, "never_extractable", key->never_extractable,
+                     "local", key->local, "sign", key->sign, "wrap", key->wrap);
 }
 
 struct listing {

@@ -29,11 +29,6 @@ static const struct mm_method verify_ledger = {
 
 /* ---- describing -------------------------------------------------------------------------- */
 
-static json_t *text(const char *from_service)
-{
-    return mm_out_string(from_service, strlen(from_service));
-}
-
 static json_t *hex(const ProtobufCBinaryData *bytes)
 {
     char digits[2 * MM_DOCUMENT_HASH_BYTES + 1] = "";
@@ -63,9 +58,9 @@ json_t *mm_ledger_describe(const Mintmark__V1__LedgerStatus *l)
     if (!l)
         l = &none;
     return json_pack("{s:s, s:o, s:o, s:o, s:I, s:o, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:b, s:I}",
-                     "state", state_name(l->state), "lock_reason", text(l->lock_reason),
-                     "lock_text", text(l->lock_text), "ledger_id", hex(&l->ledger_id), "sequence",
-                     (json_int_t)l->sequence, "head", hex(&l->head), "devices",
+                     "state", state_name(l->state), "lock_reason", mm_out_text(l->lock_reason),
+                     "lock_text", mm_out_text(l->lock_text), "ledger_id", hex(&l->ledger_id),
+                     "sequence", (json_int_t)l->sequence, "head", hex(&l->head), "devices",
                      (json_int_t)l->devices, "anchor_sequence", (json_int_t)l->anchor_sequence,
                      "anchor_head", hex(&l->anchor_head), "unanchored", (json_int_t)l->unanchored,
                      "epoch", (json_int_t)l->epoch, "unclean_starts", (json_int_t)l->unclean_starts,

@@ -43,18 +43,6 @@ static const struct mm_method list_orders = {
     .repeat = MM_REPEAT_SAFE,
 };
 
-static json_t *text(const char *from_service)
-{
-    return mm_out_string(from_service, strlen(from_service));
-}
-
-static json_t *time_text(int64_t ms)
-{
-    char buf[MM_CLOCK_TEXT];
-
-    return json_string(ms ? mm_clock_text(ms, buf) : "");
-}
-
 static const char *order_state(Mintmark__V1__OrderState state)
 {
     switch (state) {
@@ -84,14 +72,14 @@ static json_t *names(char *const *list, size_t n)
     json_t *array = json_array();
 
     for (size_t i = 0; array && i < n; i++)
-        json_array_append_new(array, text(list[i]));
+        json_array_append_new(array, mm_out_text(list[i]));
     return array;
 }
 
 static json_t *describe_terms(const Mintmark__V1__Order *order)
 {
     return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "oem",
-                     text(order->oem), "product", text(order->product), "stations",
+                     mm_out_text(order->oem), "product", mm_out_text(order->product), "stations",
                      names(order->stations, order->n_stations), "per_batch_max",
                      (json_int_t)order->per_batch_max, "per_day_max",
                      (json_int_t)order->per_day_max, "unreported_devices_max",
@@ -99,7 +87,7 @@ static json_t *describe_terms(const Mintmark__V1__Order *order)
                      (json_int_t)order->report_within_hours, "replacements_max",
                      (json_int_t)order->replacements_max, "refunded", (json_int_t)order->refunded,
                      "reported", (json_int_t)order->reported, "reported_time",
-                     time_text(order->reported_time_ms), "signer", text(order->signer));
+                     mm_out_time(order->reported_time_ms), "signer", mm_out_text(order->signer));
 }
 
 static json_t *describe_order(const Mintmark__V1__Order *order)
@@ -108,14 +96,15 @@ static json_t *describe_order(const Mintmark__V1__Order *order)
     json_t *const terms = describe_terms(order);
     json_t *d = json_pack(
         "{s:o, s:o, s:I, s:I, s:I, s:s, s:I, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:o}", "order_id",
-        text(order->order_id), "profile", text(order->profile), "quantity",
+        mm_out_text(order->order_id), "profile", mm_out_text(order->profile), "quantity",
         (json_int_t)order->quantity, "used", (json_int_t)order->used, "left", (json_int_t)left,
         "state", order_state(order->state), "not_before_time_ms",
-        (json_int_t)order->not_before_time_ms, "not_before", time_text(order->not_before_time_ms),
+        (json_int_t)order->not_before_time_ms, "not_before", mm_out_time(order->not_before_time_ms),
         "not_after_time_ms", (json_int_t)order->not_after_time_ms, "not_after",
-        time_text(order->not_after_time_ms), "added_time_ms", (json_int_t)order->added_time_ms,
-        "added_by", text(order->added_by), "changed", time_text(order->changed_time_ms),
-        "changed_by", text(order->changed_by), "change_reason", text(order->change_reason));
+        mm_out_time(order->not_after_time_ms), "added_time_ms", (json_int_t)order->added_time_ms,
+        "added_by", mm_out_text(order->added_by), "changed", mm_out_time(order->changed_time_ms),
+        "changed_by", mm_out_text(order->changed_by), "change_reason",
+        mm_out_text(order->change_reason));
 
     if (d && (!terms || json_object_update(d, terms) < 0)) {
         json_decref(d);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/officer/output.h"
 
+#include "daemon/base/clock.h"
 #include "daemon/base/text.h"
 
 #include <errno.h>
@@ -21,6 +22,18 @@ json_t *mm_out_string(const char *text, size_t len)
         if ((unsigned char)*c >= 0x80)
             *c = '?';
     return json_string(copy);
+}
+
+json_t *mm_out_text(const char *text)
+{
+    return mm_out_string(text, strlen(text));
+}
+
+json_t *mm_out_time(int64_t ms)
+{
+    char text[MM_CLOCK_TEXT];
+
+    return json_string(ms != 0 ? mm_clock_text(ms, text) : "");
 }
 
 /* A value as people read it; returns cell. */

@@ -17,6 +17,10 @@ struct mm_column {
 /* A JSON string of text that may be anything: what is not UTF-8 becomes '?'. NULL without memory.
  */
 json_t *mm_out_string(const char *text, size_t len);
+/* The same up to its NUL. */
+json_t *mm_out_text(const char *text);
+/* As mm_clock_text has it; "" for 0, which is no time. */
+json_t *mm_out_time(int64_t ms);
 
 /* An array of objects, as columns with a line of titles. */
 void mm_out_table(FILE *out, const json_t *rows, const struct mm_column *columns, size_t n);

@@ -175,12 +175,10 @@ static json_t *describe(const struct mm_opened *opened, const char *verdict)
             json_decref(items);
             return NULL;
         }
-    return json_pack(
-        "{s:s, s:s, s:s, s:o, s:s, s:o}", "id", p->id, "created",
-        mm_clock_text(p->created_ms, created), "not_after",
-        mm_clock_text(p->not_after_ms, not_after), "signer",
-        mm_out_string(opened->document.signer_name, strlen(opened->document.signer_name)),
-        "verdict", verdict, "items", items);
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o}", "id", p->id, "created",
+                     mm_clock_text(p->created_ms, created), "not_after",
+                     mm_clock_text(p->not_after_ms, not_after), "signer",
+                     mm_out_text(opened->document.signer_name), "verdict", verdict, "items", items);
 }
 
 int mm_cmd_package_show(struct mm_officer *o, struct mm_errinfo *ei)

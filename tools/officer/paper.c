@@ -57,18 +57,6 @@ int mm_paper_read(const char *path, struct mm_paper *paper, struct mm_errinfo *e
 
 /* ---- as JSON ----------------------------------------------------------------------------- */
 
-static json_t *text(const char *s)
-{
-    return mm_out_string(s, strlen(s));
-}
-
-static json_t *time_text(int64_t ms)
-{
-    char buf[MM_CLOCK_TEXT];
-
-    return json_string(ms ? mm_clock_text(ms, buf) : "");
-}
-
 static json_t *hex(const ProtobufCBinaryData *data)
 {
     char buf[2 * 64 + 1] = "";
@@ -83,7 +71,7 @@ static json_t *list(char *const *names, size_t n)
     json_t *array = json_array();
 
     for (size_t i = 0; array && i < n; i++)
-        json_array_append_new(array, text(names[i]));
+        json_array_append_new(array, mm_out_text(names[i]));
     return array;
 }
 
@@ -91,12 +79,12 @@ static json_t *describe_order(const Mintmark__V1__ProductionOrder *o)
 {
     json_t *terms = json_pack(
         "{s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:I, s:o, s:I, s:I}", "kind", "production order",
-        "order_id", text(o->order_id), "oem", text(o->oem), "product", text(o->product), "profile",
-        text(o->profile), "quantity", (json_int_t)o->quantity, "not_before_time_ms",
-        (json_int_t)o->not_before_time_ms, "not_before", time_text(o->not_before_time_ms),
-        "not_after_time_ms", (json_int_t)o->not_after_time_ms, "not_after",
-        time_text(o->not_after_time_ms), "per_batch_max", (json_int_t)o->per_batch_max,
-        "per_day_max", (json_int_t)o->per_day_max);
+        "order_id", mm_out_text(o->order_id), "oem", mm_out_text(o->oem), "product",
+        mm_out_text(o->product), "profile", mm_out_text(o->profile), "quantity",
+        (json_int_t)o->quantity, "not_before_time_ms", (json_int_t)o->not_before_time_ms,
+        "not_before", mm_out_time(o->not_before_time_ms), "not_after_time_ms",
+        (json_int_t)o->not_after_time_ms, "not_after", mm_out_time(o->not_after_time_ms),
+        "per_batch_max", (json_int_t)o->per_batch_max, "per_day_max", (json_int_t)o->per_day_max);
     json_t *more = json_pack(
         "{s:o, s:I, s:I, s:I, s:o, s:o}", "stations", list(o->stations, o->n_stations),
         "unreported_devices_max", (json_int_t)o->unreported_devices_max, "report_within_hours",
@@ -118,25 +106,25 @@ json_t *mm_paper_describe(const Mintmark__V1__SignedDocument *d)
         return describe_order(d->production_order);
     case MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_ORDER_REVOCATION:
         return json_pack("{s:s, s:o, s:o, s:o, s:I, s:o}", "kind", "revocation", "order_id",
-                         text(d->order_revocation->order_id), "appliance_sha256",
+                         mm_out_text(d->order_revocation->order_id), "appliance_sha256",
                          hex(&d->order_revocation->appliance_sha256), "reason",
-                         text(d->order_revocation->reason), "time_ms",
+                         mm_out_text(d->order_revocation->reason), "time_ms",
                          (json_int_t)d->order_revocation->time_ms, "time",
-                         time_text(d->order_revocation->time_ms));
+                         mm_out_time(d->order_revocation->time_ms));
     case MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_REPORT_RECEIPT:
         return json_pack("{s:s, s:o, s:o, s:I, s:I, s:o}", "kind", "receipt", "order_id",
-                         text(d->report_receipt->order_id), "appliance_sha256",
+                         mm_out_text(d->report_receipt->order_id), "appliance_sha256",
                          hex(&d->report_receipt->appliance_sha256), "devices",
                          (json_int_t)d->report_receipt->devices, "time_ms",
                          (json_int_t)d->report_receipt->time_ms, "time",
-                         time_text(d->report_receipt->time_ms));
+                         mm_out_time(d->report_receipt->time_ms));
     case MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_ORDER_REQUEST:
         return json_pack("{s:s, s:o, s:o, s:o, s:o, s:I, s:o}", "kind", "request",
                          "appliance_sha256", hex(&d->order_request->appliance_sha256), "nonce",
-                         hex(&d->order_request->nonce), "site", text(d->order_request->site),
-                         "requested_by", text(d->order_request->requested_by), "time_ms",
+                         hex(&d->order_request->nonce), "site", mm_out_text(d->order_request->site),
+                         "requested_by", mm_out_text(d->order_request->requested_by), "time_ms",
                          (json_int_t)d->order_request->time_ms, "time",
-                         time_text(d->order_request->time_ms));
+                         mm_out_time(d->order_request->time_ms));
     default:
         return json_pack("{s:s}", "kind", "another document");
     }
@@ -147,7 +135,7 @@ json_t *mm_paper_signer(const struct mm_document *document)
     char sha256[2 * MM_DOCUMENT_HASH_BYTES + 1];
 
     mm_hex_encode(document->signer_sha256, MM_DOCUMENT_HASH_BYTES, sha256);
-    return json_pack("{s:o, s:s}", "subject", text(document->signer_name), "sha256", sha256);
+    return json_pack("{s:o, s:s}", "subject", mm_out_text(document->signer_name), "sha256", sha256);
 }
 
 /* ---- for people -------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@
 
 MM_DEFINE_CLEANUP(BIO *, BIO_free_all)
 MM_DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free)
+MM_DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
 MM_DEFINE_CLEANUP(X509_STORE *, X509_STORE_free)
 MM_DEFINE_CLEANUP(X509_STORE_CTX *, X509_STORE_CTX_free)
 
@@ -184,6 +185,25 @@ int mm_cert_append_pem(X509 *cert, struct mm_buf *pem, struct mm_errinfo *ei)
     long len;
 
     if (!bio || PEM_write_bio_X509(bio, cert) != 1)
+        return mm_fail_memory(ei);
+    len = BIO_get_mem_data(bio, &text);
+    mm_buf_append(pem, text, (size_t)len);
+    return mm_buf_err(pem) < 0 ? mm_fail_memory(ei) : MM_OK;
+}
+
+int mm_csr_append_pem(const struct mm_buf *der, struct mm_buf *pem, struct mm_errinfo *ei)
+{
+    const unsigned char *p = der->data;
+    MM_CLEANUP(X509_REQ_free_p) X509_REQ *csr = d2i_X509_REQ(NULL, &p, (long)der->len);
+    MM_CLEANUP(BIO_free_all_p) BIO *bio = BIO_new(BIO_s_mem());
+    char *text = NULL;
+    long len;
+
+    if (!csr || X509_REQ_verify(csr, X509_REQ_get0_pubkey(csr)) != 1) {
+        ERR_clear_error();
+        return mm_fail(ei, MM_ERR_INTERNAL, "CSR", "the new request does not verify: not written");
+    }
+    if (!bio || PEM_write_bio_X509_REQ(bio, csr) != 1)
         return mm_fail_memory(ei);
     len = BIO_get_mem_data(bio, &text);
     mm_buf_append(pem, text, (size_t)len);

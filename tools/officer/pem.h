@@ -43,6 +43,9 @@ int mm_cert_require_key(X509 *cert, const uint8_t *point, size_t point_len, cons
                         struct mm_errinfo *ei) MM_MUST_USE;
 
 int mm_cert_append_pem(X509 *cert, struct mm_buf *pem, struct mm_errinfo *ei) MM_MUST_USE;
+/* Checks the request first, as a CA will (proof of possession, RFC 2986 section 4.2). */
+int mm_csr_append_pem(const struct mm_buf *der, struct mm_buf *pem,
+                      struct mm_errinfo *ei) MM_MUST_USE;
 int mm_chain_append_pem(STACK_OF(X509) * chain, struct mm_buf *pem,
                         struct mm_errinfo *ei) MM_MUST_USE;
 

@@ -50,11 +50,6 @@ static const char *device_state(Mintmark__V1__CertificateState state)
     return (size_t)state < MM_ARRAY_SIZE(names) ? names[state] : "unknown";
 }
 
-static json_t *text(const char *from_service)
-{
-    return mm_out_string(from_service, strlen(from_service));
-}
-
 /* As EJBCA spells it. */
 static json_t *hex(const ProtobufCBinaryData *serial)
 {
@@ -71,8 +66,8 @@ static json_t *hex(const ProtobufCBinaryData *serial)
 static json_t *describe(const Mintmark__V1__Difference *d)
 {
     return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:s, s:s}", "kind",
-                     kinds[known(d->kind)].name, "profile", text(d->profile), "username",
-                     text(d->username), "device_uid", text(d->device_uid), "serial",
+                     kinds[known(d->kind)].name, "profile", mm_out_text(d->profile), "username",
+                     mm_out_text(d->username), "device_uid", mm_out_text(d->device_uid), "serial",
                      hex(&d->serial), "recorded_serial", hex(&d->recorded_serial), "revoked",
                      d->revoked, "state", device_state(d->state), "meaning",
                      kinds[known(d->kind)].meaning);
@@ -116,11 +111,12 @@ static int take_difference(struct comparison *c, const Mintmark__V1__Difference 
 
 static json_t *describe_profile(const Mintmark__V1__ReconciledProfile *p)
 {
-    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "profile", text(p->profile),
-                     "issued", (json_int_t)p->issued, "waiting", (json_int_t)p->waiting, "parked",
-                     (json_int_t)p->parked, "failed", (json_int_t)p->failed, "certificates",
-                     (json_int_t)p->certificates, "revoked", (json_int_t)p->revoked, "under_way",
-                     (json_int_t)p->under_way, "differences", (json_int_t)p->differences);
+    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "profile",
+                     mm_out_text(p->profile), "issued", (json_int_t)p->issued, "waiting",
+                     (json_int_t)p->waiting, "parked", (json_int_t)p->parked, "failed",
+                     (json_int_t)p->failed, "certificates", (json_int_t)p->certificates, "revoked",
+                     (json_int_t)p->revoked, "under_way", (json_int_t)p->under_way, "differences",
+                     (json_int_t)p->differences);
 }
 
 static int take_profiles(struct comparison *c, const Mintmark__V1__ReconcileResponse *response)

@@ -13,18 +13,6 @@ static const struct mm_method get_status = {
     .repeat = MM_REPEAT_SAFE,
 };
 
-static json_t *text(const char *from_service)
-{
-    return mm_out_string(from_service, strlen(from_service));
-}
-
-static json_t *time_text(int64_t ms)
-{
-    char buf[MM_CLOCK_TEXT];
-
-    return json_string(ms ? mm_clock_text(ms, buf) : "");
-}
-
 static const char *worker_state(Mintmark__V1__WorkerState state)
 {
     switch (state) {
@@ -48,10 +36,10 @@ static json_t *describe_workers(const Mintmark__V1__GetStatusResponse *status)
     for (size_t i = 0; i < status->n_workers; i++) {
         const Mintmark__V1__WorkerStatus *const w = status->workers[i];
         json_t *const row = json_pack(
-            "{s:o, s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I}", "name", text(w->name), "state",
+            "{s:o, s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I}", "name", mm_out_text(w->name), "state",
             worker_state(w->state), "pid", (json_int_t)w->pid, "restarts", (json_int_t)w->restarts,
             "jobs_done", (json_int_t)w->jobs_done, "jobs_failed", (json_int_t)w->jobs_failed,
-            "last_error", text(w->last_error), "token_cpu_us", (json_int_t)w->token_cpu_us,
+            "last_error", mm_out_text(w->last_error), "token_cpu_us", (json_int_t)w->token_cpu_us,
             "sampled_devices", (json_int_t)w->sampled_devices);
 
         if (json_array_append_new(list, row) < 0) {
@@ -64,15 +52,15 @@ static json_t *describe_workers(const Mintmark__V1__GetStatusResponse *status)
 
 static json_t *describe_status(const Mintmark__V1__GetStatusResponse *status)
 {
-    return json_pack("{s:o, s:b, s:o, s:I, s:o, s:I, s:o, s:I, s:I, s:I, s:o, s:o}", "version",
-                     text(status->version), "ready", status->ready, "detail", text(status->detail),
-                     "started_time_ms", (json_int_t)status->started_time_ms, "started",
-                     time_text(status->started_time_ms), "time_ms", (json_int_t)status->time_ms,
-                     "time", time_text(status->time_ms), "connections",
-                     (json_int_t)status->connections, "calls_in_flight",
-                     (json_int_t)status->calls_in_flight, "devices_issued",
-                     (json_int_t)status->devices_issued, "workers", describe_workers(status),
-                     "ledger", mm_ledger_describe(status->ledger));
+    return json_pack(
+        "{s:o, s:b, s:o, s:I, s:o, s:I, s:o, s:I, s:I, s:I, s:o, s:o}", "version",
+        mm_out_text(status->version), "ready", status->ready, "detail", mm_out_text(status->detail),
+        "started_time_ms", (json_int_t)status->started_time_ms, "started",
+        mm_out_time(status->started_time_ms), "time_ms", (json_int_t)status->time_ms, "time",
+        mm_out_time(status->time_ms), "connections", (json_int_t)status->connections,
+        "calls_in_flight", (json_int_t)status->calls_in_flight, "devices_issued",
+        (json_int_t)status->devices_issued, "workers", describe_workers(status), "ledger",
+        mm_ledger_describe(status->ledger));
 }
 
 static void print_service(const json_t *status)

@@ -15,11 +15,6 @@ static const char *pin_state(const struct mm_token_info *info)
     return info->pin_count_low ? "wrong PIN was tried" : "good";
 }
 
-static json_t *text(const char *from_token)
-{
-    return mm_out_string(from_token, strlen(from_token));
-}
-
 static int describe_token(struct mm_officer *o, const struct mm_token_info *info,
                           struct mm_errinfo *ei)
 {
@@ -28,10 +23,11 @@ static int describe_token(struct mm_officer *o, const struct mm_token_info *info
     snprintf(flags, sizeof(flags), "0x%08lx", info->flags);
     return mm_officer_answer(
         o, "token",
-        json_pack("{s:o, s:o, s:o, s:o, s:s, s:b, s:s, s:I}", "label", text(info->label), "serial",
-                  text(info->serial), "model", text(info->model), "manufacturer",
-                  text(info->manufacturer), "flags", flags, "initialised", info->initialized,
-                  "user_pin", pin_state(info), "max_sessions", (json_int_t)info->max_sessions),
+        json_pack("{s:o, s:o, s:o, s:o, s:s, s:b, s:s, s:I}", "label", mm_out_text(info->label),
+                  "serial", mm_out_text(info->serial), "model", mm_out_text(info->model),
+                  "manufacturer", mm_out_text(info->manufacturer), "flags", flags, "initialised",
+                  info->initialized, "user_pin", pin_state(info), "max_sessions",
+                  (json_int_t)info->max_sessions),
         ei);
 }
 

@@ -87,19 +87,11 @@ static int take_serials(const struct mm_csrs *csrs, struct mm_request *request,
 static int take_request(const struct mm_cmd *cmd, const struct mm_csrs *csrs,
                         struct mm_request *request)
 {
-    const char *batch = cmd->value[MM_OPT_BATCH], *id = cmd->value[MM_OPT_REQUEST_ID];
     struct mm_errinfo ei;
-    uint8_t uid[16];
+    const int r = mm_request_take_names(request, cmd);
 
-    if (mm_uuid_parse(batch, uid) < 0)
-        return mm_cmd_usage(cmd, "--batch: '%s' is not a batch UID", batch);
-    mm_uuid_format(uid, request->batch_uid);
-    if (id && !mm_name_valid(id, MM_REQUEST_ID_MAX))
-        return mm_cmd_usage(cmd,
-                            "--request-id takes 1 to %d letters, digits, '.', '_' and '-', "
-                            "beginning with a letter or digit",
-                            MM_REQUEST_ID_MAX);
-    snprintf(request->request_id, sizeof(request->request_id), "%s", id ? id : "");
+    if (r)
+        return r;
     request->count = (uint32_t)csrs->n;
     if (cmd->value[MM_OPT_SERIAL_NAMES] && take_serials(csrs, request, &ei) < 0)
         return mm_cmd_fail_file(cmd, &ei);

@@ -33,26 +33,14 @@ static int write_device(void *arg, const struct mintmark_bundle *bundle)
 /* What the command line says, into a request. */
 static int take_request(const struct mm_cmd *cmd, struct mm_request *request)
 {
-    const char *batch = cmd->value[MM_OPT_BATCH], *id = cmd->value[MM_OPT_REQUEST_ID];
     struct mm_errinfo ei;
-    uint8_t uid[16];
     uint64_t count = 0;
+    int r = mm_request_take_names(request, cmd);
 
-    if (mm_uuid_parse(batch, uid) < 0)
-        return mm_cmd_usage(cmd, "--batch: '%s' is not a batch UID", batch);
-    mm_uuid_format(uid, request->batch_uid);
-    if (id && !mm_name_valid(id, MM_REQUEST_ID_MAX))
-        return mm_cmd_usage(cmd,
-                            "--request-id takes 1 to %d letters, digits, '.', '_' and '-', "
-                            "beginning with a letter or digit",
-                            MM_REQUEST_ID_MAX);
-    snprintf(request->request_id, sizeof(request->request_id), "%s", id ? id : "");
-    if (cmd->value[MM_OPT_COUNT]) {
-        const int r = mm_cmd_number(cmd, MM_OPT_COUNT, 1, MM_PROVISION_MAX, &count);
-
-        if (r)
-            return r;
-    }
+    if (r == 0 && cmd->value[MM_OPT_COUNT])
+        r = mm_cmd_number(cmd, MM_OPT_COUNT, 1, MM_PROVISION_MAX, &count);
+    if (r)
+        return r;
     request->count = (uint32_t)count;
     if (cmd->value[MM_OPT_HW_SERIALS] &&
         mm_request_read_serials(request, cmd->value[MM_OPT_HW_SERIALS], &ei) < 0)

@@ -30,6 +30,23 @@ void mm_request_done(struct mm_request *request)
     *request = (struct mm_request){.count = 0};
 }
 
+int mm_request_take_names(struct mm_request *request, const struct mm_cmd *cmd)
+{
+    const char *batch = cmd->value[MM_OPT_BATCH], *id = cmd->value[MM_OPT_REQUEST_ID];
+    uint8_t uid[16];
+
+    if (mm_uuid_parse(batch, uid) < 0)
+        return mm_cmd_usage(cmd, "--batch: '%s' is not a batch UID", batch);
+    mm_uuid_format(uid, request->batch_uid);
+    if (id && !mm_name_valid(id, MM_REQUEST_ID_MAX))
+        return mm_cmd_usage(cmd,
+                            "--request-id takes 1 to %d letters, digits, '.', '_' and '-', "
+                            "beginning with a letter or digit",
+                            MM_REQUEST_ID_MAX);
+    snprintf(request->request_id, sizeof(request->request_id), "%s", id ? id : "");
+    return 0;
+}
+
 static bool serial_valid(const char *text, size_t len)
 {
     if (len == 0 || len > MM_HW_SERIAL_MAX)

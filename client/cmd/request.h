@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "client/cmd/cmd.h"
 #include "client/cmd/folder.h"
 #include "daemon/base/limits.h"
 
@@ -17,6 +18,9 @@ struct mm_request {
 };
 
 void mm_request_done(struct mm_request *request);
+
+/* Takes --batch and --request-id of the command line. 0, or the exit status. */
+int mm_request_take_names(struct mm_request *request, const struct mm_cmd *cmd) MM_MUST_USE;
 
 /* Takes hardware serials from a file, one in each line, and their number as the count; if a count
  * was given, it must be that. */

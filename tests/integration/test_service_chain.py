@@ -15,18 +15,11 @@ import token_kind  # noqa: E402,F401  first: it may become another user
 from cryptography import x509  # noqa: E402
 from cryptography.hazmat.primitives import serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
-from service_site import Base, Client, Refused, openssl, types_pb2  # noqa: E402
+from service_site import Base, Client, Refused, Users, openssl, types_pb2  # noqa: E402
 from site_under_test import OFFICER, Site, run  # noqa: E402
 from test_enroll import Stream, device, new_key, request  # noqa: E402
 
 COUNT = 400  # devices of a call that is cut off in the middle
-
-
-class Users:
-    """Where service_site.Client finds port and certificates of a demo site."""
-
-    def __init__(self, site):
-        self.dir, self.port = site.dir / 'tls', site.port
 
 
 def pairs(messages, of=lambda m: m.bundles):

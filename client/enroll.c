@@ -62,11 +62,11 @@ static int next_message(void *arg, struct mm_buf *out, struct mintmark_error *er
 {
     struct enroll *e = arg;
     Mintmark__V1__EnrollRequest message;
-    Mintmark__V1__DeviceCsr devices[MM_CHUNK_DEVICES], *list[MM_CHUNK_DEVICES];
+    Mintmark__V1__DeviceCsr devices[MM_ENROLL_DEVICES], *list[MM_ENROLL_DEVICES];
 
     mintmark__v1__enroll_request__init(&message);
     message.devices = list;
-    for (; e->next < e->request->n_devices && message.n_devices < MM_CHUNK_DEVICES; e->next++) {
+    for (; e->next < e->request->n_devices && message.n_devices < MM_ENROLL_DEVICES; e->next++) {
         if (e->answered[e->next])
             continue;
         fill(&devices[message.n_devices], &e->request->devices[e->next]);

@@ -17,8 +17,11 @@ enum {
     MM_UID_LEN = 36,                /* a UUID in its canonical text form (RFC 9562 section 4) */
 
     /* Work. */
-    MM_CHUNK_DEVICES = 64,      /* devices in one token job and in one store transaction entry */
+    MM_CHUNK_DEVICES = 120,     /* devices in one token job and in one store transaction entry; so
+                                 * many Bundles, with what they share, fit a gRPC message */
     MM_CHUNK_TARGET_US = 50000, /* worker time of a chunk: dear devices come fewer at a time */
+    MM_CHUNK_SHORT_US = 15000,  /* the same while small calls come, which wait until it ends */
+    MM_ENROLL_DEVICES = 64,     /* devices in one message of Enroll, and so in its token job */
     MM_PROVISION_MAX = 100000,  /* devices in one Provision call */
     MM_REPORT_MAX = 10000,      /* devices in one ReportDevices call */
     MM_BATCH_QUANTITY_MAX = 10000000,
@@ -59,7 +62,7 @@ enum {
     MM_SIGNATURE_MAX = 4627,               /* a signature: ML-DSA-87's; P-384's r || s has 96 */
     MM_KEY_IDENTIFIER_MAX = 64,            /* bytes of a CA's subject key identifier */
     MM_CSR_DEPTH_MAX = 16,                 /* elements within elements of it */
-    MM_BUNDLE_MAX = 32 * 1024,             /* one device's Bundle; a chunk fits a gRPC message */
+    MM_BUNDLE_MAX = 24 * 1024,             /* one device's Bundle */
     MM_DOCUMENT_MAX = 64 * 1024,           /* a signed document: order, revocation, receipt */
     MM_PACKAGE_MAX = 12 * 1024 * 1024,     /* an exchange package, with all that is around it */
     MM_PACKAGE_ITEMS_MAX = 64,             /* items in it */

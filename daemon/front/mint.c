@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/front/mint_internal.h"
 
+#include "daemon/base/clock.h"
+#include "daemon/base/limits.h"
+
 #include <limits.h>
 #include <string.h>
+
+/* So long after the last small call the next is not expected soon. */
+enum { CALM_US = 10 * 1000 * 1000 };
 
 struct mm_mint *mm_mint_get(struct mm_mints *m, const char *section)
 {
@@ -167,6 +173,8 @@ int mm_mint_want(struct mm_mint_flow *flow, const char *station, enum mm_sched_c
         flow->account = mm_account_get(flow->mint->mints->accounts, station);
     if (!flow->account)
         return MM_ERR_MEMORY;
+    if (class == MM_SCHED_INTERACTIVE)
+        flow->mint->small_us = mm_clock_mono_us();
     return mm_sched_add(&flow->mint->sched, &flow->flow, flow->account, class);
 }
 
@@ -174,6 +182,13 @@ void mm_mint_pause(struct mm_mint_flow *flow)
 {
     if (flow->mint)
         mm_sched_remove(&flow->mint->sched, &flow->flow);
+}
+
+uint64_t mm_mint_chunk_us(const struct mm_mint *mint)
+{
+    const bool calm = mm_clock_mono_us() - mint->small_us > CALM_US;
+
+    return calm ? MM_CHUNK_TARGET_US : MM_CHUNK_SHORT_US;
 }
 
 struct mm_pool *mm_mint_pool_with_room(const struct mm_mint *mint)

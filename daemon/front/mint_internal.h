@@ -28,6 +28,7 @@ struct mm_mint {
     LIST_HEAD(, mm_mint_flow) flows;
     LIST_HEAD(, mm_cost) costs;
     uv_timer_t grace; /* runs while no worker is ready */
+    int64_t small_us; /* when a small call last wanted a job */
     unsigned pins;    /* functions that still look at it: not collected meanwhile */
     bool removed;     /* the configuration has it no more */
     bool was_ready;   /* as counted in turns */

@@ -17,10 +17,10 @@ struct enrolling {
     const Mintmark__Internal__SpendAndRecord *job;
     int64_t request; /* its row; 0: nothing is recorded under it yet */
     int64_t profile; /* its row */
-    Mintmark__Internal__DeviceRecord *fresh[MM_CHUNK_DEVICES]; /* to be recorded */
+    Mintmark__Internal__DeviceRecord *fresh[MM_ENROLL_DEVICES]; /* to be recorded */
     size_t n_fresh;
     Mintmark__Internal__Enrolled *enrolled;
-    int64_t chains[MM_CHUNK_DEVICES]; /* rows of enrolled->chains */
+    int64_t chains[MM_ENROLL_DEVICES]; /* rows of enrolled->chains */
 };
 
 static int refuse(const char *reason, const char *field, const char *text,

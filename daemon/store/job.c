@@ -196,6 +196,15 @@ static void check_spend(struct check *c, const Mintmark__Internal__SpendAndRecor
         check_waiting(c, s);
 }
 
+static void check_enroll(struct check *c, const Mintmark__Internal__EnrollAndRecord *e)
+{
+    want(c, e->spend, "spend", "there");
+    if (!e->spend)
+        return;
+    range(c, "devices", e->spend->n_devices, 1, MM_ENROLL_DEVICES);
+    check_spend(c, e->spend);
+}
+
 static void check_report(struct check *c, const Mintmark__Internal__ReportDevices__Report *report)
 {
     const bool ok = report->state == MINTMARK__V1__DEVICE_STATE__DEVICE_STATE_OK;
@@ -450,9 +459,7 @@ int mm_job_check(const Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
         check_spend(&c, job->spend_and_record);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ENROLL_AND_RECORD:
-        want(&c, job->enroll_and_record->spend, "spend", "there");
-        if (job->enroll_and_record->spend)
-            check_spend(&c, job->enroll_and_record->spend);
+        check_enroll(&c, job->enroll_and_record);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_DEVICE:
         bytes(&c, "device_uid", &job->get_device->uid, UID_BYTES, UID_BYTES);

@@ -13,7 +13,7 @@ from prometheus_text import read_page
 from service_site import WAIT_S, Base, Refused, officer_pb2, station_pb2
 
 ON = 'metrics { port = 0 }'
-CHUNK = 64
+CHUNK = 120
 BUSY = officer_pb2.WORKER_STATE_BUSY
 
 
@@ -78,7 +78,7 @@ class Admission(Base):
     def test_a_full_queue_says_when_to_come_back(self):
         station, batch = self.begin('delay_ms=100', limits='queue_per_client = 20 queue = 40')
         other = self.client('other')
-        # What a device costs is known from here on: 100 ms for 64, two workers.
+        # What a device costs is known from here on: 100 ms for 120, two workers.
         self.assertEqual(len(station.provision(batch, 4 * CHUNK, 'first')), 4 * CHUNK)
         bulk = {'token': 'main', 'class': 'bulk'}
         third = self.client('third')

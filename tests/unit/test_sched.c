@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Costs, and the fair queue with workers that are played here on a clock of their own. */
+#include "daemon/base/clock.h"
 #include "daemon/base/limits.h"
 #include "daemon/front/cost.h"
 #include "daemon/front/mint_internal.h"
@@ -329,7 +330,7 @@ START_TEST(costs_are_a_time_a_job_and_one_a_unit)
     }
     near(mm_cost_us(&cost, 1), 1250, 1);
     near(mm_cost_us(&cost, 64), 17000, 1);
-    near(mm_cost_us(&cost, 6400), 1700000, 1);
+    near(mm_cost_us(&cost, 100 * MM_CHUNK_DEVICES), 100 * (1000 + 250 * MM_CHUNK_DEVICES), 1);
     near(mm_cost_units(&cost, 9000), 32, 4);
     /* Not less than what makes the job worth its own time. */
     ck_assert_uint_eq(mm_cost_units(&cost, 500), 4);
@@ -405,6 +406,18 @@ START_TEST(mint_workers_of_hardware_is_by_its_sessions)
 }
 END_TEST
 
+START_TEST(mint_chunks_are_short_while_small_calls_come)
+{
+    struct mm_mint mint = {.small_us = mm_clock_mono_us()};
+
+    ck_assert_uint_eq(mm_mint_chunk_us(&mint), MM_CHUNK_SHORT_US);
+    mint.small_us -= 9 * (int64_t)1000000;
+    ck_assert_uint_eq(mm_mint_chunk_us(&mint), MM_CHUNK_SHORT_US);
+    mint.small_us -= 2 * (int64_t)1000000;
+    ck_assert_uint_eq(mm_mint_chunk_us(&mint), MM_CHUNK_TARGET_US);
+}
+END_TEST
+
 START_TEST(mint_workers_of_software_is_by_the_processors)
 {
     cpu_set_t set;
@@ -434,6 +447,7 @@ int main(void)
     tcase_add_test(tc, costs_of_jobs_of_one_size_are_told_apart_by_bigger_ones);
     tcase_add_test(tc, costs_follow_what_changes);
     tcase_add_test(tc, costs_of_lone_units_do_not_make_chunks_look_dear);
+    tcase_add_test(tc, mint_chunks_are_short_while_small_calls_come);
     tcase_add_test(tc, mint_workers_of_hardware_is_by_its_sessions);
     tcase_add_test(tc, mint_workers_of_software_is_by_the_processors);
     suite_add_tcase(s, tc);

@@ -86,7 +86,7 @@ static int mint(struct mm_chunk *c, struct mm_pool *pool, struct mm_errinfo *ei)
     struct mm_provision *p = c->p;
     Mintmark__Internal__EnrollJob body = MINTMARK__INTERNAL__ENROLL_JOB__INIT;
     Mintmark__Internal__TokenJob job = MM_TOKEN_JOB(ENROLL, enroll, &body);
-    Mintmark__Internal__EnrollJob__Device devices[MM_CHUNK_DEVICES], *list[MM_CHUNK_DEVICES];
+    Mintmark__Internal__EnrollJob__Device devices[MM_ENROLL_DEVICES], *list[MM_ENROLL_DEVICES];
     const int r = reserve(c, ei);
 
     if (r < 0)
@@ -149,7 +149,7 @@ static int record(struct mm_chunk *c, struct mm_errinfo *ei)
     Mintmark__Internal__StoreJob job = MM_STORE_JOB(ENROLL_AND_RECORD, enroll_and_record, &body);
     Mintmark__Internal__SpendAndRecord spend;
     Mintmark__Internal__Waiting waiting;
-    Mintmark__Internal__DeviceRecord *devices[MM_CHUNK_DEVICES];
+    Mintmark__Internal__DeviceRecord *devices[MM_ENROLL_DEVICES];
 
     mm_chunk_spend(c, &spend);
     mm_elsewhere_spend(c->p, &waiting, &spend);
@@ -212,11 +212,11 @@ static int take_recorded(struct mm_chunk *c, const Mintmark__Internal__StoreResu
 /* The answer to one message. Errors are packed one behind the other, in memory that moves while it
  * grows, so that they are pointed to at the end. */
 struct answer {
-    Mintmark__Internal__RawEnrollResult results[MM_CHUNK_DEVICES], *list[MM_CHUNK_DEVICES];
-    const Mintmark__Internal__Chain *chains[MM_CHUNK_DEVICES]; /* of bundles; NULL: that of now */
+    Mintmark__Internal__RawEnrollResult results[MM_ENROLL_DEVICES], *list[MM_ENROLL_DEVICES];
+    const Mintmark__Internal__Chain *chains[MM_ENROLL_DEVICES]; /* of bundles; NULL: that of now */
     size_t n;
     struct mm_buf errors;
-    size_t error_start[MM_CHUNK_DEVICES];
+    size_t error_start[MM_ENROLL_DEVICES];
 };
 
 static void add_error(struct answer *a, const struct mm_errinfo *ei)

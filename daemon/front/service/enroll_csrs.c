@@ -38,8 +38,8 @@ int mm_csrs_take(const Mintmark__V1__EnrollRequest *request, uint64_t first,
     size_t size = sizeof(*csrs);
     uint8_t *bytes;
 
-    if (request->n_devices < 1 || request->n_devices > MM_CHUNK_DEVICES)
-        return mm_fail_field(ei, "devices", "a message has 1 to %d devices", MM_CHUNK_DEVICES);
+    if (request->n_devices < 1 || request->n_devices > MM_ENROLL_DEVICES)
+        return mm_fail_field(ei, "devices", "a message has 1 to %d devices", MM_ENROLL_DEVICES);
     for (size_t i = 0; i < request->n_devices; i++) {
         if (request->devices[i]->csr.len <= MM_CSR_DER_MAX)
             size += request->devices[i]->csr.len;

@@ -77,6 +77,11 @@ bool mm_provision_send_page(struct mm_provision *p, const Mintmark__Internal__Fe
     return mm_provision_send(p, &message.base, page->n_bundles);
 }
 
+_Static_assert((MM_BUNDLE_MAX + 8) * MM_CHUNK_DEVICES + (MM_ITEM_INLINE_MAX + 256) * MM_ITEMS_MAX +
+                       MM_CHAIN_MAX * MM_CERT_DER_MAX + 4096 <=
+                   MM_GRPC_MESSAGE_MAX,
+               "a chunk's bundles, chain and items fit a message");
+
 static bool send_chunk(struct mm_provision *p, const struct mm_chunk *c)
 {
     ProtobufCBinaryData bundles[MM_CHUNK_DEVICES];
@@ -168,13 +173,12 @@ static void admit(struct mm_provision *p)
     mm_chunks_begin(p);
 }
 
-/* The tail of a call is shared out among the workers, so that they end together. And no chunk takes
- * longer than MM_CHUNK_TARGET_US: no job is interrupted, so others wait at least until it ends. */
+/* The tail of a call is shared out among the workers, so that they end together. */
 static uint32_t chunk_size(const struct mm_provision *p, const struct mm_lane *lane)
 {
     const uint32_t left = p->to_make - p->planned;
     const uint32_t workers = mm_lanes_ready(p);
-    const uint32_t most = mm_cost_units(lane->flow.cost, MM_CHUNK_TARGET_US);
+    const uint32_t most = mm_cost_units(lane->flow.cost, mm_mint_chunk_us(lane->flow.mint));
     uint32_t size = workers > 0 ? (left + workers - 1) / workers : left;
 
     if (size < MM_PROVISION_CHUNK_MIN)

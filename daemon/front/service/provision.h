@@ -67,7 +67,7 @@ struct mm_csrs {
         struct mm_bytes csr;
         char hw_serial[MM_HW_SERIAL_MAX + 2]; /* cut off when it is longer */
         bool refused; /* by mm_csrs_check: a worker is not bothered with it */
-    } devices[MM_CHUNK_DEVICES];
+    } devices[MM_ENROLL_DEVICES];
     uint8_t bytes[]; /* the requests, but for refused ones */
 };
 /* MM_ERR_INVALID for no device, or too many, in one message. */

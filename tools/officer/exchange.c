@@ -114,7 +114,7 @@ static bool add_names(X509 *cert, const char *site, const X509 *identity)
 static bool fill(X509 *cert, const char *site, EVP_PKEY *key, const X509 *identity,
                  const uint8_t hash[MM_IDENTITY_BYTES])
 {
-    unsigned char serial[SERIAL_BYTES];
+    unsigned char serial[SERIAL_BYTES] = {0};
     BIGNUM *number = NULL;
     bool good =
         X509_set_version(cert, X509_VERSION_3) == 1 && RAND_bytes(serial, sizeof(serial)) == 1;

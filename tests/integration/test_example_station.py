@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """docs/examples/station.py, as docs/integration.md tells to run it: with Debian's python3-grpcio, and
 nothing generated but what protoc makes from our .proto files."""

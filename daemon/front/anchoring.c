@@ -103,9 +103,13 @@ static void finish_close(struct mm_anchoring *a)
 
 static void failed(struct mm_anchoring *a, const struct mm_errinfo *ei)
 {
+    const bool cycle = a->step >= MM_ANCHORING_PREPARE && a->step <= MM_ANCHORING_CONFIRM;
+
     mm_log(MM_LOG_WARNING, "anchoring_failed", MM_UINT("step", a->step),
            MM_STR("reason", ei->reason), MM_STR("text", ei->text));
     a->not_before_us = mm_clock_mono_us() + RETRY_US;
+    a->wanted = a->wanted || cycle; /* as much as before */
+    a->checkpoint = a->checkpoint || (cycle && a->signing && a->step <= MM_ANCHORING_ADD);
     drop(&a->prepared);
     if (a->closed && ++a->tries >= CLOSE_TRIES)
         finish_close(a);
@@ -220,13 +224,11 @@ static void submit_prepare(struct mm_anchoring *a)
 {
     Mintmark__Internal__PrepareAnchor body = MINTMARK__INTERNAL__PREPARE_ANCHOR__INIT;
 
-    body.clean = may_close(a);
-    body.checkpoint = a->checkpoint || body.clean;
-    a->final = body.clean;
-    a->wanted = a->checkpoint = false;
+    body.clean = a->final = may_close(a);
+    body.checkpoint = a->signing = (a->checkpoint || a->final);
     submit_store(a, MM_ANCHORING_PREPARE, &MM_STORE_JOB(PREPARE_ANCHOR, prepare_anchor, &body));
-    if (!a->running)
-        a->wanted = true;
+    if (a->running)
+        a->wanted = a->checkpoint = false;
 }
 
 static void submit_add(struct mm_anchoring *a, const ProtobufCBinaryData *document)
@@ -304,8 +306,7 @@ static void store_done(struct mm_anchoring *a, const Mintmark__Internal__StoreRe
         prepared(a, r->guard);
         break;
     case MM_ANCHORING_ADD:
-        /* What is left of the cycle is the anchor. */
-        a->prepared->checkpoint.len = 0;
+        a->prepared->checkpoint.len = 0; /* what is left of the cycle is the anchor */
         break;
     case MM_ANCHORING_CONFIRM:
         anchored(a, r->guard);

@@ -43,6 +43,7 @@ struct mm_anchoring {
     unsigned tries;        /* of the last one, that failed */
     bool wanted;           /* a cycle is due */
     bool checkpoint;       /* with a checkpoint */
+    bool signing;          /* the cycle under way was to have one */
     bool verify;           /* a walk over the whole ledger is wanted */
     uint64_t run;          /* counts the stores: what an earlier one was told does not count */
     uint64_t job_run;      /* for which the step under way is */

@@ -5,13 +5,15 @@ end of the service; and everything by which database, token and clock can contra
 the service, and is to be seen in log, health, metrics and status. The token is the fake workers'."""
 import contextlib
 import http.client
+import os
 import re
+import signal
 import sqlite3
 import time
 import unittest
 import uuid
 
-from service_site import Base, document_pb2, station_pb2, types_pb2
+from service_site import Base, document_pb2, officer_pb2, station_pb2, types_pb2
 from mintmark.v1 import ledger_pb2
 
 
@@ -101,6 +103,26 @@ class Records(Anchoring):
         anchors = self.service.status().ledger.anchors
         time.sleep(2.5)
         self.assertEqual(self.service.status().ledger.anchors, anchors)
+
+    def test_what_was_wanted_of_workers_that_die_is_wanted_of_the_next_ones(self):
+        self.begin()
+        document = self.service.oem.sign(self.service.order(self.service.nonce(self.officer), 'second'))
+        batch = self.station.open_batch(10)
+        self.station.provision(batch, 1, 'r')
+        for step in (lambda: self.call('ImportOrder', document=document),
+                     lambda: self.station.station('ReleaseBatch', batch_uid=batch)):
+            self.await_rest()
+            before = self.anchor().sequence
+            with self.token_held():
+                step()
+                self.eventually(lambda: any(w.state == officer_pb2.WORKER_STATE_BUSY
+                                            for w in self.service.status().workers))
+                for pid in self.service.worker_pids('token'):
+                    os.kill(pid, signal.SIGKILL)
+            self.eventually(lambda: self.anchor().sequence > before)
+        # The release's with a checkpoint.
+        self.service.stop(signal.SIGKILL)
+        self.assertGreater(self.sql('SELECT max(sequence) FROM checkpoints')[0][0], before)
 
     def test_an_orderly_end_anchors_everything(self):
         self.begin()

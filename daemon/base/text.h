@@ -22,10 +22,9 @@ bool mm_name_valid(const char *s, size_t max);
 
 /* Puts "[path]", or ".." if it is short, in the place of every path in a sentence: for those who
  * are to know what is wrong, and not where the service has its files. A path begins with '/', "./",
- * "../" or
- * "%2F" where a word begins, and ends at ": ", at a quotation mark if it began after one, or with
- * the text: a name may have blanks, and rather some of the sentence goes than some of a path stays.
- * "https://…", and what stands behind it, stays. */
+ * "../" or "%2F" where a word begins, and ends at ": ", at a quotation mark if it began after one,
+ * or with the text: a name may have blanks, and rather some of the sentence goes than some of a
+ * path stays. "https://…", and what stands behind it, stays. */
 void mm_text_hide_paths(char *text);
 
 /* 16 bytes in the canonical text form of a UUID, 36 characters and NUL (RFC 9562 section 4). */

@@ -22,6 +22,7 @@ struct mm_pool_worker {
     enum mm_worker_life life;
     bool retired;      /* whatever it is doing, it is not started again */
     bool due;          /* DOWN, and waits only for its turn */
+    bool overdue;      /* its time is over; what it may have said is read first */
     bool start_failed; /* its last life ended before it was ready */
     struct mm_process process;
     struct mm_link *link;

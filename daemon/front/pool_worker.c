@@ -37,6 +37,7 @@ static unsigned with_jitter(unsigned ms)
 
 void mm_pool_worker_clock(struct mm_pool_worker *w)
 {
+    w->overdue = false;
     if (w->n_jobs > 0)
         set_timer(w, w->pool->job_timeout_ms);
     else if (w->life == MM_LIFE_LEAVING)
@@ -239,6 +240,17 @@ void mm_pool_worker_leave(struct mm_pool_worker *w)
     set_timer(w, LEAVE_TIMEOUT_MS);
 }
 
+/* The loop runs timers before it reads. When it was held up for longer than they run, an answer may
+ * be there already: it is read before the worker is given up. */
+static bool has_had_its_chance(struct mm_pool_worker *w)
+{
+    if (w->overdue)
+        return true;
+    w->overdue = true;
+    set_timer(w, 1); /* 0 would run at once, in the same round */
+    return false;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct mm_pool_worker *w = timer->data;
@@ -250,6 +262,8 @@ static void on_timer(uv_timer_t *timer)
         mm_pool_start_due(w->pool);
         break;
     case MM_LIFE_STARTING:
+        if (!has_had_its_chance(w))
+            break;
         mm_fail(&ei, MM_ERR_TIMEOUT, "WORKER_START_TIMEOUT", "not ready after %u ms",
                 (unsigned)START_TIMEOUT_MS);
         mm_pool_worker_end(w, &ei);
@@ -259,6 +273,8 @@ static void on_timer(uv_timer_t *timer)
             mm_pool_probe(w);
             break;
         }
+        if (!has_had_its_chance(w))
+            break;
         mm_fail(&ei, MM_ERR_TIMEOUT, "JOB_TIMEOUT", "a job took longer than %u ms",
                 w->pool->job_timeout_ms);
         mm_pool_worker_end(w, &ei);
@@ -325,6 +341,7 @@ static void begin(struct mm_pool_worker *w)
     w->due = false;
     w->ready_at_us = 0;
     w->life = MM_LIFE_STARTING;
+    w->overdue = false;
     set_timer(w, START_TIMEOUT_MS);
     if (start(w, &ei) == MM_OK)
         return;

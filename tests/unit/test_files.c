@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files by number, from a real launcher. */
+/* Files by number, from a real launcher; and its end. */
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
 #include "daemon/base/log.h"
@@ -216,6 +216,30 @@ START_TEST(read_gives_up_on_a_launcher_that_is_stuck)
 }
 END_TEST
 
+static void on_lost(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+START_TEST(launcher_says_when_it_is_lost)
+{
+    uv_loop_t loop;
+    struct mm_launcher *l;
+    bool lost = false;
+    int fd[2];
+
+    ck_assert_int_eq(uv_loop_init(&loop), 0);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd), 0);
+    ck_assert_int_eq(mm_launcher_new(&loop, fd[0], on_lost, &lost, &l, &ei), MM_OK);
+    close(fd[1]);
+    uv_run(&loop, UV_RUN_ONCE);
+    ck_assert(lost);
+    mm_launcher_free(l);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    ck_assert_int_eq(uv_loop_close(&loop), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("files");
@@ -231,6 +255,7 @@ int main(void)
     tcase_add_test(tc, serve_ends_the_launcher_over_a_malformed_request);
     tcase_add_test(tc, read_drops_an_answer_that_is_late);
     tcase_add_test(tc, read_gives_up_on_a_launcher_that_is_stuck);
+    tcase_add_test(tc, launcher_says_when_it_is_lost);
     suite_add_tcase(s, tc);
     return run_suite(s);
 }

@@ -20,7 +20,8 @@ enum {
     MM_CHUNK_DEVICES = 120,     /* devices in one token job and in one store transaction entry; so
                                  * many Bundles, with what they share, fit a gRPC message */
     MM_CHUNK_TARGET_US = 50000, /* worker time of a chunk: dear devices come fewer at a time */
-    MM_CHUNK_SHORT_US = 15000,  /* the same while small calls come, which wait until it ends */
+    MM_CHUNK_APART_US = 8000,   /* the same for each worker while small calls come, so that one ends
+                                 * a chunk so often */
     MM_ENROLL_DEVICES = 64,     /* devices in one message of Enroll, and so in its token job */
     MM_PROVISION_MAX = 100000,  /* devices in one Provision call */
     MM_REPORT_MAX = 10000,      /* devices in one ReportDevices call */

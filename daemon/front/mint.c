@@ -184,11 +184,16 @@ void mm_mint_pause(struct mm_mint_flow *flow)
         mm_sched_remove(&flow->mint->sched, &flow->flow);
 }
 
+uint64_t mm_chunk_us(int64_t calm_us, unsigned workers)
+{
+    const uint64_t apart_us = (uint64_t)MM_CHUNK_APART_US * workers;
+
+    return calm_us > CALM_US || apart_us > MM_CHUNK_TARGET_US ? MM_CHUNK_TARGET_US : apart_us;
+}
+
 uint64_t mm_mint_chunk_us(const struct mm_mint *mint)
 {
-    const bool calm = mm_clock_mono_us() - mint->small_us > CALM_US;
-
-    return calm ? MM_CHUNK_TARGET_US : MM_CHUNK_SHORT_US;
+    return mm_chunk_us(mm_clock_mono_us() - mint->small_us, mm_mint_ready(mint));
 }
 
 struct mm_pool *mm_mint_pool_with_room(const struct mm_mint *mint)

@@ -182,7 +182,7 @@ int mm_mint_want(struct mm_mint_flow *flow, const char *station,
                  enum mm_sched_class class) MM_MUST_USE;
 void mm_mint_pause(struct mm_mint_flow *flow);
 /* The worker time that a chunk of devices may take, in us: no job is interrupted, so whoever comes
- * waits until it ends. Less while small calls come: MM_CHUNK_SHORT_US, or MM_CHUNK_TARGET_US. */
+ * waits until one ends. Less while small calls come and there are few workers. */
 uint64_t mm_mint_chunk_us(const struct mm_mint *mint);
 /* Workers of the section that take a job now, for one that is no flow's; NULL when there are none.
  */

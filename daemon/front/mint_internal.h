@@ -70,6 +70,9 @@ unsigned mm_mint_workers(bool hardware, uint64_t sessions_max, uint64_t others);
 /* The first worker of pools[0] has said what its token takes: the others are added. */
 void mm_mint_size(struct mm_mint *mint, const Mintmark__Internal__TokenReady *ready);
 
+/* mm_mint_chunk_us, so long after the last small call, with so many workers that are ready. */
+uint64_t mm_chunk_us(int64_t calm_us, unsigned workers);
+
 int mm_mint_check_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *result,
                         struct mm_errinfo *ei) MM_MUST_USE;
 void mm_mint_on_ready(void *arg, struct mm_pool *pool, const ProtobufCMessage *result);

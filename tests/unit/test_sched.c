@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Costs, and the fair queue with workers that are played here on a clock of their own. */
-#include "daemon/base/clock.h"
 #include "daemon/base/limits.h"
 #include "daemon/front/cost.h"
 #include "daemon/front/mint_internal.h"
@@ -408,13 +407,13 @@ END_TEST
 
 START_TEST(mint_chunks_are_short_while_small_calls_come)
 {
-    struct mm_mint mint = {.small_us = mm_clock_mono_us()};
+    enum { SECOND = 1000000 };
 
-    ck_assert_uint_eq(mm_mint_chunk_us(&mint), MM_CHUNK_SHORT_US);
-    mint.small_us -= 9 * (int64_t)1000000;
-    ck_assert_uint_eq(mm_mint_chunk_us(&mint), MM_CHUNK_SHORT_US);
-    mint.small_us -= 2 * (int64_t)1000000;
-    ck_assert_uint_eq(mm_mint_chunk_us(&mint), MM_CHUNK_TARGET_US);
+    ck_assert_uint_eq(mm_chunk_us(9 * SECOND, 1), MM_CHUNK_APART_US);
+    ck_assert_uint_eq(mm_chunk_us(0, 2), 2 * MM_CHUNK_APART_US);
+    ck_assert_uint_eq(mm_chunk_us(11 * SECOND, 2), MM_CHUNK_TARGET_US);
+    /* One of many ends a chunk soon enough, however long each takes. */
+    ck_assert_uint_eq(mm_chunk_us(0, 32), MM_CHUNK_TARGET_US);
 }
 END_TEST
 

@@ -78,9 +78,7 @@ int mintmark_sign(struct mintmark *client, const struct mintmark_sign *request,
 
     if (r == 0)
         r = mm_rpc_unary(client, &method_sign, &sign.base, &arena, &message, error);
-    if (r < 0)
-        return r;
-    return give((const Mintmark__V1__SignResponse *)message, done, arg, error);
+    return r == 0 ? give((const Mintmark__V1__SignResponse *)message, done, arg, error) : r;
 }
 
 int mintmark_random(struct mintmark *client, const char *token, uint8_t *ret_data, uint32_t length,

@@ -297,14 +297,14 @@ static CK_RV read_attr(const struct mock_object *o, CK_ATTRIBUTE *a)
     const struct mock_attr *stored = mock_get(o, a->type);
     const int lie = told(a->type);
 
-    if (lie == -1 || (!stored && lie == -2)) {
-        a->ulValueLen = CK_UNAVAILABLE_INFORMATION;
-        return CKR_ATTRIBUTE_TYPE_INVALID;
-    }
     if (lie >= 0) {
         const CK_BBOOL b = lie != 0;
 
         return read_value(a, &b, sizeof(b));
+    }
+    if (lie == -1 || !stored) {
+        a->ulValueLen = CK_UNAVAILABLE_INFORMATION;
+        return CKR_ATTRIBUTE_TYPE_INVALID;
     }
     if (is_secret(o, a->type)) {
         a->ulValueLen = CK_UNAVAILABLE_INFORMATION;

@@ -211,7 +211,7 @@ static int give(struct mm_report *r, const ProtobufCBinaryData *data, struct mm_
 
 static int finish_bytes(struct mm_report *r, struct mm_errinfo *ei)
 {
-    const ProtobufCBinaryData *was = r->found ? &r->found->sha256 : NULL;
+    const ProtobufCBinaryData *was = &r->found->sha256;
 
     if (EVP_DigestFinal_ex(r->digest, r->sha256, NULL) != 1)
         return mm_fail_memory(ei);

@@ -201,12 +201,13 @@ static void done(struct mm_token_call *c, const Mintmark__Internal__TokenResult 
     const struct signing *s = (const struct signing *)c;
 
     log_end(s, result ? result->sign : NULL, ei);
-    if (result)
+    if (result) {
         c->app->signatures_made++;
-    if (c->call && ei)
+        if (c->call)
+            record(c->call, s, result->sign);
+    } else if (c->call) {
         mm_call_finish(c->call, ei);
-    else if (c->call)
-        record(c->call, s, result->sign);
+    }
 }
 
 /* ---- receive ----------------------------------------------------------------------------- */
@@ -279,9 +280,9 @@ void mm_rpc_sign(struct mm_call *call, const ProtobufCMessage *request)
     if (rc == MM_OK)
         s = new_signing(app, &w);
     if (rc == MM_OK && !s)
-        rc = mm_fail_memory(&ei);
-    if (rc < 0)
-        refuse(call, r, &ei);
-    else
+        mm_fail_memory(&ei);
+    if (s)
         mm_token_call_begin(&s->c, call, &ops, w.profile->token);
+    else
+        refuse(call, r, &ei);
 }

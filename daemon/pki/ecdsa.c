@@ -9,17 +9,22 @@
 
 #include "daemon/pki/der.h"
 #include "daemon/pki/internal.h"
+#include "daemon/pki/summation.h"
 
 #include <openssl/bn.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/obj_mac.h>
+#include <openssl/rand.h>
 #include <string.h>
 
 enum {
     P256_BYTES = 32,
     /* A table takes as long to make (26 ms) as it saves over some 600 signatures. */
     TABLE_AFTER = 1024,
+    /* Signatures that are checked by threes are so many at least: who is in whose three is then
+     * hard to guess. */
+    THREES_FROM = 30,
 };
 
 /* One signature at work. */
@@ -27,6 +32,7 @@ struct item {
     const struct mm_check *check;
     BIGNUM *r, *s, *z;
     BIGNUM *product; /* Montgomery's, of s and the product of the items before */
+    BIGNUM *u1, *u2; /* z / s and r / s; in the places of z and s */
 };
 
 struct mm_checks {
@@ -34,15 +40,17 @@ struct mm_checks {
     EC_GROUP *group;   /* P-256 */
     BN_MONT_CTX *mont; /* modulo its order */
     EC_POINT *sum, *other;
+    struct mm_summation *summation;
     BIGNUM *order_2; /* the order less 2 */
-    BIGNUM *inverse, *w, *u1, *u2;
+    BIGNUM *inverse, *w, *u1, *u2, *x, *z;
     struct item items[MM_CHECKS_MAX];
+    const struct item *turns[MM_CHECKS_MAX]; /* the items, in the order in which they are checked */
     size_t n_items;
 };
 
 static bool make_numbers(struct mm_checks *c)
 {
-    BIGNUM **const numbers[] = {&c->inverse, &c->w, &c->u1, &c->u2};
+    BIGNUM **const numbers[] = {&c->inverse, &c->w, &c->u1, &c->u2, &c->x, &c->z};
     bool good = true;
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(numbers); i++)
@@ -54,6 +62,8 @@ static bool make_numbers(struct mm_checks *c)
         item->s = BN_new();
         item->z = BN_new();
         item->product = BN_new();
+        item->u1 = item->z;
+        item->u2 = item->s;
         good = good && item->r && item->s && item->z && item->product;
     }
     return good;
@@ -67,7 +77,8 @@ static bool allocate(struct mm_checks *c)
     c->other = c->group ? EC_POINT_new(c->group) : NULL;
     c->order_2 = c->group ? BN_dup(EC_GROUP_get0_order(c->group)) : NULL;
     c->mont = BN_MONT_CTX_new();
-    return make_numbers(c) && c->bn && c->sum && c->other && c->order_2 &&
+    c->summation = c->group ? mm_summation_new(c->group) : NULL;
+    return make_numbers(c) && c->bn && c->sum && c->other && c->order_2 && c->summation &&
            BN_sub_word(c->order_2, 2) == 1 && c->mont &&
            BN_MONT_CTX_set(c->mont, EC_GROUP_get0_order(c->group), c->bn) == 1;
 }
@@ -97,12 +108,15 @@ void mm_checks_free(struct mm_checks *c)
         BN_free(c->items[i].z);
         BN_free(c->items[i].product);
     }
+    mm_summation_free(c->summation);
     BN_MONT_CTX_free(c->mont);
     BN_free(c->order_2);
     BN_free(c->inverse);
     BN_free(c->w);
     BN_free(c->u1);
     BN_free(c->u2);
+    BN_free(c->x);
+    BN_free(c->z);
     EC_POINT_free(c->sum);
     EC_POINT_free(c->other);
     EC_GROUP_free(c->group);
@@ -162,59 +176,120 @@ static bool invert(struct mm_checks *c)
            multiply_numbers(c, c->inverse, c->inverse, item->s);
 }
 
+/* u1 and u2 of the last item. Spoils z and s. */
+static bool divide(struct mm_checks *c)
+{
+    const struct item *item = &c->items[c->n_items - 1];
+
+    return invert(c) && BN_to_montgomery(c->w, c->w, c->mont, c->bn) == 1 &&
+           multiply_numbers(c, item->u1, item->z, c->w) &&
+           multiply_numbers(c, item->u2, item->r, c->w);
+}
+
 /* sum = u1 G + u2 Q */
-static bool multiply_points(struct mm_checks *c, const struct mm_check *check)
+static bool add_multiples(struct mm_checks *c, const struct mm_check *check, const BIGNUM *u1,
+                          const BIGNUM *u2)
 {
     const struct mm_verifier *v = check->key;
 
     if (v && v->table)
-        return EC_POINT_mul(c->group, c->sum, c->u1, NULL, NULL, c->bn) == 1 &&
-               EC_POINT_mul(v->table, c->other, c->u2, NULL, NULL, c->bn) == 1 &&
+        return EC_POINT_mul(c->group, c->sum, u1, NULL, NULL, c->bn) == 1 &&
+               EC_POINT_mul(v->table, c->other, u2, NULL, NULL, c->bn) == 1 &&
                EC_POINT_add(c->group, c->sum, c->sum, c->other, c->bn) == 1;
     if (!v &&
         EC_POINT_oct2point(c->group, c->other, check->point.data, check->point.len, c->bn) != 1)
         return false;
-    return EC_POINT_mul(c->group, c->sum, c->u1, v ? v->point : c->other, c->u2, c->bn) == 1;
+    return EC_POINT_mul(c->group, c->sum, u1, v ? v->point : c->other, u2, c->bn) == 1;
 }
 
 #ifdef MM_HAVE_PRECOMPUTE
-/* X = v Z², that is, the sum's x = X / Z² is v: no inversion, which takes as long as all else here.
- * Spoils w. */
-static bool is_x(struct mm_checks *c, const BIGNUM *x, const BIGNUM *z_squared, const BIGNUM *v)
+/* The sum as x / z², unless it is at infinity. */
+static bool read_sum(struct mm_checks *c)
 {
-    const BIGNUM *prime = EC_GROUP_get0_field(c->group);
+    return EC_POINT_is_at_infinity(c->group, c->sum) == 0 &&
+           EC_POINT_get_Jprojective_coordinates_GFp(c->group, c->sum, c->x, NULL, c->z, c->bn) == 1;
+}
 
-    return BN_mod_mul(c->w, v, z_squared, prime, c->bn) == 1 && BN_cmp(c->w, x) == 0;
+/* x = v z², that is, the sum's x coordinate is v: no inversion, which takes as long as all else
+ * here. z is squared already. Spoils w. */
+static bool is_x(struct mm_checks *c, const BIGNUM *v)
+{
+    return BN_mod_mul(c->w, v, c->z, EC_GROUP_get0_field(c->group), c->bn) == 1 &&
+           BN_cmp(c->w, c->x) == 0;
 }
 
 /* Is the sum's x, modulo the order, r? x is below the prime, which is a little above the order: it
- * is r, or, seldom, r + order. Spoils u1, u2 and w. */
+ * is r, or, seldom, r + order. */
 static bool x_is(struct mm_checks *c, BIGNUM *r)
 {
     const BIGNUM *prime = EC_GROUP_get0_field(c->group), *order = EC_GROUP_get0_order(c->group);
-    BIGNUM *x = c->u1, *z = c->u2;
 
-    return EC_POINT_get_Jprojective_coordinates_GFp(c->group, c->sum, x, NULL, z, c->bn) == 1 &&
-           BN_mod_sqr(z, z, prime, c->bn) == 1 &&
-           (is_x(c, x, z, r) ||
-            (BN_add(r, r, order) == 1 && BN_cmp(r, prime) < 0 && is_x(c, x, z, r)));
+    return read_sum(c) && BN_mod_sqr(c->z, c->z, prime, c->bn) == 1 &&
+           (is_x(c, r) || (BN_add(r, r, order) == 1 && BN_cmp(r, prime) < 0 && is_x(c, r)));
+}
+
+/* Can these be checked by one sum? They are of one key that has a table, and the points of their
+ * nonces differ. */
+static bool go_together(const struct item *const three[MM_SUMMANDS])
+{
+    const struct mm_verifier *key = three[0]->check->key;
+
+    return key && key->table && three[1]->check->key == key && three[2]->check->key == key &&
+           BN_cmp(three[0]->r, three[1]->r) != 0 && BN_cmp(three[0]->r, three[2]->r) != 0 &&
+           BN_cmp(three[1]->r, three[2]->r) != 0;
+}
+
+/* Do three signatures hold, whose nonces' points are R1, R2, R3? Two multiplications serve all:
+ * R1 + R2 + R3 = (u1 + u1' + u1'') G + (u2 + u2' + u2'') Q. Of each point r tells the x coordinate,
+ * but for the few between order and prime: false then too. */
+static bool three_hold(struct mm_checks *c, const struct item *const three[MM_SUMMANDS])
+{
+    const BIGNUM *order = EC_GROUP_get0_order(c->group);
+    const BIGNUM *const x[MM_SUMMANDS] = {three[0]->r, three[1]->r, three[2]->r};
+
+    return go_together(three) && BN_mod_add_quick(c->u1, three[0]->u1, three[1]->u1, order) == 1 &&
+           BN_mod_add_quick(c->u1, c->u1, three[2]->u1, order) == 1 &&
+           BN_mod_add_quick(c->u2, three[0]->u2, three[1]->u2, order) == 1 &&
+           BN_mod_add_quick(c->u2, c->u2, three[2]->u2, order) == 1 &&
+           add_multiples(c, three[0]->check, c->u1, c->u2) && read_sum(c) &&
+           mm_summation_holds(c->summation, x, c->x, c->z);
 }
 #else
 static bool x_is(struct mm_checks *c, const BIGNUM *r)
 {
     const BIGNUM *order = EC_GROUP_get0_order(c->group);
 
-    return EC_POINT_get_affine_coordinates(c->group, c->sum, c->u1, NULL, c->bn) == 1 &&
-           BN_nnmod(c->u1, c->u1, order, c->bn) == 1 && BN_cmp(c->u1, r) == 0;
+    return EC_POINT_is_at_infinity(c->group, c->sum) == 0 &&
+           EC_POINT_get_affine_coordinates(c->group, c->sum, c->x, NULL, c->bn) == 1 &&
+           BN_nnmod(c->x, c->x, order, c->bn) == 1 && BN_cmp(c->x, r) == 0;
+}
+
+static bool three_hold(MM_UNUSED struct mm_checks *c,
+                       MM_UNUSED const struct item *const three[MM_SUMMANDS])
+{
+    return false;
 }
 #endif
 
 static bool holds(struct mm_checks *c, const struct item *item)
 {
-    return BN_to_montgomery(c->w, c->w, c->mont, c->bn) == 1 &&
-           multiply_numbers(c, c->u1, item->z, c->w) && multiply_numbers(c, c->u2, item->r, c->w) &&
-           multiply_points(c, item->check) && EC_POINT_is_at_infinity(c->group, c->sum) == 0 &&
-           x_is(c, item->r);
+    return add_multiples(c, item->check, item->u1, item->u2) && x_is(c, item->r);
+}
+
+/* Draws the order in which the items are checked: what signed them must not know it. */
+static bool shuffle(struct mm_checks *c, size_t n)
+{
+    uint32_t drawn[MM_CHECKS_MAX];
+
+    if (RAND_bytes((uint8_t *)drawn, (int)(n * sizeof(drawn[0]))) != 1)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const size_t to = drawn[i] % (i + 1);
+
+        c->turns[i] = c->turns[to];
+        c->turns[to] = &c->items[i];
+    }
+    return true;
 }
 
 /* A curve that is used seldom: by libcrypto's own function. */
@@ -239,29 +314,48 @@ static bool is_p256(const struct mm_check *check)
     return len == 1 + (size_t)2 * P256_BYTES;
 }
 
+/* All that were taken, by threes where they are many, else and where a three does not hold one by
+ * one. */
 static int check_taken(struct mm_checks *c, const struct mm_check *list, size_t *ret_bad,
                        struct mm_errinfo *ei)
 {
-    const BIGNUM *order = EC_GROUP_get0_order(c->group);
+    const size_t n = c->n_items;
+    const bool by_threes = n >= THREES_FROM && shuffle(c, n);
 
-    if (c->n_items == 0)
-        return MM_OK;
-    /* 1/x = x^(order - 2), by Fermat. Half as long as BN_mod_inverse, which counts where a
-     * signature comes alone. */
-    if (BN_mod_exp_mont(c->inverse, c->items[c->n_items - 1].product, c->order_2, order, c->bn,
-                        c->mont) != 1)
-        return mm_fail_memory(ei);
-    for (; c->n_items > 0; c->n_items--) {
-        const struct item *item = &c->items[c->n_items - 1];
+    for (size_t i = 0; i < n;) {
+        const struct item *item = by_threes ? c->turns[i] : &c->items[i];
 
-        if (!invert(c) || !holds(c, item)) {
+        if (by_threes && n - i >= MM_SUMMANDS && three_hold(c, &c->turns[i])) {
+            i += MM_SUMMANDS;
+        } else if (holds(c, item)) {
+            i++;
+        } else {
             *ret_bad = (size_t)(item->check - list);
             return invalid(ei);
         }
-        if (item->check->key)
-            mm_verifier_count(item->check->key);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (c->items[i].check->key)
+            mm_verifier_count(c->items[i].check->key);
     }
     return MM_OK;
+}
+
+/* u1 and u2 of all items. */
+static bool divide_all(struct mm_checks *c)
+{
+    const BIGNUM *order = EC_GROUP_get0_order(c->group);
+    const size_t n = c->n_items;
+    bool good;
+
+    /* 1/x = x^(order - 2), by Fermat. Half as long as BN_mod_inverse, which counts where a
+     * signature comes alone. */
+    good = BN_mod_exp_mont(c->inverse, c->items[n - 1].product, c->order_2, order, c->bn,
+                           c->mont) == 1;
+    for (; good && c->n_items > 0; c->n_items--)
+        good = divide(c);
+    c->n_items = n;
+    return good;
 }
 
 int mm_checks_run(struct mm_checks *c, const struct mm_check *list, size_t n, size_t *ret_bad,
@@ -282,6 +376,8 @@ int mm_checks_run(struct mm_checks *c, const struct mm_check *list, size_t n, si
             return r;
         }
     }
+    if (c->n_items > 0 && !divide_all(c))
+        return mm_fail_memory(ei);
     return check_taken(c, list, ret_bad, ei);
 }
 
@@ -317,8 +413,8 @@ bool mm_verifier_holds(struct mm_verifier *v, struct mm_bytes digest, struct mm_
 /* ---- a key's table ----------------------------------------------------------------------- */
 
 #ifdef MM_HAVE_PRECOMPUTE
-/* The group over again with the key for its base point, so that libcrypto keeps multiples of it as
- * it does of the curve's own. NULL when that does not work out; it is not needed. */
+/* The group over again with the key for its base point, so that libcrypto keeps multiples of it
+ * as it does of the curve's own. NULL when that does not work out; it is not needed. */
 static EC_GROUP *make_table(const EC_POINT *point)
 {
     EC_GROUP *table = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);

@@ -20,7 +20,7 @@ static int find(struct mm_store *s, const ProtobufCBinaryData *sha256, int64_t *
     return r;
 }
 
-static Mintmark__Internal__Chain *unpack(const uint8_t *data, size_t len)
+Mintmark__Internal__Chain *mm_chain_unpack(const uint8_t *data, size_t len)
 {
     MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *chain =
         mintmark__internal__chain__unpack(NULL, len, data);
@@ -32,7 +32,8 @@ static Mintmark__Internal__Chain *unpack(const uint8_t *data, size_t len)
 static int check(const ProtobufCBinaryData *chain, const ProtobufCBinaryData *sha256,
                  struct mm_errinfo *ei)
 {
-    MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *unpacked = unpack(chain->data, chain->len);
+    MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *unpacked =
+        mm_chain_unpack(chain->data, chain->len);
     uint8_t hash[SHA256_DIGEST_LENGTH];
 
     if (!unpacked)
@@ -79,7 +80,7 @@ static int read_chain(struct mm_sql *q, Mintmark__Internal__Chain **ret_chain,
 {
     const struct mm_bytes certificates = mm_sql_blob(q, 1);
     MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *chain =
-        unpack(certificates.data, certificates.len);
+        mm_chain_unpack(certificates.data, certificates.len);
     int r;
 
     if (!chain)

@@ -384,7 +384,7 @@ static void check_report_job(struct check *c, const Mintmark__Internal__StoreJob
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_MANIFEST_PAGE:
         uuid_text(c, "batch_uid", job->manifest_page->batch_uid);
-        bytes(c, "issuer", &job->manifest_page->issuer, 0, MM_CERT_DER_MAX);
+        bytes(c, "chain", &job->manifest_page->chain, 0, MM_CHAIN_BYTES_MAX);
         check_place(c, job->manifest_page->place);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_REPORT:

@@ -4,6 +4,7 @@
 #include "daemon/document/document.h"
 #include "daemon/pki/der.h"
 #include "daemon/pki/issued.h"
+#include "daemon/store/chains.h"
 #include "daemon/store/message.h"
 #include "daemon/store/report.h"
 #include "proto/grpc/unpack.h"
@@ -12,14 +13,24 @@
 
 MM_DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
 
-enum { PAYLOAD_MAX = 64 * 1024, PIECE_MAX = 4 * 1024 * 1024, PROTECTED_MAX = 1024 };
+/* A page ends before the device that would come after PIECE_BYTES of payloads: it is one message to
+ * a client, and those take 4 MiB as a rule. */
+enum { PAYLOAD_MAX = 128 * 1024, PIECE_BYTES = 1024 * 1024, PROTECTED_MAX = 1024 };
+
+/* Of a chain, as x5c has it: each certificate after a comma. */
+struct rest {
+    int64_t row; /* of the chain; 0: the one in force */
+    struct mm_buf text;
+};
 
 struct page {
     struct mm_store *s;
     const char *batch_uid;
-    X509 *issuer; /* NULL: none is known */
-    struct mm_bytes issuer_der, issuer_subject;
-    struct mm_buf head; /* of every payload, up to the time */
+    X509 *issuer; /* of the chain in force; NULL: none is known */
+    struct mm_bytes issuer_subject;
+    struct rest in_force, recorded; /* recorded: that of the device before */
+    struct mm_buf head;             /* of every payload, up to the time */
+    size_t bytes;                   /* of payloads */
     Mintmark__Internal__ManifestPiece *piece;
     Mintmark__Internal__ReportPlace *at;
 };
@@ -159,7 +170,8 @@ static struct mm_bytes authority_key_id(struct mm_bytes extensions)
     return (struct mm_bytes){0};
 }
 
-/* After a CA was renewed, its certificate now is not the one of older devices. */
+/* Of a device that no chain is recorded with: is the one in force its? After a CA was renewed, its
+ * certificate now is not the one of older devices. */
 static bool is_by(const struct page *p, const struct mm_issued *cert)
 {
     const ASN1_OCTET_STRING *id = p->issuer ? X509_get0_subject_key_id(p->issuer) : NULL;
@@ -172,10 +184,52 @@ static bool is_by(const struct page *p, const struct mm_issued *cert)
                named, (struct mm_bytes){ASN1_STRING_get0_data(id), (size_t)ASN1_STRING_length(id)});
 }
 
+static void put_rest(struct rest *rest, const Mintmark__Internal__Chain *chain)
+{
+    mm_buf_reset(&rest->text);
+    for (size_t i = 0; i < chain->n_certificates; i++) {
+        mm_buf_append_u8(&rest->text, ',');
+        put_certificate(&rest->text,
+                        (struct mm_bytes){chain->certificates[i].data, chain->certificates[i].len});
+    }
+}
+
+/* Most devices have the chain of the one before. */
+static int find_recorded(struct page *p, int64_t row, struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *chain = NULL;
+    int r;
+
+    if (p->recorded.row == row)
+        return MM_OK;
+    r = mm_chain_get(p->s, row, &chain, ei);
+    if (r < 0)
+        return r;
+    put_rest(&p->recorded, chain);
+    p->recorded.row = row;
+    return MM_OK;
+}
+
+static int put_chain(struct page *p, int64_t row, const struct mm_issued *cert, struct mm_buf *b,
+                     struct mm_errinfo *ei)
+{
+    int r = row ? find_recorded(p, row, ei) : MM_OK;
+
+    if (r < 0)
+        return r;
+    if (row)
+        mm_buf_append(b, p->recorded.text.data, p->recorded.text.len);
+    else if (is_by(p, cert))
+        mm_buf_append(b, p->in_force.text.data, p->in_force.text.len);
+    return mm_buf_err(&p->recorded.text) < 0 || mm_buf_err(&p->in_force.text) < 0
+               ? mm_fail_memory(ei)
+               : MM_OK;
+}
+
 /* The certificate is taken apart by hand: d2i_X509 makes a key of it, which takes longer than all
  * else that a device costs here. */
-static int put_key(const struct page *p, struct mm_buf *b, const Mintmark__V1__Bundle *bundle,
-                   struct mm_errinfo *ei)
+static int put_key(struct page *p, struct mm_sql *q, const Mintmark__V1__Bundle *bundle,
+                   struct mm_buf *b, struct mm_errinfo *ei)
 {
     const struct mm_bytes certificate = {bundle->certificate.data, bundle->certificate.len};
     struct mm_issued cert;
@@ -194,15 +248,12 @@ static int put_key(const struct page *p, struct mm_buf *b, const Mintmark__V1__B
         return r;
     mm_buf_append_str(b, ",\"x5c\":[");
     put_certificate(b, certificate);
-    if (is_by(p, &cert)) {
-        mm_buf_append_str(b, ",");
-        put_certificate(b, p->issuer_der);
-    }
+    r = put_chain(p, mm_chain_column(q, 4), &cert, b, ei);
     mm_buf_append_str(b, "]}]}}");
-    return MM_OK;
+    return r;
 }
 
-static int put_payload(const struct page *p, struct mm_sql *q, const Mintmark__V1__Bundle *bundle,
+static int put_payload(struct page *p, struct mm_sql *q, const Mintmark__V1__Bundle *bundle,
                        struct mm_buf *b, struct mm_errinfo *ei)
 {
     mm_buf_append(b, p->head.data, p->head.len);
@@ -212,7 +263,7 @@ static int put_payload(const struct page *p, struct mm_sql *q, const Mintmark__V
     mm_json_string(b, bundle->device_uid);
     if (!mm_sql_is_null(q, 2))
         put_column(b, ",\"hwSerial\":", q, 2);
-    return put_key(p, b, bundle, ei);
+    return put_key(p, q, bundle, b, ei);
 }
 
 static int add_entry(struct page *p, struct mm_sql *q, const Mintmark__V1__Bundle *bundle,
@@ -236,6 +287,7 @@ static int add_entry(struct page *p, struct mm_sql *q, const Mintmark__V1__Bundl
         return r;
     entry->payload = base64url(&payload);
     entry->unique_id = strdup(bundle->device_uid);
+    p->bytes += payload.len;
     return entry->payload && entry->unique_id ? MM_OK : mm_fail_memory(ei);
 }
 
@@ -256,15 +308,20 @@ static int add_device(struct page *p, struct mm_sql *q, struct mm_errinfo *ei)
 
 /* ---- pages ------------------------------------------------------------------------------- */
 
+static bool is_full(const struct page *p)
+{
+    return p->piece->n_entries == MM_CHUNK_DEVICES || p->bytes >= PIECE_BYTES;
+}
+
 static int add_of_request(struct page *p, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(p->s, MM_SQL_MANIFEST_DEVICES);
-    int r;
+    int r = MM_OK;
 
     mm_sql_bind_uint(&q, p->at->request);
     mm_sql_bind_uint(&q, p->at->row);
     mm_sql_bind_int(&q, MM_CHUNK_DEVICES - (int64_t)p->piece->n_entries);
-    while ((r = mm_sql_step(&q, ei)) > 0) {
+    while (!is_full(p) && (r = mm_sql_step(&q, ei)) > 0) {
         r = add_device(p, &q, ei);
         if (r < 0)
             return r;
@@ -296,7 +353,7 @@ static int fill(struct page *p, int64_t batch, struct mm_errinfo *ei)
         r = put_head(p, batch, ei);
     if (r == MM_OK && p->at->request)
         r = add_of_request(p, ei);
-    while (r == MM_OK && p->piece->n_entries < MM_CHUNK_DEVICES) {
+    while (r == MM_OK && !is_full(p)) {
         r = next_request(p, batch, ei);
         if (r <= 0)
             break;
@@ -304,24 +361,46 @@ static int fill(struct page *p, int64_t batch, struct mm_errinfo *ei)
     }
     if (r < 0)
         return r;
-    if (p->piece->n_entries < MM_CHUNK_DEVICES) {
+    if (!is_full(p)) {
         mm_message_free(p->piece->next);
         p->piece->next = NULL;
     }
     return MM_OK;
 }
 
-/* One that cannot be read is one that is not known. */
-static void take_issuer(struct page *p, const ProtobufCBinaryData *der)
+/* Of the chain in force. One that cannot be read is one that is not known. */
+static void take_issuer(struct page *p, const Mintmark__Internal__Chain *chain)
 {
+    const ProtobufCBinaryData *der = &chain->certificates[0];
     const unsigned char *at = der->data;
     struct mm_issued cert;
 
-    p->issuer_der = (struct mm_bytes){der->data, der->len};
-    if (der->len == 0 || mm_issued_read(p->issuer_der, &cert, &(struct mm_errinfo){0}) < 0)
+    if (mm_issued_read((struct mm_bytes){der->data, der->len}, &cert, &(struct mm_errinfo){0}) < 0)
         return;
     p->issuer_subject = cert.subject;
     p->issuer = d2i_X509(NULL, &at, (long)der->len);
+    put_rest(&p->in_force, chain);
+}
+
+static int fill_under(struct page *p, const ProtobufCBinaryData *in_force, int64_t batch,
+                      struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *chain =
+        in_force->len > 0 ? mm_chain_unpack(in_force->data, in_force->len) : NULL;
+
+    if (in_force->len > 0 && !chain)
+        return mm_fail_field(ei, "chain", "chain is not a list of certificates");
+    if (chain)
+        take_issuer(p, chain);
+    return fill(p, batch, ei);
+}
+
+static void page_done(struct page *p)
+{
+    mm_buf_done(&p->head);
+    mm_buf_done(&p->in_force.text);
+    mm_buf_done(&p->recorded.text);
+    X509_free(p->issuer);
 }
 
 static int begin(struct mm_store *s, const Mintmark__Internal__ManifestPage *job,
@@ -340,8 +419,12 @@ int mm_store_manifest_page(struct mm_store *s, const Mintmark__Internal__Manifes
 {
     MM_MESSAGE_CLEANUP Mintmark__Internal__ManifestPiece *piece =
         mm_message_new(&mintmark__internal__manifest_piece__descriptor);
-    struct page p = {
-        .s = s, .batch_uid = job->batch_uid, .piece = piece, .head = MM_BUF_INIT(PAYLOAD_MAX)};
+    struct page p = {.s = s,
+                     .batch_uid = job->batch_uid,
+                     .piece = piece,
+                     .head = MM_BUF_INIT(PAYLOAD_MAX),
+                     .in_force.text = MM_BUF_INIT(PAYLOAD_MAX),
+                     .recorded.text = MM_BUF_INIT(PAYLOAD_MAX)};
     struct mm_released released;
     int r = begin(s, job, &released, ei);
 
@@ -356,10 +439,8 @@ int mm_store_manifest_page(struct mm_store *s, const Mintmark__Internal__Manifes
         p.at->request = job->place->request;
         p.at->row = job->place->row;
     }
-    take_issuer(&p, &job->issuer);
-    r = fill(&p, released.batch.row, ei);
-    mm_buf_done(&p.head);
-    X509_free(p.issuer);
+    r = fill_under(&p, &job->chain, released.batch.row, ei);
+    page_done(&p);
     if (r == MM_OK)
         *ret_piece = MM_TAKE(piece);
     return r;

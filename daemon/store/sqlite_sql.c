@@ -177,7 +177,7 @@ const char *const mm_sql_text[MM_SQL_COUNT] = {
         " FROM devices d LEFT JOIN enrolments e ON e.device = d.row AND e.state = 2"
         " WHERE d.request = ?1 AND d.row > ?2 ORDER BY d.row LIMIT ?3",
     [MM_SQL_MANIFEST_DEVICES] =
-        "SELECT row, uid, hw_serial, bundle FROM devices"
+        "SELECT row, uid, hw_serial, bundle, chain FROM devices"
         " WHERE request = ?1 AND row > ?2 AND state <> 3 ORDER BY row LIMIT ?3",
     [MM_SQL_REPORT_FAILURES] = "SELECT reason, devices FROM failures"
                                " WHERE batch = ?1 AND reason > ?2 ORDER BY reason LIMIT ?3",

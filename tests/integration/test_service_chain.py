@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A site takes another issuing CA while it serves: every device comes with the chain that it was issued
 under, whenever it is delivered. On a demo site with a real SoftHSM token."""
+import base64
+import json
 import pathlib
+import re
 import signal
 import ssl
 import sys
@@ -12,6 +15,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 import token_kind  # noqa: E402,F401  first: it may become another user
+import audit  # noqa: E402
 from cryptography import x509  # noqa: E402
 from cryptography.hazmat.primitives import serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
@@ -47,7 +51,7 @@ class Chains(Base):
             '--create-key', '--preset', 'matter-pai', '--vid', 'FFF1', '--subject',
             'CN=mintmark demo PAI B,VID=${vid}', '--validity', '15y', '--parent-label', 'paa',
             '--parent-certificate', ca / 'paa.pem', '--out', ca / 'pai-b.pem', '--operator', 'test', '--yes')
-        cls.of_a = cls.site.conf.read_text()
+        cls.of_a = re.sub(r"(profile '?dac'? \{)", r"\1\n    manifest = 'jws'", cls.site.conf.read_text(), count=1)
         cls.of_b = cls.of_a.replace('object=pai\'', 'object=pai-b\'').replace('ca/pai.pem', 'ca/pai-b.pem')
         assert cls.of_b.count('pai-b') == 2
         cls.chains = {'A': ders(ca / 'pai.pem'), 'B': ders(ca / 'pai-b.pem')}
@@ -160,6 +164,40 @@ class Chains(Base):
         self.assertEqual(len(others), 1)
         for name, file in (('A', out / 'chain.pem'), ('B', others[0])):
             self.assertEqual(ders(file), self.chains[name])
+
+    # -- the account --------------------------------------------------------------------------------
+
+    def verified(self, *command):
+        status, said = audit.verify(*command, '--audit', self.site.dir / 'appliance/audit.pem')
+        self.assertEqual((status, said['by_code']), (0, {}), said['first_findings'])
+        return said
+
+    def test_report_manifest_and_export_of_a_batch_of_two_chains(self):
+        batch = self.batch()
+        self.cut_off(batch, 'account')
+        self.to_b(batch)
+        found = self.provision(batch, COUNT, 'account')
+        self.assertGreater(min(self.check(found)), 0)
+        self.station.station('ReleaseBatch', batch_uid=batch)
+        out, export = self.site.base / 'account', self.site.base / 'account.export'
+        self.site.station('report', batch, '--out', out)
+        self.site.officer('ledger', 'export', '--out', export)
+        said = self.manifest(out / 'manifest.json')
+        self.assertGreater(len(said), COUNT)  # those by which the reload was seen, too
+        for bundle, chain in found:
+            self.assertEqual(said[bundle.device_uid], [bundle.certificate, *chain])
+        facts = self.verified('manifest', out / 'manifest.json')['facts']
+        self.assertEqual((facts['devices'], facts['certificates']), (len(said), len(said)))
+        self.verified('report', out / 'report.json', '--manifest', out / 'manifest.json', '--export', export)
+        self.verified('ledger', export, out / 'report.json')
+
+    @staticmethod
+    def manifest(path):
+        """By device: its x5c."""
+        def raw(text):
+            return base64.urlsafe_b64decode(text + '=' * (-len(text) % 4))
+        payloads = [json.loads(raw(jws['payload'])) for jws in json.loads(path.read_text())]
+        return {p['uniqueId']: [base64.b64decode(c) for c in p['publicKeySet']['keys'][0]['x5c']] for p in payloads}
 
     # -- Enroll --------------------------------------------------------------------------------
 

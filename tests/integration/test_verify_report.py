@@ -443,6 +443,30 @@ class Manifest(Base):
             p.element(d[1], 'keys', x5c=[own[0], own[0]])])
         self.expect_manifest('MANIFEST_FORM', elements=[p.element(d[1], 'keys', x5c=own[:1])])
 
+    def test_chains_up_to_the_root(self):
+        """Of a batch that one CA's certificate was changed in: each device has its own chain."""
+        p, d = self.plant, [d for d in self.devices if d.serial and d.state != 'ko']
+        first, second = (p.x5c(d[i].certificate) for i in (0, 1))
+        root = Signer(self.dir, 'root')
+        above = p.x5c(root.certify(p.ca.certificate), root.certificate)
+        other = p.x5c(Signer(self.dir, 'other').certificate)
+        lines = [p.element(d[0], 'keys', x5c=first + above), p.element(d[1], 'keys', x5c=second + above)]
+        said = self.expect_manifest(elements=lines)
+        self.assertEqual(said['facts']['certificates'], 2)
+        self.expect_manifest(elements=[p.element(d[0], 'keys'), lines[1]])
+        self.expect_manifest(elements=[lines[0], p.element(d[1], 'keys')])
+        for code, x5c in (('CERTIFICATE', first + above[:1] + other), ('CERTIFICATE', first + above[::-1]),
+                          ('CERTIFICATE', first + above + other), ('FORM', first + above + ['AAAA']),
+                          ('FORM', first + above + [7]), ('FORM', first + above + 7 * above[1:])):
+            line = p.element(d[0], 'keys', x5c=x5c)
+            self.expect_manifest(f'MANIFEST_{code}', elements=[line, lines[1]])
+            self.expect_manifest(f'MANIFEST_{code}', elements=[lines[1], line])
+        # And each time: the second device has the first one's bad chain.
+        bad = [p.element(d[0], 'keys', x5c=first + above[:1] + other),
+               p.element(d[1], 'keys', x5c=second + above[:1] + other)]
+        said = self.expect_manifest('MANIFEST_CERTIFICATE', elements=bad)
+        self.assertEqual(said['by_code'], {'MANIFEST_CERTIFICATE': 2})
+
     def test_held_against_the_report(self):
         p = self.plant
         good = self.elements()

@@ -52,6 +52,14 @@ class Signer:
     def der(self):
         return self.certificate.public_bytes(serialization.Encoding.DER)
 
+    def certify(self, certificate):
+        """One of the same name and key, by this one."""
+        return (x509.CertificateBuilder().subject_name(certificate.subject)
+                .issuer_name(self.certificate.subject).public_key(certificate.public_key())
+                .serial_number(x509.random_serial_number())
+                .not_valid_before(certificate.not_valid_before)
+                .not_valid_after(certificate.not_valid_after).sign(self.key, hashes.SHA256()))
+
     def sign(self, content, detached=False):
         if not isinstance(content, bytes):
             content = content.SerializeToString()
@@ -431,6 +439,10 @@ class Plant:
                     serial=number.to_bytes((number.bit_length() + 7) // 8, 'big')
                     if certificates else b'')
 
+    @staticmethod
+    def x5c(*certificates):
+        return [base64.b64encode(c.public_bytes(serialization.Encoding.DER)).decode() for c in certificates]
+
     def element(self, d, batch='batch', signer=None, payload=None, protected=None, **changed):
         """One JWS."""
         signer, b = signer or self.audit, self.batches[batch]
@@ -441,8 +453,7 @@ class Plant:
                    x=b64url(numbers.x.to_bytes(size, 'big')),
                    y=b64url(numbers.y.to_bytes(size, 'big')))
         if d.serial:
-            jwk['x5c'] = [base64.b64encode(c.public_bytes(serialization.Encoding.DER)).decode()
-                          for c in (d.certificate, self.ca.certificate)]
+            jwk['x5c'] = self.x5c(d.certificate, self.ca.certificate)
         payload = b64url(json.dumps({**dict(
             version=1, model='sensor-1', partNumber=terms.product,
             manufacturer=dict(organizationName=terms.oem),

@@ -241,15 +241,70 @@ static X509 *decode_certificate(const char *text)
     return cert;
 }
 
-static bool take_issuer(struct manifest *m, const char *text)
+static bool is_signed_by(X509 *cert, X509 *issuer)
 {
-    if (m->issuer_text && strcmp(m->issuer_text, text) == 0)
-        return m->issuer;
-    free(m->issuer_text);
+    return certificate_issuer_is(cert, issuer) && X509_verify(cert, X509_get0_pubkey(issuer)) == 1;
+}
+
+/* Each certificate of x5c from the issuer's on is signed by the next one. */
+static bool judge_above(struct manifest *m, const json_t *x5c)
+{
+    X509 *below = m->issuer, *above = NULL;
+    bool good = true;
+
+    X509_up_ref(below);
+    for (size_t i = 2; good && i < json_array_size(x5c); i++) {
+        const char *text = json_string_value(json_array_get(x5c, i));
+
+        above = text ? decode_certificate(text) : NULL;
+        if (!above)
+            good = bad(m, "MANIFEST_FORM", "x5c has something that is no certificate");
+        else if (!is_signed_by(below, above))
+            good = bad(m, "MANIFEST_CERTIFICATE",
+                       "certificate %zu of x5c is not signed by the one after it", i);
+        X509_free(below);
+        below = above;
+    }
+    X509_free(below);
+    return good;
+}
+
+static bool same_chain(const struct manifest *m, const json_t *x5c)
+{
+    const size_t n = json_array_size(x5c);
+    bool same = m->x5c && n == json_array_size(m->x5c);
+
+    for (size_t i = 1; same && i < n; i++)
+        same = json_equal(json_array_get(x5c, i), json_array_get(m->x5c, i));
+    return same;
+}
+
+static void drop_chain(struct manifest *m)
+{
+    json_decref(m->x5c);
     X509_free(m->issuer);
-    m->issuer_text = strdup(text);
-    m->issuer = decode_certificate(text);
-    return m->issuer;
+    m->x5c = NULL;
+    m->issuer = NULL;
+}
+
+/* The issuer, and what is above it. */
+static bool take_chain(struct manifest *m, json_t *x5c)
+{
+    const size_t n = json_array_size(x5c);
+    const char *text = json_string_value(json_array_get(x5c, 1));
+
+    if (same_chain(m, x5c))
+        return true;
+    drop_chain(m);
+    m->issuer = text && n <= 1 + MANIFEST_CHAIN_MAX ? decode_certificate(text) : NULL;
+    if (!m->issuer)
+        return bad(m, "MANIFEST_FORM", "x5c does not hold a certificate and its issuer's");
+    if (!judge_above(m, x5c)) {
+        drop_chain(m);
+        return false;
+    }
+    m->x5c = json_incref(x5c);
+    return true;
 }
 
 static void keep_serial(const X509 *cert, struct manifest_device *d)
@@ -263,21 +318,21 @@ static void keep_serial(const X509 *cert, struct manifest_device *d)
     }
 }
 
-/* x5c: the device's certificate, and its issuer's. */
-static bool judge_certificate(struct manifest *m, const json_t *x5c, struct manifest_device *d)
+/* x5c: the device's certificate, its issuer's, and those above. */
+static bool judge_certificate(struct manifest *m, json_t *x5c, struct manifest_device *d)
 {
     const char *first = json_string_value(json_array_get(x5c, 0));
-    const char *second = json_string_value(json_array_get(x5c, 1));
     X509 *cert = first ? decode_certificate(first) : NULL;
     uint8_t hash[SHA256_LEN];
     bool good = false;
 
-    if (!cert || !second || !take_issuer(m, second))
-        bad(m, "MANIFEST_FORM", "x5c does not hold a certificate and its issuer's");
+    if (!cert)
+        bad(m, "MANIFEST_FORM", "x5c does not hold the device's certificate");
+    else if (!take_chain(m, x5c))
+        good = false; /* and it has been said */
     else if (!certificate_key_hash(cert, hash) || memcmp(hash, d->spki_sha256, sizeof(hash)) != 0)
         bad(m, "MANIFEST_KEY", "the certificate's key is not the JWK");
-    else if (!certificate_issuer_is(cert, m->issuer) ||
-             X509_verify(cert, X509_get0_pubkey(m->issuer)) != 1)
+    else if (!is_signed_by(cert, m->issuer))
         bad(m, "MANIFEST_CERTIFICATE", "the first certificate is not signed by the second");
     else
         good = true;
@@ -306,7 +361,8 @@ static void once(struct manifest *m, enum seen_kind kind, const void *value, siz
 static void judge_payload(struct manifest *m, const json_t *payload, const char *unique_id)
 {
     const json_t *keys = json_object_get(json_object_get(payload, "publicKeySet"), "keys");
-    const json_t *jwk = json_array_get(keys, 0), *x5c = json_object_get(jwk, "x5c");
+    const json_t *jwk = json_array_get(keys, 0);
+    json_t *x5c = json_object_get(jwk, "x5c");
     struct manifest_device d = {.uid_text = text_member(payload, "uniqueId")};
     const char *group = text_member(payload, "groupId");
     uint8_t spki[128];
@@ -431,7 +487,6 @@ void manifest_done(struct manifest *m)
 {
     seen_done(&m->seen);
     free(m->protected_text);
-    free(m->issuer_text);
+    drop_chain(m);
     free(m->group);
-    X509_free(m->issuer);
 }

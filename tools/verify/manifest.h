@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-enum { MANIFEST_LINE_MAX = 64 * 1024 };
+enum { MANIFEST_LINE_MAX = 192 * 1024, MANIFEST_CHAIN_MAX = 8 };
 
 struct manifest_device {
     uint8_t uid[16], spki_sha256[SHA256_LEN];
@@ -25,9 +25,10 @@ struct manifest {
     uint64_t devices, certificates;
     uint64_t line;
     /* What was the same in the line before need not be looked at again. */
-    char *protected_text, *issuer_text, *group;
+    char *protected_text, *group;
     EVP_PKEY *key; /* that the protected header names; borrowed */
-    X509 *issuer;
+    json_t *x5c;   /* whose certificates, but for the device's, have been judged */
+    X509 *issuer;  /* the first of these */
 };
 /* Reads it all. false, with a message on stderr, when there is no such file. */
 bool manifest_read(struct manifest *m);

@@ -48,7 +48,7 @@ static void say(struct verdict *v, const struct manifest *m)
                (unsigned long long)m->devices);
         proved(v,
                "%llu certificates are of the keys that are named, and signed by the issuer that "
-               "comes with them.",
+               "comes with them, as each issuer is by the one after it.",
                (unsigned long long)m->certificates);
     }
     unproved(v, "That it is whole: an element may have been taken out. mintmark-verify report "

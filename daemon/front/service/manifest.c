@@ -33,9 +33,9 @@ struct manifest {
     struct mm_audit_name audit; /* whose key signs: the one that the piece names */
     ProtobufCBinaryData digests[MM_CHUNK_DEVICES];
     uint8_t sha256[MM_CHUNK_DEVICES][MM_REPORT_HASH_BYTES];
-    bool found;      /* else FINDING */
-    uint8_t *issuer; /* certificate, DER; NULL: none */
-    size_t issuer_len;
+    bool found;     /* else FINDING */
+    uint8_t *chain; /* in force, as it is recorded with devices; NULL: none */
+    size_t chain_len;
     Mintmark__Internal__ManifestPiece *piece; /* the page in hand */
     bool blocked;                             /* the client takes nothing for now */
     uint64_t sent;                            /* objects */
@@ -63,7 +63,7 @@ static void end(struct manifest *m, const struct mm_errinfo *ei)
     if (m->call)
         mm_call_finish(m->call, ei);
     drop_piece(m);
-    free(m->issuer);
+    free(m->chain);
     free(m);
 }
 
@@ -119,7 +119,7 @@ static int ask_page(struct manifest *m, Mintmark__Internal__ReportPlace *place,
 
     body.batch_uid = m->batch_uid;
     body.place = place;
-    body.issuer = (ProtobufCBinaryData){m->issuer_len, m->issuer};
+    body.chain = (ProtobufCBinaryData){m->chain_len, m->chain};
     return ask(m, &job, PAGE_UNITS, ei);
 }
 
@@ -265,8 +265,8 @@ bool mm_manifest_wanted(const struct mm_app *app, const char *profile)
     return conf && strcmp(conf->manifest, "jws") == 0;
 }
 
-/* The certificate of who issues for the profile now. */
-static int take_issuer(struct manifest *m, const char *profile, struct mm_errinfo *ei)
+/* What devices of the profile are issued under now: for those that none is recorded with. */
+static int take_chain(struct manifest *m, const char *profile, struct mm_errinfo *ei)
 {
     const struct mm_conf_profile *conf = mm_conf_profile_get(m->app->conf, profile);
     struct mm_mint *mint = mm_mint_get(m->app->mints, conf->token);
@@ -275,11 +275,11 @@ static int take_issuer(struct manifest *m, const char *profile, struct mm_errinf
 
     if (!shared)
         return MM_OK;
-    if (shared->delivery->n_chain > 0) {
-        m->issuer_len = shared->delivery->chain[0].len;
-        m->issuer = malloc(m->issuer_len);
-        if (m->issuer)
-            memcpy(m->issuer, shared->delivery->chain[0].data, m->issuer_len);
+    if (shared->chain_len > 0) {
+        m->chain_len = shared->chain_len;
+        m->chain = malloc(m->chain_len);
+        if (m->chain)
+            memcpy(m->chain, shared->chain, m->chain_len);
         else
             r = mm_fail_memory(ei);
     }
@@ -297,7 +297,7 @@ static int take_found(struct manifest *m, const Mintmark__Internal__ReportFound 
         r = mm_fail(ei, MM_ERR_PRECONDITION, "NO_MANIFEST", "profile %s has no manifest",
                     found->batch->profile);
     if (r == MM_OK)
-        r = take_issuer(m, found->batch->profile, ei);
+        r = take_chain(m, found->batch->profile, ei);
     return r < 0 ? r : ask_page(m, NULL, ei);
 }
 

@@ -3,8 +3,8 @@
 
 #include "daemon/document/internal.h"
 
+#include <openssl/asn1t.h>
 #include <openssl/ecdsa.h>
-#include <string.h>
 
 MM_DEFINE_CLEANUP(ECDSA_SIG *, ECDSA_SIG_free)
 
@@ -47,79 +47,23 @@ static int add_attributes(CMS_SignerInfo *info,
     return MM_OK;
 }
 
-struct encoded {
-    uint8_t *der;
-    size_t len;
-};
-
-/* X.690 section 11.6: a SET OF is in the order of its encodings. */
-static int by_encoding(const void *a, const void *b)
-{
-    const struct encoded *x = a, *y = b;
-    const int order = memcmp(x->der, y->der, x->len < y->len ? x->len : y->len);
-
-    return order != 0 ? order : x->len < y->len ? -1 : x->len > y->len;
-}
-
-enum { ATTRIBUTES_MAX = 4 };
-
-static int encode_attributes(CMS_SignerInfo *info, struct encoded *attributes, size_t *ret_n)
-{
-    const int n = CMS_signed_get_attr_count(info);
-
-    for (*ret_n = 0; n <= ATTRIBUTES_MAX && *ret_n < (size_t)n; ++*ret_n) {
-        struct encoded *e = &attributes[*ret_n];
-        const int len = i2d_X509_ATTRIBUTE(CMS_signed_get_attr(info, (int)*ret_n), &e->der);
-
-        if (len <= 0)
-            return MM_ERR_MEMORY;
-        e->len = (size_t)len;
-    }
-    return n > 0 && n <= ATTRIBUTES_MAX ? MM_OK : MM_ERR_INTERNAL;
-}
-
 /* RFC 5652 section 5.4: what is signed is the attributes as a SET OF, in DER. */
+ASN1_ITEM_TEMPLATE(SIGNED_ATTRIBUTES) = ASN1_EX_TEMPLATE_TYPE(ASN1_TFLG_SET_OF, 0, attributes,
+                                                              X509_ATTRIBUTE)
+    static_ASN1_ITEM_TEMPLATE_END(SIGNED_ATTRIBUTES);
+
 static int digest_attributes(CMS_SignerInfo *info, uint8_t ret_digest[MM_DOCUMENT_HASH_BYTES],
                              struct mm_errinfo *ei)
 {
-    struct encoded attributes[ATTRIBUTES_MAX] = {0};
-    uint8_t set[1024] = {0x31, 0x82};
-    size_t n = 0, len = 4;
-    int r = encode_attributes(info, attributes, &n);
+    STACK_OF(X509_ATTRIBUTE) *attributes = sk_X509_ATTRIBUTE_new_null();
+    bool good = attributes != NULL;
 
-    if (r == MM_OK)
-        qsort(attributes, n, sizeof(attributes[0]), by_encoding);
-    for (size_t i = 0; i < ATTRIBUTES_MAX && attributes[i].der; i++) {
-        if (r == MM_OK && len + attributes[i].len <= sizeof(set)) {
-            memcpy(set + len, attributes[i].der, attributes[i].len);
-            len += attributes[i].len;
-        } else {
-            r = MM_ERR_INTERNAL;
-        }
-        OPENSSL_free(attributes[i].der);
-    }
-    if (r < 0)
-        return fail(ei, "encode the attributes");
-    /* The attributes have some hundred bytes: the shortest form of their length is one byte, or
-     * that after 0x81. */
-    len -= 4;
-    if (len < 0x80) {
-        memmove(set + 2, set + 4, len);
-        set[1] = (uint8_t)len;
-        len += 2;
-    } else if (len <= 0xff) {
-        memmove(set + 3, set + 4, len);
-        set[1] = 0x81;
-        set[2] = (uint8_t)len;
-        len += 3;
-    } else {
-        set[2] = (uint8_t)(len >> 8);
-        set[3] = (uint8_t)len;
-        len += 4;
-    }
-    if (EVP_Digest(set, len, ret_digest, NULL, EVP_sha256(), NULL) != 1)
-        return fail(ei, "make a SHA-256");
-    return MM_OK;
+    for (int i = 0; good && i < CMS_signed_get_attr_count(info); i++)
+        good = sk_X509_ATTRIBUTE_push(attributes, CMS_signed_get_attr(info, i)) > 0;
+    good = good && ASN1_item_digest(ASN1_ITEM_rptr(SIGNED_ATTRIBUTES), EVP_sha256(), attributes,
+                                    ret_digest, NULL) == 1;
+    sk_X509_ATTRIBUTE_free(attributes);
+    return good ? MM_OK : fail(ei, "make the digest of the attributes");
 }
 
 /* content is NULL for a detached signature. */

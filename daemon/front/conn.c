@@ -414,14 +414,17 @@ static void set_socket_options(int fd, unsigned stall_ms)
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &lost_ms, sizeof(lost_ms));
 }
 
-static int make_tls(struct mm_conn *c)
+static int make_tls_and_poll(struct mm_conn *c, struct mm_errinfo *ei)
 {
-    if (!c->server->tls)
-        return MM_OK;
-    c->ssl = SSL_new(c->server->tls);
-    if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1)
-        return MM_ERR_MEMORY;
-    return MM_OK;
+    int r;
+
+    if (c->server->tls) {
+        c->ssl = SSL_new(c->server->tls);
+        if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1)
+            return mm_fail_memory(ei);
+    }
+    r = uv_poll_init(c->server->loop, &c->poll, c->fd);
+    return r < 0 ? mm_fail(ei, MM_ERR_IO, "SYSTEM_ERROR", "poll: %s", uv_strerror(r)) : MM_OK;
 }
 
 int mm_conn_new(struct mm_server *s, int fd, struct mm_errinfo *ei)
@@ -439,18 +442,12 @@ int mm_conn_new(struct mm_server *s, int fd, struct mm_errinfo *ei)
     c->armed_us = INT64_MAX;
     c->expires_us = INT64_MAX;
     c->give_up_us = in_ms(s->conf->limits.handshake_timeout_ms);
-    if (make_tls(c) < 0) {
-        SSL_free(c->ssl);
-        close(fd);
-        free(c);
-        return mm_fail_memory(ei);
-    }
-    r = uv_poll_init(s->loop, &c->poll, fd);
+    r = make_tls_and_poll(c, ei);
     if (r < 0) {
         SSL_free(c->ssl);
         close(fd);
         free(c);
-        return mm_fail(ei, MM_ERR_IO, "SYSTEM_ERROR", "poll: %s", uv_strerror(r));
+        return r;
     }
     uv_timer_init(s->loop, &c->timer);
     c->poll.data = c;

@@ -267,6 +267,17 @@ static void check_give_out(struct check *c, int64_t now_ms, int64_t next_time_ms
     range(c, "limit", limit, 1, MM_CHUNK_DEVICES);
 }
 
+static void check_list_withheld(struct check *c, const Mintmark__Internal__ListWithheld *l)
+{
+    if (l->unrevoked)
+        return;
+    range(c, "state", (uint64_t)l->state,
+          MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_WAITING,
+          MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_PARKED);
+    want(c, l->state != MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_ISSUED, "state",
+         "one of devices without a certificate");
+}
+
 static void check_revoke(struct check *c, const Mintmark__Internal__RevokeDevice *r)
 {
     bytes(c, "uid", &r->uid, UID_BYTES, UID_BYTES);
@@ -312,14 +323,7 @@ static void check_enrolment_job(struct check *c, const Mintmark__Internal__Store
         check_enrolment(c, job->change_enrolment);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_WITHHELD:
-        if (job->list_withheld->unrevoked)
-            break;
-        range(c, "state", (uint64_t)job->list_withheld->state,
-              MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_WAITING,
-              MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_PARKED);
-        want(c,
-             job->list_withheld->state != MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_ISSUED,
-             "state", "one of devices without a certificate");
+        check_list_withheld(c, job->list_withheld);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_REVOKE:
         check_revoke(c, job->revoke);

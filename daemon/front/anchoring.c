@@ -6,7 +6,6 @@
 #include "daemon/front/job.h"
 
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define STATE(name) MINTMARK__INTERNAL__GUARD_STATE__GUARD_STATE_##name
@@ -24,20 +23,6 @@ static const int64_t walk_pause_us = 24ll * 3600 * 1000000; /* between two whole
 static void step_on(struct mm_anchoring *a);
 
 /* ---- what the store says ----------------------------------------------------------------- */
-
-static Mintmark__Internal__Guard *dup_guard(const Mintmark__Internal__Guard *g)
-{
-    const size_t len = mintmark__internal__guard__get_packed_size(g);
-    uint8_t *packed = malloc(len + 1);
-    Mintmark__Internal__Guard *copy = NULL;
-
-    if (packed) {
-        mintmark__internal__guard__pack(g, packed);
-        copy = mintmark__internal__guard__unpack(NULL, len, packed);
-    }
-    free(packed);
-    return copy;
-}
 
 static void drop(Mintmark__Internal__Guard **g)
 {
@@ -62,7 +47,7 @@ static void tell_change(const struct mm_anchoring *a, Mintmark__Internal__GuardS
 static void learn(struct mm_anchoring *a, const Mintmark__Internal__Guard *g)
 {
     const Mintmark__Internal__GuardState before = a->guard ? a->guard->state : STATE(UNVERIFIED);
-    Mintmark__Internal__Guard *copy = dup_guard(g);
+    Mintmark__Internal__Guard *copy = mm_message_dup(&g->base);
 
     if (!copy)
         return;
@@ -281,7 +266,7 @@ static void prepared(struct mm_anchoring *a, const Mintmark__Internal__Guard *gu
 {
     drop(&a->prepared);
     if (a->final || guard->sequence != guard->anchored_sequence || guard->checkpoint.len > 0)
-        a->prepared = dup_guard(guard);
+        a->prepared = mm_message_dup(&guard->base);
     else
         a->cycle_mono_us = mm_clock_mono_us();
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Jobs for workers as they are written down: which it is, and its body, which is borrowed. */
+/* Jobs for workers as they are written down: which it is, and its body, which is borrowed. And how
+ * to keep an answer, which is lent only until the function that is told of it returns. */
 #pragma once
 
 #include "internal/issuer.pb-c.h"
@@ -22,3 +23,6 @@
         .base = PROTOBUF_C_MESSAGE_INIT(&mintmark__internal__issuer_job__descriptor),              \
         .job_case = MINTMARK__INTERNAL__ISSUER_JOB__JOB_##JOB,                                     \
         .field_ = (body_)})
+
+/* A copy on the heap, for protobuf-c's free_unpacked; NULL without memory. */
+void *mm_message_dup(const ProtobufCMessage *message);

@@ -6,27 +6,12 @@
 
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { PAGE_UNITS = 256 }; /* about the rows of a piece */
 
 static void on_store(struct mm_job *job, const ProtobufCMessage *result,
                      const struct mm_errinfo *error);
-
-void *mm_message_dup(const ProtobufCMessage *message)
-{
-    const size_t len = protobuf_c_message_get_packed_size(message);
-    uint8_t *packed = malloc(len + 1);
-    void *copy = NULL;
-
-    if (packed) {
-        protobuf_c_message_pack(message, packed);
-        copy = protobuf_c_message_unpack(message->descriptor, NULL, len, packed);
-    }
-    free(packed);
-    return copy;
-}
 
 static void drop_place(struct mm_report *r)
 {

@@ -54,9 +54,6 @@ void mm_learn_order(struct mm_app *app, const char *call_id, const char *event,
 /* In the texts, for a station: mm_text_hide_paths. */
 void mm_hide_paths_of_withheld(Mintmark__V1__Withheld **withheld, size_t n);
 
-/* A copy on the heap, for protobuf-c's free_unpacked; NULL without memory. */
-void *mm_message_dup(const ProtobufCMessage *message);
-
 /* protobuf-c has no const strings, and packing only reads them. */
 static inline char *mm_for_packing(const char *s)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* EC_GROUP_precompute_mult and EC_POINT_get_Jprojective_coordinates_GFp are deprecated since
- * OpenSSL 3.0, and do what nothing else does. */
+/* EC_GROUP_precompute_mult, EC_POINTs_mul and EC_POINT_get_Jprojective_coordinates_GFp are
+ * deprecated since OpenSSL 3.0, and do what nothing else does. */
 #ifdef MM_HAVE_PRECOMPUTE
 #undef OPENSSL_NO_DEPRECATED
 #define OPENSSL_SUPPRESS_DEPRECATED
@@ -39,7 +39,7 @@ struct mm_checks {
     BN_CTX *bn;
     EC_GROUP *group;   /* P-256 */
     BN_MONT_CTX *mont; /* modulo its order */
-    EC_POINT *sum, *other;
+    EC_POINT *sum, *points[MM_SUMMANDS];
     struct mm_summation *summation;
     BIGNUM *order_2; /* the order less 2 */
     BIGNUM *inverse, *w, *u1, *u2, *x, *z;
@@ -69,16 +69,24 @@ static bool make_numbers(struct mm_checks *c)
     return good;
 }
 
+static bool make_points(struct mm_checks *c)
+{
+    bool good = c->group;
+
+    for (size_t i = 0; good && i < MM_SUMMANDS; i++)
+        good = (c->points[i] = EC_POINT_new(c->group));
+    return good;
+}
+
 static bool allocate(struct mm_checks *c)
 {
     c->bn = BN_CTX_new();
     c->group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
     c->sum = c->group ? EC_POINT_new(c->group) : NULL;
-    c->other = c->group ? EC_POINT_new(c->group) : NULL;
     c->order_2 = c->group ? BN_dup(EC_GROUP_get0_order(c->group)) : NULL;
     c->mont = BN_MONT_CTX_new();
     c->summation = c->group ? mm_summation_new(c->group) : NULL;
-    return make_numbers(c) && c->bn && c->sum && c->other && c->order_2 && c->summation &&
+    return make_numbers(c) && make_points(c) && c->bn && c->sum && c->order_2 && c->summation &&
            BN_sub_word(c->order_2, 2) == 1 && c->mont &&
            BN_MONT_CTX_set(c->mont, EC_GROUP_get0_order(c->group), c->bn) == 1;
 }
@@ -118,7 +126,8 @@ void mm_checks_free(struct mm_checks *c)
     BN_free(c->x);
     BN_free(c->z);
     EC_POINT_free(c->sum);
-    EC_POINT_free(c->other);
+    for (size_t i = 0; i < MM_SUMMANDS; i++)
+        EC_POINT_free(c->points[i]);
     EC_GROUP_free(c->group);
     BN_CTX_free(c->bn);
     free(c);
@@ -186,20 +195,30 @@ static bool divide(struct mm_checks *c)
            multiply_numbers(c, item->u2, item->r, c->w);
 }
 
+/* The signer's point: the verifier's, or read into the scratch; NULL when it cannot be read. */
+static const EC_POINT *point_of(struct mm_checks *c, const struct mm_check *check,
+                                EC_POINT *scratch)
+{
+    if (check->key)
+        return check->key->point;
+    return EC_POINT_oct2point(c->group, scratch, check->point.data, check->point.len, c->bn) == 1
+               ? scratch
+               : NULL;
+}
+
 /* sum = u1 G + u2 Q */
 static bool add_multiples(struct mm_checks *c, const struct mm_check *check, const BIGNUM *u1,
                           const BIGNUM *u2)
 {
     const struct mm_verifier *v = check->key;
+    const EC_POINT *point;
 
     if (v && v->table)
         return EC_POINT_mul(c->group, c->sum, u1, NULL, NULL, c->bn) == 1 &&
-               EC_POINT_mul(v->table, c->other, u2, NULL, NULL, c->bn) == 1 &&
-               EC_POINT_add(c->group, c->sum, c->sum, c->other, c->bn) == 1;
-    if (!v &&
-        EC_POINT_oct2point(c->group, c->other, check->point.data, check->point.len, c->bn) != 1)
-        return false;
-    return EC_POINT_mul(c->group, c->sum, u1, v ? v->point : c->other, u2, c->bn) == 1;
+               EC_POINT_mul(v->table, c->points[0], u2, NULL, NULL, c->bn) == 1 &&
+               EC_POINT_add(c->group, c->sum, c->sum, c->points[0], c->bn) == 1;
+    point = point_of(c, check, c->points[0]);
+    return point && EC_POINT_mul(c->group, c->sum, u1, point, u2, c->bn) == 1;
 }
 
 #ifdef MM_HAVE_PRECOMPUTE
@@ -228,30 +247,44 @@ static bool x_is(struct mm_checks *c, BIGNUM *r)
            (is_x(c, r) || (BN_add(r, r, order) == 1 && BN_cmp(r, prime) < 0 && is_x(c, r)));
 }
 
-/* Can these be checked by one sum? They are of one key that has a table, and the points of their
- * nonces differ. */
-static bool go_together(const struct item *const three[MM_SUMMANDS])
-{
-    const struct mm_verifier *key = three[0]->check->key;
-
-    return key && key->table && three[1]->check->key == key && three[2]->check->key == key &&
-           BN_cmp(three[0]->r, three[1]->r) != 0 && BN_cmp(three[0]->r, three[2]->r) != 0 &&
-           BN_cmp(three[1]->r, three[2]->r) != 0;
-}
-
-/* Do three signatures hold, whose nonces' points are R1, R2, R3? Two multiplications serve all:
- * R1 + R2 + R3 = (u1 + u1' + u1'') G + (u2 + u2' + u2'') Q. Of each point r tells the x coordinate,
- * but for the few between order and prime: false then too. */
-static bool three_hold(struct mm_checks *c, const struct item *const three[MM_SUMMANDS])
+static bool add_numbers(struct mm_checks *c, BIGNUM *ret, const BIGNUM *x, const BIGNUM *y,
+                        const BIGNUM *z)
 {
     const BIGNUM *order = EC_GROUP_get0_order(c->group);
+
+    return BN_mod_add_quick(ret, x, y, order) == 1 && BN_mod_add_quick(ret, ret, z, order) == 1;
+}
+
+/* sum = u1 G + u1' G + u1'' G + u2 Q + u2' Q' + u2'' Q''. Two multiplications where the key is the
+ * same; else libcrypto doubles once for all three. */
+static bool add_multiples_of_three(struct mm_checks *c, const struct item *const three[MM_SUMMANDS])
+{
+    const struct mm_verifier *key = three[0]->check->key;
+    const BIGNUM *u2[MM_SUMMANDS] = {three[0]->u2, three[1]->u2, three[2]->u2};
+    const EC_POINT *points[MM_SUMMANDS];
+
+    if (!add_numbers(c, c->u1, three[0]->u1, three[1]->u1, three[2]->u1))
+        return false;
+    if (key && three[1]->check->key == key && three[2]->check->key == key)
+        return add_numbers(c, c->u2, u2[0], u2[1], u2[2]) &&
+               add_multiples(c, three[0]->check, c->u1, c->u2);
+    for (size_t i = 0; i < MM_SUMMANDS; i++) {
+        points[i] = point_of(c, three[i]->check, c->points[i]);
+        if (!points[i])
+            return false;
+    }
+    return EC_POINTs_mul(c->group, c->sum, c->u1, MM_SUMMANDS, points, u2, c->bn) == 1;
+}
+
+/* Do three signatures hold? The points of their nonces, R1, R2 and R3, must add up to the sum
+ * above. Of each r tells the x coordinate, but for the few between order and prime: false then too,
+ * and when two have the same. */
+static bool three_hold(struct mm_checks *c, const struct item *const three[MM_SUMMANDS])
+{
     const BIGNUM *const x[MM_SUMMANDS] = {three[0]->r, three[1]->r, three[2]->r};
 
-    return go_together(three) && BN_mod_add_quick(c->u1, three[0]->u1, three[1]->u1, order) == 1 &&
-           BN_mod_add_quick(c->u1, c->u1, three[2]->u1, order) == 1 &&
-           BN_mod_add_quick(c->u2, three[0]->u2, three[1]->u2, order) == 1 &&
-           BN_mod_add_quick(c->u2, c->u2, three[2]->u2, order) == 1 &&
-           add_multiples(c, three[0]->check, c->u1, c->u2) && read_sum(c) &&
+    return BN_cmp(x[0], x[1]) != 0 && BN_cmp(x[0], x[2]) != 0 && BN_cmp(x[1], x[2]) != 0 &&
+           add_multiples_of_three(c, three) && read_sum(c) &&
            mm_summation_holds(c->summation, x, c->x, c->z);
 }
 #else

@@ -3,7 +3,7 @@
  * Checking many ECDSA signatures at once: what a token has signed for one chunk of devices. On
  * P-256 this takes an eighth of the time that libcrypto's EVP_PKEY_verify takes for each: one
  * modular inversion serves all, a key that has signed often gets a table of its multiples, as the
- * curve's base point has one, and three signatures under such a key are checked by the sum of their
+ * curve's base point has one, and of many signatures three each are checked by the sum of their
  * points (docs/adr/0032-signatures-by-threes.md, which says what that proves). docs/performance.md
  * has the figures.
  */

@@ -195,6 +195,28 @@ START_TEST(run_keys_with_and_without_tables_accepts_only_true_signatures)
 }
 END_TEST
 
+/* Each of a key of its own, as requests are. */
+START_TEST(run_many_own_keys_accepts_only_true_signatures)
+{
+    struct signer s[32];
+    struct batch b;
+
+    for (uint32_t i = 0; i < 32; i++) {
+        s[i] = make_signer("P-256");
+        fill(&b, i, &s[i], i, i % 4 != 3);
+    }
+    spoil_each(&b, 32);
+    /* another's signature, and a point that is none */
+    b.list[5].point = b.list[6].point;
+    expect_bad(&b, 32, 5);
+    b.list[5].point = (struct mm_bytes){s[5].point, s[5].point_len};
+    s[5].point[64] ^= 1;
+    expect_bad(&b, 32, 5);
+    for (size_t i = 0; i < 32; i++)
+        free_signer(&s[i]);
+}
+END_TEST
+
 /* One and the same signature again and again: true, though no sum of points tells. */
 START_TEST(run_one_signature_many_times_accepted)
 {
@@ -369,6 +391,7 @@ int main(void)
     tcase_add_test(t, run_own_keys_and_both_curves_accepts_only_true_signatures);
     tcase_add_test(t, run_key_with_a_table_accepts_only_true_signatures);
     tcase_add_test(t, run_keys_with_and_without_tables_accepts_only_true_signatures);
+    tcase_add_test(t, run_many_own_keys_accepts_only_true_signatures);
     tcase_add_test(t, run_one_signature_many_times_accepted);
     tcase_add_test(t, run_false_signatures_that_cancel_out_are_found);
     tcase_add_test(t, run_number_out_of_range_is_refused);

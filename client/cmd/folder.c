@@ -23,11 +23,17 @@ struct line {
     char *text;
 };
 
+/* A file for all devices whose content the first one decides. What an earlier run left there may
+ * be of a device that comes later now. */
+enum of_first { FIRST_OPEN, FIRST_OF_LATER, FIRST_WRITTEN };
+
 struct mm_folder {
     char *path;
     int fd;
-    int items_fd;                     /* -1 until there is an item */
-    bool shared;                      /* the files that all devices share are written */
+    int items_fd; /* -1 until there is an item */
+    bool resumed;
+    bool items_written;
+    enum of_first wrap, of_chain;     /* key-wrap.json, chain.pem */
     struct mm_buf first_chain, chain; /* in DER: chain.pem's, and the last device's */
     char chain_file[NAME_BYTES];      /* where that is; "": in chain.pem */
     struct line *lines;               /* of devices.jsonl */
@@ -37,6 +43,12 @@ struct mm_folder {
 static int fail_name(const struct mm_folder *folder, const char *name, struct mm_errinfo *ei)
 {
     return mm_fail_errno(ei, errno, "%s/%s", folder->path, name);
+}
+
+static int fail_other(const struct mm_folder *folder, const char *name, struct mm_errinfo *ei)
+{
+    return mm_fail(ei, MM_ERR_EXISTS, "FILE_EXISTS",
+                   "%s/%s: exists already with other content, not overwritten", folder->path, name);
 }
 
 static int open_folder(struct mm_folder *folder, struct mm_errinfo *ei)
@@ -71,6 +83,11 @@ int mm_folder_open(const char *path, struct mm_folder **ret_folder, struct mm_er
         return r;
     *ret_folder = MM_TAKE(folder);
     return MM_OK;
+}
+
+void mm_folder_resume(struct mm_folder *folder)
+{
+    folder->resumed = true;
 }
 
 void mm_folder_free(struct mm_folder *folder)
@@ -171,10 +188,28 @@ static int put(const struct mm_folder *folder, int dir, const char *name, mode_t
     if (r < 0 || found == FOUND_SAME)
         return r;
     if (found == FOUND_OTHER)
-        return mm_fail(ei, MM_ERR_EXISTS, "FILE_EXISTS",
-                       "%s/%s: exists already with other content, not overwritten", folder->path,
-                       name);
+        return fail_other(folder, name, ei);
     return write_new(folder, dir, name, mode, data, len, sync, ei);
+}
+
+/* *state says whether this is the device that has decided. */
+static int put_first(struct mm_folder *folder, const char *name, const struct mm_buf *text,
+                     enum of_first *state, struct mm_errinfo *ei)
+{
+    enum found found = FOUND_NONE;
+    int r = MM_OK;
+
+    if (folder->resumed)
+        r = look(folder, folder->fd, name, text->data, text->len, &found, ei);
+    if (r == MM_OK && found == FOUND_OTHER) {
+        *state = FIRST_OF_LATER;
+        return MM_OK;
+    }
+    if (r == MM_OK)
+        r = put(folder, folder->fd, name, 0644, text->data, text->len, false, ei);
+    if (r == MM_OK)
+        *state = FIRST_WRITTEN;
+    return r;
 }
 
 int mm_folder_put(struct mm_folder *folder, const char *name, mode_t mode, const void *data,
@@ -232,10 +267,7 @@ int mm_folder_commit(struct mm_folder *folder, const char *name, int fd, bool re
         same = is_same(there, fd);
         if (same < 0 || unlinkat(folder->fd, temporary, 0) < 0)
             return fail_name(folder, name, ei);
-        return same ? MM_OK
-                    : mm_fail(ei, MM_ERR_EXISTS, "FILE_EXISTS",
-                              "%s/%s: exists already with other content, not overwritten",
-                              folder->path, name);
+        return same ? MM_OK : fail_other(folder, name, ei);
     }
     if (fsync(fd) < 0 || renameat(folder->fd, temporary, folder->fd, name) < 0 ||
         fsync(folder->fd) < 0)
@@ -280,15 +312,6 @@ static int add_items(struct mm_folder *folder, const struct mintmark_bundle *bun
     return MM_OK;
 }
 
-static int put_chain(struct mm_folder *folder, const char *name,
-                     const struct mintmark_bundle *bundle, struct mm_errinfo *ei)
-{
-    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(MM_CHAIN_MAX * MM_CERT_DER_MAX * 2);
-    int r = mm_certificates_pem(bundle->chain, bundle->n_chain, &text, ei);
-
-    return r < 0 ? r : put(folder, folder->fd, name, 0644, text.data, text.len, false, ei);
-}
-
 static bool is_chain(const struct mm_buf *known, const struct mintmark_bundle *bundle)
 {
     size_t at = 0;
@@ -314,42 +337,51 @@ static int keep_chain(struct mm_buf *to, const struct mintmark_bundle *bundle,
 
 /* The first device's is chain.pem. Another one, of devices that were made under another CA, gets a
  * file of its own, named by its hash, and the devices' lines say so. */
+static int put_chain(struct mm_folder *folder, const struct mintmark_bundle *bundle,
+                     struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(MM_CHAIN_MAX * MM_CERT_DER_MAX * 2);
+    uint8_t hash[SHA256_DIGEST_LENGTH];
+    char digits[2 * SHA256_DIGEST_LENGTH + 1];
+    int r = mm_certificates_pem(bundle->chain, bundle->n_chain, &text, ei);
+
+    *folder->chain_file = '\0';
+    if (r == MM_OK && folder->of_chain != FIRST_WRITTEN) {
+        r = put_first(folder, "chain.pem", &text, &folder->of_chain, ei);
+        if (r == MM_OK && folder->of_chain == FIRST_WRITTEN)
+            return keep_chain(&folder->first_chain, bundle, ei);
+    }
+    if (r < 0 || is_chain(&folder->first_chain, bundle))
+        return r;
+    SHA256(folder->chain.data, folder->chain.len, hash);
+    mm_hex_encode(hash, sizeof(hash), digits);
+    snprintf(folder->chain_file, sizeof(folder->chain_file), "chain-%.*s.pem", CHAIN_NAME_DIGITS,
+             digits);
+    return put(folder, folder->fd, folder->chain_file, 0644, text.data, text.len, false, ei);
+}
+
 static int add_chain(struct mm_folder *folder, const struct mintmark_bundle *bundle,
                      struct mm_errinfo *ei)
 {
-    uint8_t hash[SHA256_DIGEST_LENGTH];
-    char digits[2 * SHA256_DIGEST_LENGTH + 1];
     int r;
 
     if (bundle->n_chain == 0 || is_chain(&folder->chain, bundle))
         return MM_OK;
     r = keep_chain(&folder->chain, bundle, ei);
-    if (r == MM_OK && folder->first_chain.len == 0)
-        r = keep_chain(&folder->first_chain, bundle, ei);
-    if (r < 0)
-        return r;
-    *folder->chain_file = '\0';
-    if (is_chain(&folder->first_chain, bundle))
-        return put_chain(folder, "chain.pem", bundle, ei);
-    SHA256(folder->chain.data, folder->chain.len, hash);
-    mm_hex_encode(hash, sizeof(hash), digits);
-    snprintf(folder->chain_file, sizeof(folder->chain_file), "chain-%.*s.pem", CHAIN_NAME_DIGITS,
-             digits);
-    return put_chain(folder, folder->chain_file, bundle, ei);
+    return r < 0 ? r : put_chain(folder, bundle, ei);
 }
 
-static int add_shared(struct mm_folder *folder, const struct mintmark_bundle *bundle,
-                      struct mm_errinfo *ei)
+/* The first device's, too: the others' lines say what theirs is. */
+static int add_wrap(struct mm_folder *folder, const struct mintmark_bundle *bundle,
+                    struct mm_errinfo *ei)
 {
     MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(READ_BYTES);
-    int r = MM_OK;
+    int r;
 
-    if (bundle->transport_key) {
-        r = mm_device_key_wrap_json(bundle, &text, ei);
-        if (r == MM_OK)
-            r = put(folder, folder->fd, "key-wrap.json", 0644, text.data, text.len, false, ei);
-    }
-    return r < 0 ? r : add_items(folder, bundle, ei);
+    if (!bundle->transport_key || folder->wrap == FIRST_WRITTEN)
+        return MM_OK;
+    r = mm_device_key_wrap_json(bundle, &text, ei);
+    return r < 0 ? r : put_first(folder, "key-wrap.json", &text, &folder->wrap, ei);
 }
 
 static int add_line(struct mm_folder *folder, const struct mintmark_bundle *bundle,
@@ -390,14 +422,15 @@ int mm_folder_add(struct mm_folder *folder, const struct mintmark_bundle *bundle
                   struct mm_errinfo *ei)
 {
     const bool wrapped = bundle->key_delivery == MINTMARK_KEY_WRAPPED;
-    int r = folder->shared ? MM_OK : add_shared(folder, bundle, ei);
+    int r = add_wrap(folder, bundle, ei);
 
+    if (r == MM_OK && !folder->items_written)
+        r = add_items(folder, bundle, ei);
+    if (r == MM_OK)
+        r = add_chain(folder, bundle, ei);
     if (r < 0)
         return r;
-    folder->shared = true;
-    r = add_chain(folder, bundle, ei);
-    if (r < 0)
-        return r;
+    folder->items_written = true;
     r = bundle->certificate.len > 0
             ? put_of_device(folder, bundle, "crt", 0644, &bundle->certificate, ei)
             : put_of_device(folder, bundle, "csr", 0644, &bundle->csr, ei);
@@ -420,6 +453,9 @@ int mm_folder_finish(struct mm_folder *folder, struct mm_errinfo *ei)
 {
     MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT((size_t)MM_PROVISION_MAX * 1024);
 
+    if (folder->of_chain == FIRST_OF_LATER || folder->wrap == FIRST_OF_LATER)
+        return fail_other(folder, folder->wrap == FIRST_OF_LATER ? "key-wrap.json" : "chain.pem",
+                          ei);
     /* One sync for all files, in place of one for each. */
     if (syncfs(folder->fd) < 0)
         return mm_fail_errno(ei, errno, "%s: cannot sync", folder->path);

@@ -22,6 +22,11 @@ int mm_folder_open(const char *path, struct mm_folder **ret_folder,
 void mm_folder_free(struct mm_folder *folder);
 MM_DEFINE_CLEANUP(struct mm_folder *, mm_folder_free)
 
+/* An earlier run may have written here, and seen the devices in another order: which of several
+ * chains, or of several transport keys, has the file without a name of its own is what that run
+ * made of it. */
+void mm_folder_resume(struct mm_folder *folder);
+
 /* One file, on disk when this returns. MM_ERR_EXISTS when there is one with other content. */
 int mm_folder_put(struct mm_folder *folder, const char *name, mode_t mode, const void *data,
                   size_t len, struct mm_errinfo *ei) MM_MUST_USE;
@@ -38,9 +43,12 @@ int mm_folder_commit(struct mm_folder *folder, const char *name, int fd, bool re
 int mm_folder_read(struct mm_folder *folder, const char *name, struct mm_buf *buf,
                    struct mm_errinfo *ei) MM_MUST_USE;
 
-/* All files of one device, and with the first one those that all share. */
+/* All files of one device, and with the first one those that all share. MM_ERR_EXISTS as
+ * mm_folder_put. */
 int mm_folder_add(struct mm_folder *folder, const struct mintmark_bundle *bundle,
                   struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Puts everything on disk, and then the list of the devices, which says that all are there. */
+/* Puts everything on disk, and then the list of the devices, which says that all are there.
+ * MM_ERR_EXISTS also for what an earlier run cannot have written: chain.pem or key-wrap.json of no
+ * device that was added. */
 int mm_folder_finish(struct mm_folder *folder, struct mm_errinfo *ei) MM_MUST_USE;

@@ -279,6 +279,7 @@ int mm_request_settle(struct mm_request *request, struct mm_folder *folder, stru
         mm_request_done(&stored);
         return r;
     }
+    mm_folder_resume(folder);
     mm_request_done(request);
     *request = stored;
     return MM_OK;

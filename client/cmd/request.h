@@ -29,6 +29,6 @@ int mm_request_read_serials(struct mm_request *request, const char *path,
 
 /* Brings the request and the folder's own together. A folder without one gets it, with a random
  * request id if none was given. In a folder with one, what was not given is taken from there, and
- * what was given must be the same: MM_ERR_PRECONDITION OTHER_REQUEST. */
+ * what was given must be the same: MM_ERR_PRECONDITION OTHER_REQUEST; the folder is resumed. */
 int mm_request_settle(struct mm_request *request, struct mm_folder *folder,
                       struct mm_errinfo *ei) MM_MUST_USE;

@@ -250,6 +250,29 @@ class Provisioning(ClientTest):
         self.assertEqual(named, chains)
         self.assertEqual({line.get('chain') for line in self.lines()}, {None, other.name})
 
+    def test_another_transport_key_first_in_a_repetition(self):
+        order = list
+
+        def change(message):
+            for bundle in message.bundles:
+                bundle.transport_key, bundle.check_value = (
+                    ('former', b'\2' * 8) if bundle.number <= 5 else ('line', b'\1' * 8))
+            bundles = order(list(message.bundles))
+            del message.bundles[:]
+            message.bundles.extend(bundles)
+        self.service.change = change
+        self.provision(10)
+        files = {p.name: p.read_bytes() for p in (self.dir / 'out').iterdir()}
+        self.assertEqual(json.loads(files['key-wrap.json'])['transport_key'], 'former')
+        order = reversed
+        self.provision(10)
+        self.assertEqual({p.name: p.read_bytes() for p in (self.dir / 'out').iterdir()}, files)
+        wrap = self.dir / 'out/key-wrap.json'
+        wrap.write_text(wrap.read_text().replace('former', 'others'))
+        error = self.provision(10, code=1)['error']
+        self.assertEqual((error['reason'], 'key-wrap.json' in error['message']), ('FILE_EXISTS', True))
+        self.assertIn('others', wrap.read_text())
+
     def test_plain_retained_and_csr(self):
         def plain(message):
             for b in message.bundles:

@@ -35,6 +35,7 @@ class Enroll(test_client.ClientTest):
         self.refuse = {}    # by request: a google.rpc.Status, serialised
         self.acts = []      # for each call: how many messages it answers before its end, and how it ends
         self.change = None  # spoils an answer
+        self.order = list   # of the answers
         self.service.Enroll = self.answer_stream
         self.csrs = self.dir / 'csrs'
         self.csrs.mkdir()
@@ -68,12 +69,11 @@ class Enroll(test_client.ClientTest):
                     for m in messages_of(bytes(call.connection.requests[call.stream][1]))]
         self.streams.append(requests)
         count, end = self.acts.pop(0) if self.acts else (len(requests), lambda c: c.end())
-        index = 0
-        for number, request in enumerate(requests[:count]):
+        starts = [sum(len(r.devices) for r in requests[:n]) for n in range(len(requests))]
+        for number, (index, request) in enumerate(self.order(list(zip(starts, requests)))[:count]):
             answer = self.service.pb.EnrollResponse(chain=[] if number else self.service.chain)
-            for device in request.devices:
-                answer.results.append(self.result(index, device))
-                index += 1
+            for i, device in enumerate(request.devices):
+                answer.results.append(self.result(index + i, device))
             if self.change:
                 self.change(answer)
             call.message(answer.SerializeToString())
@@ -175,6 +175,59 @@ class Enroll(test_client.ClientTest):
         self.assertIn('exists already with other content', answer['error']['message'])
         self.assertEqual((out / 'chain.pem').read_text(), 'another')
         self.assertFalse((out / 'devices.jsonl').exists())
+
+    def files(self):
+        return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in (self.dir / 'out').iterdir()}
+
+    def two_chains(self):
+        """The first 64 requests' devices are of one chain, the others of another."""
+        def change(answer):
+            answer.ClearField('chain')
+            answer.chain.extend(self.service.chain if answer.results[0].index < 64 else [b'\x30\x03ca3', b'\x30\x03ca2'])
+        self.change = change
+
+    def test_answers_of_two_chains_in_another_order(self):
+        self.write(100)
+        self.two_chains()
+        self.enroll()
+        first = self.files()
+        self.assertEqual(len([name for name in first if name.startswith('chain-')]), 1)
+        for order in (list, lambda answers: answers[::-1]):
+            self.order = order
+            self.assertEqual(self.enroll()['enrolled'], 100)
+            self.assertEqual(self.files(), first)
+
+    def test_a_run_that_was_cut_off_goes_on_in_another_order(self):
+        self.write(100)
+        self.two_chains()
+        self.order = lambda answers: answers[::-1]
+        self.acts = [(1, lambda c: fake.fail(PRECONDITION, 'ORDER_EXPIRED')(self.service, c))]
+        self.enroll(code=1)
+        chain = (self.dir / 'out/chain.pem').read_bytes()
+        self.order = list
+        self.enroll()
+        self.assertEqual((self.dir / 'out/chain.pem').read_bytes(), chain)
+        other, = (p.name for p in (self.dir / 'out').glob('chain-*.pem'))
+        named = [line.get('chain') for line in self.lines()]
+        self.assertEqual(len(named), 100)
+        self.assertEqual((named.count(None), named.count(other)), (36, 64))
+
+    def test_what_an_earlier_run_cannot_have_written_is_refused(self):
+        self.write(100)
+        self.two_chains()
+        self.enroll()
+        out = self.dir / 'out'
+        for name in ('chain.pem', next(out.glob('chain-*.pem')).name, next(out.glob('*.crt')).name):
+            with self.subTest(name):
+                data = (out / name).read_bytes()
+                (out / name).write_bytes(data.replace(data[-40:-30], b'otherother'))
+                wrong, lists = (out / name).read_bytes(), (out / 'devices.jsonl').read_bytes()
+                error = self.enroll(code=1)['error']
+                self.assertEqual((error['reason'], name in error['message']), ('FILE_EXISTS', True), error)
+                self.assertEqual((out / name).read_bytes(), wrong)
+                self.assertEqual((out / 'devices.jsonl').read_bytes(), lists)
+                (out / name).write_bytes(data)
+        self.enroll()
 
     def test_hostile_answers(self):
         def spoil(**fields):

@@ -224,6 +224,23 @@ class Chains(Base):
         self.assertEqual(self.check([pair for _, pair in mixed]), [3, 3])
         self.assertEqual([pair for index, pair in mixed if index % 2 == 0], [pair for _, pair in first])
 
+    def test_the_command_takes_old_and_new_devices_again(self):
+        batch = self.batch('dac-device')
+        folder, out = self.site.base / 'csrs', self.site.base / 'enrolled'
+        folder.mkdir()
+        csrs = [request(new_key()) for _ in range(4)]
+        self.enroll(batch, [device(csr) for csr in csrs[2:]])
+        self.to_b(self.batch())
+        for i, csr in enumerate(csrs):
+            (folder / f'{i}.csr').write_bytes(csr)
+        files = []
+        for _ in range(2):  # the devices of B are first
+            self.site.station('enroll', '--batch', batch, '--request-id', f'r-{batch}', '--out', out, folder)
+            files.append({p.name: p.read_bytes() for p in out.iterdir() if p.is_file()})
+        self.assertEqual(files[0], files[1])
+        self.assertEqual(ders(out / 'chain.pem'), self.chains['B'])
+        self.assertIn('OK', self.site.verify(out, 4))
+
 
 if __name__ == '__main__':
     unittest.main(verbosity=2)

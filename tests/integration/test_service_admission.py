@@ -225,6 +225,12 @@ class Admission(Base):
         other.station('ReleaseBatch', batch_uid=batch)
         station.open_batch(1)
         self.refused('RESOURCE_EXHAUSTED', 'TOO_MANY_OWN_BATCHES', station.open_batch, 1)
+        # An officer may do that, too, whether the configuration has the station or not.
+        left = other.station('ListBatches', open_only=True).batches
+        self.assertEqual({b.station for b in left}, {'line-1', 'line-2'})
+        self.client('officer').station('ReleaseBatch', batch_uid=next(
+            b.batch_uid for b in left if b.station == 'line-2'))
+        other.open_batch(1)
         # They are counted after a restart as before.
         self.service.stop()
         self.service.start(more=crowd)

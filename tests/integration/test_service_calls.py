@@ -214,6 +214,8 @@ class Calls(Base):
                      'ListOrders')
         self.refused('PERMISSION_DENIED', 'ROLE_MISSING', officer.provision, NONE, 1, 'x')
         self.refused('PERMISSION_DENIED', 'ROLE_MISSING', monitor.station, 'ListBatches')
+        self.refused('PERMISSION_DENIED', 'ROLE_MISSING', monitor.station, 'ReleaseBatch', batch_uid=NONE)
+        self.refused('NOT_FOUND', 'UNKNOWN_BATCH', officer.station, 'ReleaseBatch', batch_uid=NONE)
         self.assertTrue(monitor.ready())
         with self.assertRaises(Refused) as caught:
             nobody.station('Ping')

@@ -19,7 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
 import token_kind  # noqa: E402, F401  first: it may become another user
 from service_site import Base, Client, Refused, Users, openssl, station_pb2, types_pb2  # noqa: E402
-from site_under_test import Failed, Site  # noqa: E402
+from site_under_test import Failed, Site, run  # noqa: E402
 import grpc  # noqa: E402
 
 TIME = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z')
@@ -373,6 +373,34 @@ class Reports(Base):
             with self.subTest(name=name, uid=uid), self.assertRaises(Refused) as refused:
                 self.get(self.client(name), uid)
             self.assertEqual(refused.exception.reason, reason)
+
+    def test_an_officer_releases_what_a_station_left_that_is_configured_no_more(self):
+        station = self.start()
+        batch = self.batch()
+        self.assertEqual(len(station.provision(batch, 3, batch)), 3)
+        conf = self.site.conf.read_text()
+        self.addCleanup(self.start, again=True)
+        self.addCleanup(self.site.conf.write_text, conf)
+        self.site.conf.write_text(conf.replace("'demo-station'", "'newcomer'").replace(
+            "'urn:mintmark:station:demo'", "'urn:test:newcomer'"))
+        self.site.stop()
+        self.site.start(wait=False)
+        self.eventually(self.client('officer').ready)
+        with self.assertRaises(Refused) as refused:
+            self.client('station').station('ReleaseBatch', batch_uid=batch)
+        self.assertEqual(refused.exception.code, grpc.StatusCode.UNAUTHENTICATED)
+        command = self.site.station_command('--json')
+        command[command.index('--site') + 1] = self.site.dir / 'officer.conf'
+        listed = {b['batch_uid']: b['station']
+                  for b in json.loads(run(*command, 'batch', 'list', '--open'))['batches']}
+        self.assertEqual(listed[batch], 'demo-station')
+        out = self.site.dir / 'left'
+        run(*command, 'batch', 'release', batch, '--out', out)
+        report = json.loads((out / 'report.json').read_text())
+        self.assertEqual((report['batch']['station'], report['batch']['released_by']),
+                         ('demo-station', 'demo-officer'))
+        self.assertEqual(report['totals']['issued'], 3)
+        self.assertNotIn(batch, run(*command, 'batch', 'list', '--open'))
 
     def test_a_database_that_was_edited_is_not_reported_on(self):
         station = self.start()

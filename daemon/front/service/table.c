@@ -30,7 +30,8 @@ const struct mm_rpc mm_rpcs[] = {
      .message = mm_rpc_get_provisioning_data},
     {STATION("ReportDevices"), MM_RPC_UNARY, MM_ROLE_STATION,
      &mintmark__v1__report_devices_request__descriptor, .message = mm_rpc_report_devices},
-    {STATION("ReleaseBatch"), MM_RPC_UNARY, MM_ROLE_STATION,
+    /* Officers release what stations have left open that are configured no more. */
+    {STATION("ReleaseBatch"), MM_RPC_UNARY, MM_ROLE_STATION | MM_ROLE_OFFICER,
      &mintmark__v1__release_batch_request__descriptor, .message = mm_rpc_release_batch},
     {OFFICER("MakeOrderRequest"), MM_RPC_UNARY, MM_ROLE_OFFICER,
      &mintmark__v1__make_order_request_request__descriptor, .message = mm_rpc_make_order_request},

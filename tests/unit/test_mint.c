@@ -248,6 +248,28 @@ START_TEST(mint_lie_is_found_wherever_it_comes)
 }
 END_TEST
 
+/* Many signatures are verified three at a time, and by a table of a CA's key once it has signed
+ * 1,024 times. */
+START_TEST(mint_lie_in_a_large_chunk_is_found)
+{
+    static const char *const kinds[] = {"wrapped", "csr"};
+    static const char *const rules[] = {"C_Sign:1=lie", "C_Sign:77=lie", "C_Sign:120=lie"};
+
+    for (size_t i = 0; i < MM_ARRAY_SIZE(kinds); i++) {
+        for (size_t n = 0; n < 1024 + MM_CHUNK_DEVICES; n += MM_CHUNK_DEVICES)
+            ck_ok(mint_some(kinds[i], MM_CHUNK_DEVICES, 0));
+        for (size_t k = 0; k < MM_ARRAY_SIZE(rules); k++) {
+            fresh_session(rules[k]);
+            ck_assert_int_eq(mint_some(kinds[i], MM_CHUNK_DEVICES, 0), MM_ERR_CORRUPT);
+            ck_assert_str_eq(ei.reason, "TOKEN_SIGNATURE_INVALID");
+            ck_assert_uint_eq(chunk->n_made, 0);
+        }
+        mock_rules(NULL);
+        ck_ok(mint_some(kinds[i], MM_CHUNK_DEVICES, 0));
+    }
+}
+END_TEST
+
 /* A generator that begins anew at each job, and a key that comes back in a later one. */
 START_TEST(mint_lie_across_jobs_is_found)
 {
@@ -549,6 +571,7 @@ int main(void)
     tcase_add_test(t, mint_pin_refused_at_reopen_is_said);
     tcase_add_test(t, mint_signature_that_does_not_verify_is_found);
     tcase_add_test(t, mint_lie_is_found_wherever_it_comes);
+    tcase_add_test(t, mint_lie_in_a_large_chunk_is_found);
     tcase_add_test(t, mint_lie_across_jobs_is_found);
     tcase_add_test(t, trust_keys_are_remembered_in_turn);
     tcase_add_test(t, trust_proof_passes_and_leaves_nothing);

@@ -141,23 +141,6 @@ int mm_anchor_read(struct mm_token *t, struct mm_anchor *ret_anchor, struct mm_e
     return MM_OK;
 }
 
-static CK_RV create_data(struct mm_token *t, const uint8_t *value, size_t len)
-{
-    CK_OBJECT_CLASS class = CKO_DATA;
-    CK_BBOOL yes = CK_TRUE;
-    CK_OBJECT_HANDLE object = CK_INVALID_HANDLE;
-    CK_ATTRIBUTE template[] = {
-        MM_ATTR(CKA_CLASS, class),
-        MM_ATTR(CKA_TOKEN, yes),
-        MM_ATTR(CKA_PRIVATE, yes),
-        MM_ATTR_BYTES(CKA_LABEL, label, sizeof(label) - 1),
-        MM_ATTR_BYTES(CKA_APPLICATION, "mintmark", 8),
-        MM_ATTR_BYTES(CKA_VALUE, value, len),
-    };
-
-    return MM_CK(t, C_CreateObject(t->session, template, MM_ARRAY_SIZE(template), &object));
-}
-
 /* The key itself is of no use to anybody; what counts is that only who has logged in can make it.
  */
 static CK_RV create_key(struct mm_token *t, const uint8_t *value, size_t len)
@@ -190,7 +173,7 @@ static int create(struct mm_token *t, uint64_t serial, uint64_t counter, const v
     memcpy(value + sizeof(serial), &counter, sizeof(counter));
     memcpy(value + HEAD_BYTES, anchor, len);
     rv = is_key(t) ? create_key(t, value, HEAD_BYTES + len)
-                   : create_data(t, value, HEAD_BYTES + len);
+                   : mm_object_create_data(t, label, value, HEAD_BYTES + len);
     return rv == CKR_OK ? MM_OK
                         : mm_token_fail(ei, rv, "%s of the anchor",
                                         is_key(t) ? "C_GenerateKey" : "C_CreateObject");

@@ -173,6 +173,8 @@ int mm_object_read_bool(struct mm_token *t, CK_OBJECT_HANDLE object, CK_ATTRIBUT
 int mm_object_find(struct mm_token *t, CK_ATTRIBUTE *template, CK_ULONG n_template,
                    CK_OBJECT_HANDLE *ret_objects, CK_ULONG max, CK_ULONG *ret_n,
                    struct mm_errinfo *ei) MM_MUST_USE;
+/* A token object of class CKO_DATA that only who has logged in sees. What C_CreateObject says. */
+CK_RV mm_object_create_data(struct mm_token *t, const char *label, const void *value, size_t len);
 int mm_object_destroy(struct mm_token *t, CK_OBJECT_HANDLE object,
                       struct mm_errinfo *ei) MM_MUST_USE;
 /* The same for what is on its way out anyway: the outcome does not matter. */

@@ -66,19 +66,9 @@ int mm_token_mark_read(struct mm_token *t, struct mm_exchange_mark *ret_mark, st
 int mm_token_mark_write(struct mm_token *t, const struct mm_exchange_mark *mark,
                         struct mm_errinfo *ei)
 {
-    CK_OBJECT_HANDLE objects[OBJECTS_MAX], object = CK_INVALID_HANDLE;
+    CK_OBJECT_HANDLE objects[OBJECTS_MAX];
     const uint64_t created = htobe64((uint64_t)mark->created_ms);
-    CK_OBJECT_CLASS class = CKO_DATA;
-    CK_BBOOL yes = CK_TRUE;
     uint8_t value[MARK_BYTES];
-    CK_ATTRIBUTE template[] = {
-        MM_ATTR(CKA_CLASS, class),
-        MM_ATTR(CKA_TOKEN, yes),
-        MM_ATTR(CKA_PRIVATE, yes),
-        MM_ATTR_BYTES(CKA_LABEL, label, sizeof(label) - 1),
-        MM_ATTR_BYTES(CKA_APPLICATION, "mintmark", 8),
-        MM_ATTR_BYTES(CKA_VALUE, value, sizeof(value)),
-    };
     CK_ULONG n = 0;
     CK_RV rv;
     int r = find(t, objects, &n, ei);
@@ -87,7 +77,7 @@ int mm_token_mark_write(struct mm_token *t, const struct mm_exchange_mark *mark,
         return r;
     memcpy(value, &created, sizeof(created));
     memcpy(value + sizeof(created), mark->sha256, sizeof(mark->sha256));
-    rv = MM_CK(t, C_CreateObject(t->session, template, MM_ARRAY_SIZE(template), &object));
+    rv = mm_object_create_data(t, label, value, sizeof(value));
     if (rv != CKR_OK)
         return mm_token_fail(ei, rv, "C_CreateObject of the last package's mark");
     for (CK_ULONG i = 0; i < n; i++)

@@ -68,6 +68,23 @@ int mm_object_find(struct mm_token *t, CK_ATTRIBUTE *template, CK_ULONG n_templa
     return MM_OK;
 }
 
+CK_RV mm_object_create_data(struct mm_token *t, const char *label, const void *value, size_t len)
+{
+    CK_OBJECT_CLASS class = CKO_DATA;
+    CK_BBOOL yes = CK_TRUE;
+    CK_OBJECT_HANDLE object = CK_INVALID_HANDLE;
+    CK_ATTRIBUTE template[] = {
+        MM_ATTR(CKA_CLASS, class),
+        MM_ATTR(CKA_TOKEN, yes),
+        MM_ATTR(CKA_PRIVATE, yes),
+        MM_ATTR_BYTES(CKA_LABEL, label, strlen(label)),
+        MM_ATTR_BYTES(CKA_APPLICATION, "mintmark", 8),
+        MM_ATTR_BYTES(CKA_VALUE, value, len),
+    };
+
+    return MM_CK(t, C_CreateObject(t->session, template, MM_ARRAY_SIZE(template), &object));
+}
+
 /* A destroyed key's handle may be another's soon. */
 static void forget(struct mm_token *t, CK_OBJECT_HANDLE object)
 {

@@ -11,7 +11,8 @@
 
 enum {
     KEY_ID_BYTES = 16,
-    LABEL_MAX = 64, /* what struct mm_key_info shows */
+    LABEL_MAX = 64, /* what struct mm_key_info shows, */
+    ID_MAX = 64,    /* likewise */
     WALK_LOT = 64,
     TEMPLATE_MAX = MM_POLICY_ATTRS_MAX + 4,
 };
@@ -207,21 +208,26 @@ int mm_token_check_value(struct mm_token *t, mm_handle key, uint8_t ret_value[8]
 
 /* ---- describing -------------------------------------------------------------------------- */
 
-static int read_names(struct mm_token *t, struct mm_key_info *info, struct mm_errinfo *ei)
+static int read_label(struct mm_token *t, CK_OBJECT_HANDLE object, char ret_label[LABEL_MAX + 1],
+                      struct mm_errinfo *ei)
 {
     CK_ULONG len;
-    int r = mm_object_read(t, info->handle, CKA_LABEL, info->label, LABEL_MAX, &len, ei);
+    int r = mm_object_read(t, object, CKA_LABEL, ret_label, LABEL_MAX, &len, ei);
 
-    if (r < 0)
-        return r;
-    if (len == CK_UNAVAILABLE_INFORMATION)
-        len = 0;
-    info->label[len] = 0;
-    r = mm_object_read(t, info->handle, CKA_ID, info->id, sizeof(info->id), &len, ei);
-    if (r < 0)
-        return r;
-    info->id_len = len == CK_UNAVAILABLE_INFORMATION ? 0 : len;
-    return MM_OK;
+    if (r == MM_OK)
+        ret_label[len == CK_UNAVAILABLE_INFORMATION ? 0 : len] = 0;
+    return r;
+}
+
+static int read_id(struct mm_token *t, CK_OBJECT_HANDLE object, uint8_t ret_id[ID_MAX],
+                   size_t *ret_len, struct mm_errinfo *ei)
+{
+    CK_ULONG len;
+    int r = mm_object_read(t, object, CKA_ID, ret_id, ID_MAX, &len, ei);
+
+    if (r == MM_OK)
+        *ret_len = len == CK_UNAVAILABLE_INFORMATION ? 0 : len;
+    return r;
 }
 
 static int read_ec_type(struct mm_token *t, struct mm_key_info *info, struct mm_errinfo *ei)
@@ -351,7 +357,9 @@ int mm_token_key_info(struct mm_token *t, mm_handle key, struct mm_key_info *ret
         info.class = MM_KEY_SECRET;
     else
         return mm_fail(ei, MM_ERR_INVALID, "TOKEN_OBJECT_NO_KEY", "the object is no key");
-    r = read_names(t, &info, ei);
+    r = read_label(t, key, info.label, ei);
+    if (r == MM_OK)
+        r = read_id(t, key, info.id, &info.id_len, ei);
     if (r == MM_OK)
         r = read_type(t, &info, ei);
     if (r == MM_OK)
@@ -416,27 +424,6 @@ int mm_token_list(struct mm_token *t, int (*each)(void *arg, const struct mm_key
     return r;
 }
 
-static int describe_other(struct mm_token *t, CK_OBJECT_HANDLE handle, const char *kind,
-                          struct mm_object_info *ret_info, struct mm_errinfo *ei)
-{
-    struct mm_object_info info = {.kind = kind};
-    CK_ULONG len = 0;
-    int r = mm_object_read(t, handle, CKA_LABEL, info.label, LABEL_MAX, &len, ei);
-
-    if (r < 0)
-        return r;
-    info.label[len == CK_UNAVAILABLE_INFORMATION ? 0 : len] = 0;
-    /* Data objects have no CKA_ID (PKCS#11 v2.40 section 4.5.2), and some tokens say so loudly. */
-    if (strcmp(kind, "data") != 0)
-        r = mm_object_read(t, handle, CKA_ID, info.id, sizeof(info.id), &len, ei);
-    else
-        len = 0;
-    info.id_len = len == CK_UNAVAILABLE_INFORMATION ? 0 : len;
-    if (r == MM_OK)
-        *ret_info = info;
-    return r;
-}
-
 int mm_token_list_others(struct mm_token *t,
                          int (*each)(void *arg, const struct mm_object_info *object), void *arg,
                          struct mm_errinfo *ei)
@@ -455,10 +442,14 @@ int mm_token_list_others(struct mm_token *t,
         r = collect(t, kinds[i].class, &handles, ei);
         for (size_t at = 0; r == MM_OK && at < handles.len; at += sizeof(CK_OBJECT_HANDLE)) {
             CK_OBJECT_HANDLE handle;
-            struct mm_object_info info;
+            struct mm_object_info info = {.kind = kinds[i].kind};
 
             memcpy(&handle, handles.data + at, sizeof(handle));
-            r = describe_other(t, handle, kinds[i].kind, &info, ei);
+            r = read_label(t, handle, info.label, ei);
+            /* Data objects have no CKA_ID (PKCS#11 v2.40 section 4.5.2), and some tokens say so
+             * loudly. */
+            if (r == MM_OK && kinds[i].class != CKO_DATA)
+                r = read_id(t, handle, info.id, &info.id_len, ei);
             if (r == MM_OK)
                 r = each(arg, &info);
         }

@@ -12,22 +12,30 @@ static int fail_unknown(const char *batch_uid, struct mm_errinfo *ei)
     return mm_fail(ei, MM_ERR_NOT_FOUND, "UNKNOWN_BATCH", "there is no batch %s", batch_uid);
 }
 
+/* q takes the UID, and stands on the batch's row then. */
+static int step_to(struct mm_sql *q, const char *batch_uid, struct mm_errinfo *ei)
+{
+    uint8_t uid[16];
+    int r = 0;
+
+    if (mm_uuid_parse(batch_uid, uid) == MM_OK) {
+        mm_sql_bind_blob(q, uid, sizeof(uid));
+        r = mm_sql_step(q, ei);
+    }
+    if (r < 0)
+        return r;
+    return r == 1 ? MM_OK : fail_unknown(batch_uid, ei);
+}
+
 int mm_batch_find(struct mm_store *s, const char *batch_uid, struct mm_batch_row *ret_batch,
                   struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCH_FIND);
     struct mm_batch_row batch;
-    uint8_t uid[16];
-    int r = mm_uuid_parse(batch_uid, uid);
+    int r = step_to(&q, batch_uid, ei);
 
     if (r < 0)
-        return fail_unknown(batch_uid, ei);
-    mm_sql_bind_blob(&q, uid, sizeof(uid));
-    r = mm_sql_step(&q, ei);
-    if (r < 0)
         return r;
-    if (r == 0)
-        return fail_unknown(batch_uid, ei);
     batch = (struct mm_batch_row){
         .row = mm_sql_int(&q, 0),
         .state = (Mintmark__V1__BatchState)mm_sql_int(&q, 1),
@@ -113,16 +121,9 @@ int mm_batch_get(struct mm_store *s, const char *batch_uid, Mintmark__V1__Batch 
                  struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_BATCH_GET);
-    uint8_t uid[16];
-    int r = mm_uuid_parse(batch_uid, uid);
+    const int r = step_to(&q, batch_uid, ei);
 
-    if (r < 0)
-        return fail_unknown(batch_uid, ei);
-    mm_sql_bind_blob(&q, uid, sizeof(uid));
-    r = mm_sql_step(&q, ei);
-    if (r < 0)
-        return r;
-    return r == 1 ? take(&q, ret_batch, ei) : fail_unknown(batch_uid, ei);
+    return r < 0 ? r : take(&q, ret_batch, ei);
 }
 
 int mm_store_get_batch(struct mm_store *s, const Mintmark__Internal__GetBatch *job,

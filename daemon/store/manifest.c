@@ -330,21 +330,6 @@ static int add_of_request(struct page *p, struct mm_errinfo *ei)
 }
 
 /* 1 and the place is in the batch's next request; 0: there is none. */
-static int next_request(struct page *p, int64_t batch, struct mm_errinfo *ei)
-{
-    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(p->s, MM_SQL_REPORT_REQUEST);
-    int r;
-
-    mm_sql_bind_int(&q, batch);
-    mm_sql_bind_uint(&q, p->at->request);
-    r = mm_sql_step(&q, ei);
-    if (r > 0) {
-        p->at->request = mm_sql_uint(&q, 0);
-        p->at->row = 0;
-    }
-    return r;
-}
-
 static int fill(struct page *p, int64_t batch, struct mm_errinfo *ei)
 {
     int r = put_protected(p, ei);
@@ -354,7 +339,7 @@ static int fill(struct page *p, int64_t batch, struct mm_errinfo *ei)
     if (r == MM_OK && p->at->request)
         r = add_of_request(p, ei);
     while (r == MM_OK && !is_full(p)) {
-        r = next_request(p, batch, ei);
+        r = mm_report_next_request(p->s, batch, p->at, ei);
         if (r <= 0)
             break;
         r = add_of_request(p, ei);

@@ -36,6 +36,22 @@ int mm_released_find(struct mm_store *s, const char *batch_uid, struct mm_releas
     return MM_OK;
 }
 
+int mm_report_next_request(struct mm_store *s, int64_t batch,
+                           Mintmark__Internal__ReportPlace *place, struct mm_errinfo *ei)
+{
+    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_REPORT_REQUEST);
+    int r;
+
+    mm_sql_bind_int(&q, batch);
+    mm_sql_bind_uint(&q, place->request);
+    r = mm_sql_step(&q, ei);
+    if (r > 0) {
+        place->request = mm_sql_uint(&q, 0);
+        place->row = 0;
+    }
+    return r;
+}
+
 /* 1: it is signed; 0: not yet. */
 static int take_signed(struct mm_store *s, int64_t batch, Mintmark__Internal__ReportFound *found,
                        struct mm_errinfo *ei)

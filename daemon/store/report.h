@@ -13,3 +13,7 @@ struct mm_released {
 /* MM_ERR_NOT_FOUND UNKNOWN_BATCH; MM_ERR_PRECONDITION BATCH_OPEN, REPORT_TOO_OLD. */
 int mm_released_find(struct mm_store *s, const char *batch_uid, struct mm_released *ret_released,
                      struct mm_errinfo *ei) MM_MUST_USE;
+/* Goes from the place's request to the batch's next one, before its first row. 0: there is none. */
+int mm_report_next_request(struct mm_store *s, int64_t batch,
+                           Mintmark__Internal__ReportPlace *place,
+                           struct mm_errinfo *ei) MM_MUST_USE;

@@ -237,27 +237,12 @@ static int put_request(struct piece *p, struct mm_errinfo *ei)
 }
 
 /* 1 and the place is in the batch's next request; 0: there is none. */
-static int next_request(struct piece *p, struct mm_errinfo *ei)
-{
-    MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(p->s, MM_SQL_REPORT_REQUEST);
-    int r;
-
-    mm_sql_bind_int(&q, p->released->batch.row);
-    mm_sql_bind_uint(&q, p->at->request);
-    r = mm_sql_step(&q, ei);
-    if (r > 0) {
-        p->at->request = mm_sql_uint(&q, 0);
-        p->at->row = 0;
-    }
-    return r;
-}
-
 static int put_devices(struct piece *p, struct mm_errinfo *ei)
 {
     int r = p->at->request ? put_request(p, ei) : MM_OK;
 
     while (r == MM_OK && p->rows < ROWS_MAX) {
-        r = next_request(p, ei);
+        r = mm_report_next_request(p->s, p->released->batch.row, p->at, ei);
         if (r <= 0)
             break;
         r = put_request(p, ei);

@@ -207,16 +207,38 @@ static void take_found(struct mm_task *t, struct mm_bytes der, const struct mm_i
     done(t, der, cert, true, others, n);
 }
 
-static struct mm_verdict on_status(struct mm_task *t, const struct mm_outcome *out)
+/* A wrong one that is revoked is no certificate of the device's: the next may be. */
+static void judge_found(struct mm_task *t, const struct mm_outcome *out, bool revoked)
 {
     struct issue *s = t->state;
     const struct mm_bytes der = mm_ders_get(&s->found, s->mine[s->at]);
+    struct mm_outcome told = *out;
+    struct mm_issued cert = {.size = 0};
+    struct mm_errinfo why;
+    const bool good = judge(t, der, &cert, &why) == MM_OK;
+
+    if (good && !revoked) {
+        take_found(t, der, &cert);
+    } else if (good) {
+        told.reply.text = "its certificate has been revoked in EJBCA";
+        mm_task_fail(
+            t, &told,
+            &(struct mm_verdict){.class = MM_VERDICT_PERMANENT, .reason = "CERTIFICATE_REVOKED"},
+            false);
+    } else if (!revoked) {
+        bad_certificate(t, out, der, cert.size ? &cert : NULL, why.text);
+    } else {
+        s->at++;
+        next_found(t);
+    }
+}
+
+static struct mm_verdict on_status(struct mm_task *t, const struct mm_outcome *out)
+{
     struct mm_answer_revocation revocation;
     struct mm_verdict v = out->verdict;
     struct mm_outcome told = *out;
-    struct mm_issued cert = {.size = 0};
-    struct mm_errinfo ei, why;
-    bool good;
+    struct mm_errinfo ei;
 
     if (v.class == MM_VERDICT_DONE && mm_answer_revocation(out->body, &revocation, &ei) < 0) {
         told.reply.text = ei.text;
@@ -229,22 +251,8 @@ static struct mm_verdict on_status(struct mm_task *t, const struct mm_outcome *o
         later.class = MM_VERDICT_RETRY;
         later.retry_ms = v.retry_ms ? v.retry_ms : 1000;
         mm_task_fail(t, &told, &later, true);
-        return v;
-    }
-    good = judge(t, der, &cert, &why) == MM_OK;
-    if (good && !revocation.revoked) {
-        take_found(t, der, &cert);
-    } else if (good) {
-        told.reply.text = "its certificate has been revoked in EJBCA";
-        mm_task_fail(
-            t, &told,
-            &(struct mm_verdict){.class = MM_VERDICT_PERMANENT, .reason = "CERTIFICATE_REVOKED"},
-            false);
-    } else if (!revocation.revoked) {
-        bad_certificate(t, out, der, cert.size ? &cert : NULL, why.text);
     } else {
-        s->at++;
-        next_found(t);
+        judge_found(t, out, revocation.revoked);
     }
     return v;
 }

@@ -123,7 +123,6 @@ static int check_transports(const struct mm_draft *draft)
 
     for (size_t i = 0; i < draft->conf->n_transports && r >= 0; i++) {
         const struct subject s = subject_at(draft, "transport", i);
-
         struct mm_conf_transport *t = &draft->conf->transports[i];
 
         t->token = t->tokens[0];

@@ -8,6 +8,7 @@
 #include "daemon/front/monitor.h"
 #include "daemon/front/notify.h"
 #include "daemon/front/programs.h"
+#include "daemon/front/trusting.h"
 #include "daemon/ipc/worker.h"
 
 #include <openssl/rand.h>
@@ -28,6 +29,7 @@ struct mm_next {
     SSL_CTX *tls;
     struct mm_monitor *monitor; /* may be the one that runs */
     bool has_monitor;           /* it is set */
+    bool trusted;               /* other certificates of OEM or officers are to be taken */
 };
 
 struct mm_daemon {
@@ -43,6 +45,7 @@ struct mm_daemon {
     bool reloading;
     bool reload_again; /* asked for meanwhile */
     struct mm_app app;
+    struct mm_trusting trusting;
     bool stopping;
     struct mm_errinfo failure; /* what ended the service, MM_OK if it was told to */
 };
@@ -50,25 +53,29 @@ struct mm_daemon {
 /* ---- the configuration ------------------------------------------------------------------- */
 
 /* In the launcher's process for it; checked as --check-config does. */
-static int read_config(const char *path, struct mm_buf *text, struct mm_errinfo *ei)
+static int read_config(const char *path, struct mm_buf *text, struct mm_buf *trusted,
+                       struct mm_errinfo *ei)
 {
     struct mm_source source = MM_SOURCE_INIT;
     const int r = mm_source_load(path, &source, ei);
 
     if (r == MM_OK) {
         mm_buf_done(text);
+        mm_buf_done(trusted);
         *text = source.text;
-        source.text = MM_BUF_INIT(0);
+        *trusted = source.trusted;
+        source.text = source.trusted = MM_BUF_INIT(0);
     }
     mm_source_done(&source);
     return r;
 }
 
 /* On a reload: by descriptors, since this process opens no file any more. */
-static int load_again(struct mm_daemon *d, struct mm_source *source, struct mm_errinfo *ei)
+static int load_again(struct mm_daemon *d, struct mm_errinfo *ei)
 {
     const char *path = d->source.conf->path;
-    int r = mm_files_read_config(&d->files, &source->text, ei);
+    struct mm_source *const source = &d->next.source;
+    int r = mm_files_read_config(&d->files, &source->text, &d->next.trusted, ei);
 
     if (r == MM_OK)
         r = mm_conf_parse(path, (const char *)source->text.data, source->text.len, &source->conf,
@@ -122,6 +129,7 @@ static void stop(struct mm_daemon *d, const char *why)
     d->stopping = true;
     mm_log(MM_LOG_INFO, "stopping", MM_STR("why", why));
     mm_notify("STOPPING=1");
+    mm_trusting_stop(&d->trusting);
     mm_app_drain(&d->app);
     mm_server_drain(d->server, d->source.conf->limits.drain_timeout_ms, on_drained, d);
 }
@@ -167,7 +175,7 @@ static int prepare(struct mm_daemon *d, struct mm_errinfo *ei)
 {
     struct mm_next *const n = &d->next;
     struct mm_tls_files files = MM_TLS_FILES_INIT;
-    int r = load_again(d, &n->source, ei);
+    int r = load_again(d, ei);
 
     if (r == MM_OK)
         r = mm_conf_check_reload(d->source.conf, n->source.conf, ei);
@@ -234,11 +242,24 @@ static void end_reload(struct mm_daemon *d, const struct mm_errinfo *failure)
         reload(d);
 }
 
-static void take_next(struct mm_daemon *d)
+static void on_trusted(void *arg, const struct mm_errinfo *failure)
 {
+    struct mm_daemon *d = arg;
     struct mm_errinfo ei = {0};
 
-    end_reload(d, commit(d, &ei) < 0 ? &ei : NULL);
+    if (!failure && commit(d, &ei) < 0)
+        failure = &ei;
+    end_reload(d, failure);
+}
+
+/* All that is left to refuse has been refused: the certificates were parsed as the store does it.
+ */
+static void take_next(struct mm_daemon *d)
+{
+    if (d->next.trusted)
+        mm_trusting_take(&d->trusting, on_trusted, d);
+    else
+        on_trusted(d, NULL);
 }
 
 /* From here on the store must not be started with the configuration before. */
@@ -259,7 +280,7 @@ static void on_key_changed(void *arg, const struct mm_errinfo *failure)
     take_next(d);
 }
 
-/* A second signal while a change of the audit key is under way has it all read again after it. */
+/* A second signal while a reload is under way has it all read again after it. */
 static void reload(struct mm_daemon *d)
 {
     struct mm_errinfo ei = {0};
@@ -400,8 +421,11 @@ static int start(struct mm_daemon *d, int launcher_fd, struct mm_errinfo *ei)
         r = mm_monitor_new(&d->loop, &conf->metrics, &d->app, &d->monitor, ei);
     if (r < 0)
         return r;
-    return mm_app_start(&d->app, &d->loop, d->launcher, conf,
-                        (struct mm_bytes){d->source.text.data, d->source.text.len}, ei);
+    r = mm_app_start(&d->app, &d->loop, d->launcher, conf,
+                     (struct mm_bytes){d->source.text.data, d->source.text.len}, ei);
+    if (r == MM_OK && mm_trusting_start(&d->trusting, &d->app) < 0)
+        r = mm_fail_memory(ei);
+    return r;
 }
 
 static int serve(struct mm_daemon *d, struct mm_errinfo *ei)
@@ -426,6 +450,7 @@ static int fork_launcher(const struct mm_source *source, int *ret_fd, int *ret_f
                   [MM_FILE_KEY] = listen->key,
                   [MM_FILE_CLIENT_CA] = listen->client_ca},
         .read_config = read_config,
+        .trusted = {source->trusted.data, source->trusted.len},
     };
     struct mm_programs programs;
     const char *paths[MM_PROGRAMS];

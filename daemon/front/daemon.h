@@ -4,13 +4,19 @@
 
 #include "daemon/base/buf.h"
 #include "daemon/conf/conf.h"
+#include "daemon/ipc/trusted.h"
 
-/* A configuration with the text that it was parsed from, which the workers parse again. */
+/* A configuration with the text that it was parsed from, which the workers parse again, and the
+ * certificates of OEM and officers that it names, as the set that the store gets from the launcher
+ * (daemon/ipc/trusted.h). */
 struct mm_source {
     struct mm_conf *conf;
     struct mm_buf text;
+    struct mm_buf trusted; /* once it was loaded; empty in the front after a reload */
 };
-#define MM_SOURCE_INIT ((struct mm_source){.text = MM_BUF_INIT(MM_CONF_FILE_MAX)})
+#define MM_SOURCE_INIT                                                                             \
+    ((struct mm_source){.text = MM_BUF_INIT(MM_CONF_FILE_MAX),                                     \
+                        .trusted = MM_BUF_INIT(MM_TRUSTED_MAX)})
 void mm_source_done(struct mm_source *s);
 
 /* Reads, parses and checks the file and the files that it names. */

@@ -4,6 +4,7 @@
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
 #include "daemon/ipc/descriptor.h"
+#include "daemon/ipc/trusted.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@ struct request {
 struct answer {
     uint64_t id;
     struct mm_errinfo ei; /* code MM_OK: a file's descriptor comes as SCM_RIGHTS */
+    uint64_t trusted;     /* CONFIG: 1 when the certificates are others than those in force */
 };
 
 /* ---- the front ----------------------------------------------------------------------------- */
@@ -49,7 +51,8 @@ static int receive(const struct mm_files *f, struct answer *answer, int *ret_fil
 }
 
 /* An answer that comes after its time is dropped here, by its number. */
-static int ask(struct mm_files *f, uint32_t what, int *ret_file, struct mm_errinfo *ei)
+static int ask(struct mm_files *f, uint32_t what, int *ret_file, bool *ret_trusted,
+               struct mm_errinfo *ei)
 {
     const struct timeval patience = {f->timeout_ms / 1000,
                                      (suseconds_t)(f->timeout_ms % 1000) * 1000};
@@ -73,6 +76,7 @@ static int ask(struct mm_files *f, uint32_t what, int *ret_file, struct mm_errin
             return ei->code;
         }
         *ret_file = file;
+        *ret_trusted = answer.trusted != 0;
         file = -1;
         return MM_OK;
     }
@@ -84,15 +88,17 @@ int mm_files_read(struct mm_files *f, enum mm_file file, size_t max, struct mm_b
     static const char *const names[MM_FILES] = {"listen.certificate", "listen.key",
                                                 "listen.client_ca"};
     MM_CLOSE int fd = -1;
-    int r = ask(f, (uint32_t)file, &fd, ei);
+    bool ignored;
+    int r = ask(f, (uint32_t)file, &fd, &ignored, ei);
 
     return r < 0 ? r : mm_io_read_fd(fd, names[file], max, buf, ei);
 }
 
-int mm_files_read_config(struct mm_files *f, struct mm_buf *text, struct mm_errinfo *ei)
+int mm_files_read_config(struct mm_files *f, struct mm_buf *text, bool *ret_trusted,
+                         struct mm_errinfo *ei)
 {
     MM_CLOSE int fd = -1;
-    int r = ask(f, CONFIG, &fd, ei);
+    int r = ask(f, CONFIG, &fd, ret_trusted, ei);
 
     return r < 0 ? r : mm_io_read_fd(fd, "the configuration", MM_CONF_FILE_MAX, text, ei);
 }
@@ -139,40 +145,77 @@ static int hold_text(const struct mm_buf *text, int *ret_fd, struct mm_errinfo *
     return MM_OK;
 }
 
-static void answer_with_config(const struct mm_files_plan *plan, int socket_fd,
-                               struct answer *answer)
+/* The certificates go into `next`, which the launcher has too. */
+static int check_config(const struct mm_files_plan *plan, const struct mm_trusted_keeper *keeper,
+                        int next, struct answer *answer, int *ret_file)
 {
     MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(MM_CONF_FILE_MAX);
-    MM_CLOSE int file = -1;
+    MM_BUF_CLEANUP struct mm_buf trusted = MM_BUF_INIT(MM_TRUSTED_MAX);
+    const int r = plan->read_config(plan->config, &text, &trusted, &answer->ei);
+    const struct mm_bytes set = {trusted.data, trusted.len};
 
-    if (plan->read_config(plan->config, &text, &answer->ei) == MM_OK)
-        (void)hold_text(&text, &file, &answer->ei);
-    reply(socket_fd, answer, file);
+    if (r < 0)
+        return r;
+    answer->trusted = mm_trusted_differs(keeper, set);
+    if (mm_trusted_fill(next, set, &answer->ei) < 0)
+        return answer->ei.code;
+    return hold_text(&text, ret_file, &answer->ei);
 }
 
-/* In a process of its own, which answers itself: the launcher stays as small as it is, and a parser
- * that fails takes nothing with it. */
-static int read_apart(const struct mm_files_plan *plan, int socket_fd, struct answer *answer)
+/* How the process that checks ends, when it has answered. */
+enum { CHECKED = 0, REFUSED = 2 };
+
+static int answer_with_config(const struct mm_files_plan *plan,
+                              const struct mm_trusted_keeper *keeper, int next, int socket_fd,
+                              struct answer *answer)
+{
+    MM_CLOSE int file = -1;
+    const int r = check_config(plan, keeper, next, answer, &file);
+
+    reply(socket_fd, answer, file);
+    return r < 0 ? REFUSED : CHECKED;
+}
+
+static int run_apart(const struct mm_files_plan *plan, const struct mm_trusted_keeper *keeper,
+                     int next, int socket_fd, struct answer *answer, int *ret_status)
 {
     const pid_t pid = fork();
-    int status = 0;
 
     if (pid < 0)
         return mm_fail_errno(&answer->ei, errno, "cannot fork to check the configuration");
-    if (pid == 0) {
-        answer_with_config(plan, socket_fd, answer);
-        _exit(0);
-    }
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+    if (pid == 0)
+        _exit(answer_with_config(plan, keeper, next, socket_fd, answer));
+    while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)
         continue;
-    if (status == 0)
+    return MM_OK;
+}
+
+/* In a process of its own, which answers itself: the launcher stays as small as it is, and a parser
+ * that fails takes nothing with it. What it has read for the store is kept, or what it read before
+ * is forgotten. */
+static int read_apart(const struct mm_files_plan *plan, struct mm_trusted_keeper *keeper,
+                      int socket_fd, struct answer *answer)
+{
+    int status = 0, next = -1;
+    int r = mm_trusted_make(&next, &answer->ei);
+
+    if (r == MM_OK)
+        r = run_apart(plan, keeper, next, socket_fd, answer, &status);
+    if (r == MM_OK && WIFEXITED(status) && WEXITSTATUS(status) == CHECKED) {
+        mm_trusted_offer(keeper, next);
         return MM_OK;
+    }
+    mm_trusted_offer(keeper, -1);
+    if (next >= 0)
+        close(next);
+    if (r < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == REFUSED))
+        return r;
     return mm_fail(&answer->ei, MM_ERR_INTERNAL, "CHECK_FAILED",
                    "the process that checks the configuration ended with status %#x",
                    (unsigned)status);
 }
 
-bool mm_files_serve(const struct mm_files_plan *plan, int fd)
+bool mm_files_serve(const struct mm_files_plan *plan, struct mm_trusted_keeper *keeper, int fd)
 {
     struct answer answer = {0};
     struct request request;
@@ -185,7 +228,7 @@ bool mm_files_serve(const struct mm_files_plan *plan, int fd)
         return false;
     answer.id = request.id;
     if (request.what == CONFIG && plan->read_config) {
-        if (read_apart(plan, fd, &answer) < 0)
+        if (read_apart(plan, keeper, fd, &answer) < 0)
             reply(fd, &answer, -1);
         return true;
     }

@@ -25,17 +25,24 @@ int mm_files_read(struct mm_files *f, enum mm_file file, size_t max, struct mm_b
                   struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Appends the configuration's text as it is now, once it and all files that it names have been
- * checked as --check-config does. Blocks as mm_files_read. */
-int mm_files_read_config(struct mm_files *f, struct mm_buf *text,
+ * checked as --check-config does. *ret_trusted: the certificates of OEM or officers are others than
+ * those in force; the launcher has them for the store (daemon/ipc/trusted.h). Blocks as
+ * mm_files_read. */
+int mm_files_read_config(struct mm_files *f, struct mm_buf *text, bool *ret_trusted,
                          struct mm_errinfo *ei) MM_MUST_USE;
 
-/* What the launcher needs: absolute paths, and how the configuration is read and checked, which it
- * does in a process made for it. */
+struct mm_trusted_keeper;
+
+/* What the launcher needs: absolute paths; how the configuration is read and checked, and with it
+ * the set of certificates that it names, which it does in a process made for it; and the set that
+ * is in force at the start. */
 struct mm_files_plan {
     const char *config;
     const char *paths[MM_FILES];
-    int (*read_config)(const char *config, struct mm_buf *text, struct mm_errinfo *ei);
+    int (*read_config)(const char *config, struct mm_buf *text, struct mm_buf *trusted,
+                       struct mm_errinfo *ei);
+    struct mm_bytes trusted;
 };
 
 /* The launcher's side: answers one request; false when the other side is gone. */
-bool mm_files_serve(const struct mm_files_plan *plan, int fd);
+bool mm_files_serve(const struct mm_files_plan *plan, struct mm_trusted_keeper *keeper, int fd);

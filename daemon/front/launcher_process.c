@@ -5,6 +5,7 @@
 #include "daemon/base/secret.h"
 #include "daemon/front/launcher_wire.h"
 #include "daemon/ipc/descriptor.h"
+#include "daemon/ipc/trusted.h"
 #include "daemon/ipc/worker.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SOCKET_FD = 3, FILES_FD = 4, FIRST_SPARE_FD = 5 };
+enum { SOCKET_FD = 3, FILES_FD = 4, FIRST_SPARE_FD = 5, NO_LINE = MM_TRUSTED_LINES };
 
 /* The front decides what ends; a signal to the whole group (a terminal's, a careless kill) must not
  * take the workers away under its hands. */
@@ -30,12 +31,14 @@ static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE};
 struct child {
     uint64_t id;
     pid_t pid;
+    size_t line; /* of a store; NO_LINE: it has none */
 };
 
 struct launcher {
     const char *const *paths;
     const struct mm_files_plan *files; /* NULL: it opens none */
-    int children_fd;                   /* readable when children have ended */
+    struct mm_trusted_keeper trusted;
+    int children_fd; /* readable when children have ended */
     struct child children[MM_PROCESSES_MAX];
     size_t n_children;
     char *environment[8];
@@ -70,7 +73,7 @@ static void choose_environment(struct launcher *l)
 }
 
 static int prepare(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attributes,
-                   int channel_fd)
+                   int channel_fd, int trusted_fd)
 {
     sigset_t none;
     sigset_t defaults;
@@ -89,10 +92,13 @@ static int prepare(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attri
     /* Replaces this process's own socket in the child; closes nothing here. */
     if (r == 0)
         r = posix_spawn_file_actions_adddup2(actions, channel_fd, MM_WORKER_FD);
+    if (r == 0 && trusted_fd >= 0)
+        r = posix_spawn_file_actions_adddup2(actions, trusted_fd, MM_TRUSTED_FD);
     return r;
 }
 
-static int spawn(struct launcher *l, const char *path, int channel_fd, pid_t *ret_pid)
+static int spawn(struct launcher *l, const char *path, int channel_fd, int trusted_fd,
+                 pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -104,7 +110,7 @@ static int spawn(struct launcher *l, const char *path, int channel_fd, pid_t *re
         return ENOMEM;
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
-    r = prepare(&actions, &attributes, channel_fd);
+    r = prepare(&actions, &attributes, channel_fd, trusted_fd);
     if (r == 0)
         r = posix_spawn(ret_pid, path, &actions, &attributes, argv, l->environment);
     posix_spawnattr_destroy(&attributes);
@@ -113,15 +119,33 @@ static int spawn(struct launcher *l, const char *path, int channel_fd, pid_t *re
     return r;
 }
 
+/* A store with its line, which no other program gets. */
+static int spawn_program(struct launcher *l, uint32_t program, int channel_fd, size_t *ret_line,
+                         pid_t *ret_pid)
+{
+    MM_CLOSE int trusted_fd = -1;
+    struct mm_errinfo ei;
+    int error;
+
+    *ret_line = NO_LINE;
+    if (program == MM_PROGRAM_STORE && mm_trusted_open(&l->trusted, ret_line, &trusted_fd, &ei) < 0)
+        return EAGAIN;
+    error = spawn(l, l->paths[program], channel_fd, trusted_fd, ret_pid);
+    if (error != 0 && *ret_line != NO_LINE)
+        mm_trusted_close(&l->trusted, *ret_line);
+    return error;
+}
+
 static void start(struct launcher *l, const struct mm_launch_request *request, int channel_fd)
 {
     struct mm_launch_event e = {.kind = MM_LAUNCH_EXITED, .id = request->id, .error = EINVAL};
+    size_t line;
     pid_t pid = 0;
 
     if (request->program < MM_PROGRAMS && channel_fd >= 0 && l->n_children < MM_PROCESSES_MAX)
-        e.error = spawn(l, l->paths[request->program], channel_fd, &pid);
+        e.error = spawn_program(l, request->program, channel_fd, &line, &pid);
     if (e.error == 0) {
-        l->children[l->n_children++] = (struct child){request->id, pid};
+        l->children[l->n_children++] = (struct child){request->id, pid, line};
         e.kind = MM_LAUNCH_STARTED;
         e.pid = pid;
     }
@@ -151,6 +175,8 @@ static void reap(struct launcher *l)
                 continue;
             tell(&(struct mm_launch_event){
                 .kind = MM_LAUNCH_EXITED, .id = l->children[i].id, .pid = pid, .status = status});
+            if (l->children[i].line != NO_LINE)
+                mm_trusted_close(&l->trusted, l->children[i].line);
             l->children[i] = l->children[--l->n_children];
             break;
         }
@@ -175,20 +201,33 @@ static bool serve_request(struct launcher *l)
     return true;
 }
 
+enum { FIXED = 3 };
+
 static void serve(struct launcher *l)
 {
-    struct pollfd fds[] = {{.fd = SOCKET_FD, .events = POLLIN},
-                           {.fd = l->children_fd, .events = POLLIN},
-                           {.fd = l->files ? FILES_FD : -1, .events = POLLIN}};
+    struct pollfd fds[FIXED + MM_TRUSTED_LINES] = {
+        {.fd = SOCKET_FD, .events = POLLIN},
+        {.fd = l->children_fd, .events = POLLIN},
+        {.fd = l->files ? FILES_FD : -1, .events = POLLIN}};
 
     for (;;) {
-        if (poll(fds, MM_ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
-            return;
+        for (size_t i = 0; i < MM_TRUSTED_LINES; i++)
+            fds[FIXED + i] = (struct pollfd){
+                .fd = l->trusted.lines[i].used ? l->trusted.lines[i].fd : -1, .events = POLLIN};
+        if (poll(fds, MM_ARRAY_SIZE(fds), -1) < 0) {
+            if (errno != EINTR)
+                return;
+            continue;
+        }
+        for (size_t i = 0; i < MM_TRUSTED_LINES; i++) {
+            if (fds[FIXED + i].revents)
+                mm_trusted_serve(&l->trusted, i);
+        }
         if (fds[1].revents)
             reap(l);
         if (fds[0].revents && !serve_request(l))
             return;
-        if (fds[2].revents && !mm_files_serve(l->files, FILES_FD))
+        if (fds[2].revents && !mm_files_serve(l->files, &l->trusted, FILES_FD))
             return;
     }
 }
@@ -221,6 +260,18 @@ static int keep_descriptors(int socket_fd, int files_fd)
     return 0;
 }
 
+/* After keep_descriptors, which keeps no other. */
+static int hold_trusted(struct launcher *l, struct mm_errinfo *ei)
+{
+    int set;
+    int r = mm_trusted_make(&set, ei);
+
+    if (r < 0)
+        return r;
+    mm_trusted_keep(&l->trusted, set);
+    return mm_trusted_fill(set, l->files ? l->files->trusted : (struct mm_bytes){NULL, 0}, ei);
+}
+
 static int run(const char *const paths[MM_PROGRAMS], const struct mm_files_plan *files,
                int socket_fd, int files_fd)
 {
@@ -236,7 +287,7 @@ static int run(const char *const paths[MM_PROGRAMS], const struct mm_files_plan 
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
     if (mm_secret_harden_process(&ei) < 0 || keep_descriptors(socket_fd, files_fd) < 0 ||
-        sigprocmask(SIG_BLOCK, &children, NULL) < 0)
+        sigprocmask(SIG_BLOCK, &children, NULL) < 0 || hold_trusted(&l, &ei) < 0)
         return 1;
     l.children_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
     if (l.children_fd < 0)

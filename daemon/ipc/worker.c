@@ -4,6 +4,7 @@
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
 #include "daemon/base/secret.h"
+#include "daemon/ipc/trusted.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -29,7 +30,7 @@ int mm_worker_reply(struct mm_worker *w, const ProtobufCMessage *message)
     return mm_channel_pack(&w->out, message);
 }
 
-static int become_worker(struct mm_errinfo *ei)
+static int become_worker(enum mm_duty duty, struct mm_errinfo *ei)
 {
     static const int ignored[] = {SIGPIPE, SIGINT, SIGHUP};
     int r = mm_secret_harden_process(ei);
@@ -43,7 +44,7 @@ static int become_worker(struct mm_errinfo *ei)
      * already, the channel says so. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return mm_fail_errno(ei, errno, "cannot tie the worker's life to its parent's");
-    closefrom(MM_WORKER_FD + 1);
+    closefrom((duty == MM_DUTY_STORE ? MM_TRUSTED_FD : MM_WORKER_FD) + 1);
     return MM_OK;
 }
 
@@ -271,7 +272,7 @@ int mm_worker_main(const struct mm_worker_ops *ops)
         .worker = {.name = "worker", .out = MM_BUF_INIT((size_t)2 * FRAME_MAX)},
     };
     struct mm_errinfo ei = {0};
-    int code, r = become_worker(&ei);
+    int code, r = become_worker(ops->duty, &ei);
 
     if (r == MM_OK)
         r = read_start(&l, &ei);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a worker process, the same for all kinds. The front starts it with the channel on
- * descriptor 3 and nothing else; main calls mm_worker_main, which
+ * The life of a worker process, the same for all kinds. It is started with the channel on
+ * descriptor 3, the store with its line to the launcher on 4 (daemon/ipc/trusted.h), and nothing
+ * else; main calls mm_worker_main, which
  *   hardens the process, ignores SIGPIPE, SIGINT and SIGHUP (the front decides), leaves SIGTERM to
  *   end it, and dies with its parent (PR_SET_PDEATHSIG);
  *   reads WorkerStart, parses the configuration, sets the log up;

@@ -98,6 +98,9 @@ static int do_ledger_verb(struct mm_store *s, const Mintmark__Internal__StoreJob
         return mm_store_add_checkpoint(s, job->add_checkpoint, &to->guard, ei);
     case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_AUDIT_KEY:
         return mm_store_change_audit_key(s, job->change_audit_key, &to->guard, ei);
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_TRUSTED:
+        to->result_case = MINTMARK__INTERNAL__STORE_RESULT__RESULT_TRUSTED_TAKEN;
+        return mm_store_take_trusted(s, &to->trusted_taken, ei);
     case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
         return mm_store_unlock(s, job->unlock, &to->guard, ei);
     default:

@@ -29,10 +29,6 @@ int mm_store_guard(struct mm_store *s, const struct mm_conf_appliance *conf, str
         return r;
     g->keys = s->audit_keys;
     g->audit = g->keys->trust;
-    if (*conf->officer_certificates)
-        r = mm_trust_read(conf->officer_certificates, &g->officers, ei);
-    if (r < 0)
-        return r;
     g->conf = conf;
     g->state = STATE(UNVERIFIED);
     return MM_OK;
@@ -60,7 +56,6 @@ int mm_store_unguarded(struct mm_store *s, struct mm_errinfo *ei)
 void mm_guard_done(struct mm_store *s)
 {
     mm_audit_keys_free(s->audit_keys);
-    mm_trust_free(s->guard.officers);
     mm_ledger_walk_done(&s->guard.walk);
     free(s->guard.totals.data);
 }
@@ -77,6 +72,7 @@ static bool always(const Mintmark__Internal__StoreJob *job)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_ADD_CHECKPOINT:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_AUDIT_KEY:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_TRUSTED:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_ORDERS:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_LIST_BATCHES:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_GET_BATCH:

@@ -27,7 +27,6 @@ struct mm_guard {
     const struct mm_conf_appliance *conf; /* borrowed; NULL: off */
     struct mm_audit_keys *keys; /* the audit key in force and those before it; of s->audit_keys */
     struct mm_trust *audit;     /* keys->trust */
-    struct mm_trust *officers;  /* who may unlock; NULL: nobody */
     uint64_t epoch;
     uint32_t unclean_starts;
     struct mm_ledger_head anchored; /* what the token holds for sure */
@@ -43,7 +42,7 @@ struct mm_guard {
     char text[MM_GUARD_TEXT];
 };
 
-/* Turns the guard on. Reads the certificates. conf is borrowed. */
+/* Turns the guard on. Reads the audit key's certificates. conf is borrowed. */
 int mm_store_guard(struct mm_store *s, const struct mm_conf_appliance *conf,
                    struct mm_errinfo *ei) MM_MUST_USE;
 /* The configuration has no appliance: fine for a ledger that never was anchored.

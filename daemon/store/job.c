@@ -481,6 +481,7 @@ int mm_job_check(const Mintmark__Internal__StoreJob *job, struct mm_errinfo *ei)
     case MINTMARK__INTERNAL__STORE_JOB__JOB_UNLOCK:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_VERIFY_LEDGER:
     case MINTMARK__INTERNAL__STORE_JOB__JOB_CHANGE_AUDIT_KEY:
+    case MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_TRUSTED:
         break; /* by the guard */
     default:
         check_order_job(&c, job);

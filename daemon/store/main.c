@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mintmark-store: the only process that opens the database. */
+#include "daemon/ipc/trusted.h"
 #include "daemon/ipc/worker.h"
 #include "daemon/store/group.h"
 #include "daemon/store/guard.h"
 #include "daemon/store/message.h"
 #include "daemon/store/site.h"
+#include "daemon/store/trusted.h"
 
 #include <openssl/crypto.h>
 
@@ -28,6 +30,9 @@ static int start(struct mm_worker *w, struct mm_errinfo *ei)
     if (r < 0)
         return r;
     mm_store_set_site(state.store, &state.site);
+    r = mm_store_trust(state.store, MM_TRUSTED_FD, ei);
+    if (r < 0)
+        return r;
     mm_store_watch_clock(state.store);
     w->state = &state;
     r = w->conf->appliance.given ? mm_store_guard(state.store, &w->conf->appliance, ei)

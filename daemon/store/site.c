@@ -28,7 +28,6 @@ static int read_identity(const char *path, struct mm_store_site *site, struct mm
 int mm_site_read(const struct mm_conf *conf, struct mm_store_site *site, struct mm_errinfo *ei)
 {
     const struct mm_conf_appliance *a = &conf->appliance;
-    struct mm_trust *oem = NULL;
     int r = MM_OK;
 
     *site = (struct mm_store_site){.profile_known = profile_known,
@@ -41,16 +40,11 @@ int mm_site_read(const struct mm_conf *conf, struct mm_store_site *site, struct 
     if (r < 0)
         return r;
     site->has_identity = true;
-    if (*a->oem_certificates)
-        r = mm_trust_read(a->oem_certificates, &oem, ei);
-    site->oem = oem;
-    return r;
+    return MM_OK;
 }
 
 void mm_site_done(struct mm_store_site *site)
 {
-    mm_trust_free((struct mm_trust *)(uintptr_t)site->oem);
-    site->oem = NULL;
     OPENSSL_free((void *)(uintptr_t)site->identity_certificate.data);
     site->identity_certificate = (struct mm_bytes){NULL, 0};
 }

@@ -5,9 +5,9 @@
 #include "daemon/conf/conf.h"
 #include "daemon/store/store.h"
 
-/* Reads appliance.identity_certificate and appliance.oem_certificates; both are read once, before
- * the store gives up all files but its database's. conf is borrowed as long as site is used; what
- * site->oem points to is for mm_site_done. Without a section appliance nobody is trusted. */
+/* Reads appliance.identity_certificate, once, before the store gives up all files but its
+ * database's. conf is borrowed as long as site is used. Whose signatures count is not read here:
+ * daemon/store/trusted.h. */
 int mm_site_read(const struct mm_conf *conf, struct mm_store_site *site,
                  struct mm_errinfo *ei) MM_MUST_USE;
 void mm_site_done(struct mm_store_site *site);

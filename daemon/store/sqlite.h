@@ -8,6 +8,7 @@
 #include "daemon/store/ledger.h"
 #include "daemon/store/minted.h"
 #include "daemon/store/store.h"
+#include "daemon/store/trusted.h"
 
 #include <sqlite3.h>
 
@@ -143,6 +144,7 @@ struct mm_store {
     struct mm_errinfo lost; /* why SQLite undid the whole group under a verb; MM_OK if it did not */
     struct mm_ledger ledger;
     struct mm_store_site site;
+    struct mm_store_trusted trusted; /* owns what site.oem and site.officers point to, if set */
     struct mm_guard guard;
     struct mm_audit_keys *audit_keys; /* all that were in force, the last one first */
     struct mm_minted *minted;

@@ -47,7 +47,8 @@ MM_DEFINE_CLEANUP(struct mm_store *, mm_store_free)
 /* What the store must know of the site to judge signed documents; borrowed. Without it, nobody is
  * trusted and no order comes in. */
 struct mm_store_site {
-    const struct mm_trust *oem; /* whose signatures count; NULL: nobody's */
+    const struct mm_trust *oem;      /* whose signatures count; NULL: nobody's */
+    const struct mm_trust *officers; /* who may unlock; NULL: nobody */
     bool has_identity;
     uint8_t identity[32];                 /* of the appliance: mm_document_key_hash */
     const char *name;                     /* of the site; NULL: none */
@@ -195,6 +196,12 @@ int mm_store_unlock(struct mm_store *s, const Mintmark__Internal__UnlockLedger *
 int mm_store_change_audit_key(struct mm_store *s, const Mintmark__Internal__ChangeAuditKey *job,
                               Mintmark__Internal__Guard **ret_guard,
                               struct mm_errinfo *ei) MM_MUST_USE;
+/* A reload has read other certificates of OEM and officers: takes them from the launcher, and logs
+ * what has changed; on failure those before stay. Nothing of it is in the database, so it stands
+ * outside of groups. MM_ERR_INVALID TRUST_INVALID; the errors of mm_trusted_next;
+ * MM_ERR_UNSUPPORTED NO_LAUNCHER. */
+int mm_store_take_trusted(struct mm_store *s, Mintmark__Internal__TrustedTaken **ret_taken,
+                          struct mm_errinfo *ei) MM_MUST_USE;
 /* One page of a walk over the whole ledger, which begins again after its end. */
 int mm_store_verify_ledger(struct mm_store *s, Mintmark__Internal__Guard **ret_guard,
                            struct mm_errinfo *ei) MM_MUST_USE;

@@ -75,7 +75,7 @@ static int unlock(struct mm_store *s, const Mintmark__Internal__UnlockLedger *jo
 
     if (!g->conf || g->state != MINTMARK__INTERNAL__GUARD_STATE__GUARD_STATE_LOCKED)
         return mm_fail(ei, MM_ERR_PRECONDITION, "LEDGER_NOT_LOCKED", "the ledger is not locked");
-    if (!g->officers)
+    if (!s->site.officers)
         return mm_fail(ei, MM_ERR_PRECONDITION, "NO_OFFICERS",
                        "the configuration names no officer_certificates: nobody can unlock");
     if (der.len > MM_UNLOCK_MAX)
@@ -83,7 +83,7 @@ static int unlock(struct mm_store *s, const Mintmark__Internal__UnlockLedger *jo
                        "the unlock has %zu bytes; at most %d are taken", der.len, MM_UNLOCK_MAX);
     r = mm_document_open(der, &arena, &document, ei);
     if (r == MM_OK)
-        r = mm_document_check_signer(&document, g->officers, mm_clock_wall_ms(), ei);
+        r = mm_document_check_signer(&document, s->site.officers, mm_clock_wall_ms(), ei);
     if (r < 0)
         return r;
     if (document.content->document_case != MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_UNLOCK)

@@ -2,11 +2,13 @@
 /* mintmark-store as a process, on a channel as the front's. */
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
+#include "daemon/ipc/trusted.h"
 #include "daemon/ipc/worker.h"
 #include "tests/unit/check_main.h"
 #include "tests/unit/store_fixture.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,11 +28,15 @@ static const char config[] =
 struct worker {
     pid_t pid;
     int fd;
+    size_t line; /* to the launcher */
     Mintmark__Internal__StoreResult *ready;
 };
 
 static struct fixture site; /* its folder, and the reading of its database */
 static struct mm_errinfo ei;
+static struct mm_trusted_keeper keeper; /* the launcher's part */
+static uint8_t token[1024];             /* what it holds */
+static size_t token_len;
 
 static void ok(int r)
 {
@@ -42,14 +48,33 @@ static void oem_path(char path[128])
     snprintf(path, 128, "%s/oem.pem", site.dir);
 }
 
+/* A set as the launcher's check makes it; NULL: the configuration names no such file. */
+static int make_set(const char *oem, const char *officers)
+{
+    Mintmark__Internal__TrustedFiles files = MINTMARK__INTERNAL__TRUSTED_FILES__INIT;
+    static uint8_t packed[MM_TRUSTED_MAX];
+    int set;
+
+    files.oem = (ProtobufCBinaryData){oem ? strlen(oem) : 0, (uint8_t *)TEXT(oem)};
+    files.officers =
+        (ProtobufCBinaryData){officers ? strlen(officers) : 0, (uint8_t *)TEXT(officers)};
+    ok(mm_trusted_make(&set, &ei));
+    ok(mm_trusted_fill(
+        set, (struct mm_bytes){packed, mintmark__internal__trusted_files__pack(&files, packed)},
+        &ei));
+    return set;
+}
+
 static void setup(void)
 {
     char path[128];
 
     fixture_setup(&site);
     fixture_close(&site);
+    token_len = 0;
     oem_path(path);
     ok(mm_io_write_file(path, 0600, fixture_oem_pem(), strlen(fixture_oem_pem()), &ei));
+    mm_trusted_keep(&keeper, make_set(fixture_oem_pem(), NULL));
 }
 
 static void teardown(void)
@@ -58,16 +83,21 @@ static void teardown(void)
 
     oem_path(path);
     ck_assert_int_eq(unlink(path), 0);
+    mm_trusted_offer(&keeper, -1);
+    close(keeper.in_force);
     fixture_open(&site);
     fixture_check_invariants(&site);
     fixture_teardown(&site);
 }
 
-static void become_worker(int fd)
+static void become_worker(int fd, int trusted)
 {
     const char *program = getenv("MM_STORE_WORKER");
+    /* Out of each other's way first. */
+    const int a = fcntl(fd, F_DUPFD_CLOEXEC, 10), b = fcntl(trusted, F_DUPFD_CLOEXEC, 10);
 
-    if (program && dup2(fd, MM_WORKER_FD) >= 0 && fcntl(MM_WORKER_FD, F_SETFD, 0) == 0)
+    close(MM_TRUSTED_FD);
+    if (program && a >= 0 && dup2(a, MM_WORKER_FD) >= 0 && b >= 0 && dup2(b, MM_TRUSTED_FD) >= 0)
         execl(program, "mintmark-store", (char *)NULL);
     _exit(127);
 }
@@ -97,15 +127,17 @@ static struct worker start(void)
     Mintmark__Internal__WorkerStart message;
     struct worker w = {0};
     char path[128];
-    int fds[2];
+    int fds[2], trusted;
 
     mintmark__internal__worker_start__init(&message);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    ok(mm_trusted_open(&keeper, &w.line, &trusted, &ei));
     w.pid = fork();
     ck_assert_int_ge(w.pid, 0);
     if (w.pid == 0)
-        become_worker(fds[1]);
+        become_worker(fds[1], trusted);
     close(fds[1]);
+    close(trusted);
     w.fd = fds[0];
     snprintf(path, sizeof(path), "%s/mintmark.conf", site.dir);
     message.config = (ProtobufCBinaryData){sizeof(config) - 1, (uint8_t *)TEXT(config)};
@@ -124,6 +156,7 @@ static int ended(struct worker *w)
 
     ck_assert_int_eq(waitpid(w->pid, &status, 0), w->pid);
     close(w->fd);
+    mm_trusted_close(&keeper, w->line);
     drop(w->ready);
     ck_assert_msg(WIFEXITED(status), "the worker was ended by signal %d", WTERMSIG(status));
     return WEXITSTATUS(status);
@@ -152,7 +185,8 @@ static Mintmark__Internal__StoreResult *ask(struct worker *w, Mintmark__Internal
     return result;
 }
 
-/* What the front does before all else: a token without an anchor gets one. */
+/* What the front does before all else: the token's anchor is checked, if it has one, and gets a new
+ * one. */
 static void anchor(struct worker *w)
 {
     Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
@@ -163,11 +197,14 @@ static void anchor(struct worker *w)
 
     job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_CHECK_ANCHOR;
     job.check_anchor = &check;
+    check.anchor = (ProtobufCBinaryData){token_len, token};
     drop(ask(w, &job));
     job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_PREPARE_ANCHOR;
     job.prepare_anchor = &prepare;
     result = ask(w, &job);
-    ck_assert_uint_gt(result->guard->anchor.len, 0);
+    token_len = result->guard->anchor.len;
+    ck_assert(token_len > 0 && token_len <= sizeof(token));
+    memcpy(token, result->guard->anchor.data, token_len);
     anchored.sequence = result->guard->sequence;
     drop(result);
     job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_ANCHORED;
@@ -288,6 +325,132 @@ START_TEST(worker_that_is_sent_no_job_ends)
 }
 END_TEST
 
+static void serve_line(const struct worker *w)
+{
+    struct pollfd p = {.fd = keeper.lines[w->line].fd, .events = POLLIN};
+
+    ck_assert_int_eq(poll(&p, 1, 60000), 1);
+    mm_trusted_serve(&keeper, w->line);
+}
+
+/* As a reload does it; so many requests of the store are answered. */
+static Mintmark__Internal__StoreResult *take(struct worker *w, int set, int requests)
+{
+    Mintmark__Internal__StoreJob job = MINTMARK__INTERNAL__STORE_JOB__INIT;
+    Mintmark__Internal__TakeTrusted body = MINTMARK__INTERNAL__TAKE_TRUSTED__INIT;
+
+    mm_trusted_offer(&keeper, set);
+    job.job_case = MINTMARK__INTERNAL__STORE_JOB__JOB_TAKE_TRUSTED;
+    job.take_trusted = &body;
+    send_job(w, 7, &job);
+    for (int i = 0; i < requests; i++)
+        serve_line(w);
+    return receive(w);
+}
+
+static void taken(struct worker *w, int set)
+{
+    Mintmark__Internal__StoreResult *result = take(w, set, 2);
+
+    ck_assert_ptr_nonnull(result);
+    ck_assert_int_eq(result->result_case, MINTMARK__INTERNAL__STORE_RESULT__RESULT_TRUSTED_TAKEN);
+    drop(result);
+}
+
+static void not_taken(struct worker *w, int set, const char *reason, const char *text)
+{
+    Mintmark__Internal__StoreResult *result = take(w, set, 1);
+
+    ck_assert(result && result->error);
+    ck_assert_str_eq(result->error->reason, reason);
+    ck_assert_msg(strstr(result->error->text, text), "%s", result->error->text);
+    drop(result);
+}
+
+/* NULL: it is taken. */
+static void bring(struct worker *w, const char *order_id, const char *reason)
+{
+    struct order_job order;
+    Mintmark__Internal__StoreResult *result;
+
+    make_order(&order, order_id, 10);
+    order.order.not_after_time_ms = 1LL << 44;
+    sign_order(&order);
+    send_job(w, 1, &order.job);
+    result = receive(w);
+    ck_assert_ptr_nonnull(result);
+    if (reason)
+        ck_assert_str_eq(result->error->reason, reason);
+    else
+        ck_assert_msg(!result->error, "%s", result->error->text);
+    drop(result);
+}
+
+START_TEST(worker_takes_other_certificates_from_the_launcher_only)
+{
+    struct worker w = start();
+
+    populate(&w);
+    bring(&w, "one", NULL);
+    taken(&w, make_set(NULL, fixture_oem_pem()));
+    bring(&w, "two", "SIGNER_UNKNOWN");
+    ck_assert_int_eq(stop(&w), MM_EXIT_OK);
+    /* The next store has what this one took. */
+    w = start();
+    anchor(&w);
+    bring(&w, "two", "SIGNER_UNKNOWN");
+    taken(&w, make_set(fixture_oem_pem(), NULL));
+    bring(&w, "two", NULL);
+    ck_assert_int_eq(stop(&w), MM_EXIT_OK);
+}
+END_TEST
+
+START_TEST(worker_takes_all_or_nothing)
+{
+    struct worker w = start();
+
+    populate(&w);
+    not_taken(&w, make_set(NULL, "nothing of use"), "TRUST_INVALID", "officer_certificates");
+    not_taken(&w, make_set("-----BEGIN CERTIFICATE-----\n", NULL), "TRUST_INVALID",
+              "oem_certificates");
+    not_taken(&w, -1, "NOTHING_TO_TRUST", "no reload");
+    bring(&w, "one", NULL);
+    ck_assert_int_eq(stop(&w), MM_EXIT_OK);
+    w = start();
+    anchor(&w);
+    bring(&w, "two", NULL);
+    ck_assert_int_eq(stop(&w), MM_EXIT_OK);
+}
+END_TEST
+
+START_TEST(worker_whose_launcher_has_hung_up_keeps_what_it_has)
+{
+    struct worker w = start();
+    Mintmark__Internal__StoreResult *result;
+
+    populate(&w);
+    close(keeper.lines[w.line].fd);
+    keeper.lines[w.line].fd = -1;
+    result = take(&w, -1, 0);
+    ck_assert(result && result->error);
+    drop(result);
+    bring(&w, "one", NULL);
+    ck_assert_int_eq(stop(&w), MM_EXIT_OK);
+}
+END_TEST
+
+START_TEST(worker_is_refused_with_a_damaged_set)
+{
+    struct worker w;
+
+    close(keeper.in_force);
+    keeper.in_force = make_set("nothing of use", NULL);
+    w = start();
+    ck_assert_str_eq(w.ready->error->reason, "TRUST_INVALID");
+    ck_assert_int_eq(stop(&w), MM_EXIT_FAILED);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_worker");
@@ -300,6 +463,10 @@ int main(void)
     tcase_add_test(worker, worker_beside_another_is_refused);
     tcase_add_test(worker, worker_with_a_database_that_others_may_read_is_refused);
     tcase_add_test(worker, worker_that_is_sent_no_job_ends);
+    tcase_add_test(worker, worker_takes_other_certificates_from_the_launcher_only);
+    tcase_add_test(worker, worker_takes_all_or_nothing);
+    tcase_add_test(worker, worker_whose_launcher_has_hung_up_keeps_what_it_has);
+    tcase_add_test(worker, worker_is_refused_with_a_damaged_set);
     suite_add_tcase(suite, worker);
     return run_suite(suite);
 }

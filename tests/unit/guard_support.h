@@ -30,6 +30,7 @@ struct person {
 static struct fixture f;
 static struct person audit = {.path = "audit.pem"}, officer = {.path = "officer.pem"};
 static struct mm_conf_appliance conf;
+static struct mm_trust *officers; /* who may unlock */
 static int64_t now_ms;
 
 /* What the token holds. */
@@ -80,6 +81,8 @@ static inline void write_person(struct person *p, const char *file)
 
 static inline void setup(void)
 {
+    struct mm_errinfo ei = {0};
+
     if (!audit.key) {
         make_person(&audit, "audit");
         make_person(&officer, "officer");
@@ -89,9 +92,9 @@ static inline void setup(void)
     mm_clock_replace(wall_ms, mono_us);
     write_person(&audit, "audit.pem");
     write_person(&officer, "officer.pem");
+    ck_assert_msg(mm_trust_read(officer.path, &officers, &ei) == MM_OK, "%s", ei.text);
     conf = (struct mm_conf_appliance){.given = true,
                                       .audit_certificate = audit.path,
-                                      .officer_certificates = officer.path,
                                       .anchor_devices = K,
                                       .unclean_starts_max = M};
     token.len = 0;
@@ -102,6 +105,8 @@ static inline void teardown(void)
     unlink(audit.path);
     unlink(officer.path);
     fixture_teardown(&f);
+    mm_trust_free(officers);
+    officers = NULL;
 }
 
 /* ---- the front's part -------------------------------------------------------------------- */
@@ -189,6 +194,7 @@ static inline void turn_on(void)
     struct mm_errinfo ei = {0};
 
     ck_assert_msg(mm_store_guard(f.store, &conf, &ei) == MM_OK, "%s", ei.text);
+    f.store->site.officers = officers;
 }
 
 static inline void open_guarded(void)

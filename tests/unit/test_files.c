@@ -4,6 +4,7 @@
 #include "daemon/base/limits.h"
 #include "daemon/base/log.h"
 #include "daemon/front/launcher.h"
+#include "daemon/ipc/trusted.h"
 #include "tests/unit/check_main.h"
 
 #include <stdio.h>
@@ -19,11 +20,16 @@ static struct mm_files files;
 static struct mm_errinfo ei;
 static int launcher_fd;
 
-/* The content of the configuration says what becomes of the check. */
-static int read_config(const char *path, struct mm_buf *text, struct mm_errinfo *error)
+/* The content of the configuration says what becomes of the check; what is trusted stands in the
+ * place of another file. */
+static int read_config(const char *path, struct mm_buf *text, struct mm_buf *trusted,
+                       struct mm_errinfo *error)
 {
-    const int r = mm_io_read_file(path, 100, text, error);
+    MM_BUF_CLEANUP struct mm_buf certificates = MM_BUF_INIT(100);
+    int r = mm_io_read_file(path, 100, text, error);
 
+    if (r == MM_OK)
+        r = mm_io_read_file(paths[MM_FILE_CLIENT_CA], 100, &certificates, error);
     if (r < 0)
         return r;
     if (!strcmp(mm_buf_cstr(text), "crash"))
@@ -31,7 +37,8 @@ static int read_config(const char *path, struct mm_buf *text, struct mm_errinfo 
     if (!strcmp(mm_buf_cstr(text), "bad"))
         return mm_fail(error, MM_ERR_INVALID, "BAD_CONFIG", "as it was told");
     mm_buf_append_str(text, ", filled in");
-    return MM_OK;
+    mm_buf_append_str(trusted, mm_buf_cstr(&certificates));
+    return mm_buf_err(&certificates);
 }
 
 static void put_config(const char *text)
@@ -59,6 +66,7 @@ static void setup(void)
     snprintf(config, sizeof(config), "%s/conf", folder);
     plan.config = config;
     plan.read_config = read_config;
+    plan.trusted = (struct mm_bytes){(const uint8_t *)"a", 1};
     files = (struct mm_files){.fd = -1, .timeout_ms = 20000};
     ei = (struct mm_errinfo){0};
     ck_assert_int_eq(mm_launcher_fork(programs, &plan, &launcher_fd, &files.fd, &ei), MM_OK);
@@ -122,10 +130,12 @@ START_TEST(read_of_no_file_says_why)
 }
 END_TEST
 
+static bool trusted;
+
 static int read_it(void)
 {
     MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(100);
-    const int r = mm_files_read_config(&files, &text, &ei);
+    const int r = mm_files_read_config(&files, &text, &trusted, &ei);
 
     if (r == MM_OK)
         ck_assert_str_eq(mm_buf_cstr(&text), "good, filled in");
@@ -134,6 +144,7 @@ static int read_it(void)
 
 START_TEST(read_config_gives_what_was_checked_or_says_what_is_wrong)
 {
+    put(MM_FILE_CLIENT_CA, "a");
     put_config("good");
     ck_assert_int_eq(read_it(), MM_OK);
     put_config("bad");
@@ -144,6 +155,19 @@ START_TEST(read_config_gives_what_was_checked_or_says_what_is_wrong)
     ck_assert_str_eq(ei.reason, "CHECK_FAILED");
     put_config("good");
     ck_assert_int_eq(read_it(), MM_OK);
+}
+END_TEST
+
+START_TEST(read_config_says_whether_others_are_trusted)
+{
+    static const char *const sets[] = {"a", "b", "ab", ""};
+
+    put_config("good");
+    for (size_t i = 0; i < MM_ARRAY_SIZE(sets); i++) {
+        put(MM_FILE_CLIENT_CA, sets[i]);
+        ck_assert_int_eq(read_it(), MM_OK);
+        ck_assert_int_eq(trusted, i != 0);
+    }
 }
 END_TEST
 
@@ -160,6 +184,7 @@ START_TEST(serve_opens_nothing_but_its_files)
         struct {
             uint64_t id;
             struct mm_errinfo ei;
+            uint64_t trusted;
         } answer;
         char control[CMSG_SPACE(sizeof(int))];
         struct iovec iov = {.iov_base = &answer, .iov_len = sizeof(answer)};
@@ -251,6 +276,7 @@ int main(void)
     tcase_add_test(tc, read_gives_each_file_as_it_is_now);
     tcase_add_test(tc, read_of_no_file_says_why);
     tcase_add_test(tc, read_config_gives_what_was_checked_or_says_what_is_wrong);
+    tcase_add_test(tc, read_config_says_whether_others_are_trusted);
     tcase_add_test(tc, serve_opens_nothing_but_its_files);
     tcase_add_test(tc, serve_ends_the_launcher_over_a_malformed_request);
     tcase_add_test(tc, read_drops_an_answer_that_is_late);

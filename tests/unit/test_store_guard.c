@@ -431,8 +431,9 @@ START_TEST(an_unlock_that_is_no_document_is_refused)
     fixture_refused(&f, &job, MM_ERR_TOO_BIG, "DOCUMENT_TOO_BIG");
     body.document.len = 10;
     fixture_refused(&f, &job, MM_ERR_INVALID, "DOCUMENT_NOT_DER");
-    conf.officer_certificates = TEXT("");
     fixture_close(&f);
+    mm_trust_free(officers);
+    officers = NULL;
     starts_locked("ANCHOR_MISSING");
     fixture_refused(&f, &job, MM_ERR_PRECONDITION, "NO_OFFICERS");
 }

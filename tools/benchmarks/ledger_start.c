@@ -150,7 +150,7 @@ static double walk(bool whole)
 int main(int argc, char **argv)
 {
     static struct mm_conf_appliance conf = {.given = true, .anchor_devices = 4096};
-    char database[512], audit[512], none[] = "";
+    char database[512], audit[512];
     uint64_t records = 0;
     double whole, checkpoint;
 
@@ -162,7 +162,6 @@ int main(int argc, char **argv)
     snprintf(audit, sizeof(audit), "%s/audit.pem", argv[1]);
     make_audit_key(audit);
     conf.audit_certificate = audit;
-    conf.officer_certificates = none;
     check(mm_store_open(database, &store, &ei));
     check(mm_store_guard(store, &conf, &ei));
     import_order(64 * records);

@@ -73,7 +73,7 @@ static int install(struct mm_officer *o, const char *path, const struct mm_trust
     if (r == MM_OK)
         r = mm_io_write_file(path, 0644, pem->data, pem->len, ei);
     if (r == MM_OK)
-        mm_ceremony_say(o, "installed", "in %s; a restart of the service takes it up", path);
+        mm_ceremony_say(o, "installed", "in %s; a reload of the service takes it up", path);
     return r;
 }
 

@@ -324,8 +324,10 @@ static int64_t earliest_deadline(const struct mintmark *client)
     int64_t at = INT64_MAX;
 
     LIST_FOREACH(call, &client->calls, entry)
-    if (!call->over && !call->expired && call->deadline_us < at)
-        at = call->deadline_us;
+    {
+        if (!call->over && !call->expired && call->deadline_us < at)
+            at = call->deadline_us;
+    }
     return at;
 }
 
@@ -337,8 +339,10 @@ static bool note_expired(struct mintmark *client)
     bool noted = false;
 
     LIST_FOREACH(call, &client->calls, entry)
-    if (!call->over && !call->expired && now >= call->deadline_us)
-        noted = call->expired = true;
+    {
+        if (!call->over && !call->expired && now >= call->deadline_us)
+            noted = call->expired = true;
+    }
     return noted;
 }
 

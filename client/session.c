@@ -167,8 +167,10 @@ static int on_frame_not_send(nghttp2_session *http2, const nghttp2_frame *frame,
     mm_client_fail(&error, MINTMARK_UNAVAILABLE, "NOT_SENT", "the call was not sent: %s",
                    nghttp2_strerror(code));
     LIST_FOREACH(stream, &session->streams, entry)
-    if (stream->id == frame->hd.stream_id)
-        mm_stream_end_with(stream, &error, true);
+    {
+        if (stream->id == frame->hd.stream_id)
+            mm_stream_end_with(stream, &error, true);
+    }
     return 0;
 }
 
@@ -290,8 +292,10 @@ bool mm_session_busy(const struct mm_session *session)
     const struct mm_stream *stream;
 
     LIST_FOREACH(stream, &session->streams, entry)
-    if (!stream->ended)
-        return true;
+    {
+        if (!stream->ended)
+            return true;
+    }
     return false;
 }
 
@@ -317,7 +321,9 @@ void mm_session_lost(struct mm_session *session, const struct mintmark_error *wh
 
     session->unusable = true;
     LIST_FOREACH(stream, &session->streams, entry)
-    mm_stream_end_with(stream, why, !stream->sent);
+    {
+        mm_stream_end_with(stream, why, !stream->sent);
+    }
 }
 
 void mm_session_close(struct mm_session *session)

@@ -97,7 +97,9 @@ static void list(struct mm_call *call, MM_UNUSED const ProtobufCMessage *message
     for (size_t i = 0; i <= core->n_services; i++)
         add(&l, &core->health[i]);
     TAILQ_FOREACH(entry, &core->more_health, link)
-    add(&l, entry);
+    {
+        add(&l, entry);
+    }
     response.n_statuses = l.n;
     response.statuses = pointers;
     mm_call_reply(call, &response.base);
@@ -257,7 +259,9 @@ void mm_health_replace(struct mm_core *core, const struct mm_health_state *state
     struct mm_health_entry *entry, *next;
 
     TAILQ_FOREACH(entry, &core->more_health, link)
-    entry->wanted = false;
+    {
+        entry->wanted = false;
+    }
     for (size_t i = 0; i < n; i++)
         put(core, &states[i]);
     for (entry = TAILQ_FIRST(&core->more_health); entry; entry = next) {
@@ -277,5 +281,7 @@ void mm_health_shutdown(struct mm_core *core)
     for (size_t i = 0; i <= core->n_services; i++)
         set(&core->health[i], false);
     TAILQ_FOREACH(entry, &core->more_health, link)
-    set(entry, false);
+    {
+        set(entry, false);
+    }
 }

@@ -37,7 +37,9 @@ unsigned mm_mints_ready(const struct mm_mints *m)
     unsigned n = 0;
 
     LIST_FOREACH(mint, &m->all, link)
-    n += mm_mint_ready(mint);
+    {
+        n += mm_mint_ready(mint);
+    }
     return n;
 }
 

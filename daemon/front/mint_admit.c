@@ -150,7 +150,9 @@ static uint64_t queued_everywhere(const struct mm_mints *m, const struct mm_acco
     uint64_t jobs = 0;
 
     LIST_FOREACH(mint, &m->all, link)
-    jobs += mm_mint_queued(mint, account, class);
+    {
+        jobs += mm_mint_queued(mint, account, class);
+    }
     return jobs;
 }
 

@@ -31,7 +31,9 @@ void mm_sched_done(struct mm_sched *s)
     while ((station = TAILQ_FIRST(&s->known))) {
         for (size_t i = 0; i < MM_SCHED_CLASSES; i++) {
             TAILQ_FOREACH(flow, &station->flows[i], link)
-            flow->station = NULL;
+            {
+                flow->station = NULL;
+            }
         }
         TAILQ_REMOVE(&s->known, station, link);
         free(station);

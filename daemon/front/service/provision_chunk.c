@@ -188,7 +188,9 @@ static uint64_t flow_waiting(const struct mm_mint_flow *flow)
     const struct mm_chunk *c;
 
     TAILQ_FOREACH(c, &p->to_mint, link)
-    devices += c->count;
+    {
+        devices += c->count;
+    }
     return mm_lane_share(lane, devices);
 }
 

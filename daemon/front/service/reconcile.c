@@ -179,6 +179,12 @@ static int ask_matches(struct reconcile *c, struct mm_errinfo *ei)
     return ask_store(c, &job, ei);
 }
 
+/* An answer comes, or it is asked again when the time has come. */
+static bool has_asked(const struct reconcile *c)
+{
+    return c->store_runs || c->issuer_runs || uv_is_active((const uv_handle_t *)&c->timer);
+}
+
 static int go_on(struct reconcile *c, struct mm_errinfo *ei);
 
 static void on_timer(uv_timer_t *timer)
@@ -378,14 +384,17 @@ static void on_issuer(struct mm_job *job, const ProtobufCMessage *result,
         end_gone(c);
         return;
     }
-    if (error)
-        r = error->code == MM_ERR_UNAVAILABLE ? ask_later(c, error->retry_ms, error, &ei)
-                                              : (int)(ei = *error).code;
-    else
+    if (error && error->code == MM_ERR_UNAVAILABLE) {
+        r = ask_later(c, error->retry_ms, error, &ei);
+    } else if (error) {
+        ei = *error;
+        r = ei.code;
+    } else {
         r = take_issuer(c, (const Mintmark__Internal__IssuerResult *)result, &ei);
+    }
     if (r < 0)
         end(c, &ei);
-    else if (!c->store_runs && !uv_is_active((uv_handle_t *)&c->timer))
+    else if (!has_asked(c))
         next(c, r, &ei);
 }
 
@@ -398,8 +407,7 @@ static void on_writable(struct mm_call *call, void *user)
     if (!c->blocked)
         return;
     c->blocked = false;
-    if (!c->store_runs && !c->issuer_runs && !uv_is_active((uv_handle_t *)&c->timer) &&
-        go_on(c, &ei) < 0)
+    if (!has_asked(c) && go_on(c, &ei) < 0)
         end(c, &ei);
 }
 

@@ -109,7 +109,10 @@ struct period {
     X509 *certificate; /* that a change has brought; NULL: the auditor's, or a CA's of his */
 };
 
-enum { TABLE_BITS = 12 };
+enum {
+    TABLE_BITS = 12,
+    DUE_REPORT = -1, /* beside the numbers of document_case */
+};
 
 struct ledger {
     struct verdict *v;
@@ -146,11 +149,12 @@ struct ledger {
     struct batch *batches[1 << TABLE_BITS];
     size_t n_orders, n_batches;
     struct batch *spent_batch; /* of the last record, when it is Spent */
-    /* What the last record says of a signed document that may follow it. */
+    /* What the last record says of a signed document that may follow it; DUE_REPORT: of a report's
+     * signature. */
     struct {
         uint64_t sequence; /* 0: none may */
         int64_t time_ms;
-        int kind;                    /* its document_case; -1: the signature of a report */
+        int kind;                    /* its document_case, or DUE_REPORT */
         uint8_t sha256[SHA256_LEN];  /* of the document, if it is known */
         bool has_sha256;             /* it is */
         uint8_t content[SHA256_LEN]; /* of the packed message inside */

@@ -48,7 +48,7 @@ static const struct trust *trust_for(const struct ledger *l, int kind)
 {
     if (kind == MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_ORDER_REQUEST)
         return &l->identity;
-    return kind == -1 ? &l->audit : &l->oem;
+    return kind == DUE_REPORT ? &l->audit : &l->oem;
 }
 
 static void report_signature(struct ledger *l, struct slice cms)
@@ -110,7 +110,7 @@ void ledger_document(struct ledger *l, const Mintmark__V1__LedgerExportDocument 
     digest_of(l, cms.data, cms.len, hash);
     if (l->due.has_sha256 && memcmp(hash, l->due.sha256, sizeof(hash)) != 0)
         wrong(l, "ORDER_NOT_AS_SIGNED", "the document that follows is not the one that it names");
-    else if (l->due.kind == -1)
+    else if (l->due.kind == DUE_REPORT)
         report_signature(l, cms);
     else
         named_document(l, cms);

@@ -390,7 +390,7 @@ void report_signed(struct ledger *l, const Mintmark__V1__ReportSigned *e, uint64
     l->due.sequence = l->at.sequence;
     l->due.time_ms = l->at.time_ms;
     l->due.released = b->released.sequence;
-    l->due.kind = -1;
+    l->due.kind = DUE_REPORT;
     l->due.has_sha256 = true;
     l->due.signer[0] = 0;
     memcpy(l->due.sha256, e->document_sha256.data, SHA256_LEN);

@@ -33,8 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char why[TEXT_MAX];
     int versions[2];
 
-    if (!a.data)
-        assert(arena_begin(&a, ARENA_DOCUMENT));
+    if (!a.cap)
+        arena_begin(&a, ARENA_DOCUMENT);
     a.allocator.allocator_data = &a;
     if (!document_open(&s, &a, data, size, &d, why))
         assert(size <= DOCUMENT_MAX && s.signer && d &&

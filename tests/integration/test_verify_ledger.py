@@ -448,6 +448,19 @@ class Tampered(Base):
         path.write_bytes(b'')
         self.assertIn('EXPORT_CUT', self.judge(path)[1]['by_code'])
 
+    def test_an_item_that_would_become_too_much_memory(self):
+        device = account_pb2.LedgerExportItem()
+        device.devices.devices.add()
+        for count, what in ((10, 'devices follow that belong to no record'), (1 << 20, 'no item of an export')):
+            # 2 bytes of the file each, a hundred and more in memory.
+            items = list(self.items)
+            items.insert(1, account_pb2.LedgerExportItem(devices=type(device.devices).FromString(
+                device.devices.SerializeToString() * count)))
+            status, said = self.judge(self.plant.export(items))
+            first = said['first_findings'][0]
+            self.assertEqual((status, first['code']), (1, 'EXPORT_FORM'))
+            self.assertIn(what, first['what'])
+
     def test_checkpoints_by_somebody_else_or_with_other_sums(self):
         p = self.plant
         totals = list(p.totals())

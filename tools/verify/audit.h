@@ -77,11 +77,11 @@ bool uid_parse(const char *text, uint8_t ret_uid[16]);
 
 /* Memory for one message after another. */
 struct arena {
-    uint8_t *data;
-    size_t cap, used;
+    struct arena_block *blocks;
+    size_t cap, used; /* of all blocks */
     ProtobufCAllocator allocator;
 };
-bool arena_begin(struct arena *a, size_t cap);
+void arena_begin(struct arena *a, size_t cap);
 void arena_done(struct arena *a);
 
 enum message_fault {

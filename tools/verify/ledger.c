@@ -34,9 +34,11 @@ bool ledger_begin(struct ledger *l, struct verdict *v, size_t arena)
     l->v = v;
     l->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     l->digest = EVP_MD_CTX_new();
-    return l->sha256 && l->digest && arena_begin(&l->item_arena, arena) &&
-           arena_begin(&l->record_arena, arena) &&
-           arena_begin(&l->document_arena, ARENA_DOCUMENT) && arena_begin(&l->total_arena, arena);
+    arena_begin(&l->item_arena, arena);
+    arena_begin(&l->record_arena, arena);
+    arena_begin(&l->document_arena, ARENA_DOCUMENT);
+    arena_begin(&l->total_arena, arena);
+    return l->sha256 && l->digest;
 }
 
 static void free_order(struct order *o)

@@ -13,15 +13,43 @@ enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5, FIELDS_MAX = 6
 
 /* ---- memory ------------------------------------------------------------------------------ */
 
+struct arena_block {
+    struct arena_block *next;
+    size_t size, used;
+    _Alignas(16) uint8_t data[];
+};
+
+static size_t aligned(size_t n)
+{
+    return (n + 15) & ~(size_t)15;
+}
+
+/* The first block has; else there is another in front of it. */
+static bool has_room(struct arena *a, size_t size)
+{
+    enum { BLOCK_MIN = 64 * 1024 };
+    struct arena_block *b = a->blocks;
+
+    if (b && aligned(b->used) <= b->size && size <= b->size - aligned(b->used))
+        return true;
+    b = malloc(sizeof(*b) + (size < BLOCK_MIN ? BLOCK_MIN : size));
+    if (!b)
+        return false;
+    *b = (struct arena_block){.next = a->blocks, .size = size < BLOCK_MIN ? BLOCK_MIN : size};
+    a->blocks = b;
+    return true;
+}
+
 static void *arena_alloc(void *data, size_t size)
 {
     struct arena *a = data;
-    const size_t at = (a->used + 15) & ~(size_t)15;
+    const size_t at = aligned(a->used);
 
-    if (size > a->cap || at > a->cap - size)
+    if (size > a->cap || at > a->cap - size || !has_room(a, size))
         return NULL;
     a->used = at + size;
-    return a->data + at;
+    a->blocks->used = aligned(a->blocks->used) + size;
+    return a->blocks->data + a->blocks->used - size;
 }
 
 static void arena_release(void *data, void *pointer)
@@ -30,18 +58,37 @@ static void arena_release(void *data, void *pointer)
     (void)pointer; /* all goes at once */
 }
 
-bool arena_begin(struct arena *a, size_t cap)
+void arena_begin(struct arena *a, size_t cap)
 {
-    /* Pages are the system's to give when they are written to. */
-    *a = (struct arena){.data = malloc(cap), .cap = cap};
+    *a = (struct arena){.cap = cap};
     a->allocator = (ProtobufCAllocator){arena_alloc, arena_release, a};
-    return a->data;
+}
+
+static void free_blocks(struct arena_block *b)
+{
+    while (b) {
+        struct arena_block *next = b->next;
+
+        free(b);
+        b = next;
+    }
+}
+
+/* One block stays, for the next message. */
+static void empty(struct arena *a)
+{
+    a->used = 0;
+    if (!a->blocks)
+        return;
+    free_blocks(a->blocks->next);
+    a->blocks->next = NULL;
+    a->blocks->used = 0;
 }
 
 void arena_done(struct arena *a)
 {
-    free(a->data);
-    *a = (struct arena){.data = NULL};
+    free_blocks(a->blocks);
+    *a = (struct arena){.cap = 0};
 }
 
 /* ---- the walk ---------------------------------------------------------------------------- */
@@ -209,7 +256,7 @@ enum message_fault message_read(struct arena *a, const ProtobufCMessageDescripto
     ProtobufCMessage *message;
     bool unknown = false;
 
-    a->used = 0;
+    empty(a);
     if (len > MESSAGE_MAX || !walk(descriptor, (struct slice){data, len}, 0, &unknown))
         return MESSAGE_BAD;
     message = protobuf_c_message_unpack(descriptor, &a->allocator, len, data);

@@ -295,10 +295,7 @@ static int run(const struct options *o, struct certificates *c)
     data = file_read(NULL, o->file, &file.len);
     if (!data && errno != EFBIG)
         return unreadable(o->file, strerror(errno));
-    if (!arena_begin(&a, ARENA_DOCUMENT)) {
-        free(data);
-        return unreadable(o->file, "out of memory");
-    }
+    arena_begin(&a, ARENA_DOCUMENT);
     file.data = data;
     verdict_begin(&v, "order", o->json);
     fact_text(&v, "file", o->file);

@@ -101,11 +101,11 @@ static bool load_order(struct sources *s, struct verdict *v, const char *path)
     size_t len;
     uint8_t *cms = file_read(NULL, path, &len);
 
-    if (!cms || !arena_begin(&s->order_arena, ARENA_DOCUMENT)) {
-        unreadable(path, cms ? "out of memory" : strerror(errno));
-        free(cms);
+    if (!cms) {
+        unreadable(path, strerror(errno));
         return false;
     }
+    arena_begin(&s->order_arena, ARENA_DOCUMENT);
     take_order(s, v, path, (struct slice){cms, len});
     free(cms);
     return true;

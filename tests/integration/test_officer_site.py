@@ -114,6 +114,23 @@ class Configuration(Base):
             _, error = self.check(78)
             self.assertIn(says, error)
             self.assertIn('mintmark.conf', error)
+        trusted = self.dir / 'trusted.pem'
+        token = re.search(r"token '(\w+)'", text)[1]
+        for setting in ('oem_certificates', 'officer_certificates'):
+            self.conf.write_text(text + f"""
+appliance {{
+    token = '{token}'
+    identity_certificate = 'tls.pem'
+    audit_certificate = 'tls.pem'
+    {setting} = 'trusted.pem'
+}}
+""")
+            trusted.write_bytes((self.dir / 'tls.pem').read_bytes())
+            self.check(0)
+            trusted.write_text('nothing of use')
+            _, error = self.check(78)
+            self.assertIn(f'appliance.{setting}', error)
+            self.assertIn('no certificate in PEM', error)
 
     def oem(self, *args, status=0):
         ceremony = ['--operator', 'Alice', '--yes'] if args[0] == 'add' else []

@@ -174,6 +174,24 @@ class Trust(Base):
         self.bring_refused(self.service.oem)
         self.bring(self.acme)
 
+    def test_a_reload_without_a_store_is_refused_after_a_while(self):
+        self.start()
+        program = self.service.dir / 'lib/mintmark-store'
+        real = os.readlink(program)
+        mark = len(self.service.log_text())
+        program.unlink()
+        program.symlink_to('/bin/false')
+        os.kill(self.service.worker_pids('store')[0], signal.SIGKILL)
+        self.file.write_bytes(self.acme.certificate.read_bytes())
+        self.reload_refused('reason=STORE_UNAVAILABLE')
+        program.unlink()
+        program.symlink_to(real)
+        self.service.wait_log('event=ledger_open ', mark)
+        self.bring(self.service.oem)
+        self.bring_refused(self.acme)
+        self.service.reload()
+        self.bring(self.acme)
+
     def test_reloads_lose_nothing_of_a_bulk_stream(self):
         self.start('delay_us=100')
         order = self.service.add_order(quantity=20000).order_id

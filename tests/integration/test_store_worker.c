@@ -411,6 +411,8 @@ START_TEST(worker_takes_all_or_nothing)
 
     populate(&w);
     not_taken(&w, make_set(NULL, "nothing of use"), "TRUST_INVALID", "officer_certificates");
+    not_taken(&w, make_set(fixture_oem_pem(), "nothing of use"), "TRUST_INVALID",
+              "officer_certificates");
     not_taken(&w, make_set("-----BEGIN CERTIFICATE-----\n", NULL), "TRUST_INVALID",
               "oem_certificates");
     not_taken(&w, -1, "NOTHING_TO_TRUST", "no reload");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* config check: everything about a configuration that can be known without a token or a service. */
+#include "daemon/document/document.h"
 #include "daemon/pki/profile.h"
 #include "tools/officer/officer.h"
 #include "tools/officer/pem.h"
@@ -41,11 +42,31 @@ static int check_profile(const struct mm_conf *conf, const struct mm_conf_profil
     return MM_OK;
 }
 
+/* As the service takes them, at its start and on a reload. */
+static int check_trusted(const struct mm_conf *conf, struct mm_errinfo *ei)
+{
+    const struct mm_conf_appliance *const a = &conf->appliance;
+    const struct {
+        const char *setting, *path;
+    } files[] = {{"oem_certificates", a->oem_certificates},
+                 {"officer_certificates", a->officer_certificates}};
+
+    for (size_t i = 0; a->given && i < MM_ARRAY_SIZE(files); i++) {
+        MM_TRUST_CLEANUP struct mm_trust *trust = NULL;
+
+        if (*files[i].path && mm_trust_read(files[i].path, &trust, ei) < 0)
+            return mm_err_prefix(ei, "%s:%d: appliance.%s", conf->path, a->line, files[i].setting);
+    }
+    return MM_OK;
+}
+
 static int check_all(struct mm_officer *o, struct mm_errinfo *ei)
 {
     int r;
 
     r = mm_conf_check_files(o->conf, ei);
+    if (r == MM_OK)
+        r = check_trusted(o->conf, ei);
     if (r < 0)
         return r;
     for (size_t i = 0; i < o->conf->n_issuers; i++) {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of mintmark-officer share: a site in a temporary folder with a real token,
 the tool in scripts, and the tool on a terminal."""
+import codecs
 import json
 import os
 import pathlib
@@ -58,6 +59,7 @@ class Terminal:
 
     def __init__(self, *args):
         self.text = ''
+        self.decoder = codecs.getincrementaldecoder('utf-8')()  # a read may end within a character
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.execv(OFFICER, [str(OFFICER), *map(str, args)])
@@ -65,7 +67,7 @@ class Terminal:
     def expect(self, pattern, seconds=30):
         end = time.monotonic() + seconds
         seen = len(self.text)
-        while not re.search(pattern, self.text[self.mark:]):
+        while not (found := re.search(pattern, self.text[self.mark:])):
             ready = select.select([self.fd], [], [], max(0, end - time.monotonic()))[0]
             data = b''
             if ready:
@@ -75,8 +77,9 @@ class Terminal:
                     pass
             if not data:
                 raise AssertionError(f'{pattern!r} never came, only: {self.text[seen:]!r}')
-            self.text += data.decode()
-        self.mark = len(self.text)
+            self.text += self.decoder.decode(data)
+        # What came with it may be what is expected next.
+        self.mark += found.end()
 
     mark = 0
 
@@ -95,7 +98,7 @@ class Terminal:
                 break
             if not data:
                 break
-            self.text += data.decode()
+            self.text += self.decoder.decode(data)
         status = os.waitpid(self.pid, 0)[1]
         os.close(self.fd)
         return os.waitstatus_to_exitcode(status)

@@ -4,6 +4,7 @@
 for byte, who signed them, and that a crash between release and signature loses none. openssl and
 Python's json judge; nothing of mintmark does."""
 import base64
+import contextlib
 import hashlib
 import html.parser
 import json
@@ -436,7 +437,8 @@ class Reports(Base):
                         re.sub(' request=\\S+', '', self.site.log.read_text()))
         self.site.stop(signal.SIGKILL)
         for pid in stopped:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # the service may have done so
+                os.kill(pid, signal.SIGKILL)
         self.assertIsNotNone(future.exception())
         station = self.start()
         info, data = self.get(station, batch)

@@ -112,6 +112,25 @@ static int find_anchors(struct mm_token *t, struct found *found, struct mm_errin
     return r;
 }
 
+/* Can the newest anchor stand beside the counter? ei says why not. */
+static bool stands(const struct found *found, uint64_t counter, struct mm_errinfo *ei)
+{
+    if (counter != 0 && counter <= found->counter) {
+        mm_fail(ei, MM_ERR_CORRUPT, "ANCHOR_FOREIGN",
+                "the token's counter stands at %llu, its anchor was made at %llu",
+                (unsigned long long)counter, (unsigned long long)found->counter);
+        return false;
+    }
+    if (counter != 0 && counter - found->counter > MM_ANCHOR_COUNTER_SLACK) {
+        mm_fail(ei, MM_ERR_CORRUPT, "ANCHOR_ROLLED_BACK",
+                "the token's counter stands at %llu, its anchor was made at %llu: newer "
+                "anchors have been there",
+                (unsigned long long)counter, (unsigned long long)found->counter);
+        return false;
+    }
+    return true;
+}
+
 /* model: READ */
 int mm_anchor_read(struct mm_token *t, struct mm_anchor *ret_anchor, struct mm_errinfo *ei)
 {
@@ -127,15 +146,8 @@ int mm_anchor_read(struct mm_token *t, struct mm_anchor *ret_anchor, struct mm_e
     r = read_counter(t, &counter, ei);
     if (r < 0)
         return r;
-    if (counter != 0 && counter <= found.counter)
-        return mm_fail(ei, MM_ERR_CORRUPT, "ANCHOR_FOREIGN",
-                       "the token's counter stands at %llu, its anchor was made at %llu",
-                       (unsigned long long)counter, (unsigned long long)found.counter);
-    if (counter != 0 && counter - found.counter > MM_ANCHOR_COUNTER_SLACK)
-        return mm_fail(ei, MM_ERR_CORRUPT, "ANCHOR_ROLLED_BACK",
-                       "the token's counter stands at %llu, its anchor was made at %llu: newer "
-                       "anchors have been there",
-                       (unsigned long long)counter, (unsigned long long)found.counter);
+    if (!stands(&found, counter, ei))
+        return ei->code;
     found.anchor.counted = counter != 0;
     *ret_anchor = found.anchor;
     return MM_OK;
@@ -190,9 +202,15 @@ bool mm_anchor_is(struct mm_token *t, mm_handle object)
            len == sizeof(label) - 1 && memcmp(found, label, len) == 0;
 }
 
+int mm_anchor_write(struct mm_token *t, const void *value, size_t len, struct mm_errinfo *ei)
+{
+    return mm_anchor_follow(t, value, len, NULL, ei);
+}
+
 /* An object that is no anchor is replaced with the others: the officer has decided so by an unlock,
  * or the ledger would not have come to write. model: WRITE */
-int mm_anchor_write(struct mm_token *t, const void *value, size_t len, struct mm_errinfo *ei)
+int mm_anchor_follow(struct mm_token *t, const void *value, size_t len,
+                     mm_anchor_allowed_fn *allowed, struct mm_errinfo *ei)
 {
     struct mm_errinfo bad = {0};
     struct found found;
@@ -207,6 +225,9 @@ int mm_anchor_write(struct mm_token *t, const void *value, size_t len, struct mm
         return r;
     }
     r = read_counter(t, &counter, ei);
+    if (r == MM_OK && allowed && bad.code == MM_OK && found.serial > 0 &&
+        stands(&found, counter, &bad))
+        r = allowed(found.anchor.value, found.anchor.len, value, len, ei);
     if (r == MM_OK)
         r = create(t, found.serial + 1, counter, value, len, ei);
     for (CK_ULONG i = 0; r == MM_OK && i < found.n; i++)

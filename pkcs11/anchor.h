@@ -38,5 +38,12 @@ int mm_anchor_read(struct mm_token *t, struct mm_anchor *ret_anchor,
 int mm_anchor_write(struct mm_token *t, const void *value, size_t len,
                     struct mm_errinfo *ei) MM_MUST_USE;
 
+/* The same, if the anchor that stands may be followed by the new one: allowed says so, and why not.
+ * It is not asked when there is none, or the one there cannot stand (mm_anchor_read). */
+typedef int mm_anchor_allowed_fn(const void *before, size_t before_len, const void *value,
+                                 size_t len, struct mm_errinfo *ei);
+int mm_anchor_follow(struct mm_token *t, const void *value, size_t len,
+                     mm_anchor_allowed_fn *allowed, struct mm_errinfo *ei) MM_MUST_USE;
+
 /* Is the object an anchor that looks like a key? Then mm_token_list leaves it out. */
 bool mm_anchor_is(struct mm_token *t, mm_handle object);

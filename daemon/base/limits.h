@@ -49,6 +49,7 @@ enum {
     MM_ENROLMENT_TEXT_MAX = 255,          /* why a device has no certificate */
     MM_KEYS_AHEAD_MAX = 1024,             /* keys_ahead of a profile, in each worker */
     MM_KEYS_PAGE_MAX = 256,               /* devices whose keys one job deletes */
+    MM_TALLIES_MAX = 1024,                /* reports and exports that the store hashes at a time */
     MM_UNLOCK_MAX = 8192,                 /* bytes of a signed unlock, which goes into a record */
 
     /* Messages, in bytes. */

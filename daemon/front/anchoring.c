@@ -163,6 +163,7 @@ static void submit_write(struct mm_anchoring *a)
     Mintmark__Internal__AnchorWrite body = MINTMARK__INTERNAL__ANCHOR_WRITE__INIT;
 
     body.anchor = a->prepared->anchor;
+    body.proof = a->prepared->anchor_proof;
     submit_token(a, MM_ANCHORING_WRITE, &MM_TOKEN_JOB(ANCHOR_WRITE, anchor_write, &body));
 }
 
@@ -171,6 +172,7 @@ static void submit_sign(struct mm_anchoring *a)
     Mintmark__Internal__SignDocument body = MINTMARK__INTERNAL__SIGN_DOCUMENT__INIT;
 
     body.content = a->prepared->checkpoint;
+    body.proof = a->prepared->checkpoint_proof;
     body.by = mm_audit_name_message(&a->audit);
     submit_token(a, MM_ANCHORING_SIGN, &MM_TOKEN_JOB(SIGN_DOCUMENT, sign_document, &body));
 }

@@ -452,15 +452,19 @@ static int fork_launcher(const struct mm_source *source, int *ret_fd, int *ret_f
         .read_config = read_config,
         .trusted = {source->trusted.data, source->trusted.len},
     };
+    const struct mm_bytes text = {source->text.data, source->text.len};
+    uint8_t config[MM_HANDED_DIGEST];
     struct mm_programs programs;
     const char *paths[MM_PROGRAMS];
-    const int r = mm_programs_find(&programs, ei);
+    int r = mm_programs_find(&programs, ei);
 
+    if (r == MM_OK)
+        r = mm_seal_config(source->conf->path, text, config, ei);
     if (r < 0)
         return r;
     for (size_t i = 0; i < MM_PROGRAMS; i++)
         paths[i] = programs.paths[i];
-    return mm_launcher_fork(paths, &plan, ret_fd, ret_files_fd, ei);
+    return mm_launcher_fork(paths, config, &plan, ret_fd, ret_files_fd, ei);
 }
 
 int mm_daemon_run(struct mm_source *source, struct mm_errinfo *ei)

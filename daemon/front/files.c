@@ -4,6 +4,7 @@
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
 #include "daemon/ipc/descriptor.h"
+#include "daemon/ipc/seal.h"
 #include "daemon/ipc/trusted.h"
 
 #include <errno.h>
@@ -145,19 +146,29 @@ static int hold_text(const struct mm_buf *text, int *ret_fd, struct mm_errinfo *
     return MM_OK;
 }
 
+/* What the process that checks has of the launcher, and what it leaves to it. */
+struct check {
+    const struct mm_files_plan *plan;
+    const struct mm_trusted_keeper *keeper;
+    int next;        /* a set, to be filled */
+    uint8_t *digest; /* MM_HANDED_DIGEST bytes that both have, to be filled */
+};
+
 /* The certificates go into `next`, which the launcher has too. */
-static int check_config(const struct mm_files_plan *plan, const struct mm_trusted_keeper *keeper,
-                        int next, struct answer *answer, int *ret_file)
+static int check_config(const struct check *c, struct answer *answer, int *ret_file)
 {
     MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(MM_CONF_FILE_MAX);
     MM_BUF_CLEANUP struct mm_buf trusted = MM_BUF_INIT(MM_TRUSTED_MAX);
-    const int r = plan->read_config(plan->config, &text, &trusted, &answer->ei);
+    int r = c->plan->read_config(c->plan->config, &text, &trusted, &answer->ei);
     const struct mm_bytes set = {trusted.data, trusted.len};
 
+    if (r == MM_OK)
+        r = mm_seal_config(c->plan->config, (struct mm_bytes){text.data, text.len}, c->digest,
+                           &answer->ei);
     if (r < 0)
         return r;
-    answer->trusted = mm_trusted_differs(keeper, set);
-    if (mm_trusted_fill(next, set, &answer->ei) < 0)
+    answer->trusted = mm_trusted_differs(c->keeper, set);
+    if (mm_trusted_fill(c->next, set, &answer->ei) < 0)
         return answer->ei.code;
     return hold_text(&text, ret_file, &answer->ei);
 }
@@ -165,26 +176,23 @@ static int check_config(const struct mm_files_plan *plan, const struct mm_truste
 /* How the process that checks ends, when it has answered. */
 enum { CHECKED = 0, REFUSED = 2 };
 
-static int answer_with_config(const struct mm_files_plan *plan,
-                              const struct mm_trusted_keeper *keeper, int next, int socket_fd,
-                              struct answer *answer)
+static int answer_with_config(const struct check *c, int socket_fd, struct answer *answer)
 {
     MM_CLOSE int file = -1;
-    const int r = check_config(plan, keeper, next, answer, &file);
+    const int r = check_config(c, answer, &file);
 
     reply(socket_fd, answer, file);
     return r < 0 ? REFUSED : CHECKED;
 }
 
-static int run_apart(const struct mm_files_plan *plan, const struct mm_trusted_keeper *keeper,
-                     int next, int socket_fd, struct answer *answer, int *ret_status)
+static int run_apart(const struct check *c, int socket_fd, struct answer *answer, int *ret_status)
 {
     const pid_t pid = fork();
 
     if (pid < 0)
         return mm_fail_errno(&answer->ei, errno, "cannot fork to check the configuration");
     if (pid == 0)
-        _exit(answer_with_config(plan, keeper, next, socket_fd, answer));
+        _exit(answer_with_config(c, socket_fd, answer));
     while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)
         continue;
     return MM_OK;
@@ -193,21 +201,22 @@ static int run_apart(const struct mm_files_plan *plan, const struct mm_trusted_k
 /* In a process of its own, which answers itself: the launcher stays as small as it is, and a parser
  * that fails takes nothing with it. What it has read for the store is kept, or what it read before
  * is forgotten. */
-static int read_apart(const struct mm_files_plan *plan, struct mm_trusted_keeper *keeper,
+static int read_apart(struct check *c, struct mm_trusted_keeper *keeper, struct mm_handed *handed,
                       int socket_fd, struct answer *answer)
 {
-    int status = 0, next = -1;
-    int r = mm_trusted_make(&next, &answer->ei);
+    int status = 0;
+    int r = mm_trusted_make(&c->next, &answer->ei);
 
     if (r == MM_OK)
-        r = run_apart(plan, keeper, next, socket_fd, answer, &status);
+        r = run_apart(c, socket_fd, answer, &status);
     if (r == MM_OK && WIFEXITED(status) && WEXITSTATUS(status) == CHECKED) {
-        mm_trusted_offer(keeper, next);
+        mm_trusted_offer(keeper, c->next);
+        mm_handed_add(handed, c->digest);
         return MM_OK;
     }
     mm_trusted_offer(keeper, -1);
-    if (next >= 0)
-        close(next);
+    if (c->next >= 0)
+        close(c->next);
     if (r < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == REFUSED))
         return r;
     return mm_fail(&answer->ei, MM_ERR_INTERNAL, "CHECK_FAILED",
@@ -215,7 +224,24 @@ static int read_apart(const struct mm_files_plan *plan, struct mm_trusted_keeper
                    (unsigned)status);
 }
 
-bool mm_files_serve(const struct mm_files_plan *plan, struct mm_trusted_keeper *keeper, int fd)
+static void serve_config(const struct mm_files_plan *plan, struct mm_trusted_keeper *keeper,
+                         struct mm_handed *handed, int fd, struct answer *answer)
+{
+    struct check c = {.plan = plan, .keeper = keeper, .next = -1};
+    int r;
+
+    c.digest =
+        mmap(NULL, MM_HANDED_DIGEST, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    r = c.digest == MAP_FAILED ? mm_fail_memory(&answer->ei)
+                               : read_apart(&c, keeper, handed, fd, answer);
+    if (r < 0)
+        reply(fd, answer, -1);
+    if (c.digest != MAP_FAILED)
+        munmap(c.digest, MM_HANDED_DIGEST);
+}
+
+bool mm_files_serve(const struct mm_files_plan *plan, struct mm_trusted_keeper *keeper,
+                    struct mm_handed *handed, int fd)
 {
     struct answer answer = {0};
     struct request request;
@@ -228,8 +254,7 @@ bool mm_files_serve(const struct mm_files_plan *plan, struct mm_trusted_keeper *
         return false;
     answer.id = request.id;
     if (request.what == CONFIG && plan->read_config) {
-        if (read_apart(plan, keeper, fd, &answer) < 0)
-            reply(fd, &answer, -1);
+        serve_config(plan, keeper, handed, fd, &answer);
         return true;
     }
     if (request.what >= MM_FILES || !plan->paths[request.what])

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "daemon/base/buf.h"
+#include "daemon/ipc/handed.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,5 +45,7 @@ struct mm_files_plan {
     struct mm_bytes trusted;
 };
 
-/* The launcher's side: answers one request; false when the other side is gone. */
-bool mm_files_serve(const struct mm_files_plan *plan, struct mm_trusted_keeper *keeper, int fd);
+/* The launcher's side: answers one request; false when the other side is gone. A configuration that
+ * was found good is added to those that workers take. */
+bool mm_files_serve(const struct mm_files_plan *plan, struct mm_trusted_keeper *keeper,
+                    struct mm_handed *handed, int fd);

@@ -5,8 +5,9 @@
  * fork for good (MM_DUTY_FRONT), and the workers inherit neither its filter nor its secrets.
  *
  * It can run the programs that it was given at the start and nothing else, and opens for the front
- * the files that it was given at the start and no others (daemon/front/files.h). When the front
- * goes away it ends, and all workers with it. docs/adr/0002-launcher.md has the reasons.
+ * the files that it was given at the start and no others (daemon/front/files.h). It hands each
+ * worker what the front shall not have, or not choose (daemon/ipc/handed.h). When the front goes
+ * away it ends, and all workers with it. docs/adr/0002-launcher.md has the reasons.
  */
 #pragma once
 
@@ -19,11 +20,13 @@
 
 enum mm_program { MM_PROGRAM_TOKEN, MM_PROGRAM_STORE, MM_PROGRAM_ISSUER, MM_PROGRAMS };
 
-/* Forks the launcher; *ret_fd is the front's end of its socket. paths are absolute. With files it
- * also opens those for the front, on the socket *ret_files_fd; NULL and NULL: none. Only while the
- * process has one thread. */
-int mm_launcher_fork(const char *const paths[MM_PROGRAMS], const struct mm_files_plan *files,
-                     int *ret_fd, int *ret_files_fd, struct mm_errinfo *ei) MM_MUST_USE;
+/* Forks the launcher; *ret_fd is the front's end of its socket. paths are absolute. config is the
+ * configuration that workers take (mm_seal_config), until a reload has another one checked. With
+ * files it also opens those for the front, on the socket *ret_files_fd; NULL and NULL: none. Only
+ * while the process has one thread. */
+int mm_launcher_fork(const char *const paths[MM_PROGRAMS], const uint8_t config[MM_HANDED_DIGEST],
+                     const struct mm_files_plan *files, int *ret_fd, int *ret_files_fd,
+                     struct mm_errinfo *ei) MM_MUST_USE;
 
 struct mm_launcher;
 

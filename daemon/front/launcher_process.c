@@ -38,7 +38,8 @@ struct launcher {
     const char *const *paths;
     const struct mm_files_plan *files; /* NULL: it opens none */
     struct mm_trusted_keeper trusted;
-    int children_fd; /* readable when children have ended */
+    struct mm_handed handed; /* what workers get */
+    int children_fd;         /* readable when children have ended */
     struct child children[MM_PROCESSES_MAX];
     size_t n_children;
     char *environment[8];
@@ -73,7 +74,7 @@ static void choose_environment(struct launcher *l)
 }
 
 static int prepare(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attributes,
-                   int channel_fd, int trusted_fd)
+                   int channel_fd, int trusted_fd, int handed_fd)
 {
     sigset_t none;
     sigset_t defaults;
@@ -89,16 +90,18 @@ static int prepare(posix_spawn_file_actions_t *actions, posix_spawnattr_t *attri
         r = posix_spawnattr_setsigmask(attributes, &none);
     if (r == 0)
         r = posix_spawnattr_setsigdefault(attributes, &defaults);
-    /* Replaces this process's own socket in the child; closes nothing here. */
+    /* Replaces this process's own sockets in the child; closes nothing here. */
     if (r == 0)
         r = posix_spawn_file_actions_adddup2(actions, channel_fd, MM_WORKER_FD);
     if (r == 0 && trusted_fd >= 0)
         r = posix_spawn_file_actions_adddup2(actions, trusted_fd, MM_TRUSTED_FD);
+    if (r == 0)
+        r = posix_spawn_file_actions_adddup2(actions, handed_fd, MM_HANDED_FD);
     return r;
 }
 
 static int spawn(struct launcher *l, const char *path, int channel_fd, int trusted_fd,
-                 pid_t *ret_pid)
+                 int handed_fd, pid_t *ret_pid)
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -110,7 +113,7 @@ static int spawn(struct launcher *l, const char *path, int channel_fd, int trust
         return ENOMEM;
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
-    r = prepare(&actions, &attributes, channel_fd, trusted_fd);
+    r = prepare(&actions, &attributes, channel_fd, trusted_fd, handed_fd);
     if (r == 0)
         r = posix_spawn(ret_pid, path, &actions, &attributes, argv, l->environment);
     posix_spawnattr_destroy(&attributes);
@@ -119,18 +122,21 @@ static int spawn(struct launcher *l, const char *path, int channel_fd, int trust
     return r;
 }
 
-/* A store with its line, which no other program gets. */
+/* A store with its line, which no other program gets; and no key for issuers, which talk to the
+ * outside and have nothing to do with proofs. */
 static int spawn_program(struct launcher *l, uint32_t program, int channel_fd, size_t *ret_line,
                          pid_t *ret_pid)
 {
-    MM_CLOSE int trusted_fd = -1;
+    MM_CLOSE int trusted_fd = -1, handed_fd = -1;
     struct mm_errinfo ei;
     int error;
 
     *ret_line = NO_LINE;
+    if (mm_handed_pipe(&l->handed, program != MM_PROGRAM_ISSUER, &handed_fd, &ei) < 0)
+        return EAGAIN;
     if (program == MM_PROGRAM_STORE && mm_trusted_open(&l->trusted, ret_line, &trusted_fd, &ei) < 0)
         return EAGAIN;
-    error = spawn(l, l->paths[program], channel_fd, trusted_fd, ret_pid);
+    error = spawn(l, l->paths[program], channel_fd, trusted_fd, handed_fd, ret_pid);
     if (error != 0 && *ret_line != NO_LINE)
         mm_trusted_close(&l->trusted, *ret_line);
     return error;
@@ -227,7 +233,7 @@ static void serve(struct launcher *l)
             reap(l);
         if (fds[0].revents && !serve_request(l))
             return;
-        if (fds[2].revents && !mm_files_serve(l->files, &l->trusted, FILES_FD))
+        if (fds[2].revents && !mm_files_serve(l->files, &l->trusted, &l->handed, FILES_FD))
             return;
     }
 }
@@ -272,8 +278,8 @@ static int hold_trusted(struct launcher *l, struct mm_errinfo *ei)
     return mm_trusted_fill(set, l->files ? l->files->trusted : (struct mm_bytes){NULL, 0}, ei);
 }
 
-static int run(const char *const paths[MM_PROGRAMS], const struct mm_files_plan *files,
-               int socket_fd, int files_fd)
+static int run(const char *const paths[MM_PROGRAMS], const uint8_t config[MM_HANDED_DIGEST],
+               const struct mm_files_plan *files, int socket_fd, int files_fd)
 {
     static struct launcher l;
     struct mm_errinfo ei;
@@ -286,8 +292,11 @@ static int run(const char *const paths[MM_PROGRAMS], const struct mm_files_plan 
         signal(ignored[i], SIG_IGN);
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
-    if (mm_secret_harden_process(&ei) < 0 || keep_descriptors(socket_fd, files_fd) < 0 ||
-        sigprocmask(SIG_BLOCK, &children, NULL) < 0 || hold_trusted(&l, &ei) < 0)
+    mm_handed_add(&l.handed, config);
+    /* Only now, in this process: the front never has the key. */
+    if (mm_secret_harden_process(&ei) < 0 || mm_handed_draw(&l.handed, &ei) < 0 ||
+        keep_descriptors(socket_fd, files_fd) < 0 || sigprocmask(SIG_BLOCK, &children, NULL) < 0 ||
+        hold_trusted(&l, &ei) < 0)
         return 1;
     l.children_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
     if (l.children_fd < 0)
@@ -295,6 +304,7 @@ static int run(const char *const paths[MM_PROGRAMS], const struct mm_files_plan 
     choose_environment(&l);
     serve(&l);
     end_children(&l);
+    mm_handed_done(&l.handed);
     return 0;
 }
 
@@ -307,8 +317,9 @@ static int make_socket(bool wanted, int fd[2], struct mm_errinfo *ei)
     return MM_OK;
 }
 
-int mm_launcher_fork(const char *const paths[MM_PROGRAMS], const struct mm_files_plan *files,
-                     int *ret_fd, int *ret_files_fd, struct mm_errinfo *ei)
+int mm_launcher_fork(const char *const paths[MM_PROGRAMS], const uint8_t config[MM_HANDED_DIGEST],
+                     const struct mm_files_plan *files, int *ret_fd, int *ret_files_fd,
+                     struct mm_errinfo *ei)
 {
     MM_CLOSE int front = -1, front_files = -1, own = -1, own_files = -1;
     int fd[2];
@@ -328,7 +339,7 @@ int mm_launcher_fork(const char *const paths[MM_PROGRAMS], const struct mm_files
     if (pid < 0)
         return mm_fail_errno(ei, errno, "cannot fork the launcher");
     if (pid == 0)
-        _exit(run(paths, files, own, own_files));
+        _exit(run(paths, config, files, own, own_files));
     *ret_fd = front;
     if (files)
         *ret_files_fd = front_files;

@@ -20,6 +20,7 @@ enum { READ_BYTES = 64 * 1024, FRAME_MAX = MM_IPC_MESSAGE_MAX + 5 };
 struct life {
     struct mm_worker worker;
     Mintmark__Internal__WorkerStart *start;
+    struct mm_handed handed;
     struct mm_conf *conf;
     struct mm_buf in;
     bool started; /* ops->start has succeeded, so ops->stop is due */
@@ -30,7 +31,7 @@ int mm_worker_reply(struct mm_worker *w, const ProtobufCMessage *message)
     return mm_channel_pack(&w->out, message);
 }
 
-static int become_worker(enum mm_duty duty, struct mm_errinfo *ei)
+static int become_worker(struct life *l, enum mm_duty duty, struct mm_errinfo *ei)
 {
     static const int ignored[] = {SIGPIPE, SIGINT, SIGHUP};
     int r = mm_secret_harden_process(ei);
@@ -44,8 +45,24 @@ static int become_worker(enum mm_duty duty, struct mm_errinfo *ei)
      * already, the channel says so. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return mm_fail_errno(ei, errno, "cannot tie the worker's life to its parent's");
+    r = mm_handed_read(MM_HANDED_FD, &l->handed, ei);
     closefrom((duty == MM_DUTY_STORE ? MM_TRUSTED_FD : MM_WORKER_FD) + 1);
-    return MM_OK;
+    l->worker.seal = l->handed.key;
+    return r;
+}
+
+/* Without this, whoever takes the front over could have a worker of his own: a store with another
+ * database, a token worker that reads some file. */
+static int check_config(const struct life *l, struct mm_errinfo *ei)
+{
+    const struct mm_bytes text = {l->start->config.data, l->start->config.len};
+    uint8_t digest[MM_HANDED_DIGEST];
+    int r = mm_seal_config(l->start->config_path, text, digest, ei);
+
+    if (r < 0 || mm_handed_knows(&l->handed, digest))
+        return r;
+    return mm_fail(ei, MM_ERR_PERMISSION, "CONFIG_NOT_CHECKED",
+                   "the front sent a configuration that the launcher has not checked");
 }
 
 static int read_start(struct life *l, struct mm_errinfo *ei)
@@ -61,6 +78,9 @@ static int read_start(struct life *l, struct mm_errinfo *ei)
     l->worker.name = l->start->name;
     l->worker.section = l->start->section;
     mm_log_setup(l->worker.name, MM_LOG_INFO);
+    r = check_config(l, ei);
+    if (r < 0)
+        return r;
     r = mm_conf_parse(l->start->config_path, (const char *)l->start->config.data,
                       l->start->config.len, &l->conf, ei);
     if (r < 0)
@@ -272,7 +292,7 @@ int mm_worker_main(const struct mm_worker_ops *ops)
         .worker = {.name = "worker", .out = MM_BUF_INIT((size_t)2 * FRAME_MAX)},
     };
     struct mm_errinfo ei = {0};
-    int code, r = become_worker(ops->duty, &ei);
+    int code, r = become_worker(&l, ops->duty, &ei);
 
     if (r == MM_OK)
         r = read_start(&l, &ei);
@@ -290,6 +310,7 @@ int mm_worker_main(const struct mm_worker_ops *ops)
     if (l.started)
         ops->stop(&l.worker);
     mm_log_setup("worker", MM_LOG_INFO);
+    mm_handed_done(&l.handed);
     mm_buf_done(&l.in);
     mm_buf_done(&l.worker.out);
     mm_conf_free(l.conf);

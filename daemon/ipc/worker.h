@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The life of a worker process, the same for all kinds. It is started with the channel on
- * descriptor 3, the store with its line to the launcher on 4 (daemon/ipc/trusted.h), and nothing
- * else; main calls mm_worker_main, which
+ * The life of a worker process, the same for all kinds. The launcher starts it with the channel on
+ * descriptor 3, the store with its line to the launcher on 4 (daemon/ipc/trusted.h), what it hands
+ * each worker on 5 (daemon/ipc/handed.h), and nothing else; main calls mm_worker_main, which
  *   hardens the process, ignores SIGPIPE, SIGINT and SIGHUP (the front decides), leaves SIGTERM to
  *   end it, and dies with its parent (PR_SET_PDEATHSIG);
- *   reads WorkerStart, parses the configuration, sets the log up;
+ *   reads what it was handed, and WorkerStart; refuses a configuration that the launcher has not
+ *   checked (MM_ERR_PERMISSION CONFIG_NOT_CHECKED), parses it, sets the log up;
  *   calls ops->start, applies the sandbox of ops->duty (the store's also keeps it in the folder of
  *   its database), sends the ready message that start packed;
  *   then takes job after job: handle; and flush whenever nothing more is waiting (so that the store
@@ -19,6 +20,7 @@
 
 #include "daemon/conf/conf.h"
 #include "daemon/ipc/channel.h"
+#include "daemon/ipc/seal.h"
 
 enum { MM_WORKER_FD = 3 };
 
@@ -46,6 +48,8 @@ struct mm_worker {
     const struct mm_conf *conf; /* owned by mm_worker_main */
     const char *name;           /* "token.0" */
     const char *section;
+    struct mm_secret
+        *seal;         /* the key of proofs; owned by mm_worker_main. NULL: issuers have none */
     void *state;       /* of the kind */
     struct mm_buf out; /* frames to send; mm_worker_reply appends */
 };

@@ -3,13 +3,17 @@
  * The items of an audit export (docs/export.md): the records as they are stored, and after each
  * what it refers to. No column that could hold a key is read here.
  */
+#include "daemon/base/clock.h"
 #include "daemon/base/text.h"
 #include "daemon/document/document.h"
+#include "daemon/store/audit_key.h"
 #include "daemon/store/message.h"
 #include "daemon/store/rows.h"
+#include "daemon/store/vouch.h"
 #include "mintmark/v1/account.pb-c.h"
 #include "proto/grpc/unpack.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -262,6 +266,109 @@ static int put_records(struct piece *p, const Mintmark__Internal__ExportPage *jo
                    (unsigned long long)next);
 }
 
+/* ---- what is to be signed ---------------------------------------------------------------- */
+
+/* What was hashed is the export from its header on, and so far. */
+static int find_tally(struct mm_store *s, const Mintmark__Internal__ExportPage *job,
+                      struct mm_tally **ret_tally, struct mm_errinfo *ei)
+{
+    struct mm_tally *tally;
+    int r = mm_tally_find(&s->tallies, job->tally, &tally, ei);
+
+    if (r < 0)
+        return r;
+    if (tally->batch_uid[0] || tally->after != job->after || tally->last != job->last)
+        return mm_tally_lost(ei);
+    *ret_tally = tally;
+    return MM_OK;
+}
+
+static int state(struct mm_store *s, struct mm_tally *tally, Mintmark__Internal__ExportPiece *piece,
+                 struct mm_errinfo *ei)
+{
+    Mintmark__V1__SignedDocument document = MINTMARK__V1__SIGNED_DOCUMENT__INIT;
+    Mintmark__V1__LedgerExport statement = MINTMARK__V1__LEDGER_EXPORT__INIT;
+    uint8_t sha256[MM_TALLY_HASH];
+    int r = mm_tally_hash(tally, sha256, ei);
+
+    if (r < 0)
+        return r;
+    document.document_case = MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_LEDGER_EXPORT;
+    document.ledger_export = &statement;
+    statement.ledger_id = (ProtobufCBinaryData){sizeof(s->ledger.id), s->ledger.id};
+    statement.first_sequence = tally->first;
+    statement.last_sequence = tally->last;
+    statement.head = (ProtobufCBinaryData){sizeof(tally->head), tally->head};
+    statement.records = tally->records;
+    statement.devices = tally->devices;
+    statement.sha256 = (ProtobufCBinaryData){sizeof(sha256), sha256};
+    statement.time_ms = mm_clock_wall_ms();
+    statement.by = tally->by;
+    piece->statement.data = malloc(mintmark__v1__signed_document__get_packed_size(&document));
+    if (!piece->statement.data)
+        return mm_fail_memory(ei);
+    piece->statement.len = mintmark__v1__signed_document__pack(&document, piece->statement.data);
+    return MM_OK;
+}
+
+/* By the key that the header names, though another may have come since. */
+static int vouch(const struct mm_store *s, const struct mm_tally *tally,
+                 Mintmark__Internal__ExportPiece *piece, struct mm_errinfo *ei)
+{
+    const struct mm_bytes statement = {piece->statement.data, piece->statement.len};
+    const struct mm_sealed what = {
+        .use = MM_SEAL_DOCUMENT, .signer = tally->signer, .parts = &statement, .n_parts = 1};
+
+    return mm_store_vouch(s, &what, &piece->proof, ei);
+}
+
+static int count(struct mm_store *s, struct mm_tally *tally, Mintmark__Internal__ExportPiece *piece,
+                 struct mm_errinfo *ei)
+{
+    int r = mm_tally_add(tally, (struct mm_bytes){piece->data.data, piece->data.len}, ei);
+
+    tally->after = piece->last;
+    tally->records += piece->records;
+    tally->devices += piece->devices;
+    if (r < 0 || piece->last < tally->last)
+        return r;
+    r = state(s, tally, piece, ei);
+    return r < 0 ? r : vouch(s, tally, piece, ei);
+}
+
+static int count_piece(struct mm_store *s, struct mm_tally *tally,
+                       Mintmark__Internal__ExportPiece *piece, struct mm_errinfo *ei)
+{
+    const int r = count(s, tally, piece, ei);
+
+    if (r < 0 || piece->statement.len > 0)
+        mm_tally_end(&s->tallies, tally);
+    return r;
+}
+
+/* The header counts; the records come page by page. */
+static int begin_tally(struct mm_store *s, const Mintmark__Internal__BeginExport *job,
+                       Mintmark__Internal__ExportBegun *begun, struct mm_errinfo *ei)
+{
+    struct mm_tally *tally;
+    int r = mm_tally_begin(&s->tallies, &tally, ei);
+
+    if (r < 0)
+        return r;
+    tally->first = begun->first_sequence;
+    tally->after = begun->first_sequence - 1;
+    tally->last = begun->last_sequence;
+    memcpy(tally->head, begun->head.data, sizeof(tally->head));
+    memcpy(tally->signer, s->guard.keys->key, sizeof(tally->signer));
+    snprintf(tally->by, sizeof(tally->by), "%s", job->by);
+    r = mm_tally_add(tally, (struct mm_bytes){begun->data.data, begun->data.len}, ei);
+    if (r < 0)
+        mm_tally_end(&s->tallies, tally);
+    else
+        begun->tally = tally->id;
+    return r;
+}
+
 int mm_store_export_page(struct mm_store *s, const Mintmark__Internal__ExportPage *job,
                          Mintmark__Internal__ExportPiece **ret_piece, struct mm_errinfo *ei)
 {
@@ -269,13 +376,18 @@ int mm_store_export_page(struct mm_store *s, const Mintmark__Internal__ExportPag
         mm_message_new(&mintmark__internal__export_piece__descriptor);
     struct piece p = {
         .s = s, .data = MM_BUF_INIT(PIECE_MAX), .arena = MM_ARENA_INIT, .message = message};
+    struct mm_tally *tally = NULL;
     int r;
 
     if (!message)
         return mm_fail_memory(ei);
-    r = put_records(&p, job, ei);
+    r = job->tally ? find_tally(s, job, &tally, ei) : MM_OK;
+    if (r == MM_OK)
+        r = put_records(&p, job, ei);
     if (r == MM_OK)
         r = copy(&p.data, &message->data, ei);
+    if (r == MM_OK && tally)
+        r = count_piece(s, tally, message, ei);
     mm_buf_done(&p.data);
     mm_arena_done(&p.arena);
     if (r < 0)
@@ -363,6 +475,8 @@ int mm_store_begin_export(struct mm_store *s, const Mintmark__Internal__BeginExp
     if (!begun)
         return mm_fail_memory(ei);
     r = begin(s, job, begun, ei);
+    if (r == MM_OK)
+        r = begin_tally(s, job, begun, ei);
     if (r < 0)
         return r;
     *ret_begun = MM_TAKE(begun);

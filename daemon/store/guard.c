@@ -6,6 +6,7 @@
 #include "daemon/store/checkpoint.h"
 #include "daemon/store/message.h"
 #include "daemon/store/sqlite.h"
+#include "daemon/store/vouch.h"
 #include "proto/grpc/unpack.h"
 
 #include <stdio.h>
@@ -508,6 +509,8 @@ int mm_store_prepare_anchor(struct mm_store *s, const Mintmark__Internal__Prepar
     if (r == MM_OK && (first || job->checkpoint || g->baseline ||
                        g->pending.sequence - g->checkpointed >= CHECKPOINT_RECORDS))
         r = mm_checkpoint_pack(s, &m->checkpoint, ei);
+    if (r == MM_OK)
+        r = mm_store_vouch_guard(s, m, ei);
     if (r < 0)
         return r;
     *ret_guard = MM_TAKE(m);

@@ -399,6 +399,7 @@ static void check_report_job(struct check *c, const Mintmark__Internal__StoreJob
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_BEGIN_EXPORT:
         time_ms(c, "now_ms", job->begin_export->now_ms);
+        name(c, "by", job->begin_export->by);
         break;
     case MINTMARK__INTERNAL__STORE_JOB__JOB_DELETE_KEYS:
         time_ms(c, "now_ms", job->delete_keys->now_ms);

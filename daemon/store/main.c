@@ -30,6 +30,7 @@ static int start(struct mm_worker *w, struct mm_errinfo *ei)
     if (r < 0)
         return r;
     mm_store_set_site(state.store, &state.site);
+    mm_store_set_seal(state.store, w->seal);
     r = mm_store_trust(state.store, MM_TRUSTED_FD, ei);
     if (r < 0)
         return r;

@@ -4,11 +4,14 @@
 #include "daemon/document/document.h"
 #include "daemon/pki/der.h"
 #include "daemon/pki/issued.h"
+#include "daemon/store/audit_key.h"
 #include "daemon/store/chains.h"
 #include "daemon/store/message.h"
 #include "daemon/store/report.h"
+#include "daemon/store/vouch.h"
 #include "proto/grpc/unpack.h"
 
+#include <openssl/evp.h>
 #include <string.h>
 
 MM_DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
@@ -266,6 +269,23 @@ static int put_payload(struct page *p, struct mm_sql *q, const Mintmark__V1__Bun
     return put_key(p, q, bundle, b, ei);
 }
 
+/* RFC 7515 section 5.1: over protected, a dot, payload. */
+static int hash_entry(const Mintmark__Internal__ManifestPiece *piece,
+                      Mintmark__Internal__ManifestEntry *entry, struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf input = MM_BUF_INIT(PROTECTED_MAX + 2 * PAYLOAD_MAX);
+
+    mm_buf_append_str(&input, piece->protected_);
+    mm_buf_append_u8(&input, '.');
+    mm_buf_append_str(&input, entry->payload);
+    entry->sha256.data = malloc(MM_SHA256_BYTES);
+    if (mm_buf_err(&input) < 0 || !entry->sha256.data ||
+        EVP_Digest(input.data, input.len, entry->sha256.data, NULL, EVP_sha256(), NULL) != 1)
+        return mm_fail_memory(ei);
+    entry->sha256.len = MM_SHA256_BYTES;
+    return MM_OK;
+}
+
 static int add_entry(struct page *p, struct mm_sql *q, const Mintmark__V1__Bundle *bundle,
                      struct mm_errinfo *ei)
 {
@@ -288,7 +308,9 @@ static int add_entry(struct page *p, struct mm_sql *q, const Mintmark__V1__Bundl
     entry->payload = base64url(&payload);
     entry->unique_id = strdup(bundle->device_uid);
     p->bytes += payload.len;
-    return entry->payload && entry->unique_id ? MM_OK : mm_fail_memory(ei);
+    if (!entry->payload || !entry->unique_id)
+        return mm_fail_memory(ei);
+    return hash_entry(p->piece, entry, ei);
 }
 
 static int add_device(struct page *p, struct mm_sql *q, struct mm_errinfo *ei)
@@ -330,6 +352,19 @@ static int add_of_request(struct page *p, struct mm_errinfo *ei)
 }
 
 /* 1 and the place is in the batch's next request; 0: there is none. */
+static int vouch(const struct page *p, struct mm_errinfo *ei)
+{
+    struct mm_bytes digests[MM_CHUNK_DEVICES];
+    const struct mm_sealed what = {.use = MM_SEAL_DIGESTS,
+                                   .signer = p->s->guard.keys->key,
+                                   .parts = digests,
+                                   .n_parts = p->piece->n_entries};
+
+    for (size_t i = 0; i < p->piece->n_entries; i++)
+        digests[i] = (struct mm_bytes){p->piece->entries[i]->sha256.data, MM_SHA256_BYTES};
+    return mm_store_vouch(p->s, &what, &p->piece->proof, ei);
+}
+
 static int fill(struct page *p, int64_t batch, struct mm_errinfo *ei)
 {
     int r = put_protected(p, ei);
@@ -350,7 +385,7 @@ static int fill(struct page *p, int64_t batch, struct mm_errinfo *ei)
         mm_message_free(p->piece->next);
         p->piece->next = NULL;
     }
-    return MM_OK;
+    return vouch(p, ei);
 }
 
 /* Of the chain in force. One that cannot be read is one that is not known. */

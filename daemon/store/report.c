@@ -145,8 +145,9 @@ static int enter_in_ledger(struct mm_store *s, const Mintmark__Internal__AddRepo
     return mm_ledger_append(s, &record, ei);
 }
 
-/* The signature is the audit key's, over that hash. What the hash is of is the front's word here;
- * whoever has the report and the ledger can tell. */
+/* The signature is the audit key's, over that hash, and so the hash is of a report that this store
+ * gave out. Of which, and how long it is, is the front's word here: GetReport compares, and whoever
+ * has the report and the ledger can tell. */
 static int check_signature(struct mm_store *s, const Mintmark__Internal__AddReport *job,
                            struct mm_errinfo *ei)
 {

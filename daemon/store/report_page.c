@@ -2,11 +2,12 @@
 /*
  * The bytes of a production report, piece by piece; docs/report.md has them. They come from rows
  * that do not change after the release and from two records of the ledger, so that they are the
- * same at any time.
+ * same at any time. What is to be signed is hashed here, from beginning to end.
  */
 #include "daemon/base/json.h"
 #include "daemon/store/message.h"
 #include "daemon/store/report.h"
+#include "daemon/store/vouch.h"
 #include "proto/grpc/unpack.h"
 
 #include <string.h>
@@ -349,8 +350,7 @@ static int copy_place(const Mintmark__Internal__ReportPlace *from,
     return to->reason ? MM_OK : mm_fail_memory(ei);
 }
 
-static int write_piece(struct piece *p, Mintmark__Internal__ReportPiece *piece,
-                       struct mm_errinfo *ei)
+static int write_text(struct piece *p, struct mm_errinfo *ei)
 {
     int r = MM_OK;
 
@@ -358,14 +358,106 @@ static int write_piece(struct piece *p, Mintmark__Internal__ReportPiece *piece,
         r = put_part(p, ei);
     if (r == MM_OK && mm_buf_err(&p->text) < 0)
         r = mm_fail_memory(ei);
-    if (r < 0)
-        return r;
+    return r;
+}
+
+static int give_text(const struct piece *p, Mintmark__Internal__ReportPiece *piece,
+                     struct mm_errinfo *ei)
+{
     piece->data.data = malloc(p->text.len);
     if (!piece->data.data)
         return mm_fail_memory(ei);
     piece->data.len = p->text.len;
     memcpy(piece->data.data, p->text.data, p->text.len);
     return MM_OK;
+}
+
+/* ---- what is to be signed ---------------------------------------------------------------- */
+
+static int find_tally(struct mm_store *s, const Mintmark__Internal__ReportPage *job,
+                      struct mm_tally **ret_tally, struct mm_errinfo *ei)
+{
+    struct mm_tally *tally = NULL;
+    int r;
+
+    if (!s->guard.audit)
+        return mm_fail(ei, MM_ERR_PRECONDITION, "NO_IDENTITY",
+                       "the configuration has no section appliance: nobody signs reports");
+    r = job->tally ? mm_tally_find(&s->tallies, job->tally, &tally, ei)
+                   : mm_tally_begin(&s->tallies, &tally, ei);
+    if (r < 0)
+        return r;
+    if (!job->tally)
+        memcpy(tally->batch_uid, job->batch_uid, sizeof(tally->batch_uid)); /* it is a UUID */
+    else if (strcmp(tally->batch_uid, job->batch_uid) != 0)
+        return mm_tally_lost(ei);
+    *ret_tally = tally;
+    return MM_OK;
+}
+
+/* The whole is hashed: for the signature. */
+static int finish_hash(struct mm_store *s, struct mm_tally *tally,
+                       Mintmark__Internal__ReportPiece *piece, struct mm_errinfo *ei)
+{
+    int r;
+
+    piece->sha256.data = malloc(MM_TALLY_HASH);
+    if (!piece->sha256.data)
+        return mm_fail_memory(ei);
+    r = mm_tally_hash(tally, piece->sha256.data, ei);
+    if (r < 0)
+        return r;
+    piece->sha256.len = MM_TALLY_HASH;
+    piece->size = tally->bytes;
+    return mm_store_vouch_audit(s, MM_SEAL_DETACHED,
+                                (struct mm_bytes){piece->sha256.data, MM_TALLY_HASH}, &piece->proof,
+                                ei);
+}
+
+/* The next piece of it goes into the hash, and the place where it ends is kept here. */
+static int hash_piece(struct piece *p, struct mm_tally *tally,
+                      Mintmark__Internal__ReportPiece *piece, struct mm_errinfo *ei)
+{
+    int r = copy_place(tally->place, p->at, ei);
+
+    if (r == MM_OK)
+        r = write_text(p, ei);
+    if (r == MM_OK)
+        r = mm_tally_add(tally, (struct mm_bytes){p->text.data, p->text.len}, ei);
+    if (r < 0)
+        return r;
+    if (p->at->part == PART_DONE)
+        return finish_hash(p->s, tally, piece, ei);
+    mm_message_free(tally->place);
+    tally->place = MM_TAKE(piece->next);
+    piece->next = mm_message_new(&mintmark__internal__report_place__descriptor);
+    piece->tally = tally->id;
+    return piece->next ? MM_OK : mm_fail_memory(ei);
+}
+
+static int hash(struct piece *p, const Mintmark__Internal__ReportPage *job,
+                Mintmark__Internal__ReportPiece *piece, struct mm_errinfo *ei)
+{
+    struct mm_tally *tally = NULL;
+    int r = find_tally(p->s, job, &tally, ei);
+
+    if (!tally)
+        return r;
+    r = hash_piece(p, tally, piece, ei);
+    /* One that failed half way is of no use to anybody. */
+    if (r < 0 || piece->sha256.len > 0)
+        mm_tally_end(&p->s->tallies, tally);
+    return r;
+}
+
+static int give(struct piece *p, const Mintmark__Internal__ReportPage *job,
+                Mintmark__Internal__ReportPiece *piece, struct mm_errinfo *ei)
+{
+    int r = copy_place(job->place, p->at, ei);
+
+    if (r == MM_OK)
+        r = write_text(p, ei);
+    return r < 0 ? r : give_text(p, piece, ei);
 }
 
 int mm_store_report_page(struct mm_store *s, const Mintmark__Internal__ReportPage *job,
@@ -384,13 +476,11 @@ int mm_store_report_page(struct mm_store *s, const Mintmark__Internal__ReportPag
     if (!piece || !piece->next)
         return mm_fail_memory(ei);
     p.at = piece->next;
-    r = copy_place(job->place, p.at, ei);
-    if (r == MM_OK)
-        r = write_piece(&p, piece, ei);
+    r = job->hash ? hash(&p, job, piece, ei) : give(&p, job, piece, ei);
     mm_buf_done(&p.text);
     if (r < 0)
         return r;
-    if (p.at->part == PART_DONE) {
+    if (job->hash ? piece->tally == 0 : p.at->part == PART_DONE) {
         mm_message_free(piece->next);
         piece->next = NULL;
     }

@@ -8,6 +8,7 @@
 #include "daemon/store/ledger.h"
 #include "daemon/store/minted.h"
 #include "daemon/store/store.h"
+#include "daemon/store/tally.h"
 #include "daemon/store/trusted.h"
 
 #include <sqlite3.h>
@@ -152,7 +153,9 @@ struct mm_store {
     struct mm_guard guard_before;
     struct mm_errinfo damage_before;
     bool clock_watched;
-    int64_t clock_lead_ms; /* of the wall clock on the monotonic one, when the watch began */
+    int64_t clock_lead_ms;  /* of the wall clock on the monotonic one, when the watch began */
+    struct mm_secret *seal; /* borrowed; NULL: no proofs */
+    struct mm_tallies tallies;
 };
 
 /* SQLite's result code as our error. */

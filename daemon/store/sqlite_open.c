@@ -191,6 +191,7 @@ void mm_store_free(struct mm_store *s)
         return;
     mm_guard_done(s);
     mm_store_trust_nobody(s);
+    mm_tallies_done(&s->tallies);
     mm_ledger_close(s);
     mm_minted_close(s);
     for (int i = 0; i < MM_SQL_COUNT; i++)

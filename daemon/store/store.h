@@ -22,6 +22,7 @@
 #pragma once
 
 #include "daemon/base/buf.h"
+#include "daemon/base/secret.h"
 
 #include "internal/store.pb-c.h"
 
@@ -58,6 +59,9 @@ struct mm_store_site {
     const void *user;
 };
 void mm_store_set_site(struct mm_store *s, const struct mm_store_site *site);
+/* The key of the proofs that this store made what a token is to sign or keep (daemon/ipc/seal.h);
+ * borrowed. Without it nothing has a proof, and no token worker takes it. */
+void mm_store_set_seal(struct mm_store *s, struct mm_secret *key);
 
 int mm_store_begin(struct mm_store *s, struct mm_errinfo *ei) MM_MUST_USE;
 /* Ends the group. On failure nothing of it has happened, and each verb of it has failed with *ei,

@@ -4,6 +4,7 @@
 #include "daemon/base/io.h"
 #include "daemon/document/draft.h"
 #include "daemon/pki/profile.h"
+#include "mintmark/v1/ledger.pb-c.h"
 
 #include <openssl/pem.h>
 #include <stdio.h>
@@ -227,6 +228,25 @@ static int read_audit_key(const struct mm_appliance *a, const Mintmark__Internal
     return r;
 }
 
+/* ---- is it the store's? ------------------------------------------------------------------ */
+
+static struct mm_bytes bytes_of(const ProtobufCBinaryData *data)
+{
+    return (struct mm_bytes){data->data, data->len};
+}
+
+/* To be signed by the audit key in use: a proof for another key is none. */
+static int check_proof(const struct mm_appliance *a, enum mm_seal_use use,
+                       const struct mm_bytes *parts, size_t n, const ProtobufCBinaryData *proof,
+                       struct mm_errinfo *ei)
+{
+    uint8_t signer[MM_DOCUMENT_HASH_BYTES];
+    const struct mm_sealed what = {.use = use, .signer = signer, .parts = parts, .n_parts = n};
+    int r = mm_document_key_hash(a->certificates[MM_APPLIANCE_AUDIT], signer, ei);
+
+    return r < 0 ? r : mm_seal_check(a->seal, &what, bytes_of(proof), ei);
+}
+
 /* ---- signing ----------------------------------------------------------------------------- */
 
 /* A token that signs wrongly must not make a checkpoint that only the next start finds bad. */
@@ -306,6 +326,16 @@ static int sign_checked(struct mm_appliance *a, struct mm_verifier *verifier,
     return r;
 }
 
+static int check_digests(const struct mm_appliance *a, const Mintmark__Internal__SignDigests *job,
+                         struct mm_errinfo *ei)
+{
+    struct mm_bytes digests[MM_CHUNK_DEVICES];
+
+    for (size_t i = 0; i < job->n_digests; i++)
+        digests[i] = bytes_of(&job->digests[i]);
+    return check_proof(a, MM_SEAL_DIGESTS, digests, job->n_digests, &job->proof, ei);
+}
+
 int mm_appliance_sign_digests(struct mm_appliance *a, const Mintmark__Internal__SignDigests *job,
                               uint8_t ret_signatures[][MM_APPLIANCE_SIGNATURE],
                               struct mm_errinfo *ei)
@@ -320,6 +350,8 @@ int mm_appliance_sign_digests(struct mm_appliance *a, const Mintmark__Internal__
     if (job->n_digests == 0 || job->n_digests > MM_CHUNK_DEVICES)
         return mm_fail_field(ei, "digests", "1 to %d digests are signed at once", MM_CHUNK_DEVICES);
     r = use_audit_key(a, job->by, ei);
+    if (r == MM_OK)
+        r = check_digests(a, job, ei);
     if (r == MM_OK)
         r = mm_pki_certificate_point(a->certificates[MM_APPLIANCE_AUDIT], &point, ei);
     if (r == MM_OK)
@@ -352,16 +384,52 @@ static int read_anchor(struct mm_appliance *a, struct mm_appliance_room *room,
     return MM_OK;
 }
 
+/* Starts are counted up for ever, an unlock included, and records within a start: so an anchor that
+ * the store once made cannot come again. One in the token that is none is for the store to judge.
+ */
+static int may_follow(const void *before, size_t before_len, const void *value, size_t len,
+                      struct mm_errinfo *ei)
+{
+    Mintmark__V1__Anchor *was = mintmark__v1__anchor__unpack(NULL, before_len, before);
+    Mintmark__V1__Anchor *is = mintmark__v1__anchor__unpack(NULL, len, value);
+    int r = MM_OK;
+
+    if (was && is &&
+        (is->epoch < was->epoch || (is->epoch == was->epoch && is->sequence < was->sequence)))
+        r = mm_fail(ei, MM_ERR_PRECONDITION, "ANCHOR_OLDER",
+                    "the token's anchor is of start %llu and record %llu, the new one of start "
+                    "%llu and record %llu",
+                    (unsigned long long)was->epoch, (unsigned long long)was->sequence,
+                    (unsigned long long)is->epoch, (unsigned long long)is->sequence);
+    if (was)
+        mintmark__v1__anchor__free_unpacked(was, NULL);
+    if (is)
+        mintmark__v1__anchor__free_unpacked(is, NULL);
+    return r;
+}
+
+static int write_anchor(struct mm_appliance *a, const Mintmark__Internal__AnchorWrite *job,
+                        struct mm_errinfo *ei)
+{
+    const struct mm_bytes anchor = bytes_of(&job->anchor);
+    const struct mm_sealed what = {.use = MM_SEAL_ANCHOR, .parts = &anchor, .n_parts = 1};
+    int r = mm_seal_check(a->seal, &what, bytes_of(&job->proof), ei);
+
+    return r < 0 ? r : mm_anchor_follow(a->token, anchor.data, anchor.len, may_follow, ei);
+}
+
 static int sign_document(struct mm_appliance *a, const Mintmark__Internal__SignDocument *job,
                          struct mm_appliance_room *room, struct mm_errinfo *ei)
 {
-    const struct mm_bytes content = {job->content.data, job->content.len};
+    const struct mm_bytes content = bytes_of(&job->content), digest = bytes_of(&job->digest);
     int r = use_audit_key(a, job->by, ei);
 
     if (r == MM_OK)
-        r = job->digest.len > 0
-                ? sign_detached(a, &job->digest, &room->document, ei)
-                : mm_appliance_sign(a, MM_APPLIANCE_AUDIT, content, &room->document, ei);
+        r = digest.len > 0 ? check_proof(a, MM_SEAL_DETACHED, &digest, 1, &job->proof, ei)
+                           : check_proof(a, MM_SEAL_DOCUMENT, &content, 1, &job->proof, ei);
+    if (r == MM_OK)
+        r = digest.len > 0 ? sign_detached(a, &job->digest, &room->document, ei)
+                           : mm_appliance_sign(a, MM_APPLIANCE_AUDIT, content, &room->document, ei);
 
     mintmark__internal__signed_content__init(&room->content);
     room->content.document = (ProtobufCBinaryData){room->document.len, room->document.data};
@@ -381,8 +449,7 @@ int mm_appliance_job(struct mm_appliance *a, const Mintmark__Internal__TokenJob 
         result->anchor_found = &room->found;
         return read_anchor(a, room, ei);
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_ANCHOR_WRITE:
-        return mm_anchor_write(a->token, job->anchor_write->anchor.data,
-                               job->anchor_write->anchor.len, ei);
+        return write_anchor(a, job->anchor_write, ei);
     case MINTMARK__INTERNAL__TOKEN_JOB__JOB_AUDIT_KEY_READ:
         result->result_case = MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_AUDIT_KEY_FOUND;
         result->audit_key_found = &room->key;

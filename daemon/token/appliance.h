@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The appliance's own keys and the ledger's anchor, in the token worker of the token that section
- * appliance of the configuration names. */
+ * appliance of the configuration names. The identity key signs what is made here; the audit key
+ * signs, and the token keeps as anchor, what comes with the store's proof (daemon/ipc/seal.h). */
 #pragma once
 
 #include "daemon/conf/conf.h"
+#include "daemon/ipc/seal.h"
 #include "internal/token.pb-c.h"
 #include "pkcs11/anchor.h"
 
@@ -14,6 +16,7 @@ enum { MM_APPLIANCE_IDENTITY, MM_APPLIANCE_AUDIT, MM_APPLIANCE_KEYS };
 struct mm_appliance {
     const struct mm_conf_appliance *conf; /* borrowed */
     struct mm_token *token;               /* borrowed */
+    struct mm_secret *seal;               /* borrowed; NULL: nothing is signed by the audit key */
     char *audit_key, *audit_certificate;  /* in use: the configuration's, or what a job named */
     X509 *certificates[MM_APPLIANCE_KEYS];
     mm_handle keys[MM_APPLIANCE_KEYS];
@@ -27,7 +30,9 @@ void mm_appliance_free(struct mm_appliance *a);
 int mm_appliance_find_keys(struct mm_appliance *a, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Does an AnchorRead, AnchorWrite, SignDocument or AuditKeyRead, and fills the result's oneof; what
- * the result points to is in *room. */
+ * the result points to is in *room. MM_ERR_PERMISSION NOT_OF_THE_STORE, before the token is asked
+ * to sign or write, when what it should has no proof of the store's; MM_ERR_PRECONDITION
+ * ANCHOR_OLDER. */
 struct mm_appliance_room {
     Mintmark__Internal__AnchorFound found;
     Mintmark__Internal__SignedContent content;
@@ -45,7 +50,8 @@ int mm_appliance_job(struct mm_appliance *a, const Mintmark__Internal__TokenJob 
                      struct mm_appliance_room *room, Mintmark__Internal__TokenResult *result,
                      struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Signs each digest with the audit key, and checks the signature. */
+/* Signs each digest with the audit key, and checks the signature. MM_ERR_PERMISSION
+ * NOT_OF_THE_STORE as above. */
 enum { MM_APPLIANCE_SIGNATURE = 64 };
 int mm_appliance_sign_digests(struct mm_appliance *a, const Mintmark__Internal__SignDigests *job,
                               uint8_t ret_signatures[][MM_APPLIANCE_SIGNATURE],

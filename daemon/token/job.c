@@ -10,6 +10,7 @@
 #include "daemon/token/trust.h"
 
 #include <poll.h>
+#include <string.h>
 
 enum { TOKEN_RETRY_MS = 1000 }; /* about how long a worker takes to start again */
 
@@ -17,6 +18,7 @@ struct state {
     struct mm_login login; /* outlives the minter that uses it */
     struct mm_minter *minter;
     struct mm_chunk *chunk;
+    uint64_t forged; /* jobs that were none of the store's */
 };
 
 static int reply(struct mm_worker *w, const Mintmark__Internal__TokenResult *result,
@@ -101,6 +103,8 @@ static int start(struct mm_worker *w, struct mm_errinfo *ei)
         return mm_fail_memory(ei);
     w->state = s;
     r = mm_minter_open(w->conf, w->section, &s->login, &s->minter, ei);
+    if (r == MM_OK && s->minter->appliance)
+        s->minter->appliance->seal = w->seal;
     if (r == MM_OK)
         r = mm_trust_prove(s->minter, ei);
     if (r == MM_OK && mm_chunk_new(&s->chunk) < 0)
@@ -345,6 +349,18 @@ static int ping(struct mm_worker *w, const Mintmark__Internal__TokenJob *job, st
     return reply(w, &result, ei);
 }
 
+/* What the front brought has no proof of the store's, or comes a second time: no front that is
+ * itself does so. The front's own counts would say nothing then, so it is counted here. */
+static void log_refusal(struct mm_worker *w, const struct mm_errinfo *why)
+{
+    struct state *s = w->state;
+
+    if (strcmp(why->reason, "NOT_OF_THE_STORE") != 0 && strcmp(why->reason, "ANCHOR_OLDER") != 0)
+        return;
+    mm_log(MM_LOG_ERROR, "forged_job_refused", MM_STR("reason", why->reason),
+           MM_STR("text", why->text), MM_UINT("refused", ++s->forged));
+}
+
 /* For the ledger, and in the appliance's name. */
 static int appliance_job(struct mm_worker *w, const Mintmark__Internal__TokenJob *job,
                          struct mm_errinfo *ei)
@@ -357,6 +373,7 @@ static int appliance_job(struct mm_worker *w, const Mintmark__Internal__TokenJob
 
     mintmark__internal__token_result__init(&result);
     if (mm_appliance_job(s->minter->appliance, job, &room, &result, &why) < 0) {
+        log_refusal(w, &why);
         r = fail_job(w, job->id, &why, ei);
     } else {
         result.id = job->id;
@@ -376,8 +393,10 @@ static int sign_digests(struct mm_worker *w, const Mintmark__Internal__TokenJob 
     Mintmark__Internal__SignedDigests body = MINTMARK__INTERNAL__SIGNED_DIGESTS__INIT;
     struct mm_errinfo why = {0};
 
-    if (mm_appliance_sign_digests(s->minter->appliance, job->sign_digests, signatures, &why) < 0)
+    if (mm_appliance_sign_digests(s->minter->appliance, job->sign_digests, signatures, &why) < 0) {
+        log_refusal(w, &why);
         return fail_job(w, job->id, &why, ei);
+    }
     for (size_t i = 0; i < job->sign_digests->n_digests; i++)
         list[i] = (ProtobufCBinaryData){MM_APPLIANCE_SIGNATURE, signatures[i]};
     result.id = job->id;

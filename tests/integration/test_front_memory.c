@@ -8,6 +8,7 @@
 #include "daemon/base/log.h"
 #include "daemon/front/app.h"
 #include "daemon/front/service/service.h"
+#include "daemon/ipc/seal.h"
 #include "mintmark/v1/officer.pb-c.h"
 #include "mintmark/v1/station.pb-c.h"
 #include "tests/unit/check_main.h"
@@ -185,6 +186,7 @@ static void setup_profile(const char *name)
     struct mm_errinfo ei = {0};
     char path[128];
     char text[2048];
+    uint8_t digest[MM_HANDED_DIGEST];
     int fd;
 
     memcpy(profile, name, sizeof(profile));
@@ -205,7 +207,10 @@ static void setup_profile(const char *name)
              "# fake profile=%s\n",
              profile);
     ck_assert_int_eq(mm_conf_parse(path, text, strlen(text), &conf, &ei), MM_OK);
-    ck_assert_int_eq(mm_launcher_fork(paths, NULL, &fd, NULL, &ei), MM_OK);
+    ck_assert_int_eq(
+        mm_seal_config(path, (struct mm_bytes){(const uint8_t *)text, strlen(text)}, digest, &ei),
+        MM_OK);
+    ck_assert_int_eq(mm_launcher_fork(paths, digest, NULL, &fd, NULL, &ei), MM_OK);
     ck_assert_int_eq(uv_loop_init(&loop), 0);
     uv_timer_init(&loop, &patience);
     ck_assert_int_eq(mm_launcher_new(&loop, fd, on_lost, NULL, &launcher, &ei), MM_OK);

@@ -4,6 +4,7 @@
 #include "daemon/base/limits.h"
 #include "daemon/ipc/trusted.h"
 #include "daemon/ipc/worker.h"
+#include "tests/support/handed.h"
 #include "tests/unit/check_main.h"
 #include "tests/unit/store_fixture.h"
 
@@ -90,14 +91,11 @@ static void teardown(void)
     fixture_teardown(&site);
 }
 
-static void become_worker(int fd, int trusted)
+static void become_worker(int fd, int trusted, int handed)
 {
     const char *program = getenv("MM_STORE_WORKER");
-    /* Out of each other's way first. */
-    const int a = fcntl(fd, F_DUPFD_CLOEXEC, 10), b = fcntl(trusted, F_DUPFD_CLOEXEC, 10);
 
-    close(MM_TRUSTED_FD);
-    if (program && a >= 0 && dup2(a, MM_WORKER_FD) >= 0 && b >= 0 && dup2(b, MM_TRUSTED_FD) >= 0)
+    if (program && handed_take(fd, trusted, handed))
         execl(program, "mintmark-store", (char *)NULL);
     _exit(127);
 }
@@ -122,7 +120,16 @@ static void drop(Mintmark__Internal__StoreResult *result)
     mintmark__internal__store_result__free_unpacked(result, NULL);
 }
 
-static struct worker start(void)
+static int hand(const char *text)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/mintmark.conf", site.dir);
+    return handed_pipe(path, (struct mm_bytes){(const uint8_t *)text, strlen(text)});
+}
+
+/* Takes what the worker is handed. */
+static struct worker start_with(int handed)
 {
     Mintmark__Internal__WorkerStart message;
     struct worker w = {0};
@@ -135,7 +142,8 @@ static struct worker start(void)
     w.pid = fork();
     ck_assert_int_ge(w.pid, 0);
     if (w.pid == 0)
-        become_worker(fds[1], trusted);
+        become_worker(fds[1], trusted, handed);
+    close(handed);
     close(fds[1]);
     close(trusted);
     w.fd = fds[0];
@@ -148,6 +156,11 @@ static struct worker start(void)
     ck_assert_ptr_nonnull(w.ready);
     ck_assert_uint_eq(w.ready->id, 0);
     return w;
+}
+
+static struct worker start(void)
+{
+    return start_with(hand(config));
 }
 
 static int ended(struct worker *w)
@@ -313,6 +326,26 @@ START_TEST(worker_with_a_database_that_others_may_read_is_refused)
 }
 END_TEST
 
+/* What a front that has been taken over might send: a database of its own. */
+START_TEST(worker_takes_no_configuration_that_was_not_checked)
+{
+    struct worker w = start_with(hand("listen { }"));
+
+    ck_assert_str_eq(w.ready->error->reason, "CONFIG_NOT_CHECKED");
+    ck_assert_int_eq(w.ready->error->code, MM_ERR_PERMISSION);
+    ck_assert_int_eq(stop(&w), MM_EXIT_FAILED);
+}
+END_TEST
+
+START_TEST(worker_that_is_handed_nothing_is_refused)
+{
+    struct worker w = start_with(open("/dev/null", O_RDONLY | O_CLOEXEC));
+
+    ck_assert_str_eq(w.ready->error->reason, "HANDED_BAD");
+    ck_assert_int_eq(stop(&w), MM_EXIT_CHANNEL);
+}
+END_TEST
+
 START_TEST(worker_that_is_sent_no_job_ends)
 {
     struct worker w = start();
@@ -464,6 +497,8 @@ int main(void)
     tcase_add_test(worker, worker_with_many_big_answers_sends_them_all);
     tcase_add_test(worker, worker_beside_another_is_refused);
     tcase_add_test(worker, worker_with_a_database_that_others_may_read_is_refused);
+    tcase_add_test(worker, worker_takes_no_configuration_that_was_not_checked);
+    tcase_add_test(worker, worker_that_is_handed_nothing_is_refused);
     tcase_add_test(worker, worker_that_is_sent_no_job_ends);
     tcase_add_test(worker, worker_takes_other_certificates_from_the_launcher_only);
     tcase_add_test(worker, worker_takes_all_or_nothing);

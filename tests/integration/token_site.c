@@ -6,6 +6,7 @@
 #include "daemon/ipc/channel.h"
 #include "daemon/ipc/worker.h"
 #include "pkcs11/token.h"
+#include "tests/support/handed.h"
 
 #include <check.h>
 #include <ftw.h>
@@ -222,12 +223,12 @@ void site_done(struct token_site *site)
     free(site->transport_export);
 }
 
-static void become_worker(int fd)
+static void become_worker(int fd, int handed)
 {
     const char *path = getenv("MM_TOKEN_WORKER");
 
     ck_assert_ptr_nonnull(path);
-    if (fd == MM_WORKER_FD || dup2(fd, MM_WORKER_FD) == MM_WORKER_FD)
+    if (handed_take(fd, -1, handed))
         execl(path, path, (char *)NULL);
     _exit(127);
 }
@@ -237,17 +238,19 @@ struct worker worker_start(const struct token_site *site, const char *section)
     Mintmark__Internal__WorkerStart start;
     struct worker w = {.pid = -1};
     char name[] = "token.0", path[96], token[64];
-    int fds[2];
+    int fds[2], handed;
 
     mintmark__internal__worker_start__init(&start);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    snprintf(path, sizeof(path), "%s", site_path(site, "mintmark.conf"));
+    handed = handed_pipe(path, (struct mm_bytes){site->config.data, site->config.len});
     w.pid = fork();
     if (w.pid == 0)
-        become_worker(fds[1]);
+        become_worker(fds[1], handed);
     ck_assert_int_gt(w.pid, 0);
+    close(handed);
     close(fds[1]);
     w.fd = fds[0];
-    snprintf(path, sizeof(path), "%s", site_path(site, "mintmark.conf"));
     snprintf(token, sizeof(token), "%s", section);
     start.config = (ProtobufCBinaryData){site->config.len, site->config.data};
     start.config_path = path;

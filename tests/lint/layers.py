@@ -26,7 +26,7 @@ RULES = {
     'daemon/document/': (['daemon/base/', 'daemon/pki/', 'proto/'], ['protobuf-c/', 'openssl/']),
     'daemon/provider/': (['daemon/base/'], ['openssl/']),
     'daemon/ipc/': (['daemon/base/', 'daemon/conf/', 'proto/'],
-                    ['protobuf-c/', 'seccomp.h', 'uv.h']),
+                    ['protobuf-c/', 'seccomp.h', 'uv.h', 'openssl/']),
     'daemon/token/': (['daemon/base/', 'daemon/conf/', 'daemon/document/', 'daemon/ipc/', 'daemon/pki/', 'pkcs11/',
                        'proto/'], ['protobuf-c/', 'openssl/']),
     'daemon/store/': (['daemon/base/', 'daemon/conf/', 'daemon/document/', 'daemon/ipc/', 'daemon/pki/',

@@ -464,6 +464,7 @@ void make_begin_export(struct small_job *j, uint64_t first_sequence)
     mintmark__internal__begin_export__init(&j->begin_export);
     j->begin_export.first_sequence = first_sequence;
     j->begin_export.now_ms = T0;
+    j->begin_export.by = TEXT("auditor");
 }
 
 void make_export_page(struct small_job *j, uint64_t after, uint64_t last)

@@ -4,6 +4,7 @@
 #include "daemon/base/limits.h"
 #include "daemon/base/log.h"
 #include "daemon/front/launcher.h"
+#include "daemon/ipc/seal.h"
 #include "daemon/ipc/trusted.h"
 #include "tests/unit/check_main.h"
 
@@ -55,6 +56,7 @@ static void setup(void)
 {
     static const char *const names[MM_FILES] = {"crt", "key", "ca"};
     const char *const programs[MM_PROGRAMS] = {"/nowhere", "/nowhere"};
+    static const uint8_t none[MM_HANDED_DIGEST];
     static struct mm_files_plan plan;
 
     snprintf(folder, sizeof(folder), "/tmp/mintmark-files-XXXXXX");
@@ -69,7 +71,7 @@ static void setup(void)
     plan.trusted = (struct mm_bytes){(const uint8_t *)"a", 1};
     files = (struct mm_files){.fd = -1, .timeout_ms = 20000};
     ei = (struct mm_errinfo){0};
-    ck_assert_int_eq(mm_launcher_fork(programs, &plan, &launcher_fd, &files.fd, &ei), MM_OK);
+    ck_assert_int_eq(mm_launcher_fork(programs, none, &plan, &launcher_fd, &files.fd, &ei), MM_OK);
 }
 
 static void teardown(void)
@@ -168,6 +170,50 @@ START_TEST(read_config_says_whether_others_are_trusted)
         ck_assert_int_eq(read_it(), MM_OK);
         ck_assert_int_eq(trusted, i != 0);
     }
+}
+END_TEST
+
+/* The launcher's side, in this process: asks for the configuration, and drops the answer. */
+static void serve_config(const struct mm_files_plan *plan, struct mm_handed *handed)
+{
+    struct mm_trusted_keeper keeper;
+    int set, fd[2];
+    const struct {
+        uint64_t id;
+        uint32_t what, zero;
+    } request = {1, MM_FILES, 0};
+
+    ck_assert_int_eq(mm_trusted_make(&set, &ei), MM_OK);
+    mm_trusted_keep(&keeper, set);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd), 0);
+    ck_assert_int_eq(send(fd[0], &request, sizeof(request), 0), (ssize_t)sizeof(request));
+    ck_assert(mm_files_serve(plan, &keeper, handed, fd[1]));
+    mm_trusted_offer(&keeper, -1);
+    close(set);
+    close(fd[0]);
+    close(fd[1]);
+}
+
+START_TEST(serve_of_a_good_configuration_has_workers_take_it)
+{
+    static const char good[] = "good, filled in";
+    const struct mm_bytes text = {(const uint8_t *)good, strlen(good)};
+    const struct mm_files_plan plan = {.config = config, .read_config = read_config};
+    struct mm_handed handed = {0};
+    uint8_t digest[MM_HANDED_DIGEST];
+
+    ck_assert_int_eq(mm_seal_config(config, text, digest, &ei), MM_OK);
+    put(MM_FILE_CLIENT_CA, "a");
+    put_config("bad");
+    serve_config(&plan, &handed);
+    put_config("crash");
+    serve_config(&plan, &handed);
+    ck_assert_uint_eq(handed.n_configs, 0);
+    put_config("good");
+    serve_config(&plan, &handed);
+    serve_config(&plan, &handed);
+    ck_assert_uint_eq(handed.n_configs, 1);
+    ck_assert(mm_handed_knows(&handed, digest));
 }
 END_TEST
 
@@ -277,6 +323,7 @@ int main(void)
     tcase_add_test(tc, read_of_no_file_says_why);
     tcase_add_test(tc, read_config_gives_what_was_checked_or_says_what_is_wrong);
     tcase_add_test(tc, read_config_says_whether_others_are_trusted);
+    tcase_add_test(tc, serve_of_a_good_configuration_has_workers_take_it);
     tcase_add_test(tc, serve_opens_nothing_but_its_files);
     tcase_add_test(tc, serve_ends_the_launcher_over_a_malformed_request);
     tcase_add_test(tc, read_drops_an_answer_that_is_late);

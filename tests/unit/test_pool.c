@@ -99,6 +99,7 @@ static void start_pool(unsigned workers, const char *directives)
 
 static void setup_with(const char *program)
 {
+    static const uint8_t none[MM_HANDED_DIGEST];
     const char *const paths[MM_PROGRAMS] = {program, program};
     struct mm_errinfo ei;
     int fd;
@@ -112,7 +113,7 @@ static void setup_with(const char *program)
     job_timeout_ms = JOB_MS;
     snprintf(folder, sizeof(folder), "/tmp/mintmark-pool-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
-    ck_assert_int_eq(mm_launcher_fork(paths, NULL, &fd, NULL, &ei), MM_OK);
+    ck_assert_int_eq(mm_launcher_fork(paths, none, NULL, &fd, NULL, &ei), MM_OK);
     ck_assert_int_eq(uv_loop_init(&loop), 0);
     uv_timer_init(&loop, &patience);
     ck_assert_int_eq(mm_launcher_new(&loop, fd, on_lost, NULL, &launcher, &ei), MM_OK);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ExportLedger (docs/export.md): begun by the store, which says where it ends; streamed in pieces
- * of whole items, hashed as they pass; ended by a statement that the token signs.
+ * of whole items, which the store hashes; ended by a statement of the store that the token signs.
  *
  *   BEGINNING --> STREAMING (piece by piece) --> SIGNING --> over
  */
@@ -10,14 +10,12 @@
 #include "daemon/front/service/service.h"
 #include "daemon/front/service/token_job.h"
 #include "mintmark/v1/account.pb-c.h"
-#include "mintmark/v1/document.pb-c.h"
 
-#include <openssl/evp.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { HASH_BYTES = 32, PAGE_UNITS = 256, STATEMENT_MAX = 1024 };
+enum { PAGE_UNITS = 256 };
 
 struct export
 {
@@ -31,11 +29,10 @@ struct export
     bool store_runs;
     struct mm_token_job token;
     Mintmark__Internal__SignDocument sign;
-    struct mm_audit_name audit; /* whose key was in force at the last record */
-    uint8_t statement[STATEMENT_MAX];
-    EVP_MD_CTX *digest;
+    struct mm_audit_name audit;             /* whose key was in force at the last record */
     bool blocked;                           /* the client takes nothing for now */
     Mintmark__Internal__ExportBegun *begun; /* NULL: BEGINNING */
+    Mintmark__Internal__ExportPiece *end;   /* the last piece, without its items */
     uint64_t last;                          /* record that has been sent */
     uint64_t records, devices, bytes;
 };
@@ -56,7 +53,8 @@ static void end(struct export *e, const struct mm_errinfo *ei)
         mm_call_finish(e->call, ei);
     if (e->begun)
         mintmark__internal__export_begun__free_unpacked(e->begun, NULL);
-    EVP_MD_CTX_free(e->digest);
+    if (e->end)
+        mintmark__internal__export_piece__free_unpacked(e->end, NULL);
     free(e);
 }
 
@@ -87,8 +85,6 @@ static int give(struct export *e, ProtobufCBinaryData data, struct mm_errinfo *e
     Mintmark__V1__ExportLedgerResponse response = MINTMARK__V1__EXPORT_LEDGER_RESPONSE__INIT;
     int r;
 
-    if (EVP_DigestUpdate(e->digest, data.data, data.len) != 1)
-        return mm_fail_memory(ei);
     response.data = data;
     r = mm_call_send(e->call, &response.base);
     e->blocked = r == MM_ERR_AGAIN;
@@ -136,44 +132,14 @@ static void on_signed(struct mm_token_job *t, const Mintmark__Internal__TokenRes
     }
 }
 
-static int state(struct export *e, uint8_t sha256[HASH_BYTES], struct mm_errinfo *ei)
-{
-    Mintmark__V1__SignedDocument document = MINTMARK__V1__SIGNED_DOCUMENT__INIT;
-    Mintmark__V1__LedgerExport statement = MINTMARK__V1__LEDGER_EXPORT__INIT;
-
-    document.document_case = MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_LEDGER_EXPORT;
-    document.ledger_export = &statement;
-    statement.ledger_id = e->begun->ledger_id;
-    statement.first_sequence = e->begun->first_sequence;
-    statement.last_sequence = e->begun->last_sequence;
-    statement.head = e->begun->head;
-    statement.records = e->records;
-    statement.devices = e->devices;
-    statement.sha256 = (ProtobufCBinaryData){HASH_BYTES, sha256};
-    statement.time_ms = mm_clock_wall_ms();
-    statement.by = e->client;
-    if (mintmark__v1__signed_document__get_packed_size(&document) > sizeof(e->statement))
-        return mm_fail(ei, MM_ERR_TOO_BIG, "DOCUMENT_TOO_BIG", "the statement is too long");
-    e->sign.content.len = mintmark__v1__signed_document__pack(&document, e->statement);
-    e->sign.content.data = e->statement;
-    return MM_OK;
-}
-
 static int sign(struct export *e, struct mm_errinfo *ei)
 {
-    uint8_t sha256[HASH_BYTES];
-    int r;
-
-    if (EVP_DigestFinal_ex(e->digest, sha256, NULL) != 1)
-        return mm_fail_memory(ei);
+    if (!e->end)
+        return mm_fail(ei, MM_ERR_INTERNAL, "STORE_ANSWER", "the store gave no statement");
     mintmark__internal__token_job__init(&e->token.message);
     mintmark__internal__sign_document__init(&e->sign);
-    r = state(e, sha256, ei);
-    if (r < 0)
-        return r;
-    /* For the end's own item, which no hash covers. */
-    if (EVP_DigestInit_ex2(e->digest, EVP_sha256(), NULL) != 1)
-        return mm_fail_memory(ei);
+    e->sign.content = e->end->statement;
+    e->sign.proof = e->end->proof;
     e->token.message.job_case = MINTMARK__INTERNAL__TOKEN_JOB__JOB_SIGN_DOCUMENT;
     e->token.message.sign_document = &e->sign;
     e->sign.by = mm_audit_name_message(&e->audit);
@@ -205,6 +171,7 @@ static int ask_begin(struct export *e, uint64_t first, struct mm_errinfo *ei)
 
     body.first_sequence = first;
     body.now_ms = mm_clock_wall_ms();
+    body.by = e->client;
     return ask(e, &job, 1, ei);
 }
 
@@ -220,6 +187,7 @@ static int go_on(struct export *e, struct mm_errinfo *ei)
         return sign(e, ei);
     body.after = e->last;
     body.last = e->begun->last_sequence;
+    body.tally = e->begun->tally;
     return ask(e, &job, PAGE_UNITS, ei);
 }
 
@@ -247,6 +215,14 @@ static int take_piece(struct export *e, const Mintmark__Internal__ExportPiece *p
     e->last = piece->last;
     e->records += piece->records;
     e->devices += piece->devices;
+    if (piece->statement.len > 0) {
+        Mintmark__Internal__ExportPiece statement = *piece;
+
+        statement.data = (ProtobufCBinaryData){0, NULL};
+        e->end = mm_message_dup(&statement.base);
+        if (!e->end)
+            return mm_fail_memory(ei);
+    }
     r = give(e, piece->data, ei);
     return r < 0 ? r : go_on(e, ei);
 }
@@ -308,12 +284,6 @@ static struct export *new_export(struct mm_call *call, struct mm_account *accoun
 
     if (!e)
         return NULL;
-    e->digest = EVP_MD_CTX_new();
-    if (!e->digest || EVP_DigestInit_ex2(e->digest, EVP_sha256(), NULL) != 1) {
-        EVP_MD_CTX_free(e->digest);
-        free(e);
-        return NULL;
-    }
     e->app = mm_call_app(call);
     e->call = call;
     e->account = account;

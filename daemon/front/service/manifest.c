@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * GetManifest (docs/manifest.md): the store says what each object says, a page of devices at a
- * time; the front hashes, the token signs the page's hashes in one job, and the page is sent.
+ * time, and hashes it; the token signs the page's hashes in one job, and the page is sent.
  *
  *   FINDING --> PAGING --> SIGNING --> PAGING … --> over
  */
@@ -32,7 +32,6 @@ struct manifest {
     Mintmark__Internal__SignDigests sign;
     struct mm_audit_name audit; /* whose key signs: the one that the piece names */
     ProtobufCBinaryData digests[MM_CHUNK_DEVICES];
-    uint8_t sha256[MM_CHUNK_DEVICES][MM_REPORT_HASH_BYTES];
     bool found;     /* else FINDING */
     uint8_t *chain; /* in force, as it is recorded with devices; NULL: none */
     size_t chain_len;
@@ -219,31 +218,13 @@ static void on_signed(struct mm_token_job *t, const Mintmark__Internal__TokenRes
     }
 }
 
-/* RFC 7515 section 5.1: over protected, a dot, payload. */
-static int hash(const struct manifest *m, size_t i, uint8_t ret_sha256[MM_REPORT_HASH_BYTES],
-                struct mm_errinfo *ei)
-{
-    MM_BUF_CLEANUP struct mm_buf input = MM_BUF_INIT(TEXT_MAX);
-
-    mm_buf_printf(&input, "%s.%s", m->piece->protected_, m->piece->entries[i]->payload);
-    if (mm_buf_err(&input) < 0 ||
-        EVP_Digest(input.data, input.len, ret_sha256, NULL, EVP_sha256(), NULL) != 1)
-        return mm_fail_memory(ei);
-    return MM_OK;
-}
-
 static int sign(struct manifest *m, struct mm_errinfo *ei)
 {
-    int r = MM_OK;
-
     mintmark__internal__token_job__init(&m->token.message);
     mintmark__internal__sign_digests__init(&m->sign);
-    for (size_t i = 0; r == MM_OK && i < m->piece->n_entries; i++) {
-        r = hash(m, i, m->sha256[i], ei);
-        m->digests[i] = (ProtobufCBinaryData){MM_REPORT_HASH_BYTES, m->sha256[i]};
-    }
-    if (r < 0)
-        return r;
+    for (size_t i = 0; i < m->piece->n_entries; i++)
+        m->digests[i] = m->piece->entries[i]->sha256;
+    m->sign.proof = m->piece->proof;
     m->sign.digests = m->digests;
     m->sign.n_digests = m->piece->n_entries;
     m->audit = m->app->anchoring.audit;

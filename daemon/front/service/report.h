@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A production report on its way (docs/report.md): found, and when it is not signed yet: hashed
- * piece by piece as the store says it, signed by the token, kept by the store. Then it can be sent,
- * piece by piece again. Never is more than a piece in memory.
+ * A production report on its way (docs/report.md): found, and when it is not signed yet: hashed by
+ * the store piece by piece, signed by the token, kept by the store. Then it can be sent, piece by
+ * piece again, and is hashed as it passes. Never is more than a piece in memory.
  *
  *   FINDING --signed--> READY       FINDING --> HASHING --> SIGNING --> ADDING --> READY
  *   READY --mm_report_send--> SENDING
@@ -13,6 +13,7 @@
 
 #include "daemon/front/service/service.h"
 #include "daemon/front/service/token_job.h"
+#include "daemon/ipc/seal.h"
 #include "mintmark/v1/station.pb-c.h"
 
 #include <openssl/evp.h>
@@ -56,6 +57,8 @@ struct mm_report {
     EVP_MD_CTX *digest;
     uint8_t sha256[MM_REPORT_HASH_BYTES];
     uint64_t size;
+    uint8_t proof[MM_SEAL_BYTES];           /* HASHING: that the store made sha256 */
+    uint64_t tally;                         /* HASHING: what the store knows it by; 0: not begun */
     Mintmark__Internal__ReportPlace *place; /* of the next piece; NULL: the first */
     bool last;                              /* the last piece has come */
     bool blocked;                           /* the client takes nothing for now */

@@ -103,6 +103,8 @@ static int ask_piece(struct mm_report *r, struct mm_errinfo *ei)
 
     body.batch_uid = r->batch_uid;
     body.place = r->place;
+    body.hash = r->stage == MM_REPORT_HASHING;
+    body.tally = r->tally;
     return ask(r, &job, MM_SCHED_BULK, PAGE_UNITS, ei);
 }
 
@@ -149,6 +151,7 @@ static int sign(struct mm_report *r, struct mm_errinfo *ei)
     r->token.units = 1;
     r->token.done = on_signed;
     r->sign.digest = (ProtobufCBinaryData){sizeof(r->sha256), r->sha256};
+    r->sign.proof = (ProtobufCBinaryData){sizeof(r->proof), r->proof};
     r->audit = r->app->anchoring.audit;
     r->sign.by = mm_audit_name_message(&r->audit);
     return mm_token_job_begin(&r->token, r->app, r->station, r->app->conf->appliance.token,
@@ -171,7 +174,7 @@ static int begin_bytes(struct mm_report *r, struct mm_errinfo *ei)
 {
     drop_place(r);
     r->last = false;
-    r->size = 0;
+    r->size = r->tally = 0;
     if (!r->digest)
         r->digest = EVP_MD_CTX_new();
     if (!r->digest || EVP_DigestInit_ex2(r->digest, EVP_sha256(), NULL) != 1)
@@ -184,8 +187,6 @@ static int give(struct mm_report *r, const ProtobufCBinaryData *data, struct mm_
     Mintmark__V1__GetReportResponse response = MINTMARK__V1__GET_REPORT_RESPONSE__INIT;
     int rc;
 
-    if (r->stage != MM_REPORT_SENDING)
-        return MM_OK;
     response.data = *data;
     rc = mm_call_send(r->call, &response.base);
     r->blocked = rc == MM_ERR_AGAIN;
@@ -198,10 +199,10 @@ static int finish_bytes(struct mm_report *r, struct mm_errinfo *ei)
 {
     const ProtobufCBinaryData *was = &r->found->sha256;
 
-    if (EVP_DigestFinal_ex(r->digest, r->sha256, NULL) != 1)
-        return mm_fail_memory(ei);
     if (r->stage == MM_REPORT_HASHING)
         return sign(r, ei);
+    if (EVP_DigestFinal_ex(r->digest, r->sha256, NULL) != 1)
+        return mm_fail_memory(ei);
     if (was->len != sizeof(r->sha256) || memcmp(was->data, r->sha256, sizeof(r->sha256)) != 0)
         return mm_fail(ei, MM_ERR_CORRUPT, "REPORT_CHANGED",
                        "the database does not say any more what was signed of batch %s",
@@ -210,11 +211,29 @@ static int finish_bytes(struct mm_report *r, struct mm_errinfo *ei)
     return MM_OK;
 }
 
+/* HASHING: nothing but where the store is with it, and in the end what it found. */
+static int take_hashed(struct mm_report *r, const Mintmark__Internal__ReportPiece *piece,
+                       struct mm_errinfo *ei)
+{
+    r->tally = piece->tally;
+    r->last = piece->tally == 0;
+    if (!r->last)
+        return go_on(r, ei);
+    if (piece->sha256.len != sizeof(r->sha256) || piece->proof.len != sizeof(r->proof))
+        return mm_fail(ei, MM_ERR_INTERNAL, "STORE_ANSWER", "the store gave no proof to sign by");
+    memcpy(r->sha256, piece->sha256.data, sizeof(r->sha256));
+    memcpy(r->proof, piece->proof.data, sizeof(r->proof));
+    r->size = piece->size;
+    return go_on(r, ei);
+}
+
 static int take_piece(struct mm_report *r, const Mintmark__Internal__ReportPiece *piece,
                       struct mm_errinfo *ei)
 {
     int rc;
 
+    if (r->stage == MM_REPORT_HASHING)
+        return take_hashed(r, piece, ei);
     if (EVP_DigestUpdate(r->digest, piece->data.data, piece->data.len) != 1)
         return mm_fail_memory(ei);
     r->size += piece->data.len;

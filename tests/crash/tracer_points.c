@@ -213,6 +213,9 @@ static void name_descriptor(struct tracee *t, const struct entry *e, size_t call
     if (calls[call].subject == RECEIVES || e->args[0] == STDERR_FILENO || n < 0)
         return;
     path[n] = 0;
+    /* A memory file, which leaves nothing behind. */
+    if (strncmp(path, "/memfd:", 7) == 0)
+        return;
     if (S_ISDIR(st.st_mode))
         name_it(t, calls[call].name, "folder");
     else if (S_ISREG(st.st_mode))

@@ -186,8 +186,9 @@ class Backup(Base):
             changed['keys'][0].update(changes)
             return json.dumps(changed)
 
-        wrapped = data['keys'][0]['wrapped']
-        for text in (with_key(label='other'), with_key(wrapped=wrapped[:-2] + '00'),
+        wrapped = bytearray.fromhex(data['keys'][0]['wrapped'])
+        wrapped[-1] ^= 1
+        for text in (with_key(label='other'), with_key(wrapped=wrapped.hex()),
                      with_key(id='00' * 16), json.dumps({**data, 'site': 'elsewhere'}),
                      json.dumps({**data, 'threshold': 3, 'x': 1})):
             self.file.write_text(text)

@@ -230,8 +230,9 @@ class Exports(Base):
         self.site.stop()
         database = sqlite3.connect(self.site.dir / 'store/mintmark.db')
         record, = database.execute('SELECT record FROM ledger WHERE sequence = 5').fetchone()
+        edited = record[:-1] + bytes([record[-1] ^ 1])
         with database:
-            database.execute('UPDATE ledger SET record = ? WHERE sequence = 5', (record[:-1] + b'x',))
+            database.execute('UPDATE ledger SET record = ? WHERE sequence = 5', (edited,))
             database.execute('DELETE FROM checkpoints')
         database.close()
         self.site.start(wait=False)
@@ -241,7 +242,7 @@ class Exports(Base):
         items = items_of(self.stream(auditor, 1))
         self.assertEqual(items[-1][1].WhichOneof('item'), 'end')
         records = [i.record for _, i in items if i.WhichOneof('item') == 'record']
-        self.assertEqual(records[4], record[:-1] + b'x')
+        self.assertEqual(records[4], edited)
         self.site.stop()
         database = sqlite3.connect(self.site.dir / 'store/mintmark.db')
         with database:

@@ -363,8 +363,10 @@ class Stations(Base):
             one = self.in_background(self.client('other').provision, batch, 1, 'one')
             self.eventually(lambda: read_page(port)('mintmark_devices_waiting') == rest + 1)
             # By one worker alone, so that there is an order.
+            began = time.monotonic()
             self.let_go(self.service.worker_pids('token')[0])
             made, = map(self.made_ms, one())
+            self.assertLess(time.monotonic() - began, 1)
         # What the worker has in hand stands before it, not the rest of the bulk.
         self.assertLessEqual(sum(self.made_ms(b) < made for b in bulk()), DEPTH * FEW)
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """mintmark-issuer as a process, on a channel as the front's, and the stand-in for EJBCA that it talks
 to. Messages are made by protoc from our own .proto files."""
+import fcntl
+import hashlib
 import itertools
 import os
 import pathlib
@@ -104,6 +106,16 @@ class Device:
         return self.key in certificate
 
 
+def handed(path, config):
+    """A pipe with what the launcher hands an issuer: the digest of its configuration, and no key
+    (daemon/ipc/handed.h)."""
+    end, start = os.pipe()
+    digest = hashlib.sha256(os.fsencode(path) + b'\0' + config).digest()
+    os.write(start, struct.pack('=II', 1, 0) + digest)
+    os.close(start)
+    return end
+
+
 class Worker:
     """The process, until it is closed. Answers come in any order, and are kept by their id."""
 
@@ -123,18 +135,27 @@ class Worker:
                            end_entity_profile=end_entity_profile,
                            nodes=', '.join(f"'{n}'" for n in nodes or [ejbca.url]))
         self.log = self.dir / 'issuer.log'
+        conf = self.dir / 'mintmark.conf'
         ours, theirs = socket.socketpair()
+        pipe = handed(conf, text.encode())
+
+        def arrange():  # out of each other's way first
+            channel, from_launcher = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (theirs.fileno(), pipe))
+            os.dup2(channel, 3)
+            os.dup2(from_launcher, 5)
+
         with open(self.log, 'ab') as log:
             self.process = subprocess.Popen([PROGRAM], stderr=log, stdin=subprocess.DEVNULL,
                                             close_fds=False,  # Python's own are not inherited
-                                            preexec_fn=lambda: os.dup2(theirs.fileno(), 3))
+                                            preexec_fn=arrange)
         theirs.close()
+        os.close(pipe)
         self.socket = ours
         self.buffer = b''
         self.ids = itertools.count(1)
         self.results = {}
         self._send(ipc_pb2.WorkerStart(config=text.encode(), section='pki', name='issuer.pki',
-                                       config_path=str(self.dir / 'mintmark.conf')))
+                                       config_path=str(conf)))
         self.ready = self.wait(0)
 
     def __enter__(self):

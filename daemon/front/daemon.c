@@ -475,7 +475,7 @@ int mm_daemon_run(struct mm_source *source, struct mm_errinfo *ei)
 
     mm_log_setup("front", source->conf->log_level);
     daemon.files.timeout_ms = MM_FILES_TIMEOUT_MS;
-    r = fork_launcher(source, &launcher_fd, &daemon.files.fd, ei);
+    r = fork_launcher(source, &launcher_fd, &daemon.files.launcher.fd, ei);
     if (r == MM_OK)
         r = wake_libraries(ei);
     if (r < 0)

@@ -3,7 +3,7 @@
 
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
-#include "daemon/ipc/descriptor.h"
+#include "daemon/ipc/ask.h"
 #include "daemon/ipc/seal.h"
 #include "daemon/ipc/trusted.h"
 
@@ -16,71 +16,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* One datagram each, between two halves of one program: the structs are their own wire format. */
+/* What is asked for: a file's number, or this. Its answer's value is 1 when the certificates are
+ * others than those in force. */
 enum { CONFIG = MM_FILES };
-struct request {
-    uint64_t id;
-    uint32_t what; /* a file's number, or CONFIG */
-    uint32_t zero;
-};
-struct answer {
-    uint64_t id;
-    struct mm_errinfo ei; /* code MM_OK: a file's descriptor comes as SCM_RIGHTS */
-    uint64_t trusted;     /* CONFIG: 1 when the certificates are others than those in force */
-};
 
 /* ---- the front ----------------------------------------------------------------------------- */
 
-static int receive(const struct mm_files *f, struct answer *answer, int *ret_file,
-                   struct mm_errinfo *ei)
-{
-    MM_CLOSE int file = -1;
-    ssize_t n;
-
-    do {
-        n = mm_descriptor_receive(f->fd, answer, sizeof(*answer), &file);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno == EAGAIN)
-        return mm_fail(ei, MM_ERR_UNAVAILABLE, "LAUNCHER_STUCK",
-                       "the launcher has not answered in %u ms: does a file system hang?",
-                       f->timeout_ms);
-    if (n != (ssize_t)sizeof(*answer))
-        return mm_fail_errno(ei, n < 0 ? errno : ECONNRESET, "the launcher does not answer");
-    *ret_file = file;
-    file = -1;
-    return MM_OK;
-}
-
-/* An answer that comes after its time is dropped here, by its number. */
-static int ask(struct mm_files *f, uint32_t what, int *ret_file, bool *ret_trusted,
+static int ask(struct mm_files *f, uint32_t what, uint64_t *ret_value, int *ret_file,
                struct mm_errinfo *ei)
 {
     const struct timeval patience = {f->timeout_ms / 1000,
                                      (suseconds_t)(f->timeout_ms % 1000) * 1000};
-    const struct request request = {.id = ++f->last_id, .what = what};
-    struct answer answer;
-    int r;
 
-    if (setsockopt(f->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
-        send(f->fd, &request, sizeof(request), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    if (setsockopt(f->launcher.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0)
         return mm_fail_errno(ei, errno, "cannot ask the launcher for a file");
-    for (;;) {
-        MM_CLOSE int file = -1;
-
-        r = receive(f, &answer, &file, ei);
-        if (r < 0)
-            return r;
-        if (answer.id != request.id)
-            continue;
-        if (answer.ei.code != MM_OK) {
-            *ei = answer.ei;
-            return ei->code;
-        }
-        *ret_file = file;
-        *ret_trusted = answer.trusted != 0;
-        file = -1;
-        return MM_OK;
-    }
+    return mm_ask(&f->launcher, what, ret_value, ret_file, ei);
 }
 
 int mm_files_read(struct mm_files *f, enum mm_file file, size_t max, struct mm_buf *buf,
@@ -89,8 +39,8 @@ int mm_files_read(struct mm_files *f, enum mm_file file, size_t max, struct mm_b
     static const char *const names[MM_FILES] = {"listen.certificate", "listen.key",
                                                 "listen.client_ca"};
     MM_CLOSE int fd = -1;
-    bool ignored;
-    int r = ask(f, (uint32_t)file, &fd, &ignored, ei);
+    uint64_t ignored;
+    int r = ask(f, (uint32_t)file, &ignored, &fd, ei);
 
     return r < 0 ? r : mm_io_read_fd(fd, names[file], max, buf, ei);
 }
@@ -99,9 +49,15 @@ int mm_files_read_config(struct mm_files *f, struct mm_buf *text, bool *ret_trus
                          struct mm_errinfo *ei)
 {
     MM_CLOSE int fd = -1;
-    int r = ask(f, CONFIG, &fd, ret_trusted, ei);
+    uint64_t trusted;
+    int r = ask(f, CONFIG, &trusted, &fd, ei);
 
-    return r < 0 ? r : mm_io_read_fd(fd, "the configuration", MM_CONF_FILE_MAX, text, ei);
+    if (r == MM_OK)
+        r = mm_io_read_fd(fd, "the configuration", MM_CONF_FILE_MAX, text, ei);
+    if (r < 0)
+        return r;
+    *ret_trusted = trusted != 0;
+    return MM_OK;
 }
 
 /* ---- the launcher -------------------------------------------------------------------------- */
@@ -120,12 +76,6 @@ static int open_file(const char *path, int *ret_fd, struct mm_errinfo *ei)
     *ret_fd = fd;
     fd = -1;
     return MM_OK;
-}
-
-/* The front is gone when this fails; the next read says so. */
-static void reply(int socket_fd, const struct answer *answer, int file)
-{
-    (void)mm_descriptor_send(socket_fd, answer, sizeof(*answer), file, 0);
 }
 
 /* What was checked, not what may be on the disk by now; and with its variables filled in. */
@@ -155,7 +105,7 @@ struct check {
 };
 
 /* The certificates go into `next`, which the launcher has too. */
-static int check_config(const struct check *c, struct answer *answer, int *ret_file)
+static int check_config(const struct check *c, struct mm_answer *answer, int *ret_file)
 {
     MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(MM_CONF_FILE_MAX);
     MM_BUF_CLEANUP struct mm_buf trusted = MM_BUF_INIT(MM_TRUSTED_MAX);
@@ -167,7 +117,7 @@ static int check_config(const struct check *c, struct answer *answer, int *ret_f
                            &answer->ei);
     if (r < 0)
         return r;
-    answer->trusted = mm_trusted_differs(c->keeper, set);
+    answer->value = mm_trusted_differs(c->keeper, set);
     if (mm_trusted_fill(c->next, set, &answer->ei) < 0)
         return answer->ei.code;
     return hold_text(&text, ret_file, &answer->ei);
@@ -176,16 +126,17 @@ static int check_config(const struct check *c, struct answer *answer, int *ret_f
 /* How the process that checks ends, when it has answered. */
 enum { CHECKED = 0, REFUSED = 2 };
 
-static int answer_with_config(const struct check *c, int socket_fd, struct answer *answer)
+static int answer_with_config(const struct check *c, int socket_fd, struct mm_answer *answer)
 {
     MM_CLOSE int file = -1;
     const int r = check_config(c, answer, &file);
 
-    reply(socket_fd, answer, file);
+    (void)mm_ask_answer(socket_fd, answer, file, NULL);
     return r < 0 ? REFUSED : CHECKED;
 }
 
-static int run_apart(const struct check *c, int socket_fd, struct answer *answer, int *ret_status)
+static int run_apart(const struct check *c, int socket_fd, struct mm_answer *answer,
+                     int *ret_status)
 {
     const pid_t pid = fork();
 
@@ -202,7 +153,7 @@ static int run_apart(const struct check *c, int socket_fd, struct answer *answer
  * that fails takes nothing with it. What it has read for the store is kept, or what it read before
  * is forgotten. */
 static int read_apart(struct check *c, struct mm_trusted_keeper *keeper, struct mm_handed *handed,
-                      int socket_fd, struct answer *answer)
+                      int socket_fd, struct mm_answer *answer)
 {
     int status = 0;
     int r = mm_trusted_make(&c->next, &answer->ei);
@@ -225,7 +176,7 @@ static int read_apart(struct check *c, struct mm_trusted_keeper *keeper, struct 
 }
 
 static void serve_config(const struct mm_files_plan *plan, struct mm_trusted_keeper *keeper,
-                         struct mm_handed *handed, int fd, struct answer *answer)
+                         struct mm_handed *handed, int fd, struct mm_answer *answer)
 {
     struct check c = {.plan = plan, .keeper = keeper, .next = -1};
     int r;
@@ -235,7 +186,7 @@ static void serve_config(const struct mm_files_plan *plan, struct mm_trusted_kee
     r = c.digest == MAP_FAILED ? mm_fail_memory(&answer->ei)
                                : read_apart(&c, keeper, handed, fd, answer);
     if (r < 0)
-        reply(fd, answer, -1);
+        (void)mm_ask_answer(fd, answer, -1, NULL);
     if (c.digest != MAP_FAILED)
         munmap(c.digest, MM_HANDED_DIGEST);
 }
@@ -243,25 +194,23 @@ static void serve_config(const struct mm_files_plan *plan, struct mm_trusted_kee
 bool mm_files_serve(const struct mm_files_plan *plan, struct mm_trusted_keeper *keeper,
                     struct mm_handed *handed, int fd)
 {
-    struct answer answer = {0};
-    struct request request;
+    struct mm_answer answer = {0};
+    struct mm_question question;
     MM_CLOSE int file = -1;
-    const ssize_t n = recv(fd, &request, sizeof(request), 0);
+    const int r = mm_ask_receive(fd, &question);
 
-    if (n < 0 && errno == EINTR)
-        return true;
-    if (n != (ssize_t)sizeof(request))
-        return false;
-    answer.id = request.id;
-    if (request.what == CONFIG && plan->read_config) {
+    if (r < 0)
+        return r == MM_ERR_AGAIN;
+    answer.id = question.id;
+    if (question.what == CONFIG && plan->read_config) {
         serve_config(plan, keeper, handed, fd, &answer);
         return true;
     }
-    if (request.what >= MM_FILES || !plan->paths[request.what])
+    if (question.what >= MM_FILES || !plan->paths[question.what])
         mm_fail(&answer.ei, MM_ERR_PERMISSION, "NO_SUCH_FILE", "the launcher opens no file %u",
-                (unsigned)request.what);
+                (unsigned)question.what);
     else
-        (void)open_file(plan->paths[request.what], &file, &answer.ei);
-    reply(fd, &answer, file);
+        (void)open_file(plan->paths[question.what], &file, &answer.ei);
+    (void)mm_ask_answer(fd, &answer, file, NULL);
     return true;
 }

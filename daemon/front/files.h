@@ -7,6 +7,7 @@
 #pragma once
 
 #include "daemon/base/buf.h"
+#include "daemon/ipc/ask.h"
 #include "daemon/ipc/handed.h"
 
 #include <stdbool.h>
@@ -15,13 +16,12 @@
 enum mm_file { MM_FILE_CERTIFICATE, MM_FILE_KEY, MM_FILE_CLIENT_CA, MM_FILES };
 
 struct mm_files {
-    int fd;              /* this side of the socket; owned */
-    unsigned timeout_ms; /* how long the launcher may take for one answer */
-    uint64_t last_id;
+    struct mm_asker launcher; /* its descriptor is owned */
+    unsigned timeout_ms;      /* how long it may take for one answer */
 };
 
-/* Appends the file as it is now, at most max bytes, to buf. Blocks; MM_ERR_UNAVAILABLE when the
- * launcher does not answer in time. */
+/* Appends the file as it is now, at most max bytes, to buf. Blocks, and fails as mm_ask does; or
+ * the file cannot be read. */
 int mm_files_read(struct mm_files *f, enum mm_file file, size_t max, struct mm_buf *buf,
                   struct mm_errinfo *ei) MM_MUST_USE;
 

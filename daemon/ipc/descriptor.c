@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/ipc/descriptor.h"
 
+#include "daemon/base/macros.h"
+
+#include <errno.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,14 +42,21 @@ ssize_t mm_descriptor_receive(int socket_fd, void *data, size_t size, int *ret_f
     struct msghdr msg = {.msg_iov = &iov,
                          .msg_iovlen = 1,
                          .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
-    const ssize_t n = recvmsg(socket_fd, &msg, MSG_CMSG_CLOEXEC);
+                         /* CMSG_SPACE has room for a second one, which nobody would close. */
+                         .msg_controllen = CMSG_LEN(sizeof(int))};
+    const ssize_t n = recvmsg(socket_fd, &msg, MSG_CMSG_CLOEXEC | MSG_TRUNC);
     const struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+    MM_CLOSE int fd = -1;
 
     if (n < 0)
         return n;
-    *ret_fd = -1;
     if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-        memcpy(ret_fd, CMSG_DATA(c), sizeof(*ret_fd));
+        memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+    if (msg.msg_flags & MSG_CTRUNC) {
+        errno = EBADMSG;
+        return -1;
+    }
+    *ret_fd = fd;
+    fd = -1;
     return n;
 }

@@ -2,7 +2,6 @@
 #include "daemon/ipc/trusted.h"
 
 #include "daemon/base/io.h"
-#include "daemon/ipc/descriptor.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,17 +12,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* One datagram each, between two programs of one build: the structs are their own wire format. */
+/* What a store asks. */
 enum { NEXT, TAKE };
-struct request {
-    uint64_t id; /* from 1 */
-    uint32_t what;
-    uint32_t zero;
-};
-struct answer {
-    uint64_t id;          /* of the request; 0: nobody asked, it is the first */
-    struct mm_errinfo ei; /* code MM_OK: a set comes as SCM_RIGHTS, but for TAKE */
-};
 
 /* ---- sets -------------------------------------------------------------------------------- */
 
@@ -82,80 +72,29 @@ int mm_trusted_read(int set, struct mm_buf *buf, struct mm_errinfo *ei)
 
 /* ---- the store's end --------------------------------------------------------------------- */
 
-static int receive(const struct mm_trusted_line *l, struct answer *answer, int *ret_set,
-                   struct mm_errinfo *ei)
-{
-    MM_CLOSE int set = -1;
-    ssize_t n;
-
-    do {
-        n = mm_descriptor_receive(l->fd, answer, sizeof(*answer), &set);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno == EAGAIN)
-        return mm_fail(ei, MM_ERR_UNAVAILABLE, "LAUNCHER_STUCK",
-                       "the launcher does not say whose signatures count");
-    if (n != (ssize_t)sizeof(*answer))
-        return mm_fail_errno(ei, n < 0 ? errno : ECONNRESET,
-                             "no launcher says whose signatures count");
-    *ret_set = set;
-    set = -1;
-    return MM_OK;
-}
-
-/* An answer that comes after its time is dropped here, by its number. */
-static int receive_for(const struct mm_trusted_line *l, uint64_t id, int *ret_set,
-                       struct mm_errinfo *ei)
-{
-    struct answer answer;
-
-    for (;;) {
-        MM_CLOSE int set = -1;
-        const int r = receive(l, &answer, &set, ei);
-
-        if (r < 0)
-            return r;
-        if (answer.id != id)
-            continue;
-        if (answer.ei.code != MM_OK) {
-            *ei = answer.ei;
-            return ei->code;
-        }
-        *ret_set = set;
-        set = -1;
-        return MM_OK;
-    }
-}
-
-static int ask(struct mm_trusted_line *l, uint32_t what, int *ret_set, struct mm_errinfo *ei)
-{
-    const struct request request = {.id = ++l->last_id, .what = what};
-
-    if (mm_descriptor_send(l->fd, &request, sizeof(request), -1, MSG_DONTWAIT) < 0)
-        return mm_fail_errno(ei, errno, "cannot ask the launcher whose signatures count");
-    return receive_for(l, request.id, ret_set, ei);
-}
-
-int mm_trusted_first(struct mm_trusted_line *l, struct mm_buf *set, struct mm_errinfo *ei)
+int mm_trusted_first(struct mm_asker *line, struct mm_buf *set, struct mm_errinfo *ei)
 {
     MM_CLOSE int fd = -1;
-    const int r = receive_for(l, 0, &fd, ei);
+    const int r = mm_ask_first(line, &fd, ei);
 
     return r < 0 ? r : mm_trusted_read(fd, set, ei);
 }
 
-int mm_trusted_next(struct mm_trusted_line *l, struct mm_buf *set, struct mm_errinfo *ei)
+int mm_trusted_next(struct mm_asker *line, struct mm_buf *set, struct mm_errinfo *ei)
 {
     MM_CLOSE int fd = -1;
-    const int r = ask(l, NEXT, &fd, ei);
+    uint64_t ignored;
+    const int r = mm_ask(line, NEXT, &ignored, &fd, ei);
 
     return r < 0 ? r : mm_trusted_read(fd, set, ei);
 }
 
-int mm_trusted_take(struct mm_trusted_line *l, struct mm_errinfo *ei)
+int mm_trusted_take(struct mm_asker *line, struct mm_errinfo *ei)
 {
     MM_CLOSE int none = -1;
+    uint64_t ignored;
 
-    return ask(l, TAKE, &none, ei);
+    return mm_ask(line, TAKE, &ignored, &none, ei);
 }
 
 /* ---- the launcher's end ------------------------------------------------------------------ */
@@ -192,17 +131,19 @@ static int make_line(int in_force, int *ret_fd, int *ret_peer, struct mm_errinfo
 {
     static const struct timeval patience = {MM_FILES_TIMEOUT_MS / 1000,
                                             (suseconds_t)(MM_FILES_TIMEOUT_MS % 1000) * 1000};
-    const struct answer first = {.id = 0};
+    const struct mm_answer first = {.id = 0};
     MM_CLOSE int own = -1, peer = -1;
-    int fd[2];
+    int fd[2], r;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd) < 0)
         return mm_fail_errno(ei, errno, "cannot make the store's line to the launcher");
     own = fd[0];
     peer = fd[1];
-    if (setsockopt(peer, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
-        mm_descriptor_send(own, &first, sizeof(first), in_force, MSG_DONTWAIT) < 0)
-        return mm_fail_errno(ei, errno, "cannot begin the store's line to the launcher");
+    if (setsockopt(peer, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0)
+        return mm_fail_errno(ei, errno, "cannot make the store's line to the launcher");
+    r = mm_ask_answer(own, &first, in_force, ei);
+    if (r < 0)
+        return r;
     *ret_fd = own;
     *ret_peer = peer;
     own = peer = -1;
@@ -243,7 +184,7 @@ void mm_trusted_close(struct mm_trusted_keeper *k, size_t line)
 }
 
 /* What this store was given, not what a reload may have read since. */
-static void take(struct mm_trusted_keeper *k, size_t line, struct answer *answer)
+static void take(struct mm_trusted_keeper *k, size_t line, struct mm_answer *answer)
 {
     if (k->lines[line].given < 0) {
         mm_fail(&answer->ei, MM_ERR_PRECONDITION, "NOTHING_TO_TRUST",
@@ -254,7 +195,7 @@ static void take(struct mm_trusted_keeper *k, size_t line, struct answer *answer
     k->lines[line].given = -1;
 }
 
-static void give(struct mm_trusted_keeper *k, size_t line, struct answer *answer)
+static void give(struct mm_trusted_keeper *k, size_t line, struct mm_answer *answer)
 {
     const int copy = k->next < 0 ? -1 : fcntl(k->next, F_DUPFD_CLOEXEC, 0);
 
@@ -268,22 +209,21 @@ static void give(struct mm_trusted_keeper *k, size_t line, struct answer *answer
 
 void mm_trusted_serve(struct mm_trusted_keeper *k, size_t line)
 {
-    struct answer answer = {0};
-    struct request request;
-    const ssize_t n = recv(k->lines[line].fd, &request, sizeof(request), MSG_DONTWAIT);
+    struct mm_answer answer = {0};
+    struct mm_question question;
+    const int r = mm_ask_receive(k->lines[line].fd, &question);
 
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
+    if (r == MM_ERR_AGAIN)
         return;
-    if (n != (ssize_t)sizeof(request) || request.what > TAKE) {
+    if (r < 0 || question.what > TAKE) {
         hang_up(k, line);
         return;
     }
-    answer.id = request.id;
-    if (request.what == TAKE)
+    answer.id = question.id;
+    if (question.what == TAKE)
         take(k, line, &answer);
     else
         give(k, line, &answer);
-    /* A store that does not read gets no answer. */
-    (void)mm_descriptor_send(k->lines[line].fd, &answer, sizeof(answer),
-                             request.what == NEXT ? k->lines[line].given : -1, MSG_DONTWAIT);
+    (void)mm_ask_answer(k->lines[line].fd, &answer,
+                        question.what == NEXT ? k->lines[line].given : -1, NULL);
 }

@@ -14,6 +14,7 @@
 
 #include "daemon/base/buf.h"
 #include "daemon/base/limits.h"
+#include "daemon/ipc/ask.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,24 +36,17 @@ int mm_trusted_read(int set, struct mm_buf *buf, struct mm_errinfo *ei) MM_MUST_
 
 /* ---- the store's end --------------------------------------------------------------------- */
 
-struct mm_trusted_line {
-    int fd; /* borrowed */
-    uint64_t last_id;
-};
-
-/* Each blocks for as long as the launcher set when it made the line. MM_ERR_UNAVAILABLE
- * LAUNCHER_STUCK; MM_ERR_IO when there is no launcher. */
+/* Each blocks for as long as the launcher set when it made the line, and fails as mm_ask does; or
+ * the set is too big. */
 
 /* The set in force, with which the launcher begins the line. */
-int mm_trusted_first(struct mm_trusted_line *l, struct mm_buf *set,
-                     struct mm_errinfo *ei) MM_MUST_USE;
+int mm_trusted_first(struct mm_asker *line, struct mm_buf *set, struct mm_errinfo *ei) MM_MUST_USE;
 /* The set that the last reload has read. MM_ERR_PRECONDITION NOTHING_TO_TRUST when there is none.
  */
-int mm_trusted_next(struct mm_trusted_line *l, struct mm_buf *set,
-                    struct mm_errinfo *ei) MM_MUST_USE;
+int mm_trusted_next(struct mm_asker *line, struct mm_buf *set, struct mm_errinfo *ei) MM_MUST_USE;
 /* The set that mm_trusted_next gave last is to be the one in force; it is once this returns MM_OK.
  */
-int mm_trusted_take(struct mm_trusted_line *l, struct mm_errinfo *ei) MM_MUST_USE;
+int mm_trusted_take(struct mm_asker *line, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* ---- the launcher's end ------------------------------------------------------------------ */
 

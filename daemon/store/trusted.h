@@ -13,7 +13,7 @@
 struct mm_store_trusted {
     struct mm_trust *oem;      /* NULL: nobody */
     struct mm_trust *officers; /* likewise */
-    struct mm_trusted_line *line;
+    struct mm_asker *line;
 };
 
 /* Takes the set in force, which the launcher gives each store at its start, from this descriptor,

@@ -69,15 +69,16 @@ static void setup(void)
     plan.config = config;
     plan.read_config = read_config;
     plan.trusted = (struct mm_bytes){(const uint8_t *)"a", 1};
-    files = (struct mm_files){.fd = -1, .timeout_ms = 20000};
+    files = (struct mm_files){.launcher.fd = -1, .timeout_ms = 20000};
     ei = (struct mm_errinfo){0};
-    ck_assert_int_eq(mm_launcher_fork(programs, none, &plan, &launcher_fd, &files.fd, &ei), MM_OK);
+    ck_assert_int_eq(mm_launcher_fork(programs, none, &plan, &launcher_fd, &files.launcher.fd, &ei),
+                     MM_OK);
 }
 
 static void teardown(void)
 {
     close(launcher_fd);
-    close(files.fd);
+    close(files.launcher.fd);
     for (size_t i = 0; i < MM_FILES; i++)
         (void)remove(paths[i]);
     (void)remove(config);
@@ -178,10 +179,7 @@ static void serve_config(const struct mm_files_plan *plan, struct mm_handed *han
 {
     struct mm_trusted_keeper keeper;
     int set, fd[2];
-    const struct {
-        uint64_t id;
-        uint32_t what, zero;
-    } request = {1, MM_FILES, 0};
+    const struct mm_question request = {.id = 1, .what = MM_FILES};
 
     ck_assert_int_eq(mm_trusted_make(&set, &ei), MM_OK);
     mm_trusted_keep(&keeper, set);
@@ -223,15 +221,8 @@ START_TEST(serve_opens_nothing_but_its_files)
     static const uint32_t numbers[] = {MM_FILES + 1, 1000, UINT32_MAX};
 
     for (size_t i = 0; i < MM_ARRAY_SIZE(numbers); i++) {
-        const struct {
-            uint64_t id;
-            uint32_t what, zero;
-        } request = {1, numbers[i], 0};
-        struct {
-            uint64_t id;
-            struct mm_errinfo ei;
-            uint64_t trusted;
-        } answer;
+        const struct mm_question request = {.id = 1, .what = numbers[i]};
+        struct mm_answer answer;
         char control[CMSG_SPACE(sizeof(int))];
         struct iovec iov = {.iov_base = &answer, .iov_len = sizeof(answer)};
         struct msghdr msg = {.msg_iov = &iov,
@@ -239,8 +230,9 @@ START_TEST(serve_opens_nothing_but_its_files)
                              .msg_control = control,
                              .msg_controllen = sizeof(control)};
 
-        ck_assert_int_eq(send(files.fd, &request, sizeof(request), 0), (ssize_t)sizeof(request));
-        ck_assert_int_eq(recvmsg(files.fd, &msg, 0), (ssize_t)sizeof(answer));
+        ck_assert_int_eq(send(files.launcher.fd, &request, sizeof(request), 0),
+                         (ssize_t)sizeof(request));
+        ck_assert_int_eq(recvmsg(files.launcher.fd, &msg, 0), (ssize_t)sizeof(answer));
         ck_assert_int_eq(answer.ei.code, MM_ERR_PERMISSION);
         ck_assert_str_eq(answer.ei.reason, "NO_SUCH_FILE");
         ck_assert_uint_eq(msg.msg_controllen, 0);
@@ -252,7 +244,7 @@ START_TEST(serve_ends_the_launcher_over_a_malformed_request)
 {
     char byte;
 
-    ck_assert_int_eq(send(files.fd, "/etc/passwd", 11, 0), 11);
+    ck_assert_int_eq(send(files.launcher.fd, "/etc/passwd", 11, 0), 11);
     ck_assert_int_eq(recv(launcher_fd, &byte, 1, 0), 0);
     expect_failure(MM_FILE_KEY, 100, MM_ERR_IO, "SYSTEM_ERROR", "launcher");
 }
@@ -260,14 +252,12 @@ END_TEST
 
 START_TEST(read_drops_an_answer_that_is_late)
 {
-    const struct {
-        uint64_t id;
-        uint32_t what, zero;
-    } early = {77, MM_FILE_KEY, 0};
+    const struct mm_question early = {.id = 77, .what = MM_FILE_KEY};
 
     put(MM_FILE_KEY, "key");
     put(MM_FILE_CERTIFICATE, "certificate");
-    ck_assert_int_eq(send(files.fd, &early, sizeof(early), 0), (ssize_t)sizeof(early));
+    ck_assert_int_eq(send(files.launcher.fd, &early, sizeof(early), 0), (ssize_t)sizeof(early));
+    files.launcher.last_id = early.id;
     expect(MM_FILE_CERTIFICATE, "certificate");
 }
 END_TEST
@@ -279,7 +269,7 @@ START_TEST(read_gives_up_on_a_launcher_that_is_stuck)
     int fd[2];
 
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd), 0);
-    stuck = (struct mm_files){.fd = fd[0], .timeout_ms = 1};
+    stuck = (struct mm_files){.launcher.fd = fd[0], .timeout_ms = 1};
     ck_assert_int_eq(mm_files_read(&stuck, MM_FILE_KEY, 100, &b, &ei), MM_ERR_UNAVAILABLE);
     ck_assert_str_eq(ei.reason, "LAUNCHER_STUCK");
     close(fd[0]);

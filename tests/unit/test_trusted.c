@@ -45,7 +45,7 @@ static void open_line(void)
 static void expect_first(const char *text)
 {
     MM_BUF_CLEANUP struct mm_buf got = MM_BUF_INIT(MM_TRUSTED_MAX);
-    struct mm_trusted_line l = {.fd = peer};
+    struct mm_asker l = {.fd = peer};
 
     ck_assert_int_eq(mm_trusted_first(&l, &got, &ei), MM_OK);
     ck_assert_str_eq(mm_buf_cstr(&got), text);
@@ -74,14 +74,8 @@ static void teardown(void)
 static int request(uint32_t what, const char *set)
 {
     static uint64_t id;
-    const struct {
-        uint64_t id;
-        uint32_t what, zero;
-    } asked = {++id, what, 0};
-    struct {
-        uint64_t id;
-        struct mm_errinfo ei;
-    } answer;
+    const struct mm_question asked = {.id = ++id, .what = what};
+    struct mm_answer answer;
     int fd;
 
     ck_assert_int_eq(send(peer, &asked, sizeof(asked), 0), (ssize_t)sizeof(asked));
@@ -209,7 +203,7 @@ START_TEST(next_gives_up_on_a_launcher_that_is_stuck)
 {
     static const struct timeval soon = {0, 1000};
     MM_BUF_CLEANUP struct mm_buf got = MM_BUF_INIT(MM_TRUSTED_MAX);
-    struct mm_trusted_line l = {.fd = peer};
+    struct mm_asker l = {.fd = peer};
 
     ck_assert_int_eq(setsockopt(peer, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon)), 0);
     ck_assert_int_eq(mm_trusted_next(&l, &got, &ei), MM_ERR_UNAVAILABLE);

@@ -273,11 +273,11 @@ static int find_tally(struct mm_store *s, const Mintmark__Internal__ExportPage *
                       struct mm_tally **ret_tally, struct mm_errinfo *ei)
 {
     struct mm_tally *tally;
-    int r = mm_tally_find(&s->tallies, job->tally, &tally, ei);
+    int r = mm_tally_find(&s->tallies, MM_TALLY_EXPORT, job->tally, &tally, ei);
 
     if (r < 0)
         return r;
-    if (tally->batch_uid[0] || tally->after != job->after || tally->last != job->last)
+    if (tally->export.after != job->after || tally->export.last != job->last)
         return mm_tally_lost(ei);
     *ret_tally = tally;
     return MM_OK;
@@ -288,6 +288,7 @@ static int state(struct mm_store *s, struct mm_tally *tally, Mintmark__Internal_
 {
     Mintmark__V1__SignedDocument document = MINTMARK__V1__SIGNED_DOCUMENT__INIT;
     Mintmark__V1__LedgerExport statement = MINTMARK__V1__LEDGER_EXPORT__INIT;
+    struct mm_export_tally *export = &tally->export;
     uint8_t sha256[MM_TALLY_HASH];
     int r = mm_tally_hash(tally, sha256, ei);
 
@@ -296,14 +297,14 @@ static int state(struct mm_store *s, struct mm_tally *tally, Mintmark__Internal_
     document.document_case = MINTMARK__V1__SIGNED_DOCUMENT__DOCUMENT_LEDGER_EXPORT;
     document.ledger_export = &statement;
     statement.ledger_id = (ProtobufCBinaryData){sizeof(s->ledger.id), s->ledger.id};
-    statement.first_sequence = tally->first;
-    statement.last_sequence = tally->last;
-    statement.head = (ProtobufCBinaryData){sizeof(tally->head), tally->head};
-    statement.records = tally->records;
-    statement.devices = tally->devices;
+    statement.first_sequence = export->first;
+    statement.last_sequence = export->last;
+    statement.head = (ProtobufCBinaryData){sizeof(export->head), export->head};
+    statement.records = export->records;
+    statement.devices = export->devices;
     statement.sha256 = (ProtobufCBinaryData){sizeof(sha256), sha256};
     statement.time_ms = mm_clock_wall_ms();
-    statement.by = tally->by;
+    statement.by = export->by;
     piece->statement.data = malloc(mintmark__v1__signed_document__get_packed_size(&document));
     if (!piece->statement.data)
         return mm_fail_memory(ei);
@@ -317,7 +318,7 @@ static int vouch(const struct mm_store *s, const struct mm_tally *tally,
 {
     const struct mm_bytes statement = {piece->statement.data, piece->statement.len};
     const struct mm_sealed what = {
-        .use = MM_SEAL_DOCUMENT, .signer = tally->signer, .parts = &statement, .n_parts = 1};
+        .use = MM_SEAL_DOCUMENT, .signer = tally->export.signer, .parts = &statement, .n_parts = 1};
 
     return mm_store_vouch(s, &what, &piece->proof, ei);
 }
@@ -327,10 +328,10 @@ static int count(struct mm_store *s, struct mm_tally *tally, Mintmark__Internal_
 {
     int r = mm_tally_add(tally, (struct mm_bytes){piece->data.data, piece->data.len}, ei);
 
-    tally->after = piece->last;
-    tally->records += piece->records;
-    tally->devices += piece->devices;
-    if (r < 0 || piece->last < tally->last)
+    tally->export.after = piece->last;
+    tally->export.records += piece->records;
+    tally->export.devices += piece->devices;
+    if (r < 0 || piece->last < tally->export.last)
         return r;
     r = state(s, tally, piece, ei);
     return r < 0 ? r : vouch(s, tally, piece, ei);
@@ -350,17 +351,19 @@ static int count_piece(struct mm_store *s, struct mm_tally *tally,
 static int begin_tally(struct mm_store *s, const Mintmark__Internal__BeginExport *job,
                        Mintmark__Internal__ExportBegun *begun, struct mm_errinfo *ei)
 {
+    struct mm_export_tally *export;
     struct mm_tally *tally;
-    int r = mm_tally_begin(&s->tallies, &tally, ei);
+    int r = mm_tally_begin(&s->tallies, MM_TALLY_EXPORT, &tally, ei);
 
     if (r < 0)
         return r;
-    tally->first = begun->first_sequence;
-    tally->after = begun->first_sequence - 1;
-    tally->last = begun->last_sequence;
-    memcpy(tally->head, begun->head.data, sizeof(tally->head));
-    memcpy(tally->signer, s->guard.keys->key, sizeof(tally->signer));
-    snprintf(tally->by, sizeof(tally->by), "%s", job->by);
+    export = &tally->export;
+    export->first = begun->first_sequence;
+    export->after = begun->first_sequence - 1;
+    export->last = begun->last_sequence;
+    memcpy(export->head, begun->head.data, sizeof(export->head));
+    memcpy(export->signer, s->guard.keys->key, sizeof(export->signer));
+    snprintf(export->by, sizeof(export->by), "%s", job->by);
     r = mm_tally_add(tally, (struct mm_bytes){begun->data.data, begun->data.len}, ei);
     if (r < 0)
         mm_tally_end(&s->tallies, tally);

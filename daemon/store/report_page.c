@@ -383,13 +383,14 @@ static int find_tally(struct mm_store *s, const Mintmark__Internal__ReportPage *
     if (!s->guard.audit)
         return mm_fail(ei, MM_ERR_PRECONDITION, "NO_IDENTITY",
                        "the configuration has no section appliance: nobody signs reports");
-    r = job->tally ? mm_tally_find(&s->tallies, job->tally, &tally, ei)
-                   : mm_tally_begin(&s->tallies, &tally, ei);
+    r = job->tally ? mm_tally_find(&s->tallies, MM_TALLY_REPORT, job->tally, &tally, ei)
+                   : mm_tally_begin(&s->tallies, MM_TALLY_REPORT, &tally, ei);
     if (r < 0)
         return r;
     if (!job->tally)
-        memcpy(tally->batch_uid, job->batch_uid, sizeof(tally->batch_uid)); /* it is a UUID */
-    else if (strcmp(tally->batch_uid, job->batch_uid) != 0)
+        /* It is a UUID. */
+        memcpy(tally->report.batch_uid, job->batch_uid, sizeof(tally->report.batch_uid));
+    else if (strcmp(tally->report.batch_uid, job->batch_uid) != 0)
         return mm_tally_lost(ei);
     *ret_tally = tally;
     return MM_OK;
@@ -418,7 +419,7 @@ static int finish_hash(struct mm_store *s, struct mm_tally *tally,
 static int hash_piece(struct piece *p, struct mm_tally *tally,
                       Mintmark__Internal__ReportPiece *piece, struct mm_errinfo *ei)
 {
-    int r = copy_place(tally->place, p->at, ei);
+    int r = copy_place(tally->report.place, p->at, ei);
 
     if (r == MM_OK)
         r = write_text(p, ei);
@@ -428,8 +429,8 @@ static int hash_piece(struct piece *p, struct mm_tally *tally,
         return r;
     if (p->at->part == PART_DONE)
         return finish_hash(p->s, tally, piece, ei);
-    mm_message_free(tally->place);
-    tally->place = MM_TAKE(piece->next);
+    mm_message_free(tally->report.place);
+    tally->report.place = MM_TAKE(piece->next);
     piece->next = mm_message_new(&mintmark__internal__report_place__descriptor);
     piece->tally = tally->id;
     return piece->next ? MM_OK : mm_fail_memory(ei);

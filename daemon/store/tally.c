@@ -12,16 +12,18 @@ static void free_tally(struct mm_tally *tally)
     if (!tally)
         return;
     EVP_MD_CTX_free(tally->digest);
-    mm_message_free(tally->place);
+    if (tally->kind == MM_TALLY_REPORT)
+        mm_message_free(tally->report.place);
     free(tally);
 }
 
-static struct mm_tally *new_tally(void)
+static struct mm_tally *new_tally(enum mm_tally_kind kind)
 {
     struct mm_tally *tally = calloc(1, sizeof(*tally));
 
     if (!tally)
         return NULL;
+    tally->kind = kind;
     tally->digest = EVP_MD_CTX_new();
     if (!tally->digest || EVP_DigestInit_ex2(tally->digest, EVP_sha256(), NULL) != 1) {
         free_tally(tally);
@@ -44,13 +46,14 @@ static struct mm_tally **place_for(struct mm_tallies *t)
     return oldest;
 }
 
-int mm_tally_begin(struct mm_tallies *t, struct mm_tally **ret_tally, struct mm_errinfo *ei)
+int mm_tally_begin(struct mm_tallies *t, enum mm_tally_kind kind, struct mm_tally **ret_tally,
+                   struct mm_errinfo *ei)
 {
     struct mm_tally **place, *tally;
 
     if (!t->all)
         t->all = calloc(MM_TALLIES_MAX, sizeof(*t->all));
-    tally = t->all ? new_tally() : NULL;
+    tally = t->all ? new_tally(kind) : NULL;
     if (!tally)
         return mm_fail_memory(ei);
     while (tally->id == 0) {
@@ -76,11 +79,11 @@ int mm_tally_lost(struct mm_errinfo *ei)
     return ei->code;
 }
 
-int mm_tally_find(struct mm_tallies *t, uint64_t id, struct mm_tally **ret_tally,
-                  struct mm_errinfo *ei)
+int mm_tally_find(struct mm_tallies *t, enum mm_tally_kind kind, uint64_t id,
+                  struct mm_tally **ret_tally, struct mm_errinfo *ei)
 {
     for (size_t i = 0; t->all && id && i < MM_TALLIES_MAX; i++) {
-        if (!t->all[i] || t->all[i]->id != id)
+        if (!t->all[i] || t->all[i]->id != id || t->all[i]->kind != kind)
             continue;
         t->all[i]->used = ++t->clock;
         *ret_tally = t->all[i];

@@ -16,20 +16,33 @@
 
 enum { MM_TALLY_HASH = 32 };
 
+enum mm_tally_kind { MM_TALLY_REPORT, MM_TALLY_EXPORT };
+
+/* How far a report is. */
+struct mm_report_tally {
+    char batch_uid[MM_UID_LEN + 1];
+    Mintmark__Internal__ReportPlace *place; /* of the next piece; NULL: the first. Owned */
+};
+
+/* How far an export is, and what its statement says. */
+struct mm_export_tally {
+    uint64_t first, after, last; /* records: the first one, the last one so far, the last one */
+    uint64_t records, devices;   /* so far */
+    uint8_t head[MM_TALLY_HASH];
+    uint8_t signer[MM_TALLY_HASH]; /* the audit key that was in force when it began */
+    char by[MM_NAME_MAX + 1];
+};
+
 struct mm_tally {
     uint64_t id; /* random, so that none of a store before is taken for it; never 0 */
     uint64_t used;
     EVP_MD_CTX *digest;
     uint64_t bytes;
-    uint8_t signer[MM_TALLY_HASH]; /* the audit key that was in force when it began */
-    /* A report: */
-    char batch_uid[MM_UID_LEN + 1];         /* empty: an export */
-    Mintmark__Internal__ReportPlace *place; /* of the next piece; NULL: the first */
-    /* An export: */
-    uint64_t first, after, last;
-    uint64_t records, devices;
-    uint8_t head[MM_TALLY_HASH];
-    char by[MM_NAME_MAX + 1];
+    enum mm_tally_kind kind;
+    union {
+        struct mm_report_tally report;
+        struct mm_export_tally export;
+    };
 };
 
 /* In struct mm_store; zeroed there are none. At most MM_TALLIES_MAX: one more ends the one that was
@@ -39,11 +52,12 @@ struct mm_tallies {
     uint64_t clock;
 };
 
-int mm_tally_begin(struct mm_tallies *t, struct mm_tally **ret_tally,
+/* *ret_tally is the table's; what belongs to its kind is zeroed. */
+int mm_tally_begin(struct mm_tallies *t, enum mm_tally_kind kind, struct mm_tally **ret_tally,
                    struct mm_errinfo *ei) MM_MUST_USE;
-/* MM_ERR_UNAVAILABLE HASHING_LOST. */
-int mm_tally_find(struct mm_tallies *t, uint64_t id, struct mm_tally **ret_tally,
-                  struct mm_errinfo *ei) MM_MUST_USE;
+/* MM_ERR_UNAVAILABLE HASHING_LOST, also when it is of the other kind. */
+int mm_tally_find(struct mm_tallies *t, enum mm_tally_kind kind, uint64_t id,
+                  struct mm_tally **ret_tally, struct mm_errinfo *ei) MM_MUST_USE;
 int mm_tally_lost(struct mm_errinfo *ei);
 int mm_tally_add(struct mm_tally *tally, struct mm_bytes data, struct mm_errinfo *ei) MM_MUST_USE;
 int mm_tally_hash(struct mm_tally *tally, uint8_t ret_sha256[MM_TALLY_HASH],

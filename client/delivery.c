@@ -257,3 +257,40 @@ int mm_delivery_bundle(const struct mm_delivery *delivery, const Mintmark__V1__B
     *ret_bundle = b;
     return 0;
 }
+
+static bool take_state(Mintmark__V1__CertificateState from, enum mintmark_certificate_state *ret_to)
+{
+    switch (from) {
+    case MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_WAITING:
+        *ret_to = MINTMARK_CERTIFICATE_WAITING;
+        return true;
+    case MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_FAILED:
+        *ret_to = MINTMARK_CERTIFICATE_FAILED;
+        return true;
+    case MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_PARKED:
+        *ret_to = MINTMARK_CERTIFICATE_PARKED;
+        return true;
+    default:
+        return false;
+    }
+}
+
+int mm_delivery_withheld(const Mintmark__V1__Withheld *from, struct mintmark_withheld *ret_withheld,
+                         uint8_t ret_uid[16], struct mintmark_error *error)
+{
+    struct mintmark_withheld w = {
+        .device_uid = from->device_uid,
+        .hw_serial = from->hw_serial,
+        .number = from->number,
+        .next_time_ms = from->next_time_ms,
+        .attempts = from->attempts,
+    };
+
+    if (!parse_uid(from->device_uid, ret_uid))
+        return fail_delivery(error, "a device whose UID is no UUID");
+    if (!take_state(from->state, &w.state))
+        return fail_delivery(error, "no certificate, for a reason that this client does not know");
+    mm_client_copy_text(w.text, sizeof(w.text), from->text);
+    *ret_withheld = w;
+    return 0;
+}

@@ -45,3 +45,8 @@ int mm_delivery_read_enrolled(struct mm_delivery *delivery, const struct mm_byte
 int mm_delivery_bundle(const struct mm_delivery *delivery, const Mintmark__V1__Bundle *bundle,
                        const char *batch_uid, struct mintmark_bundle *ret_bundle,
                        uint8_t ret_uid[16], struct mintmark_error *error);
+
+/* The same for one that has no certificate; of what may be printed its text alone was made fit for
+ * that. */
+int mm_delivery_withheld(const Mintmark__V1__Withheld *from, struct mintmark_withheld *ret_withheld,
+                         uint8_t ret_uid[16], struct mintmark_error *error);

@@ -23,7 +23,7 @@ enum {
 struct enroll {
     const struct mintmark_enroll *request;
     int (*each)(void *arg, size_t index, const struct mintmark_bundle *bundle,
-                const struct mintmark_error *refusal);
+                const struct mintmark_withheld *withheld, const struct mintmark_error *refusal);
     void *arg;
     char request_id[MM_REQUEST_ID_MAX + 1];
     struct mm_delivery delivery;
@@ -92,20 +92,39 @@ static int fail_answer(struct mintmark_error *error, const char *what)
                           what);
 }
 
+static bool is_of(const struct enroll *e, size_t index, const char *hw_serial)
+{
+    const char *serial = e->request->devices[index].hw_serial;
+
+    return strcmp(hw_serial, serial ? serial : "") == 0;
+}
+
 static int give_bundle(struct enroll *e, size_t index, const Mintmark__V1__Bundle *from,
                        struct mintmark_error *error)
 {
-    const char *serial = e->request->devices[index].hw_serial;
     struct mintmark_bundle bundle;
     uint8_t uid[16];
     int r = mm_delivery_bundle(&e->delivery, from, e->request->batch_uid, &bundle, uid, error);
 
     if (r < 0)
         return r;
-    if (bundle.key_delivery != MINTMARK_KEY_ON_DEVICE ||
-        strcmp(bundle.hw_serial, serial ? serial : "") != 0)
+    if (bundle.key_delivery != MINTMARK_KEY_ON_DEVICE || !is_of(e, index, bundle.hw_serial))
         return fail_answer(error, "with another device");
-    return e->each(e->arg, index, &bundle, NULL);
+    return e->each(e->arg, index, &bundle, NULL, NULL);
+}
+
+static int give_withheld(struct enroll *e, size_t index, const Mintmark__V1__Withheld *from,
+                         struct mintmark_error *error)
+{
+    struct mintmark_withheld withheld;
+    uint8_t uid[16];
+    int r = mm_delivery_withheld(from, &withheld, uid, error);
+
+    if (r < 0)
+        return r;
+    if (!is_of(e, index, withheld.hw_serial))
+        return fail_answer(error, "with another device");
+    return e->each(e->arg, index, NULL, &withheld, NULL);
 }
 
 static int give_refusal(struct enroll *e, size_t index, const Google__Rpc__Status *status,
@@ -115,7 +134,7 @@ static int give_refusal(struct enroll *e, size_t index, const Google__Rpc__Statu
 
     if (mm_response_status(status, &refusal) < 0 || refusal.status == MINTMARK_OK)
         return fail_answer(error, "with an error that is none");
-    return e->each(e->arg, index, NULL, &refusal);
+    return e->each(e->arg, index, NULL, NULL, &refusal);
 }
 
 static int take_result(struct enroll *e, const Mintmark__V1__EnrollResult *result,
@@ -132,6 +151,8 @@ static int take_result(struct enroll *e, const Mintmark__V1__EnrollResult *resul
     switch (result->outcome_case) {
     case MINTMARK__V1__ENROLL_RESULT__OUTCOME_BUNDLE:
         return give_bundle(e, index, result->bundle, error);
+    case MINTMARK__V1__ENROLL_RESULT__OUTCOME_WITHHELD:
+        return give_withheld(e, index, result->withheld, error);
     case MINTMARK__V1__ENROLL_RESULT__OUTCOME_ERROR:
         return give_refusal(e, index, result->error, error);
     default:
@@ -193,6 +214,7 @@ static int run(struct mintmark *client, struct enroll *e, struct mintmark_error 
 
 int mintmark_enroll(struct mintmark *client, const struct mintmark_enroll *request,
                     int (*each)(void *arg, size_t index, const struct mintmark_bundle *bundle,
+                                const struct mintmark_withheld *withheld,
                                 const struct mintmark_error *refusal),
                     void *arg, struct mintmark_error *error)
 {

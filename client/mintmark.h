@@ -163,6 +163,24 @@ struct mintmark_bundle {
     size_t n_items;
 };
 
+/* Why a device that is recorded has no certificate, where another authority issues them; by the
+ * numbers of the API's CertificateState. */
+enum mintmark_certificate_state {
+    MINTMARK_CERTIFICATE_WAITING = 1, /* repeat the call later, with the same request id */
+    MINTMARK_CERTIFICATE_FAILED = 3,  /* refused for good; the device is KO, and needs no report */
+    MINTMARK_CERTIFICATE_PARKED = 4,  /* an officer decides; then repeat the call */
+};
+/* Such a device: nothing of it is delivered. Borrowed, and valid during the callback only. */
+struct mintmark_withheld {
+    const char *device_uid;
+    const char *hw_serial;
+    uint64_t number;
+    enum mintmark_certificate_state state;
+    char text[256];       /* what the authority said last; "" if nothing */
+    int64_t next_time_ms; /* waiting: not before then is it worth asking again */
+    uint32_t attempts;    /* tries that came to nothing, so far */
+};
+
 struct mintmark_provision {
     const char *batch_uid;
     uint32_t count;
@@ -170,11 +188,13 @@ struct mintmark_provision {
     const char *const *hw_serials; /* NULL or count of them */
 };
 /* Makes count devices; each gets every device exactly once, also when the connection was lost and
- * the call repeated with the same request id in between. A non-zero return of each cancels the call
- * and is handed on. */
+ * the call repeated with the same request id in between: with a bundle, or, when it has
+ * no certificate, with NULL and why. A non-zero return of each cancels the call and is handed on.
+ */
 int mintmark_provision(struct mintmark *client, const struct mintmark_provision *request,
-                       int (*each)(void *arg, const struct mintmark_bundle *bundle), void *arg,
-                       struct mintmark_error *error);
+                       int (*each)(void *arg, const struct mintmark_bundle *bundle,
+                                   const struct mintmark_withheld *withheld),
+                       void *arg, struct mintmark_error *error);
 
 struct mintmark_csr {
     const char *hw_serial;    /* NULL: none */
@@ -188,15 +208,19 @@ struct mintmark_enroll {
 };
 /* Has keys certified that devices made, for profiles with delivery "on-device". each gets every
  * device exactly once, by its index, in no promised order, also when the connection was lost and
- * the call repeated in between: with a bundle, or, when the service refused that device alone, with
- * NULL and the reason. A non-zero return of each cancels the call and is handed on. */
+ * the call repeated in between. One of the three is not NULL: its bundle; or why it is recorded and
+ * has no certificate, for now or for good; or why the service refused that device alone, which is
+ * not recorded. A non-zero return of each cancels the call and is handed on. */
 int mintmark_enroll(struct mintmark *client, const struct mintmark_enroll *request,
                     int (*each)(void *arg, size_t index, const struct mintmark_bundle *bundle,
+                                const struct mintmark_withheld *withheld,
                                 const struct mintmark_error *refusal),
                     void *arg, struct mintmark_error *error);
+/* One recorded device again; each gets it as mintmark_provision's does. */
 int mintmark_get_device(struct mintmark *client, const char *device_uid,
-                        int (*each)(void *arg, const struct mintmark_bundle *bundle), void *arg,
-                        struct mintmark_error *error);
+                        int (*each)(void *arg, const struct mintmark_bundle *bundle,
+                                    const struct mintmark_withheld *withheld),
+                        void *arg, struct mintmark_error *error);
 
 struct mintmark_report {
     const char *device_uid;

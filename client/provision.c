@@ -21,7 +21,8 @@ enum { RANDOM_ID_BYTES = 16 };
 
 struct provision {
     const struct mintmark_provision *request;
-    int (*each)(void *arg, const struct mintmark_bundle *bundle);
+    int (*each)(void *arg, const struct mintmark_bundle *bundle,
+                const struct mintmark_withheld *withheld);
     void *arg;
     struct mm_delivery delivery;
     struct mm_uidset *seen; /* devices that each has been given */
@@ -35,16 +36,14 @@ static void begin_stream(void *arg)
     mm_delivery_begin(&p->delivery);
 }
 
-static int take_bundle(struct provision *p, const Mintmark__V1__Bundle *from, int *ret_progress,
-                       struct mintmark_error *error)
+/* Exactly one of the two. */
+static int give(struct provision *p, const uint8_t uid[16], const struct mintmark_bundle *bundle,
+                const struct mintmark_withheld *withheld, int *ret_progress,
+                struct mintmark_error *error)
 {
-    struct mintmark_bundle bundle;
-    uint8_t uid[16];
-    int r = mm_delivery_bundle(&p->delivery, from, p->request->batch_uid, &bundle, uid, error);
+    const char *device_uid = bundle ? bundle->device_uid : withheld->device_uid;
 
-    if (r < 0)
-        return r;
-    if (p->device_uid && strcmp(p->device_uid, bundle.device_uid) != 0)
+    if (p->device_uid && strcmp(p->device_uid, device_uid) != 0)
         return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
                               "the server delivered another device than the one asked for");
     /* The call was repeated, and this device came before. */
@@ -55,7 +54,27 @@ static int take_bundle(struct provision *p, const Mintmark__V1__Bundle *from, in
                               "the server delivered more than the %u devices asked for",
                               (unsigned)p->request->count);
     *ret_progress = 1;
-    return p->each(p->arg, &bundle);
+    return p->each(p->arg, bundle, withheld);
+}
+
+static int take_bundle(struct provision *p, const Mintmark__V1__Bundle *from, int *ret_progress,
+                       struct mintmark_error *error)
+{
+    struct mintmark_bundle bundle;
+    uint8_t uid[16];
+    int r = mm_delivery_bundle(&p->delivery, from, p->request->batch_uid, &bundle, uid, error);
+
+    return r < 0 ? r : give(p, uid, &bundle, NULL, ret_progress, error);
+}
+
+static int take_withheld(struct provision *p, const Mintmark__V1__Withheld *from, int *ret_progress,
+                         struct mintmark_error *error)
+{
+    struct mintmark_withheld withheld;
+    uint8_t uid[16];
+    int r = mm_delivery_withheld(from, &withheld, uid, error);
+
+    return r < 0 ? r : give(p, uid, NULL, &withheld, ret_progress, error);
 }
 
 static int take_message(void *arg, const struct mm_bytes *bytes, int *ret_progress,
@@ -67,6 +86,8 @@ static int take_message(void *arg, const struct mm_bytes *bytes, int *ret_progre
 
     for (size_t i = 0; r == 0 && i < message->n_bundles; i++)
         r = take_bundle(p, message->bundles[i], ret_progress, error);
+    for (size_t i = 0; r == 0 && i < message->n_withheld; i++)
+        r = take_withheld(p, message->withheld[i], ret_progress, error);
     return r;
 }
 
@@ -98,8 +119,9 @@ static int run(struct mintmark *client, struct provision *p,
 }
 
 int mintmark_provision(struct mintmark *client, const struct mintmark_provision *request,
-                       int (*each)(void *arg, const struct mintmark_bundle *bundle), void *arg,
-                       struct mintmark_error *error)
+                       int (*each)(void *arg, const struct mintmark_bundle *bundle,
+                                   const struct mintmark_withheld *withheld),
+                       void *arg, struct mintmark_error *error)
 {
     struct provision p = {.request = request, .each = each, .arg = arg};
     Mintmark__V1__ProvisionRequest message;
@@ -128,8 +150,9 @@ int mintmark_provision(struct mintmark *client, const struct mintmark_provision 
 }
 
 int mintmark_get_device(struct mintmark *client, const char *device_uid,
-                        int (*each)(void *arg, const struct mintmark_bundle *bundle), void *arg,
-                        struct mintmark_error *error)
+                        int (*each)(void *arg, const struct mintmark_bundle *bundle,
+                                    const struct mintmark_withheld *withheld),
+                        void *arg, struct mintmark_error *error)
 {
     const struct mintmark_provision one = {.count = 1};
     struct provision p = {.request = &one, .each = each, .arg = arg, .device_uid = device_uid};

@@ -20,6 +20,7 @@ enum mm_cmd_exit {
     MM_CMD_DATA = 65,
     MM_CMD_UNAVAILABLE = 69,
     MM_CMD_INTERNAL = 70,
+    MM_CMD_WAITING = 75, /* of provision, enroll, device get: certificates that come later */
     MM_CMD_PERMISSION = 77,
     MM_CMD_CONFIG = 78,
 };
@@ -102,6 +103,8 @@ int mm_cmd_number(const struct mm_cmd *cmd, enum mm_cmd_option option, uint64_t 
 int mm_cmd_usage(const struct mm_cmd *cmd, const char *fmt, ...) MM_PRINTF(2, 3);
 int mm_cmd_fail(const struct mm_cmd *cmd, const struct mintmark_error *error);
 int mm_cmd_fail_file(const struct mm_cmd *cmd, const struct mm_errinfo *ei);
+/* What a line on stderr begins with: the command's name. */
+void mm_cmd_say_name(const struct mm_cmd *cmd);
 /* Prints the object as one line and frees it; NULL: there was no memory. */
 int mm_cmd_print_json(const struct mm_cmd *cmd, json_t *object);
 bool mm_cmd_wants_json(const struct mm_cmd *cmd);

@@ -25,13 +25,23 @@ enum { WRITE_FAILED = 1 };
 
 /* ---- what became of each file ------------------------------------------------------------ */
 
-static char *line_of(const char *file, const struct mintmark_bundle *bundle,
-                     const struct mintmark_error *refusal)
+static json_t *outcome_of(const char *file, const struct mintmark_bundle *bundle,
+                          const struct mintmark_withheld *withheld,
+                          const struct mintmark_error *refusal)
 {
-    json_t *object = bundle
-                         ? json_pack("{s:s, s:s}", "file", file, "device_uid", bundle->device_uid)
-                         : json_pack("{s:s, s:s, s:s}", "file", file, "reason", refusal->reason,
-                                     "message", refusal->message);
+    if (bundle)
+        return json_pack("{s:s, s:s}", "file", file, "device_uid", bundle->device_uid);
+    if (withheld)
+        return json_pack("{s:s, s:s, s:s, s:s}", "file", file, "device_uid", withheld->device_uid,
+                         "state", mm_withheld_state(withheld), "message", withheld->text);
+    return json_pack("{s:s, s:s, s:s}", "file", file, "reason", refusal->reason, "message",
+                     refusal->message);
+}
+
+static char *line_of(const char *file, const struct mintmark_bundle *bundle,
+                     const struct mintmark_withheld *withheld, const struct mintmark_error *refusal)
+{
+    json_t *object = outcome_of(file, bundle, withheld, refusal);
     char *line = object ? json_dumps(object, JSON_PRESERVE_ORDER) : NULL;
 
     json_decref(object);
@@ -39,18 +49,21 @@ static char *line_of(const char *file, const struct mintmark_bundle *bundle,
 }
 
 static int take_device(void *arg, size_t index, const struct mintmark_bundle *bundle,
+                       const struct mintmark_withheld *withheld,
                        const struct mintmark_error *refusal)
 {
     struct output *out = arg;
 
     if (bundle && mm_folder_add(out->folder, bundle, &out->ei) < 0)
         return WRITE_FAILED;
-    out->lines[index] = line_of(out->csrs->names[index], bundle, refusal);
+    if (withheld && mm_folder_withhold(out->folder, withheld, &out->ei) < 0)
+        return WRITE_FAILED;
+    out->lines[index] = line_of(out->csrs->names[index], bundle, withheld, refusal);
     if (!out->lines[index]) {
         mm_fail_memory(&out->ei);
         return WRITE_FAILED;
     }
-    out->refused += bundle ? 0 : 1;
+    out->refused += refusal ? 1 : 0;
     mm_progress_step(&out->progress);
     return 0;
 }
@@ -65,7 +78,7 @@ static int put_lines(struct output *out)
     }
     if (mm_buf_err(&text) < 0)
         return mm_fail_memory(&out->ei);
-    return mm_folder_put(out->folder, "enrolled.jsonl", 0644, text.data, text.len, &out->ei);
+    return mm_folder_put_list(out->folder, "enrolled.jsonl", &text, &out->ei);
 }
 
 /* ---- the command line -------------------------------------------------------------------- */
@@ -103,22 +116,28 @@ static int take_request(const struct mm_cmd *cmd, const struct mm_csrs *csrs,
 static int print_summary(const struct mm_cmd *cmd, const struct output *out,
                          const struct mm_request *request, double seconds)
 {
-    const size_t enrolled = out->csrs->n - out->refused;
+    const struct mm_withheld_counts *withheld = mm_folder_withheld(out->folder);
+    const size_t enrolled = out->csrs->n - out->refused - mm_withheld_total(withheld);
     const char *folder = cmd->value[MM_OPT_OUT];
+    int r = MM_CMD_DONE;
 
-    if (mm_cmd_wants_json(cmd)) {
-        const int r = mm_cmd_print_json(
-            cmd, json_pack("{s:s, s:s, s:I, s:I, s:s, s:f}", "batch_uid", request->batch_uid,
+    if (mm_cmd_wants_json(cmd))
+        r = mm_cmd_print_json(
+            cmd, json_pack("{s:s, s:s, s:I, s:I, s:o, s:s, s:f}", "batch_uid", request->batch_uid,
                            "request_id", request->request_id, "enrolled", (json_int_t)enrolled,
-                           "refused", (json_int_t)out->refused, "out", folder, "seconds", seconds));
-
-        return r || !out->refused ? r : MM_CMD_FAILED;
-    }
-    printf("%zu devices in %s (%.1f s; request id %s)\n", enrolled, folder, seconds,
-           request->request_id);
+                           "refused", (json_int_t)out->refused, "withheld",
+                           mm_withheld_counts_json(withheld), "out", folder, "seconds", seconds));
+    else
+        printf("%zu devices in %s (%.1f s; request id %s)\n", enrolled, folder, seconds,
+               request->request_id);
+    if (r != MM_CMD_DONE)
+        return r;
+    r = mm_withheld_say(cmd, withheld);
     if (out->refused == 0)
-        return MM_CMD_DONE;
-    fprintf(stderr, "mintmark enroll: %zu refused: see %s/enrolled.jsonl\n", out->refused, folder);
+        return r;
+    if (!mm_cmd_wants_json(cmd))
+        fprintf(stderr, "mintmark enroll: %zu refused: see %s/enrolled.jsonl\n", out->refused,
+                folder);
     return MM_CMD_FAILED;
 }
 

@@ -2,6 +2,7 @@
 #include "client/cmd/folder.h"
 
 #include "client/cmd/device.h"
+#include "client/cmd/list.h"
 #include "daemon/base/io.h"
 #include "daemon/base/limits.h"
 #include "daemon/base/text.h"
@@ -16,12 +17,13 @@
 
 #include <openssl/sha.h>
 
-enum { NAME_BYTES = 160, READ_BYTES = 4096, CHAIN_NAME_DIGITS = 16 };
-
-struct line {
-    uint64_t number;
-    char *text;
+enum {
+    NAME_BYTES = 160,
+    READ_BYTES = 4096,
+    CHAIN_NAME_DIGITS = 16,
+    LIST_BYTES = MM_PROVISION_MAX * 1024,
 };
+static const char withheld_name[] = "withheld.jsonl";
 
 /* A file for all devices whose content the first one decides. What an earlier run left there may
  * be of a device that comes later now. */
@@ -36,8 +38,8 @@ struct mm_folder {
     enum of_first wrap, of_chain;     /* key-wrap.json, chain.pem */
     struct mm_buf first_chain, chain; /* in DER: chain.pem's, and the last device's */
     char chain_file[NAME_BYTES];      /* where that is; "": in chain.pem */
-    struct line *lines;               /* of devices.jsonl */
-    size_t n_lines, max_lines;
+    struct mm_list devices, withheld; /* devices.jsonl, withheld.jsonl */
+    struct mm_withheld_counts counts;
 };
 
 static int fail_name(const struct mm_folder *folder, const char *name, struct mm_errinfo *ei)
@@ -94,9 +96,8 @@ void mm_folder_free(struct mm_folder *folder)
 {
     if (!folder)
         return;
-    for (size_t i = 0; i < folder->n_lines; i++)
-        free(folder->lines[i].text);
-    free(folder->lines);
+    mm_list_done(&folder->devices);
+    mm_list_done(&folder->withheld);
     mm_buf_done(&folder->first_chain);
     mm_buf_done(&folder->chain);
     if (folder->fd >= 0)
@@ -384,30 +385,6 @@ static int add_wrap(struct mm_folder *folder, const struct mintmark_bundle *bund
     return r < 0 ? r : put_first(folder, "key-wrap.json", &text, &folder->wrap, ei);
 }
 
-static int add_line(struct mm_folder *folder, const struct mintmark_bundle *bundle,
-                    struct mm_errinfo *ei)
-{
-    const char *chain_file = *folder->chain_file ? folder->chain_file : NULL;
-    struct line *line;
-
-    if (folder->n_lines == folder->max_lines) {
-        const size_t max = folder->max_lines ? folder->max_lines * 2 : 64;
-        struct line *lines = reallocarray(folder->lines, max, sizeof(*lines));
-
-        if (!lines)
-            return mm_fail_memory(ei);
-        folder->lines = lines;
-        folder->max_lines = max;
-    }
-    line = &folder->lines[folder->n_lines];
-    *line =
-        (struct line){.number = bundle->number, .text = mm_device_json_line(bundle, chain_file)};
-    if (!line->text)
-        return mm_fail_memory(ei);
-    folder->n_lines++;
-    return MM_OK;
-}
-
 static int put_of_device(struct mm_folder *folder, const struct mintmark_bundle *bundle,
                          const char *ending, mode_t mode, const struct mintmark_data *data,
                          struct mm_errinfo *ei)
@@ -437,21 +414,75 @@ int mm_folder_add(struct mm_folder *folder, const struct mintmark_bundle *bundle
     if (r == MM_OK && bundle->private_key.len > 0)
         r = put_of_device(folder, bundle, wrapped ? "key.wrapped" : "key.der", 0600,
                           &bundle->private_key, ei);
-    return r < 0 ? r : add_line(folder, bundle, ei);
+    if (r < 0)
+        return r;
+    return mm_list_add(&folder->devices, bundle->number,
+                       mm_device_json_line(bundle, *folder->chain_file ? folder->chain_file : NULL),
+                       ei);
 }
 
-static int by_number(const void *a, const void *b)
+int mm_folder_withhold(struct mm_folder *folder, const struct mintmark_withheld *withheld,
+                       struct mm_errinfo *ei)
 {
-    const struct line *x = a, *y = b;
+    mm_withheld_count(&folder->counts, withheld);
+    return mm_list_add(&folder->withheld, withheld->number, mm_withheld_json_line(withheld), ei);
+}
 
-    if (x->number != y->number)
-        return x->number < y->number ? -1 : 1;
-    return strcmp(x->text, y->text);
+const struct mm_withheld_counts *mm_folder_withheld(const struct mm_folder *folder)
+{
+    return &folder->counts;
+}
+
+/* The file may become this text. */
+static int check_list(struct mm_folder *folder, const char *name, const struct mm_buf *text,
+                      struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf there = MM_BUF_INIT(LIST_BYTES);
+    const int r = mm_folder_read(folder, name, &there, ei);
+
+    if (r < 0)
+        return r;
+    return mm_list_goes_on(&there, text) ? MM_OK : fail_other(folder, name, ei);
+}
+
+int mm_folder_put_list(struct mm_folder *folder, const char *name, const struct mm_buf *text,
+                       struct mm_errinfo *ei)
+{
+    enum found found;
+    int r = look(folder, folder->fd, name, text->data, text->len, &found, ei);
+
+    if (r == MM_OK && found == FOUND_OTHER)
+        r = check_list(folder, name, text, ei);
+    if (r < 0 || found == FOUND_SAME)
+        return r;
+    return write_new(folder, folder->fd, name, 0644, text->data, text->len, true, ei);
+}
+
+static int put_list(struct mm_folder *folder, const char *name, struct mm_list *list,
+                    struct mm_errinfo *ei)
+{
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(LIST_BYTES);
+    const int r = mm_list_text(list, &text, ei);
+
+    return r < 0 ? r : mm_folder_put_list(folder, name, &text, ei);
+}
+
+static int put_withheld(struct mm_folder *folder, struct mm_errinfo *ei)
+{
+    const struct mm_buf none = MM_BUF_INIT(0);
+    int r;
+
+    if (folder->withheld.n > 0)
+        return put_list(folder, withheld_name, &folder->withheld, ei);
+    r = check_list(folder, withheld_name, &none, ei);
+    if (r == MM_OK && unlinkat(folder->fd, withheld_name, 0) < 0)
+        return fail_name(folder, withheld_name, ei);
+    return r == MM_ERR_NOT_FOUND ? MM_OK : r;
 }
 
 int mm_folder_finish(struct mm_folder *folder, struct mm_errinfo *ei)
 {
-    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT((size_t)MM_PROVISION_MAX * 1024);
+    int r;
 
     if (folder->of_chain == FIRST_OF_LATER || folder->wrap == FIRST_OF_LATER)
         return fail_other(folder, folder->wrap == FIRST_OF_LATER ? "key-wrap.json" : "chain.pem",
@@ -459,14 +490,6 @@ int mm_folder_finish(struct mm_folder *folder, struct mm_errinfo *ei)
     /* One sync for all files, in place of one for each. */
     if (syncfs(folder->fd) < 0)
         return mm_fail_errno(ei, errno, "%s: cannot sync", folder->path);
-    /* The service promises no order; a repetition must find the same text. */
-    if (folder->n_lines > 0)
-        qsort(folder->lines, folder->n_lines, sizeof(*folder->lines), by_number);
-    for (size_t i = 0; i < folder->n_lines; i++) {
-        mm_buf_append_str(&text, folder->lines[i].text);
-        mm_buf_append_str(&text, "\n");
-    }
-    if (mm_buf_err(&text) < 0)
-        return mm_fail_memory(ei);
-    return mm_folder_put(folder, "devices.jsonl", 0644, text.data, text.len, ei);
+    r = put_withheld(folder, ei);
+    return r < 0 ? r : put_list(folder, "devices.jsonl", &folder->devices, ei);
 }

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "client/mintmark.h"
+#include "client/cmd/withheld.h"
 #include "daemon/base/buf.h"
 
 #include <stdbool.h>
@@ -48,7 +48,17 @@ int mm_folder_read(struct mm_folder *folder, const char *name, struct mm_buf *bu
 int mm_folder_add(struct mm_folder *folder, const struct mintmark_bundle *bundle,
                   struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Puts everything on disk, and then the list of the devices, which says that all are there.
- * MM_ERR_EXISTS also for what an earlier run cannot have written: chain.pem or key-wrap.json of no
- * device that was added. */
+/* One device that has no certificate: it gets a line in withheld.jsonl. */
+int mm_folder_withhold(struct mm_folder *folder, const struct mintmark_withheld *withheld,
+                       struct mm_errinfo *ei) MM_MUST_USE;
+const struct mm_withheld_counts *mm_folder_withheld(const struct mm_folder *folder);
+
+/* As mm_folder_put, for lines that are JSON objects. One that is there is replaced when devices
+ * that were withheld (they have a member "state") account for all the difference. */
+int mm_folder_put_list(struct mm_folder *folder, const char *name, const struct mm_buf *text,
+                       struct mm_errinfo *ei) MM_MUST_USE;
+
+/* Puts everything on disk, and then the list of the devices, which says that all are there but
+ * those that are withheld; withheld.jsonl goes when there are none. MM_ERR_EXISTS also for what an
+ * earlier run cannot have written: chain.pem or key-wrap.json of no device that was added. */
 int mm_folder_finish(struct mm_folder *folder, struct mm_errinfo *ei) MM_MUST_USE;

@@ -60,12 +60,17 @@ static void print_json_error(const struct mm_cmd *cmd, const struct mintmark_err
                                       error->message, "retry_ms", (json_int_t)error->retry_ms));
 }
 
-static void print_error(const struct mm_cmd *cmd, const struct mintmark_error *error)
+void mm_cmd_say_name(const struct mm_cmd *cmd)
 {
     const struct mm_command *c = cmd->command;
 
     fprintf(stderr, "mintmark%s%s%s%s: ", c && c->group ? " " : "", c && c->group ? c->group : "",
             c ? " " : "", c ? c->name : "");
+}
+
+static void print_error(const struct mm_cmd *cmd, const struct mintmark_error *error)
+{
+    mm_cmd_say_name(cmd);
     if (error->field[0])
         fprintf(stderr, "%s: ", error->field);
     fprintf(stderr, "%s", error->message);

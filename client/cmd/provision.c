@@ -20,11 +20,14 @@ struct output {
 /* What the callbacks return to end a call: the error is in the output. */
 enum { WRITE_FAILED = 1 };
 
-static int write_device(void *arg, const struct mintmark_bundle *bundle)
+static int write_device(void *arg, const struct mintmark_bundle *bundle,
+                        const struct mintmark_withheld *withheld)
 {
     struct output *out = arg;
+    const int r = bundle ? mm_folder_add(out->folder, bundle, &out->ei)
+                         : mm_folder_withhold(out->folder, withheld, &out->ei);
 
-    if (mm_folder_add(out->folder, bundle, &out->ei) < 0)
+    if (r < 0)
         return WRITE_FAILED;
     mm_progress_step(&out->progress);
     return 0;
@@ -55,8 +58,9 @@ static bool will_be_refused_again(const struct mintmark_error *error)
     case MINTMARK_INVALID_ARGUMENT:
     case MINTMARK_NOT_FOUND:
     case MINTMARK_ALREADY_EXISTS:
-    case MINTMARK_FAILED_PRECONDITION:
         return true;
+    case MINTMARK_FAILED_PRECONDITION:
+        return strcmp(error->reason, "DEVICES_PARKED") != 0; /* until an officer has decided */
     case MINTMARK_RESOURCE_EXHAUSTED:
         return !strcmp(error->reason, "BATCH_FULL") || !strcmp(error->reason, "QUOTA_EXHAUSTED");
     default:
@@ -77,18 +81,22 @@ static void say_how_to_go_on(const struct mm_cmd *cmd, const struct output *out,
                 out->progress.done, (unsigned)request->count, cmd->value[MM_OPT_OUT]);
 }
 
-static int print_summary(const struct mm_cmd *cmd, const struct mm_request *request, double seconds)
+static int print_summary(const struct mm_cmd *cmd, const struct mm_withheld_counts *withheld,
+                         const struct mm_request *request, double seconds)
 {
     const char *folder = cmd->value[MM_OPT_OUT];
+    int r = MM_CMD_DONE;
 
     if (mm_cmd_wants_json(cmd))
-        return mm_cmd_print_json(
-            cmd, json_pack("{s:s, s:s, s:I, s:s, s:f}", "batch_uid", request->batch_uid,
-                           "request_id", request->request_id, "count", (json_int_t)request->count,
-                           "out", folder, "seconds", seconds));
-    printf("%u devices in %s (%.1f s; request id %s)\n", (unsigned)request->count, folder, seconds,
-           request->request_id);
-    return MM_CMD_DONE;
+        r = mm_cmd_print_json(cmd, json_pack("{s:s, s:s, s:I, s:o, s:s, s:f}", "batch_uid",
+                                             request->batch_uid, "request_id", request->request_id,
+                                             "count", (json_int_t)request->count, "withheld",
+                                             mm_withheld_counts_json(withheld), "out", folder,
+                                             "seconds", seconds));
+    else
+        printf("%zu devices in %s (%.1f s; request id %s)\n",
+               request->count - mm_withheld_total(withheld), folder, seconds, request->request_id);
+    return r == MM_CMD_DONE ? mm_withheld_say(cmd, withheld) : r;
 }
 
 static int provision(const struct mm_cmd *cmd, struct output *out, const struct mm_request *request)
@@ -115,7 +123,8 @@ static int provision(const struct mm_cmd *cmd, struct output *out, const struct 
         say_how_to_go_on(cmd, out, request, refused);
         return r;
     }
-    return print_summary(cmd, request, (double)(mm_clock_mono_us() - began_us) / 1e6);
+    return print_summary(cmd, mm_folder_withheld(out->folder), request,
+                         (double)(mm_clock_mono_us() - began_us) / 1e6);
 }
 
 int mm_cmd_provision(struct mm_cmd *cmd)
@@ -135,6 +144,19 @@ int mm_cmd_provision(struct mm_cmd *cmd)
     return provision(cmd, &out, &request);
 }
 
+static int print_device(const struct mm_cmd *cmd, const struct mm_withheld_counts *withheld)
+{
+    int r = MM_CMD_DONE;
+
+    if (mm_cmd_wants_json(cmd))
+        r = mm_cmd_print_json(cmd, json_pack("{s:s, s:o, s:s}", "device_uid", cmd->args[0],
+                                             "withheld", mm_withheld_counts_json(withheld), "out",
+                                             cmd->value[MM_OPT_OUT]));
+    else if (mm_withheld_total(withheld) == 0)
+        printf("device %s in %s\n", cmd->args[0], cmd->value[MM_OPT_OUT]);
+    return r == MM_CMD_DONE ? mm_withheld_say(cmd, withheld) : r;
+}
+
 int mm_cmd_device_get(struct mm_cmd *cmd)
 {
     MM_CLEANUP(mm_folder_free_p) struct mm_folder *folder = NULL;
@@ -150,9 +172,5 @@ int mm_cmd_device_get(struct mm_cmd *cmd)
         return mm_cmd_fail(cmd, &error);
     if (r > 0 || mm_folder_finish(folder, &out.ei) < 0)
         return mm_cmd_fail_file(cmd, &out.ei);
-    if (mm_cmd_wants_json(cmd))
-        return mm_cmd_print_json(cmd, json_pack("{s:s, s:s}", "device_uid", cmd->args[0], "out",
-                                                cmd->value[MM_OPT_OUT]));
-    printf("device %s in %s\n", cmd->args[0], cmd->value[MM_OPT_OUT]);
-    return MM_CMD_DONE;
+    return print_device(cmd, mm_folder_withheld(folder));
 }

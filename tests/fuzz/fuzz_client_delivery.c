@@ -33,6 +33,21 @@ static void read_bundle(struct mm_delivery *delivery, const Mintmark__V1__Bundle
         check_bundle(&bundle);
 }
 
+static void read_withheld(const Mintmark__V1__Withheld *from)
+{
+    struct mintmark_withheld withheld;
+    struct mintmark_error error;
+    uint8_t uid[16];
+
+    if (mm_delivery_withheld(from, &withheld, uid, &error) < 0)
+        return;
+    assert(strlen(withheld.device_uid) == MM_UID_LEN && !strchr(withheld.device_uid, '/'));
+    assert(memchr(withheld.text, 0, sizeof(withheld.text)));
+    assert(withheld.state == MINTMARK_CERTIFICATE_WAITING ||
+           withheld.state == MINTMARK_CERTIFICATE_FAILED ||
+           withheld.state == MINTMARK_CERTIFICATE_PARKED);
+}
+
 static void read_delivery(struct mm_delivery *delivery, const struct mm_bytes *bytes)
 {
     const Mintmark__V1__Delivery *message;
@@ -42,6 +57,8 @@ static void read_delivery(struct mm_delivery *delivery, const struct mm_bytes *b
         return;
     for (size_t i = 0; i < message->n_bundles; i++)
         read_bundle(delivery, message->bundles[i]);
+    for (size_t i = 0; i < message->n_withheld; i++)
+        read_withheld(message->withheld[i]);
 }
 
 static void read_enrolled(struct mm_delivery *delivery, const struct mm_bytes *bytes)
@@ -56,6 +73,8 @@ static void read_enrolled(struct mm_delivery *delivery, const struct mm_bytes *b
 
         if (result->outcome_case == MINTMARK__V1__ENROLL_RESULT__OUTCOME_BUNDLE)
             read_bundle(delivery, result->bundle);
+        if (result->outcome_case == MINTMARK__V1__ENROLL_RESULT__OUTCOME_WITHHELD)
+            read_withheld(result->withheld);
         if (result->outcome_case == MINTMARK__V1__ENROLL_RESULT__OUTCOME_ERROR &&
             mm_response_status(result->error, &error) == 0)
             assert(memchr(error.message, 0, sizeof(error.message)) &&

@@ -27,7 +27,7 @@ def messages_of(data):
         data = data[5 + length:]
 
 
-class Enroll(test_client.ClientTest):
+class EnrollTest(test_client.ClientTest):
     def setUp(self):
         super().setUp()
         self.known = {}     # the service's: by request, what is recorded
@@ -92,6 +92,8 @@ class Enroll(test_client.ClientTest):
     def sent(self, stream):
         return [d.csr for request in self.streams[stream] for d in request.devices]
 
+
+class Enroll(EnrollTest):
     def test_folder_of_requests(self):
         self.write(150, pem=True)
         (self.csrs / 'notes.txt').write_text('no request')

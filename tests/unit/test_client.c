@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client's parts that need no connection. */
 #include "client/client.h"
+#include "client/delivery.h"
 #include "client/error.h"
 #include "client/response.h"
 #include "client/retry.h"
@@ -185,6 +186,63 @@ START_TEST(response_status_in_leading_headers_is_none)
 }
 END_TEST
 
+START_TEST(delivery_withheld_is_read_whole_and_fit_to_be_printed)
+{
+    static char uid[] = "0193537b-1f4c-7abc-8def-001122334455", serial[] = "SN-1";
+    static char text[] = "refused\x1b[1m: no such profile";
+    Mintmark__V1__Withheld from = MINTMARK__V1__WITHHELD__INIT;
+    struct mintmark_withheld withheld;
+    struct mintmark_error error;
+    uint8_t binary[16];
+
+    from.device_uid = uid;
+    from.hw_serial = serial;
+    from.number = 7;
+    from.state = MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_WAITING;
+    from.text = text;
+    from.next_time_ms = 1790000000000;
+    from.attempts = 3;
+    ck_assert_int_eq(mm_delivery_withheld(&from, &withheld, binary, &error), 0);
+    ck_assert_str_eq(withheld.device_uid, uid);
+    ck_assert_str_eq(withheld.hw_serial, serial);
+    ck_assert_uint_eq(withheld.number, 7);
+    ck_assert_int_eq(withheld.state, MINTMARK_CERTIFICATE_WAITING);
+    ck_assert_str_eq(withheld.text, "refused?[1m: no such profile");
+    ck_assert_int_eq(withheld.next_time_ms, 1790000000000);
+    ck_assert_uint_eq(withheld.attempts, 3);
+    ck_assert_uint_eq(binary[15], 0x55);
+}
+END_TEST
+
+START_TEST(delivery_withheld_for_no_known_reason_or_without_uid_is_refused)
+{
+    static char uid[] = "0193537b-1f4c-7abc-8def-001122334455", bad[] = "../x";
+    const struct {
+        int state, r;
+    } states[] = {{-1, -MINTMARK_DATA_LOSS},
+                  {0, -MINTMARK_DATA_LOSS},
+                  {1, 0},
+                  {2, -MINTMARK_DATA_LOSS},
+                  {3, 0},
+                  {4, 0},
+                  {5, -MINTMARK_DATA_LOSS}};
+    Mintmark__V1__Withheld from = MINTMARK__V1__WITHHELD__INIT;
+    struct mintmark_withheld withheld;
+    uint8_t binary[16];
+
+    from.device_uid = uid;
+    for (size_t i = 0; i < MM_ARRAY_SIZE(states); i++) {
+        from.state = (Mintmark__V1__CertificateState)states[i].state;
+        ck_assert_int_eq(mm_delivery_withheld(&from, &withheld, binary, NULL), states[i].r);
+        if (states[i].r == 0)
+            ck_assert_int_eq((int)withheld.state, states[i].state);
+    }
+    from.state = MINTMARK__V1__CERTIFICATE_STATE__CERTIFICATE_STATE_PARKED;
+    from.device_uid = bad;
+    ck_assert_int_eq(mm_delivery_withheld(&from, &withheld, binary, NULL), -MINTMARK_DATA_LOSS);
+}
+END_TEST
+
 START_TEST(uidset_has_what_was_added_and_no_more_than_its_size)
 {
     MM_CLEANUP(mm_uidset_free_p) struct mm_uidset *set = mm_uidset_new(1000);
@@ -289,6 +347,8 @@ int main(void)
     tcase_add_test(tcase, retry_pause_grows_to_its_bound_and_heeds_advice);
     tcase_add_test(tcase, response_bad_status_details_and_pushback_are_borne);
     tcase_add_test(tcase, response_status_in_leading_headers_is_none);
+    tcase_add_test(tcase, delivery_withheld_is_read_whole_and_fit_to_be_printed);
+    tcase_add_test(tcase, delivery_withheld_for_no_known_reason_or_without_uid_is_refused);
     tcase_add_test(tcase, uidset_has_what_was_added_and_no_more_than_its_size);
     tcase_add_test(tcase, new_refuses_bad_options);
     tcase_add_test(tcase, site_takes_paths_from_its_own_folder);

@@ -164,6 +164,53 @@ START_TEST(folder_lists_devices_by_number)
 }
 END_TEST
 
+static int put_list(struct mm_folder *folder, const char *name, const char *lines)
+{
+    MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(4096);
+    struct mm_errinfo ei;
+
+    mm_buf_append_str(&text, lines);
+    return mm_folder_put_list(folder, name, &text, &ei);
+}
+
+START_TEST(folder_replaces_a_list_for_devices_that_were_withheld_alone)
+{
+    static const struct {
+        const char *then, *now;
+        int r;
+    } lists[] = {
+        {"{\"a\": 1}\n{\"b\": 1}\n", "{\"a\": 1}\n{\"b\": 1}\n", MM_OK},
+        {"{\"a\": 1}\n{\"b\": 1}\n", "{\"a\": 1}\n{\"c\": 1}\n{\"b\": 1}\n", MM_OK},
+        {"{\"a\": 1}\n{\"b\": 1}\n", "{\"b\": 1}\n{\"a\": 1}\n", MM_ERR_EXISTS},
+        {"{\"a\": 1}\n{\"b\": 1}\n", "{\"b\": 1}\n", MM_ERR_EXISTS},
+        {"{\"a\": 1}\n{\"a\": 1}\n", "{\"a\": 1}\n", MM_ERR_EXISTS},
+        {"{\"a\": 1, \"state\": \"WAITING\"}\n{\"b\": 1}\n", "{\"a\": 1}\n{\"b\": 1}\n", MM_OK},
+        {"{\"a\": 1, \"state\": \"WAITING\"}\n", "", MM_OK},
+        {"", "{\"a\": 1}\n", MM_OK},
+        {"{\"a\": 1}\n{\"b", "{\"a\": 1}\n{\"b\": 1}\n", MM_OK}, /* torn */
+        {"{\"a\": 1}\n{\"b", "{\"a\": 1}\n{\"c\": 1}\n", MM_ERR_EXISTS},
+        {"mine", "{\"a\": 1}\n", MM_ERR_EXISTS},
+        {"[\"state\"]\n", "{\"a\": 1}\n", MM_ERR_EXISTS},
+    };
+    MM_CLEANUP(mm_folder_free_p) struct mm_folder *folder = NULL;
+    char name[8], path[128];
+    struct mm_errinfo ei;
+
+    ck_assert_int_eq(mm_folder_open(out, &folder, &ei), MM_OK);
+    for (size_t i = 0; i < MM_ARRAY_SIZE(lists); i++) {
+        MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(4096);
+        const char *due = lists[i].r == MM_OK ? lists[i].now : lists[i].then;
+
+        snprintf(name, sizeof(name), "%zu", i);
+        snprintf(path, sizeof(path), "%s/%s", out, name);
+        write_text(path, lists[i].then);
+        ck_assert_msg(put_list(folder, name, lists[i].now) == lists[i].r, "%zu", i);
+        ck_assert_int_eq(mm_folder_read(folder, name, &text, &ei), MM_OK);
+        ck_assert_str_eq(mm_buf_cstr(&text), due);
+    }
+}
+END_TEST
+
 static int settle(struct mm_request *request)
 {
     MM_CLEANUP(mm_folder_free_p) struct mm_folder *folder = NULL;
@@ -267,6 +314,7 @@ int main(void)
     tcase_add_test(tcase, number_keeps_to_its_range);
     tcase_add_test(tcase, folder_keeps_what_is_the_same_and_refuses_what_differs);
     tcase_add_test(tcase, folder_lists_devices_by_number);
+    tcase_add_test(tcase, folder_replaces_a_list_for_devices_that_were_withheld_alone);
     tcase_add_test(tcase, request_is_kept_and_taken_again);
     tcase_add_test(tcase, request_file_that_is_damaged_is_refused);
     tcase_add_test(tcase, serials_are_held_against_the_count);

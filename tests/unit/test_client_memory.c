@@ -268,6 +268,35 @@ START_TEST(request_without_memory_fails_and_leaves_the_folder_usable)
 }
 END_TEST
 
+static int list_devices(void)
+{
+    MM_CLEANUP(mm_folder_free_p) struct mm_folder *folder = NULL;
+    const struct mintmark_withheld withheld = {.device_uid = "x", .hw_serial = "", .number = 1};
+    struct mm_errinfo ei;
+    int r = mm_folder_open(folder_path, &folder, &ei);
+
+    if (r == MM_OK)
+        r = mm_folder_withhold(folder, &withheld, &ei);
+    return r < 0 ? r : mm_folder_finish(folder, &ei);
+}
+
+START_TEST(list_without_memory_fails_and_leaves_the_folder_usable)
+{
+    unsigned failures = 0;
+    char path[128];
+
+    for (memory_fail_at(1); list_devices() < 0; memory_fail_next())
+        failures++;
+    memory_fail_at(0);
+    ck_assert_uint_ge(failures, 4);
+    ck_assert_int_eq(list_devices(), MM_OK);
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof(path), "%s/%s.jsonl", folder_path, i ? "devices" : "withheld");
+        ck_assert_int_eq(unlink(path), 0);
+    }
+}
+END_TEST
+
 START_TEST(uidset_and_client_without_memory_fail)
 {
     const struct mintmark_options options = {
@@ -302,6 +331,7 @@ int main(void)
     tcase_add_test(tcase, csrs_without_memory_fail);
     tcase_add_test(tcase, site_without_memory_fails);
     tcase_add_test(tcase, request_without_memory_fails_and_leaves_the_folder_usable);
+    tcase_add_test(tcase, list_without_memory_fails_and_leaves_the_folder_usable);
     tcase_add_test(tcase, uidset_and_client_without_memory_fail);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);

@@ -50,12 +50,13 @@ static double now_s(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static int count_bundle(void *arg, const struct mintmark_bundle *bundle)
+static int count_bundle(void *arg, const struct mintmark_bundle *bundle,
+                        const struct mintmark_withheld *withheld)
 {
     uint64_t *devices = arg;
 
-    (void)bundle;
-    ++*devices;
+    (void)withheld;
+    *devices += bundle ? 1 : 0;
     return 0;
 }
 

@@ -40,7 +40,8 @@ class Station:
         return stub(request, timeout=30)
 
     def provision(self, request):
-        """Yields every device once, whatever happens to the connection in between."""
+        """Yields every device once, whatever happens to the connection in between: its bundle, or, when it
+        has no certificate, a Withheld that says why."""
         stub = self.channel.unary_stream('/mintmark.v1.StationService/Provision',
                                          api.ProvisionRequest.SerializeToString,
                                          types.Delivery.FromString)
@@ -48,10 +49,10 @@ class Station:
         while True:
             try:
                 for delivery in stub(request, timeout=300):
-                    for bundle in delivery.bundles:
-                        if bundle.device_uid not in seen:
-                            seen.add(bundle.device_uid)
-                            yield bundle
+                    for device in (*delivery.bundles, *delivery.withheld):
+                        if device.device_uid not in seen:
+                            seen.add(device.device_uid)
+                            yield device
                 return
             except grpc.RpcError as error:
                 if error.code() not in TRY_AGAIN or pause > 60:
@@ -87,10 +88,13 @@ def main():
     request = api.ProvisionRequest(batch_uid=batch.batch_uid, count=args.count,
                                    request_id=str(uuid.uuid4()))
     reports = []
-    for bundle in station.provision(request):
-        failure = program(bundle)
+    for device in station.provision(request):
+        if isinstance(device, types.Withheld):  # refused by an EJBCA; KO already, and not reported
+            print(f'no certificate for device {device.number}: {device.text}')
+            continue
+        failure = program(device)
         reports.append(api.DeviceReport(
-            device_uid=bundle.device_uid, reason=failure,
+            device_uid=device.device_uid, reason=failure,
             state=types.DEVICE_STATE_KO if failure else types.DEVICE_STATE_OK))
     print(len(reports), 'devices')
 

@@ -14,8 +14,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 import token_kind  # noqa: E402, F401  first: it may become another user
 from ejbca_site import REFUSAL, EjbcaCase, until  # noqa: E402
 from service_site import types_pb2  # noqa: E402
+from site_under_test import run  # noqa: E402
 from test_enroll import new_key, request  # noqa: E402
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 NONE = {'waiting': 0, 'parked': 0, 'failed': 0}
 LATER = 75
 RETRY, FAIL = 1, 2  # what an officer can do with a parked device
@@ -114,6 +116,20 @@ class Withheld(EjbcaCase):
             self.assertIn(REFUSAL, failed['message'])
         self.assertEqual(self.mintmark('device', 'get', failed['device_uid'], out=self.site.base / os.urandom(6).hex(),
                                        code=1)['withheld'], {**NONE, 'failed': 1})
+
+    def test_the_example_station_says_so_and_reports_the_others(self):
+        api = self.site.base / 'api'
+        api.mkdir()
+        run('protoc', f'--proto_path={ROOT}/proto', f'--python_out={api}', 'mintmark/v1/types.proto',
+            'mintmark/v1/station.proto', 'google/rpc/status.proto')
+        self.site.add_order('example', 4, 'made')
+        self.ejbca.fault('answer', times=1, status=400, message=REFUSAL)
+        tls = self.site.dir / 'tls'
+        out = run(sys.executable, ROOT / 'docs/examples/station.py', '--target', f'127.0.0.1:{self.site.port}', '--ca',
+                  tls / 'ca.pem', '--certificate', tls / 'station.pem', '--key', tls / 'station.key', '--profile', 'made',
+                  '--count', 4, env=dict(os.environ, PYTHONPATH=str(api)))
+        self.assertIn('no certificate for device ', out)
+        self.assertIn('issued 4, ok 3, ko 1, unreported 0', out)
 
     def test_a_parked_device_ends_provision_and_the_same_command_goes_on(self):
         command = ['provision', '--batch', self.batch('made'), '--count', 3]

@@ -45,6 +45,24 @@ static int add(struct mm_trust *trust, X509 *cert, struct mm_errinfo *ei)
     return MM_OK;
 }
 
+/* Why there is no other certificate; empties libcrypto's list of errors. It may have none when
+ * there was no memory. */
+static int end_of_pem(const struct mm_trust *trust, struct mm_errinfo *ei)
+{
+    unsigned long code = ERR_peek_last_error();
+    const bool end = ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
+    bool memory = code == 0;
+
+    while ((code = ERR_get_error()) != 0)
+        memory |= ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE;
+    if (memory)
+        return mm_fail_memory(ei);
+    if (!end)
+        return mm_fail(ei, MM_ERR_INVALID, "TRUST_INVALID", "certificate %d is damaged",
+                       sk_X509_num(trust->certificates) + 1);
+    return MM_OK;
+}
+
 static int read_all(struct mm_trust *trust, struct mm_bytes pem, struct mm_errinfo *ei)
 {
     MM_CLEANUP(BIO_free_all_p)
@@ -57,10 +75,8 @@ static int read_all(struct mm_trust *trust, struct mm_bytes pem, struct mm_errin
     ERR_clear_error();
     while (r == MM_OK && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
         r = add(trust, cert, ei);
-    if (r == MM_OK && ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
-        r = mm_fail(ei, MM_ERR_INVALID, "TRUST_INVALID", "certificate %d is damaged",
-                    sk_X509_num(trust->certificates) + 1);
-    ERR_clear_error();
+    if (r == MM_OK)
+        r = end_of_pem(trust, ei);
     if (r == MM_OK && sk_X509_num(trust->certificates) == 0)
         r = mm_fail(ei, MM_ERR_INVALID, "TRUST_INVALID", "no certificate in PEM");
     return r;

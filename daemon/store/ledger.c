@@ -15,9 +15,10 @@ void mm_ledger_digest_begin(struct mm_store *s)
     s->ledger.digest_failed = EVP_DigestInit_ex2(s->ledger.digest, s->ledger.sha256, NULL) != 1;
 }
 
+/* libcrypto does not survive the use of a digest that it could not begin. */
 void mm_ledger_digest_add(struct mm_store *s, const void *data, size_t len)
 {
-    if (len > 0 && EVP_DigestUpdate(s->ledger.digest, data, len) != 1)
+    if (len > 0 && !s->ledger.digest_failed && EVP_DigestUpdate(s->ledger.digest, data, len) != 1)
         s->ledger.digest_failed = true;
 }
 
@@ -34,8 +35,8 @@ int mm_ledger_digest_end(struct mm_store *s, uint8_t ret_hash[MM_SHA256_BYTES],
 {
     uint8_t hash[EVP_MAX_MD_SIZE];
 
-    if (EVP_DigestFinal_ex(s->ledger.digest, hash, NULL) != 1 || s->ledger.digest_failed)
-        return mm_fail(ei, MM_ERR_INTERNAL, "LEDGER_DIGEST", "libcrypto cannot make a SHA-256");
+    if (s->ledger.digest_failed || EVP_DigestFinal_ex(s->ledger.digest, hash, NULL) != 1)
+        return mm_fail_memory(ei);
     memcpy(ret_hash, hash, MM_SHA256_BYTES);
     return MM_OK;
 }

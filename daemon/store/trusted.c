@@ -5,6 +5,7 @@
 #include "daemon/ipc/trusted.h"
 #include "daemon/store/message.h"
 #include "daemon/store/sqlite.h"
+#include "proto/grpc/unpack.h"
 
 #include <openssl/crypto.h>
 
@@ -34,13 +35,18 @@ static int parse_one(const ProtobufCBinaryData *pem, const char *setting,
 static int parse(const struct mm_buf *set, struct mm_store_trusted *ret_trusted,
                  struct mm_errinfo *ei)
 {
-    MM_MESSAGE_CLEANUP Mintmark__Internal__TrustedFiles *files =
-        mintmark__internal__trusted_files__unpack(NULL, set->len, set->data);
+    MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     struct mm_store_trusted t = {NULL, NULL, NULL};
-    int r;
+    const Mintmark__Internal__TrustedFiles *files;
+    ProtobufCMessage *message;
+    int r = mm_grpc_unpack(&mintmark__internal__trusted_files__descriptor, set->data, set->len,
+                           &arena, &message, ei);
 
-    if (!files)
+    if (r == MM_ERR_MEMORY)
+        return r;
+    if (r < 0)
         return mm_fail(ei, MM_ERR_CORRUPT, "TRUST_INVALID", "what came is no set of certificates");
+    files = (const Mintmark__Internal__TrustedFiles *)message;
     r = parse_one(&files->oem, "oem_certificates", &t.oem, ei);
     if (r == MM_OK)
         r = parse_one(&files->officers, "officer_certificates", &t.officers, ei);

@@ -5,6 +5,7 @@
 #include "daemon/ipc/trusted.h"
 #include "daemon/ipc/worker.h"
 #include "tests/support/handed.h"
+#include "tests/support/trusted_set.h"
 #include "tests/unit/check_main.h"
 #include "tests/unit/store_fixture.h"
 
@@ -49,23 +50,6 @@ static void oem_path(char path[128])
     snprintf(path, 128, "%s/oem.pem", site.dir);
 }
 
-/* A set as the launcher's check makes it; NULL: the configuration names no such file. */
-static int make_set(const char *oem, const char *officers)
-{
-    Mintmark__Internal__TrustedFiles files = MINTMARK__INTERNAL__TRUSTED_FILES__INIT;
-    static uint8_t packed[MM_TRUSTED_MAX];
-    int set;
-
-    files.oem = (ProtobufCBinaryData){oem ? strlen(oem) : 0, (uint8_t *)TEXT(oem)};
-    files.officers =
-        (ProtobufCBinaryData){officers ? strlen(officers) : 0, (uint8_t *)TEXT(officers)};
-    ok(mm_trusted_make(&set, &ei));
-    ok(mm_trusted_fill(
-        set, (struct mm_bytes){packed, mintmark__internal__trusted_files__pack(&files, packed)},
-        &ei));
-    return set;
-}
-
 static void setup(void)
 {
     char path[128];
@@ -75,7 +59,7 @@ static void setup(void)
     token_len = 0;
     oem_path(path);
     ok(mm_io_write_file(path, 0600, fixture_oem_pem(), strlen(fixture_oem_pem()), &ei));
-    mm_trusted_keep(&keeper, make_set(fixture_oem_pem(), NULL));
+    mm_trusted_keep(&keeper, trusted_set_make(fixture_oem_pem(), NULL));
 }
 
 static void teardown(void)
@@ -425,14 +409,14 @@ START_TEST(worker_takes_other_certificates_from_the_launcher_only)
 
     populate(&w);
     bring(&w, "one", NULL);
-    taken(&w, make_set(NULL, fixture_oem_pem()));
+    taken(&w, trusted_set_make(NULL, fixture_oem_pem()));
     bring(&w, "two", "SIGNER_UNKNOWN");
     ck_assert_int_eq(stop(&w), MM_EXIT_OK);
     /* The next store has what this one took. */
     w = start();
     anchor(&w);
     bring(&w, "two", "SIGNER_UNKNOWN");
-    taken(&w, make_set(fixture_oem_pem(), NULL));
+    taken(&w, trusted_set_make(fixture_oem_pem(), NULL));
     bring(&w, "two", NULL);
     ck_assert_int_eq(stop(&w), MM_EXIT_OK);
 }
@@ -443,10 +427,11 @@ START_TEST(worker_takes_all_or_nothing)
     struct worker w = start();
 
     populate(&w);
-    not_taken(&w, make_set(NULL, "nothing of use"), "TRUST_INVALID", "officer_certificates");
-    not_taken(&w, make_set(fixture_oem_pem(), "nothing of use"), "TRUST_INVALID",
+    not_taken(&w, trusted_set_make(NULL, "nothing of use"), "TRUST_INVALID",
               "officer_certificates");
-    not_taken(&w, make_set("-----BEGIN CERTIFICATE-----\n", NULL), "TRUST_INVALID",
+    not_taken(&w, trusted_set_make(fixture_oem_pem(), "nothing of use"), "TRUST_INVALID",
+              "officer_certificates");
+    not_taken(&w, trusted_set_make("-----BEGIN CERTIFICATE-----\n", NULL), "TRUST_INVALID",
               "oem_certificates");
     not_taken(&w, -1, "NOTHING_TO_TRUST", "no reload");
     bring(&w, "one", NULL);
@@ -479,7 +464,7 @@ START_TEST(worker_is_refused_with_a_damaged_set)
     struct worker w;
 
     close(keeper.in_force);
-    keeper.in_force = make_set("nothing of use", NULL);
+    keeper.in_force = trusted_set_make("nothing of use", NULL);
     w = start();
     ck_assert_str_eq(w.ready->error->reason, "TRUST_INVALID");
     ck_assert_int_eq(stop(&w), MM_EXIT_FAILED);

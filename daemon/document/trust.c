@@ -45,8 +45,8 @@ static int add(struct mm_trust *trust, X509 *cert, struct mm_errinfo *ei)
     return MM_OK;
 }
 
-/* Why there is no other certificate; empties libcrypto's list of errors. It may have none when
- * there was no memory. */
+/* Why there is no other certificate. libcrypto may have no error in its list when there was no
+ * memory. */
 static int end_of_pem(const struct mm_trust *trust, struct mm_errinfo *ei)
 {
     unsigned long code = ERR_peek_last_error();
@@ -77,6 +77,7 @@ static int read_all(struct mm_trust *trust, struct mm_bytes pem, struct mm_errin
         r = add(trust, cert, ei);
     if (r == MM_OK)
         r = end_of_pem(trust, ei);
+    ERR_clear_error();
     if (r == MM_OK && sk_X509_num(trust->certificates) == 0)
         r = mm_fail(ei, MM_ERR_INVALID, "TRUST_INVALID", "no certificate in PEM");
     return r;

@@ -116,16 +116,23 @@ int mm_enrolments_add(struct mm_store *s, const Mintmark__Internal__SpendAndReco
 /* ---- given out --------------------------------------------------------------------------- */
 
 /* The request that is in the recorded bundle. */
-static int take_csr(struct mm_bytes bundle, ProtobufCBinaryData *ret_csr, struct mm_errinfo *ei)
+static int dup_csr(struct mm_bytes bundle, ProtobufCBinaryData *ret_csr, struct mm_errinfo *ei)
 {
-    MM_MESSAGE_CLEANUP Mintmark__V1__Bundle *b =
-        mintmark__v1__bundle__unpack(NULL, bundle.len, bundle.data);
+    MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
+    Mintmark__V1__Bundle *b;
+    uint8_t *csr;
+    int r = mm_bundle_unpack(bundle, &arena, &b, ei);
 
-    if (!b || b->csr.len == 0)
+    if (r < 0)
+        return r;
+    if (b->csr.len == 0)
         return mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT",
                        "a device that waits for a certificate has no request");
-    *ret_csr = b->csr;
-    b->csr = (ProtobufCBinaryData){0};
+    csr = malloc(b->csr.len);
+    if (!csr)
+        return mm_fail_memory(ei);
+    memcpy(csr, b->csr.data, b->csr.len);
+    *ret_csr = (ProtobufCBinaryData){b->csr.len, csr};
     return MM_OK;
 }
 
@@ -151,7 +158,7 @@ static int add_waiting(struct mm_sql *q, Mintmark__Internal__WaitingPage *page,
     d->attempts = (uint32_t)mm_sql_uint(q, 6);
     d->request = mm_sql_uint(q, 7);
     d->username = mm_sql_dup_text(q, 8);
-    r = take_csr(mm_sql_blob(q, 2), &d->csr, ei);
+    r = dup_csr(mm_sql_blob(q, 2), &d->csr, ei);
     return r < 0 ? r : mm_sql_end(q, ei);
 }
 
@@ -319,24 +326,23 @@ int mm_enrolment_settle(struct mm_store *s, const struct mm_enrolment_row *e,
 static int put_certificate(struct mm_store *s, int64_t device, struct mm_bytes bundle,
                            struct mm_bytes certificate, int64_t chain, struct mm_errinfo *ei)
 {
-    MM_MESSAGE_CLEANUP Mintmark__V1__Bundle *b =
-        mintmark__v1__bundle__unpack(NULL, bundle.len, bundle.data);
+    MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     MM_BUF_CLEANUP struct mm_buf packed = MM_BUF_INIT(MM_BUNDLE_MAX);
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_DEVICE_CERTIFY);
-    ProtobufCBinaryData csr;
+    Mintmark__V1__Bundle *b;
     uint8_t *to;
+    int r = mm_bundle_unpack(bundle, &arena, &b, ei);
 
-    if (!b)
-        return mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT", "a device's bundle is none");
-    csr = b->csr;
+    if (r < 0)
+        return r;
     b->csr = (ProtobufCBinaryData){0};
     b->certificate = (ProtobufCBinaryData){certificate.len, (uint8_t *)(uintptr_t)certificate.data};
     to = mm_buf_reserve(&packed, mintmark__v1__bundle__get_packed_size(b));
     if (to)
         mm_buf_grew(&packed, mintmark__v1__bundle__pack(b, to));
-    b->csr = csr; /* what is b's own is freed with it, and no more */
-    b->certificate = (ProtobufCBinaryData){0};
-    if (!to)
+    else if (mm_buf_err(&packed) == MM_ERR_MEMORY)
+        return mm_fail_memory(ei);
+    else
         return mm_fail(ei, MM_ERR_TOO_BIG, "CERTIFICATE_MALFORMED",
                        "the bundle with the certificate is over %d bytes", MM_BUNDLE_MAX);
     mm_sql_bind_int(&q, device);
@@ -470,14 +476,15 @@ static bool is_refusal(int r)
 
 static Mintmark__Internal__Error *dup_error(const struct mm_errinfo *ei)
 {
-    Mintmark__Internal__Error *error = mm_message_new(&mintmark__internal__error__descriptor);
+    MM_MESSAGE_CLEANUP Mintmark__Internal__Error *error =
+        mm_message_new(&mintmark__internal__error__descriptor);
 
     if (!error)
         return NULL;
     error->code = ei->code;
     error->reason = strdup(ei->reason);
     error->text = strdup(ei->text);
-    return error;
+    return error->reason && error->text ? MM_TAKE(error) : NULL;
 }
 
 static int certify(struct certifying *c, const Mintmark__Internal__CertifyDevices *job,

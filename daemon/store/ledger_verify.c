@@ -68,13 +68,17 @@ static int spent(struct mm_store *s, struct mm_ledger_walk *walk,
 static int hash_certificate(struct mm_store *s, struct mm_bytes bundle,
                             uint8_t ret_hash[MM_SHA256_BYTES], struct mm_errinfo *ei)
 {
-    MM_MESSAGE_CLEANUP Mintmark__V1__Bundle *b =
-        mintmark__v1__bundle__unpack(NULL, bundle.len, bundle.data);
+    MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
+    Mintmark__V1__Bundle *b;
+    int r = mm_bundle_unpack(bundle, &arena, &b, ei);
 
-    mm_ledger_digest_begin(s);
-    if (b)
-        mm_ledger_digest_add(s, b->certificate.data, b->certificate.len);
-    return mm_ledger_digest_end(s, ret_hash, ei);
+    if (r == MM_ERR_MEMORY)
+        return r;
+    /* One that is none has no certificate. */
+    return mm_ledger_hash(s,
+                          r < 0 ? (struct mm_bytes){NULL, 0}
+                                : (struct mm_bytes){b->certificate.data, b->certificate.len},
+                          ret_hash, ei);
 }
 
 static bool same(const ProtobufCBinaryData *said, struct mm_bytes is)

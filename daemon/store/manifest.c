@@ -9,7 +9,6 @@
 #include "daemon/store/message.h"
 #include "daemon/store/report.h"
 #include "daemon/store/vouch.h"
-#include "proto/grpc/unpack.h"
 
 #include <openssl/evp.h>
 #include <string.h>
@@ -317,14 +316,13 @@ static int add_device(struct page *p, struct mm_sql *q, struct mm_errinfo *ei)
 {
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     const struct mm_bytes bundle = mm_sql_blob(q, 3);
-    ProtobufCMessage *message;
-    int r = mm_grpc_unpack(&mintmark__v1__bundle__descriptor, bundle.data, bundle.len, &arena,
-                           &message, ei);
+    Mintmark__V1__Bundle *b;
+    int r = mm_bundle_unpack(bundle, &arena, &b, ei);
 
     if (r < 0)
-        return r == MM_ERR_MEMORY ? r : fail_bundle(ei);
+        return r;
     p->at->row = mm_sql_uint(q, 0);
-    r = add_entry(p, q, (const Mintmark__V1__Bundle *)message, ei);
+    r = add_entry(p, q, b, ei);
     return r < 0 ? r : mm_sql_end(q, ei);
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Messages built on the heap as protobuf-c's unpack would, for its free_unpacked. */
+/* Messages built on the heap as protobuf-c's unpack would, for its free_unpacked; and bundles as
+ * they are kept. */
 #pragma once
 
-#include "daemon/base/macros.h"
-
-#include <protobuf-c/protobuf-c.h>
+#include "daemon/base/buf.h"
+#include "mintmark/v1/types.pb-c.h"
+#include "proto/grpc/arena.h"
 
 /* A message with nothing set; NULL when out of memory. */
 void *mm_message_new(const ProtobufCMessageDescriptor *descriptor);
@@ -21,3 +22,7 @@ MM_UNUSED static inline void mm_message_free_p(void *p)
 /* The array of a repeated field of n pointers or structs, moved so that one more fits; NULL when
  * out of memory, and then it is where it was. Only for arrays that grow by this from n = 0. */
 void *mm_message_room(void *array, size_t n, size_t item_size) MM_MUST_USE;
+
+/* A device's bundle, in the arena. MM_ERR_CORRUPT STORE_CORRUPT when it is none. */
+int mm_bundle_unpack(struct mm_bytes data, struct mm_arena *arena,
+                     Mintmark__V1__Bundle **ret_bundle, struct mm_errinfo *ei) MM_MUST_USE;

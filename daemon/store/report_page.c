@@ -8,7 +8,6 @@
 #include "daemon/store/message.h"
 #include "daemon/store/report.h"
 #include "daemon/store/vouch.h"
-#include "proto/grpc/unpack.h"
 
 #include <string.h>
 
@@ -164,15 +163,12 @@ static int put_head(struct piece *p, struct mm_errinfo *ei)
 static int made_ms(struct mm_bytes bundle, struct mm_arena *arena, int64_t *ret_ms,
                    struct mm_errinfo *ei)
 {
-    ProtobufCMessage *message;
-    int r = mm_grpc_unpack(&mintmark__v1__bundle__descriptor, bundle.data, bundle.len, arena,
-                           &message, ei);
+    Mintmark__V1__Bundle *b;
+    int r = mm_bundle_unpack(bundle, arena, &b, ei);
 
-    if (r == MM_ERR_MEMORY)
-        return r;
     if (r < 0)
-        return mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT", "a device's bundle is none");
-    *ret_ms = ((const Mintmark__V1__Bundle *)message)->issued_time_ms;
+        return r;
+    *ret_ms = b->issued_time_ms;
     mm_arena_reset(arena);
     return MM_OK;
 }

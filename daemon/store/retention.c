@@ -7,7 +7,6 @@
 #include "daemon/base/text.h"
 #include "daemon/store/message.h"
 #include "daemon/store/rows.h"
-#include "proto/grpc/unpack.h"
 
 #include <openssl/crypto.h>
 #include <string.h>
@@ -101,8 +100,7 @@ static int delete_key(struct page *p, Mintmark__V1__Bundle *bundle, struct mm_er
 static int delete_next(struct page *p, struct mm_errinfo *ei)
 {
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(p->s, MM_SQL_DEVICE_KEY_NEXT);
-    ProtobufCMessage *message;
-    struct mm_errinfo why = {0};
+    Mintmark__V1__Bundle *bundle;
     struct mm_bytes data;
     int r;
 
@@ -116,13 +114,10 @@ static int delete_next(struct page *p, struct mm_errinfo *ei)
     r = mm_sql_end(&q, ei);
     if (r < 0)
         return r;
-    r = mm_grpc_unpack(&mintmark__v1__bundle__descriptor, data.data, data.len, &p->arena, &message,
-                       &why);
-    if (r == MM_ERR_MEMORY)
-        return mm_fail_memory(ei);
+    r = mm_bundle_unpack(data, &p->arena, &bundle, ei);
     if (r < 0)
-        return mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT", "a device's bundle is none");
-    r = delete_key(p, (Mintmark__V1__Bundle *)message, ei);
+        return r;
+    r = delete_key(p, bundle, ei);
     return r < 0 ? r : 1;
 }
 

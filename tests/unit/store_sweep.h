@@ -103,10 +103,22 @@ static inline char *dump_afresh(struct fixture *on)
     return fixture_dump(on);
 }
 
+static inline void check_answer(void (*check)(const Mintmark__Internal__StoreResult *result))
+{
+    Mintmark__Internal__StoreResult *result =
+        mintmark__internal__store_result__unpack(NULL, answered.len, answered.packed);
+
+    ck_assert_ptr_nonnull(result);
+    check(result);
+    mintmark__internal__store_result__free_unpacked(result, NULL);
+}
+
 /* The job, with each of its allocations failing in turn. Each time begins with the same database,
  * just opened, so that the nth allocation is the same one. SQLite can do without some, and then the
- * job is done. */
-static inline void sweep_job(struct fixture *on, const Mintmark__Internal__StoreJob *job)
+ * job is done. What it answers when it is done is checked; NULL: it is not. */
+static inline void
+sweep_job_and_answer(struct fixture *on, const Mintmark__Internal__StoreJob *job,
+                     void (*check)(const Mintmark__Internal__StoreResult *result))
 {
     MM_BUF_CLEANUP struct mm_buf file = MM_BUF_INIT(1 << 20);
     struct mm_errinfo ei = {0};
@@ -123,6 +135,8 @@ static inline void sweep_job(struct fixture *on, const Mintmark__Internal__Store
         after = fixture_dump(on);
         if (code != MM_OK)
             ck_assert_str_eq(before, after);
+        else if (check)
+            check_answer(check);
         free(before);
         free(after);
         fixture_close(on);
@@ -131,4 +145,9 @@ static inline void sweep_job(struct fixture *on, const Mintmark__Internal__Store
     }
     fixture_open(on);
     fixture_check_invariants(on);
+}
+
+static inline void sweep_job(struct fixture *on, const Mintmark__Internal__StoreJob *job)
+{
+    sweep_job_and_answer(on, job, NULL);
 }

@@ -9,7 +9,6 @@
 #include <string.h>
 
 enum {
-    RANDOM_PER_DEVICE = MM_UUID_BYTES + MM_SERIAL_BYTES,
     SAMPLE_EVERY = 16,
     /* certificate or request, key, texts and tags */
     BUNDLE_MAX = MM_CERT_DER_MAX + 2048,
@@ -253,31 +252,21 @@ static int check_deadline(const struct mm_making *m, struct mm_errinfo *ei)
     return MM_OK;
 }
 
-/* One draw for all serial numbers and UIDs. */
-static int draw(struct mm_making *m, struct mm_errinfo *ei)
+/* Gives the device at hand its UID and serial number. */
+static int name_device(struct mm_making *m, struct mm_errinfo *ei)
 {
-    struct mm_chunk *c = m->chunk;
-    const size_t len = m->count * RANDOM_PER_DEVICE;
-    int r;
+    struct mm_device *d = &m->chunk->devices[m->chunk->n_made];
+    uint8_t drawn[MM_UUID_BYTES + MM_SERIAL_BYTES];
+    const int r = mm_random_take(m->minter, drawn, sizeof(drawn), ei);
 
-    /* What a token leaves that says it did, and did not: nothing but zeros, which fail. */
-    memset(c->random, 0, len);
-    r = mm_token_random(m->minter->token, c->random, len, ei);
-    if (r == MM_OK)
-        r = mm_random_check(&m->minter->drawn, c->random, len, ei);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < m->count; i++) {
-        struct mm_device *d = &c->devices[i];
-        const uint8_t *from = c->random + i * RANDOM_PER_DEVICE;
-
-        memcpy(d->uid, from, MM_UUID_BYTES);
-        mm_uuid7_stamp(d->uid, m->now_ms);
-        mm_uuid_format(d->uid, d->uid_text);
-        memcpy(d->serial, from + MM_UUID_BYTES, MM_SERIAL_BYTES);
-        mm_pki_serial_fix(d->serial);
-    }
-    m->drawn = true;
+    memcpy(d->uid, drawn, MM_UUID_BYTES);
+    mm_uuid7_stamp(d->uid, m->now_ms);
+    mm_uuid_format(d->uid, d->uid_text);
+    memcpy(d->serial, drawn + MM_UUID_BYTES, MM_SERIAL_BYTES);
+    mm_pki_serial_fix(d->serial);
+    m->named = true;
     return MM_OK;
 }
 
@@ -290,7 +279,7 @@ static int recover(struct mm_making *m, struct mm_errinfo *ei)
     if (class != MM_TOKEN_REOPEN && class != MM_TOKEN_LOGIN)
         return r;
     m->reopened = true;
-    if (r == MM_OK && m->drawn && m->lost)
+    if (r == MM_OK && m->named && m->lost)
         m->lost(m, m->chunk->n_made);
     return r;
 }
@@ -299,14 +288,16 @@ static int next_step(struct mm_making *m, struct mm_errinfo *ei)
 {
     int r = check_deadline(m, ei);
 
-    if (r == MM_OK && !m->drawn)
-        r = draw(m, ei);
+    if (r == MM_OK && !m->named)
+        r = name_device(m, ei);
     m->chunk->devices[m->chunk->n_made].signature_len = 0;
     if (r == MM_OK)
         r = m->make(m, m->chunk->n_made, ei);
-    if (r == MM_OK)
-        m->chunk->n_made++;
-    return r;
+    if (r < 0)
+        return r;
+    m->chunk->n_made++;
+    m->named = false;
+    return MM_OK;
 }
 
 int mm_making_run(struct mm_making *m, struct mm_errinfo *ei)

@@ -27,7 +27,6 @@ struct mm_device {
 struct mm_chunk {
     struct mm_device devices[MM_CHUNK_DEVICES];
     size_t n_made;
-    uint8_t random[MM_CHUNK_DEVICES * (MM_UUID_BYTES + MM_SERIAL_BYTES)];
     struct mm_buf bundles, der, key;
     struct mm_tbs tbs;
     Mintmark__Internal__DeviceRecord records[MM_CHUNK_DEVICES];
@@ -60,7 +59,7 @@ struct mm_making {
      * where nothing stays. */
     void (*lost)(struct mm_making *m, size_t i);
     const void *job;
-    bool drawn;    /* the random bytes are there */
+    bool named;    /* the device at hand has its UID and serial number */
     bool reopened; /* handles of pairs made so far are stale */
 };
 

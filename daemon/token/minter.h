@@ -18,12 +18,19 @@ enum {
     MM_CHECK_VALUE_LEN = 8, /* mintmark.v1.KeyWrap.check_value */
     MM_RECOVERIES_MAX = 3,  /* in one job */
     MM_KEYS_REMEMBERED = 256,
+    MM_SUPPLY_LEN = 2016, /* for 56 devices; some tokens give no more than 2 KiB at once */
 };
 
 /* How the drawing of random bytes before began. */
 struct mm_witness {
     uint8_t bytes[MM_WITNESS_LEN];
     bool filled;
+};
+
+/* Random bytes of the token's that no device has got yet: the last ones of bytes. */
+struct mm_supply {
+    uint8_t bytes[MM_SUPPLY_LEN];
+    size_t left;
 };
 
 /* One profile, ready to mint. Handles are those of the open session. */
@@ -66,6 +73,7 @@ struct mm_minter {
     struct mm_checks *checks;
     /* Of bytes for clients (given to nobody: daemon/token/random.h), and of those for devices. */
     struct mm_witness given, drawn, wrapped;
+    struct mm_supply supply;
     /* SHA-256 of the SubjectPublicKeyInfo of the keys made last (daemon/token/trust.h). */
     uint8_t remembered[MM_KEYS_REMEMBERED][32];
     unsigned n_keys;   /* made so far */

@@ -74,6 +74,27 @@ int mm_random_check(struct mm_witness *before, const uint8_t *data, size_t len,
                    repeated ? "are those of the time before" : "repeat themselves");
 }
 
+int mm_random_take(struct mm_minter *m, uint8_t *out, size_t len, struct mm_errinfo *ei)
+{
+    struct mm_supply *s = &m->supply;
+    int r;
+
+    if (s->left < len) {
+        /* What a token leaves that says it did, and did not: nothing but zeros, which fail. */
+        memset(s->bytes, 0, sizeof(s->bytes));
+        s->left = 0;
+        r = mm_token_random(m->token, s->bytes, sizeof(s->bytes), ei);
+        if (r == MM_OK)
+            r = mm_random_check(&m->drawn, s->bytes, sizeof(s->bytes), ei);
+        if (r < 0)
+            return r;
+        s->left = sizeof(s->bytes);
+    }
+    memcpy(out, s->bytes + sizeof(s->bytes) - s->left, len);
+    s->left -= len;
+    return MM_OK;
+}
+
 int mm_random(struct mm_minter *m, size_t length, int64_t deadline_mono_us, struct mm_buf *out,
               struct mm_errinfo *ei)
 {

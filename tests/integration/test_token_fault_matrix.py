@@ -45,7 +45,7 @@ DEADLINE_S = 12
 # A module that hangs when it is loaded is given up after 15. The others' logins take their time.
 RECOVERY_S = 20 if token_kind.KIND == 'softhsm' else 40
 HIT_S = 40  # until the function is called
-DEVICES = 3
+DEVICES = 60  # more than a worker draws random bytes for in one call
 
 # One CK_RV of each class of errors (pkcs11/error.c), and what it stands for.
 RETURNS = {'0x31': 'CKR_DEVICE_MEMORY', '0xb3': 'CKR_SESSION_HANDLE_INVALID',

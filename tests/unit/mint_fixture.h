@@ -74,12 +74,14 @@ static inline int mint_some(const char *profile, size_t count, int64_t deadline)
 }
 
 /* A failed call can leave a session with an operation begun, or with an object that could not be
- * destroyed; the next round is not about those. Then the rule. */
+ * destroyed; the next round is not about those, and draws its random bytes itself. Then the rule.
+ */
 static inline void fresh_session(const char *rules)
 {
     mock_rules(NULL);
     ck_ok(mm_token_reopen(minter->token, &ei));
     ck_ok(mm_minter_find_keys(minter, &ei));
+    minter->supply.left = 0;
     mock_rules(rules);
 }
 

@@ -220,7 +220,7 @@ END_TEST
 
 static unsigned long calls_of_a_chunk(void)
 {
-    mock_rules(NULL);
+    fresh_session(NULL);
     ck_ok(enroll("own"));
     return mock_calls("*");
 }

@@ -4,41 +4,12 @@
 #include "daemon/token/mint.h"
 
 #include "daemon/base/clock.h"
-#include "daemon/token/ahead.h"
 #include "daemon/token/trust.h"
-#include "mintmark/v1/types.pb-c.h"
-#include "tests/unit/mint_fixture.h"
+#include "tests/unit/chunk_fixture.h"
 
-enum { COUNT = 3 };
+enum { DEVICES_OF_A_DRAW = MM_SUPPLY_LEN / (MM_UUID_BYTES + MM_SERIAL_BYTES) };
 
 static const char *const profiles[] = {"wrapped", "kept", "bare", "csr"};
-
-static int mint(const char *profile, int64_t deadline)
-{
-    return mint_some(profile, COUNT, deadline);
-}
-
-/* Every device has its bundle; all different. */
-static void check_chunk(void)
-{
-    const Mintmark__Internal__MintResult *m = mm_chunk_message(chunk);
-
-    ck_assert_uint_eq(m->n_devices, COUNT);
-    for (size_t i = 0; i < COUNT; i++) {
-        const Mintmark__Internal__DeviceRecord *record = m->devices[i];
-        Mintmark__V1__Bundle *b =
-            mintmark__v1__bundle__unpack(NULL, record->bundle.len, record->bundle.data);
-
-        ck_assert_ptr_nonnull(b);
-        ck_assert_uint_eq(b->number, i + 1);
-        ck_assert(b->certificate.len > 0 || b->csr.len > 0);
-        for (size_t k = 0; k < i; k++) {
-            ck_assert_mem_ne(m->devices[k]->uid.data, record->uid.data, 16);
-            ck_assert_mem_ne(m->devices[k]->spki_sha256.data, record->spki_sha256.data, 32);
-        }
-        mintmark__v1__bundle__free_unpacked(b, NULL);
-    }
-}
 
 static size_t kept_objects(const char *profile, size_t devices)
 {
@@ -73,7 +44,7 @@ END_TEST
 /* Calls that one chunk takes. */
 static unsigned long calls_of(const char *profile)
 {
-    mock_rules(NULL);
+    fresh_session(NULL);
     ck_ok(mint(profile, 0));
     return mock_calls("*");
 }
@@ -270,16 +241,40 @@ START_TEST(mint_lie_in_a_large_chunk_is_found)
 }
 END_TEST
 
-/* A generator that begins anew at each job, and a key that comes back in a later one. */
+/* A generator that begins anew at each call, and a key that comes back in a later job. */
 START_TEST(mint_lie_across_jobs_is_found)
 {
-    mock_rules("random=same");
-    ck_ok(mint("wrapped", 0));
+    fresh_session("random=same");
+    ck_ok(mint_some("wrapped", DEVICES_OF_A_DRAW, 0));
     ck_assert_int_eq(mint("wrapped", 0), MM_ERR_CORRUPT);
     ck_assert_str_eq(ei.reason, "TOKEN_RANDOM_FAULTY");
     mock_rules("C_GenerateKeyPair:1=repeat");
     ck_assert_int_eq(mint("wrapped", 0), MM_ERR_CORRUPT);
     ck_assert_str_eq(ei.reason, "TOKEN_KEY_REPEATED");
+}
+END_TEST
+
+/* One call of the token's for many devices, over jobs; and nothing of it is given twice. */
+START_TEST(mint_random_bytes_are_drawn_for_many_devices)
+{
+    static uint8_t uids[2 * DEVICES_OF_A_DRAW + 1][MM_UUID_BYTES];
+    size_t n = 0;
+
+    fresh_session(NULL);
+    for (size_t size = 1; n < MM_ARRAY_SIZE(uids); size = 2 * size % 61) {
+        const size_t left = MM_ARRAY_SIZE(uids) - n;
+        const size_t count = size < left ? size : left;
+
+        ck_ok(mint_some("wrapped", count, 0));
+        for (size_t i = 0; i < count; i++)
+            memcpy(uids[n++], chunk->devices[i].uid, MM_UUID_BYTES);
+        ck_assert_uint_eq(mock_calls("C_GenerateRandom"),
+                          (n + DEVICES_OF_A_DRAW - 1) / DEVICES_OF_A_DRAW);
+    }
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < i; k++)
+            ck_assert_mem_ne(uids[i], uids[k], MM_UUID_BYTES);
+    }
 }
 END_TEST
 
@@ -336,109 +331,6 @@ START_TEST(trust_proof_of_a_token_that_lies_fails)
     }
     mock_rules("");
     ck_ok(mm_trust_prove(minter, &ei));
-}
-END_TEST
-
-/* ---- keys made ahead --------------------------------------------------------------------- */
-
-static void make_ahead(void)
-{
-    while (mm_ahead_wants(minter))
-        ck_ok(mm_ahead_make(minter, &ei));
-}
-
-static void open_with_ahead(void)
-{
-    edit("profile 'wrapped' {", "profile 'wrapped' { keys_ahead = 5");
-    edit("profile 'bare' {", "profile 'bare' { keys_ahead = 2");
-    edit("profile 'kept' {", "profile 'kept' { keys_ahead = 7"); /* which makes none ahead */
-    parse();
-    open_minter();
-}
-
-START_TEST(ahead_without_the_setting_makes_none)
-{
-    open_minter();
-    ck_assert(!mm_ahead_wants(minter));
-}
-END_TEST
-
-START_TEST(ahead_keys_are_used_before_new_ones_are_made)
-{
-    size_t before;
-
-    open_with_ahead();
-    before = mock_objects();
-    make_ahead();
-    ck_assert_uint_eq(mock_objects(), before + 2 * (5 + 2));
-    mock_rules("");
-    ck_ok(mint("wrapped", 0));
-    check_chunk();
-    ck_assert_uint_eq(mock_calls("C_GenerateKeyPair"), 0);
-    ck_assert_uint_eq(mock_objects(), before + 2 * (2 + 2));
-    ck_ok(mint("wrapped", 0));
-    check_chunk();
-    ck_assert_uint_eq(mock_calls("C_GenerateKeyPair"), 1);
-    ck_ok(mint("bare", 0));
-    check_chunk();
-    ck_assert_uint_eq(mock_calls("C_GenerateKeyPair"), 2);
-    ck_ok(mint("csr", 0));
-    ck_assert_uint_eq(mock_calls("C_GenerateKeyPair"), 5);
-    ck_assert_uint_eq(mock_objects(), before);
-    make_ahead();
-    ck_assert_uint_eq(mock_objects(), before + 2 * (5 + 2));
-}
-END_TEST
-
-/* Lost with their session: nothing is made with a handle that is another's now. */
-START_TEST(ahead_keys_of_a_lost_session_are_forgotten)
-{
-    size_t before;
-
-    open_with_ahead();
-    before = mock_objects();
-    make_ahead();
-    mock_rules("C_Sign:2=sessions");
-    ck_ok(mint("wrapped", 0));
-    check_chunk();
-    ck_assert_uint_eq(mock_objects(), before);
-    make_ahead();
-    ck_ok(mm_minter_renew(minter, &ei));
-    ck_assert_uint_eq(mock_objects(), before);
-    ck_ok(mint("wrapped", 0));
-    check_chunk();
-}
-END_TEST
-
-/* A token that fails is left alone until a job comes. */
-START_TEST(ahead_failure_ends_the_making_for_now)
-{
-    open_with_ahead();
-    mock_rules("C_GenerateKeyPair:3=0x05");
-    ck_ok(mm_ahead_make(minter, &ei));
-    ck_ok(mm_ahead_make(minter, &ei));
-    ck_err(mm_ahead_make(minter, &ei), MM_ERR_UNAVAILABLE);
-    ck_assert(!mm_ahead_wants(minter));
-    mm_ahead_resume(minter);
-    make_ahead();
-    mock_rules("");
-    ck_ok(mint("wrapped", 0));
-    ck_assert_uint_eq(mock_calls("C_GenerateKeyPair"), 0);
-}
-END_TEST
-
-/* A key made ahead is checked like any other. */
-START_TEST(ahead_keys_are_not_trusted_either)
-{
-    open_with_ahead();
-    mock_rules("C_GenerateKeyPair:2=repeat");
-    make_ahead();
-    ck_assert_int_eq(mint("wrapped", 0), MM_ERR_CORRUPT);
-    ck_assert_str_eq(ei.reason, "TOKEN_KEY_REPEATED");
-    mm_ahead_forget(minter);
-    mock_rules("point=off");
-    ck_err(mm_ahead_make(minter, &ei), MM_ERR_CORRUPT);
-    ck_assert_str_eq(ei.reason, "TOKEN_POINT_INVALID");
 }
 END_TEST
 
@@ -573,6 +465,7 @@ int main(void)
     tcase_add_test(t, mint_lie_is_found_wherever_it_comes);
     tcase_add_test(t, mint_lie_in_a_large_chunk_is_found);
     tcase_add_test(t, mint_lie_across_jobs_is_found);
+    tcase_add_test(t, mint_random_bytes_are_drawn_for_many_devices);
     tcase_add_test(t, trust_keys_are_remembered_in_turn);
     tcase_add_test(t, trust_proof_passes_and_leaves_nothing);
     tcase_add_test(t, trust_proof_of_a_token_that_lies_fails);
@@ -586,11 +479,6 @@ int main(void)
     tcase_add_test(s, open_chain_without_its_root_is_refused);
     tcase_add_test(s, open_profile_that_does_not_compile_is_refused);
     tcase_add_test(s, open_failing_call_is_said);
-    tcase_add_test(s, ahead_without_the_setting_makes_none);
-    tcase_add_test(s, ahead_keys_are_used_before_new_ones_are_made);
-    tcase_add_test(s, ahead_keys_of_a_lost_session_are_forgotten);
-    tcase_add_test(s, ahead_failure_ends_the_making_for_now);
-    tcase_add_test(s, ahead_keys_are_not_trusted_either);
     suite_add_tcase(suite, t);
     suite_add_tcase(suite, s);
     return run_suite(suite);

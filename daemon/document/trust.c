@@ -2,6 +2,7 @@
 /* Who may sign. */
 #include "daemon/base/io.h"
 #include "daemon/document/internal.h"
+#include "daemon/pki/pem.h"
 
 #include <openssl/pem.h>
 #include <openssl/x509_vfy.h>
@@ -45,22 +46,14 @@ static int add(struct mm_trust *trust, X509 *cert, struct mm_errinfo *ei)
     return MM_OK;
 }
 
-/* Why there is no other certificate. libcrypto may have no error in its list when there was no
- * memory. */
 static int end_of_pem(const struct mm_trust *trust, struct mm_errinfo *ei)
 {
-    unsigned long code = ERR_peek_last_error();
-    const bool end = ERR_GET_REASON(code) == PEM_R_NO_START_LINE;
-    bool memory = code == 0;
+    const int r = mm_pem_end("TRUST_INVALID", ei);
 
-    while ((code = ERR_get_error()) != 0)
-        memory |= ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE;
-    if (memory)
-        return mm_fail_memory(ei);
-    if (!end)
-        return mm_fail(ei, MM_ERR_INVALID, "TRUST_INVALID", "certificate %d is damaged",
+    if (r == MM_ERR_INVALID)
+        return mm_fail(ei, r, "TRUST_INVALID", "certificate %d is damaged",
                        sk_X509_num(trust->certificates) + 1);
-    return MM_OK;
+    return r;
 }
 
 static int read_all(struct mm_trust *trust, struct mm_bytes pem, struct mm_errinfo *ei)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Certificates that come from files. */
 #include "daemon/pki/internal.h"
+#include "daemon/pki/pem.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -48,15 +49,12 @@ static int push_certificate(STACK_OF(X509) * chain, const struct pem_block *bloc
     return MM_OK;
 }
 
-/* Why PEM_read_bio stopped: at the end, or at something that only looks like PEM. */
-static int pem_end(STACK_OF(X509) * chain, struct mm_errinfo *ei)
+static int end_chain(STACK_OF(X509) * chain, struct mm_errinfo *ei)
 {
-    const unsigned long e = ERR_peek_last_error();
-    const bool ended = ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
+    const int r = mm_pem_end("CHAIN_INVALID", ei);
 
-    ERR_clear_error();
-    if (!ended)
-        return mm_fail(ei, MM_ERR_INVALID, "CHAIN_INVALID", "the PEM text is damaged");
+    if (r < 0)
+        return r;
     if (sk_X509_num(chain) == 0)
         return mm_fail(ei, MM_ERR_INVALID, "CHAIN_INVALID", "no certificate in PEM");
     return MM_OK;
@@ -72,7 +70,7 @@ static int read_chain(struct mm_bytes pem, STACK_OF(X509) * chain, struct mm_err
     ERR_clear_error();
     while (r == MM_OK) {
         if (!PEM_read_bio(bio, &block.name, &block.header, &block.data, &block.len))
-            return pem_end(chain, ei);
+            return end_chain(chain, ei);
         r = push_certificate(chain, &block, ei);
         pem_block_done(&block);
     }

@@ -4,6 +4,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/io.h"
 #include "daemon/document/detached.h"
+#include "daemon/pki/pem.h"
 #include "daemon/store/message.h"
 #include "daemon/store/sqlite.h"
 #include "proto/grpc/unpack.h"
@@ -42,12 +43,15 @@ static int take_change(struct mm_audit_keys *keys, const uint8_t *data, size_t l
                        struct mm_errinfo *ei)
 {
     Mintmark__V1__AuditKeyChanged *change;
+    struct mm_errinfo why;
 
     if (keys->n_changes == MM_AUDIT_CHANGES_MAX)
         return bad(ei, "there are too many in the file");
+    if (mm_grpc_scan(&mintmark__v1__audit_key_changed__descriptor, data, len, NULL, &why) < 0)
+        return bad(ei, "a block of the file holds none");
     change = mintmark__v1__audit_key_changed__unpack(NULL, len, data);
     if (!change)
-        return bad(ei, "a block of the file holds none");
+        return mm_fail_memory(ei);
     keys->changes[keys->n_changes++] = change;
     return MM_OK;
 }
@@ -60,14 +64,16 @@ static int take_changes(struct mm_audit_keys *keys, struct mm_bytes pem, struct 
     long len;
     int r = bio ? MM_OK : mm_fail_memory(ei);
 
-    while (r == MM_OK && PEM_read_bio(bio, &name, &header, &data, &len)) {
+    ERR_clear_error();
+    while (r == MM_OK) {
+        if (!PEM_read_bio(bio, &name, &header, &data, &len))
+            return mm_pem_end("AUDIT_CHANGE_BAD", ei);
         if (strcmp(name, BLOCK) == 0)
             r = take_change(keys, data, (size_t)len, ei);
         OPENSSL_free(name);
         OPENSSL_free(header);
         OPENSSL_free(data);
     }
-    ERR_clear_error();
     return r;
 }
 

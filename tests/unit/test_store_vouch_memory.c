@@ -10,6 +10,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/ipc/seal.h"
+#include "daemon/store/audit_key.h"
 #include "daemon/store/message.h"
 #include "daemon/store/trusted.h"
 
@@ -444,6 +445,44 @@ START_TEST(reload_short_of_memory_takes_all_or_nothing)
 }
 END_TEST
 
+/* A change that is left out is a key that nothing leads to. */
+START_TEST(audit_keys_short_of_memory_are_all_read_or_none)
+{
+    Mintmark__V1__AuditKeyChanged change = MINTMARK__V1__AUDIT_KEY_CHANGED__INIT;
+    BIO *bio = BIO_new(BIO_s_mem());
+    struct mm_audit_keys *keys = NULL;
+    struct mm_errinfo ei = {0};
+    struct mm_bytes pem;
+    uint8_t packed[64];
+    bool failed = true;
+    char *data;
+    int r;
+
+    change.former_key_sha256 = (ProtobufCBinaryData){sizeof(audit_key), audit_key};
+    ck_assert_int_eq(PEM_write_bio_X509(bio, audit.certificate), 1);
+    ck_assert_int_gt(PEM_write_bio(bio, "MINTMARK AUDIT KEY CHANGE", "", packed,
+                                   (long)mintmark__v1__audit_key_changed__pack(&change, packed)),
+                     0);
+    ck_assert_int_eq(PEM_write_bio_X509(bio, officer.certificate), 1);
+    pem.len = (size_t)BIO_get_mem_data(bio, &data);
+    pem.data = (const uint8_t *)data;
+    for (unsigned nth = 1; failed; nth++) {
+        memory_fail_at(nth);
+        r = mm_audit_keys_new(pem, &keys, &ei);
+        failed = memory_failed();
+        memory_fail_at(0);
+        ck_assert_msg(r == MM_OK || (r == MM_ERR_MEMORY && failed), "allocation %u: %s", nth,
+                      ei.text);
+        if (r < 0)
+            continue;
+        ck_assert_uint_eq(keys->n_changes, 1);
+        ck_assert_int_eq(count(keys->trust), 2);
+        mm_audit_keys_free(keys);
+    }
+    BIO_free(bio);
+}
+END_TEST
+
 /* ---- all of them ------------------------------------------------------------------------- */
 
 static void *openssl_malloc(size_t size, MM_UNUSED const char *file, MM_UNUSED int at)
@@ -481,6 +520,7 @@ int main(void)
     tcase_add_test(trusted, start_short_of_memory_trusts_all_or_says_so);
     tcase_add_test(trusted, start_with_an_empty_set_trusts_nobody);
     tcase_add_test(trusted, reload_short_of_memory_takes_all_or_nothing);
+    tcase_add_test(trusted, audit_keys_short_of_memory_are_all_read_or_none);
     suite_add_tcase(suite, hashed);
     suite_add_tcase(suite, trusted);
     return run_suite(suite);

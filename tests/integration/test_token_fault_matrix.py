@@ -25,6 +25,20 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'support'))
 
+
+def arguments():
+    """The table is opened here, to be read and written at the end: a token may make root become nobody."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--all', action='store_true', help='every function with every fault')
+    parser.add_argument('--only', action='append', help='FUNCTION or FUNCTION=FAULT; may be given again')
+    parser.add_argument('--table', help='file whose table gets the answers')
+    args = parser.parse_args()
+    args.table = args.table and open(args.table, 'a+', encoding='utf-8')
+    return args
+
+
+ARGS = arguments() if __name__ == '__main__' else None
+
 import token_kind  # noqa: E402
 
 import officer_site  # noqa: E402
@@ -344,11 +358,11 @@ given again when the fault has gone. A command has no deadline: an officer who s
 """
 
 
-def read_table(path):
+def read_table(file):
     """(function, fault) → column → cell, as the table has them by now."""
     cells, columns = {}, []
-    text = pathlib.Path(path).read_text(encoding='utf-8') if pathlib.Path(path).exists() else ''
-    for line in text.splitlines():
+    file.seek(0)
+    for line in file.read().splitlines():
         row = [cell.strip() for cell in line.strip('|').split('|')] if line.startswith('|') else []
         if row[:2] == ['Function', 'Fault']:
             columns = row[2:]
@@ -369,15 +383,16 @@ def lines_of(functions, cells, command=False):
                                       *(row.get(c, 'not tried') for c in columns)]) + ' |\n'
 
 
-def write_table(path, rows):
-    cells = read_table(path)
+def write_table(file, rows):
+    cells = read_table(file)
     for function, why in NOT_CALLED.get(token_kind.KIND, {}).items():
         rows = rows + [(function, fault, why, 0) for fault in faults_of(function)]
     for function, fault, answer, _ in rows:
         cells.setdefault((function, text_of(function, fault)), {})[NAMES[token_kind.KIND]] = answer
-    pathlib.Path(path).write_text(
-        HEAD + ''.join(lines_of(AT_START + PER_DEVICE + AT_END, cells)) + OFFICERS_HEAD +
-        ''.join(lines_of(OFFICERS, cells, command=True)), encoding='utf-8')
+    file.truncate(0)
+    file.write(HEAD + ''.join(lines_of(AT_START + PER_DEVICE + AT_END, cells)) + OFFICERS_HEAD +
+               ''.join(lines_of(OFFICERS, cells, command=True)))
+    file.close()
 
 
 def chosen(functions, every):
@@ -403,12 +418,7 @@ def tried(bench, functions, args):
             yield function, fault, None, 0
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--all', action='store_true', help='every function with every fault')
-    parser.add_argument('--only', action='append', help='FUNCTION or FUNCTION=FAULT; may be given again')
-    parser.add_argument('--table', help='file whose table gets the answers')
-    args = parser.parse_args()
+def main(args):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or commands ignore it, in the background
     rows = []
     try:
@@ -427,4 +437,4 @@ def main():
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(ARGS))

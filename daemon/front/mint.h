@@ -57,7 +57,8 @@ struct mm_mint_flow {
     struct mm_cost *cost;       /* of its jobs' units, by mm_mint_cost; NULL: not known */
     /* Has it something to submit now? If not, it leaves the queue. */
     bool (*wants)(const struct mm_mint_flow *flow);
-    /* Units that no worker has been given yet. NULL: one while it is in the queue. */
+    /* Units that no worker has been given yet. NULL: one while it is in the queue
+     * and wants it done. */
     uint64_t (*waiting)(const struct mm_mint_flow *flow);
     /* A worker of this pool has room: give it one job, by mm_mint_submit. Returns its units; 0 when
      * that failed, and then the flow has left the section, and may be gone. */

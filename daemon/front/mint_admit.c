@@ -18,7 +18,10 @@ uint32_t mm_retry_ms(uint64_t us)
 
 static uint64_t waiting_units(const struct mm_mint_flow *flow)
 {
-    return flow->waiting ? flow->waiting(flow) : flow->flow.station != NULL;
+    if (flow->waiting)
+        return flow->waiting(flow);
+    /* One whose job a worker was given last stays until the next is to be given out. */
+    return flow->flow.station != NULL && flow->wants(flow);
 }
 
 static uint64_t jobs_for(uint64_t units)

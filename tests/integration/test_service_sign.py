@@ -6,9 +6,13 @@ import signal
 import time
 import unittest
 
+import grpc
+
+from prometheus_text import read_page
 from service_site import HUNG_MS, WAIT_S, Base, Refused, officer_pb2, station_pb2, types_pb2
 
 SHA256 = types_pb2.SIGN_MECHANISM_ECDSA_SHA256
+MESSAGE, WAITING = 4 * 1024 * 1024 - 1024, 32 * 1024 * 1024  # bytes of one, and of all, that may wait
 SIGNING = """
 signing 'firmware' {{ token = 'main' key = 'pkcs11:object={key}' clients = {{'line-1'}}
     mechanisms = {{'ECDSA', 'ECDSA-SHA256'}} }}
@@ -154,22 +158,30 @@ class Calls(Base):
             waiting()
         self.assertEqual(caught.exception.code.name, 'UNAVAILABLE')
 
+    def jobs(self):
+        """Calls' that wait for a worker, or have one."""
+        page = read_page(self.http)
+        return page('mintmark_jobs_in_flight') + \
+            page('mintmark_jobs_queued', **{'token': 'main', 'class': 'interactive'})
+
     def test_waiting_messages_are_limited(self):
-        station = self.start('job=hang', job_timeout_ms=2000 * WAIT_S)
-        request = station_pb2.SignRequest(signing_profile='firmware', mechanism=SHA256,
-                                          message=b'm' * (4 * 1024 * 1024 - 1024))
+        station = self.start('job=hang', more='metrics { port = 0 }', job_timeout_ms=2000 * WAIT_S)
+        self.http = int(self.service.wait_log(r'event=metrics_listening .*port=(\d+)')[1])
+        request = station_pb2.SignRequest(signing_profile='firmware', mechanism=SHA256, message=b'm' * MESSAGE)
         sign = station.channel.unary_unary('/mintmark.v1.StationService/Sign',
                                            request_serializer=station_pb2.SignRequest.SerializeToString)
-        calls, end = [], time.monotonic() + WAIT_S
-        while time.monotonic() < end:
-            calls.append(sign.future(request, timeout=WAIT_S))
-            time.sleep(0.05)  # a connection may have so much under way; without advice to come back
-            refused = [Refused(c) for c in calls if c.done()]
-            self.assertEqual({r.reason for r in refused} - {'TOO_MUCH_IN_FLIGHT'}, set())
-            if any(r.retry for r in refused):
-                break
-        else:
-            self.fail('it never says no')
+        calls = []
+        # Each has arrived before the next one is sent, for a connection may have only so much under way; and none has
+        # a deadline, so that all wait for as long as the test takes.
+        while (len(calls) + 1) * MESSAGE <= WAITING:
+            calls.append(sign.future(request))
+            self.eventually(lambda: calls[-1].done() or self.jobs() == len(calls))
+            self.assertFalse(calls[-1].done(), calls[-1])
+        with self.assertRaises(grpc.RpcError) as caught:
+            sign(request, timeout=WAIT_S)
+        refused = Refused(caught.exception)
+        self.assertEqual((refused.reason, refused.retry), ('TOO_MUCH_IN_FLIGHT', True), refused)
+        self.assertEqual([c for c in calls if c.done()], [])
         self.assertEqual(station.station('Ping').client, 'line-1')
         self.service.stop(signal.SIGKILL)
 

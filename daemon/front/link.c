@@ -12,6 +12,8 @@ enum { READ_BYTES = 64 * 1024, FRAME_MAX = MM_IPC_MESSAGE_MAX + 5 };
 
 struct mm_link {
     uv_poll_t poll;
+    uv_idle_t flush; /* runs once, before the loop waits again, when something is to go out */
+    int handles;     /* of the two, that are not closed */
     int fd;
     struct mm_buf in;
     struct mm_buf out;
@@ -138,29 +140,46 @@ static void on_closed(uv_handle_t *handle)
 {
     struct mm_link *l = handle->data;
 
+    if (--l->handles > 0)
+        return;
     close(l->fd);
     mm_buf_done(&l->in);
     mm_buf_done(&l->out);
     free(l);
 }
 
+static void close_handles(struct mm_link *l)
+{
+    uv_close((uv_handle_t *)&l->poll, on_closed);
+    uv_close((uv_handle_t *)&l->flush, on_closed);
+}
+
 static void end_reading(struct mm_link *l)
 {
     l->reading = false;
     if (l->closed)
-        uv_close((uv_handle_t *)&l->poll, on_closed);
+        close_handles(l);
+}
+
+/* Outside of whatever queued it: a link that breaks here may be closed at once. */
+static void on_flush(uv_idle_t *flush)
+{
+    struct mm_link *l = flush->data;
+
+    uv_idle_stop(flush);
+    if (!l->broken)
+        write_some(l);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct mm_link *l = poll->data;
 
-    (void)status;
     l->reading = true;
     if (events & UV_WRITABLE)
         write_some(l);
     /* Bounded: each round takes one read's worth, and the loop comes back for the rest. */
-    if (!l->closed && !l->broken && read_some(l))
+    if ((events & UV_READABLE || status < 0) && !l->closed && !l->broken && read_some(l))
         deliver(l);
     end_reading(l);
 }
@@ -193,7 +212,9 @@ int mm_link_new(uv_loop_t *loop, int fd, const struct mm_link_ops *ops, void *ar
         free(l);
         return mm_fail_errno(ei, -r, "cannot watch a worker's channel");
     }
-    l->poll.data = l;
+    uv_idle_init(loop, &l->flush);
+    l->handles = 2;
+    l->poll.data = l->flush.data = l;
     watch(l, UV_READABLE);
     *ret_link = l;
     return MM_OK;
@@ -205,10 +226,11 @@ void mm_link_close(struct mm_link *l)
         return;
     l->closed = true;
     uv_poll_stop(&l->poll);
+    uv_idle_stop(&l->flush);
     /* The worker must see it now, not when the loop comes round. */
     shutdown(l->fd, SHUT_RDWR);
     if (!l->reading)
-        uv_close((uv_handle_t *)&l->poll, on_closed);
+        close_handles(l);
 }
 
 int mm_link_send(struct mm_link *l, const ProtobufCMessage *message)
@@ -224,7 +246,7 @@ int mm_link_send(struct mm_link *l, const ProtobufCMessage *message)
         l->out.err = MM_OK; /* nothing was appended */
         return r;
     }
-    if (l->events == UV_READABLE)
-        watch(l, UV_READABLE | UV_WRITABLE);
+    if (l->events == UV_READABLE) /* else it goes out when the socket takes it */
+        uv_idle_start(&l->flush, on_flush);
     return MM_OK;
 }

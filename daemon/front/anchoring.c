@@ -16,7 +16,6 @@ enum {
     CLOSE_US = 5000000,
     CHANGE_US = 10000000,
     CLOSE_TRIES = 3, /* at the end of the service nobody waits for long */
-    BUSY_TICKS = 4,  /* while devices are made, one page of a walk in so many ticks */
 };
 static const int64_t walk_pause_us = 24ll * 3600 * 1000000; /* between two whole walks */
 
@@ -452,8 +451,8 @@ static void on_tick(uv_timer_t *timer)
     if (a->closed && now_us >= a->close_by_us + CLOSE_US)
         finish_close(a);
     step_on(a);
-    if (!a->running && a->verify && a->checked && mm_anchoring_is_open(a) && a->app->store_ready &&
-        ++a->ticks % BUSY_TICKS == 0)
+    /* While devices are made, a page of a walk by tick. */
+    if (!a->running && a->verify && a->checked && mm_anchoring_is_open(a) && a->app->store_ready)
         submit_verify(a);
 }
 

@@ -37,18 +37,17 @@ struct mm_anchoring {
         MM_ANCHORING_KEY,     /* the next audit key, by the token */
         MM_ANCHORING_CHANGE,  /* the change of it, by the store */
     } step;
-    bool checked;          /* since the store was started last */
-    int64_t close_by_us;   /* then nothing more is waited for */
-    bool final;            /* the cycle under way is the service's last */
-    unsigned tries;        /* of the last one, that failed */
-    bool wanted;           /* a cycle is due */
-    bool checkpoint;       /* with a checkpoint */
-    bool signing;          /* the cycle under way was to have one */
-    bool verify;           /* a walk over the whole ledger is wanted */
-    uint64_t run;          /* counts the stores: what an earlier one was told does not count */
-    uint64_t job_run;      /* for which the step under way is */
-    int64_t not_before_us; /* something failed: no step until then */
-    unsigned ticks;
+    bool checked;             /* since the store was started last */
+    int64_t close_by_us;      /* then nothing more is waited for */
+    bool final;               /* the cycle under way is the service's last */
+    unsigned tries;           /* of the last one, that failed */
+    bool wanted;              /* a cycle is due */
+    bool checkpoint;          /* with a checkpoint */
+    bool signing;             /* the cycle under way was to have one */
+    bool verify;              /* a walk over the whole ledger is wanted */
+    uint64_t run;             /* counts the stores: what an earlier one was told does not count */
+    uint64_t job_run;         /* for which the step under way is */
+    int64_t not_before_us;    /* something failed: no step until then */
     uint64_t unanchored;      /* devices beyond the anchor, as the store said last */
     uint64_t outstanding;     /* devices given to workers or the store that are not recorded yet */
     uint64_t anchors;         /* written in this run of the service */

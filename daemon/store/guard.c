@@ -16,7 +16,8 @@
 
 enum {
     WALK_PAGE = 4096,                  /* records, at a start */
-    IDLE_PAGE = 64,                    /* records, with their devices: a few milliseconds */
+    IDLE_PAGE = 64,                    /* records while the service runs, or so many as */
+    IDLE_DEVICES = 1024,               /* have so many devices: a millisecond, which calls wait */
     CLOCK_BACK_MAX_MS = 5 * 60 * 1000, /* what a clock may be put right by */
     CHECKPOINT_RECORDS = 20000,        /* between two checkpoints, about */
 };
@@ -262,7 +263,7 @@ static int check_chain(struct mm_store *s, struct mm_ledger_walk *walk, struct m
         return r;
     s->guard.checkpointed = walk->at.sequence;
     do
-        r = mm_ledger_walk(s, walk, WALK_PAGE, ei);
+        r = mm_ledger_walk(s, walk, WALK_PAGE, UINT64_MAX, ei);
     while (r > 0);
     return r;
 }
@@ -561,7 +562,7 @@ static int verify_page(struct mm_store *s, struct mm_errinfo *ei)
         g->walking = r == MM_OK;
     }
     if (r == MM_OK)
-        r = mm_ledger_walk(s, &g->walk, IDLE_PAGE, &why);
+        r = mm_ledger_walk(s, &g->walk, IDLE_PAGE, IDLE_DEVICES, &why);
     if (r == 0) {
         const uint64_t verified = g->walk.at.sequence;
 

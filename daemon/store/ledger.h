@@ -109,12 +109,12 @@ int mm_ledger_hash_at(struct mm_store *s, uint64_t sequence, uint8_t ret_hash[MM
 int mm_ledger_record_at(struct mm_store *s, uint64_t sequence, struct mm_arena *arena,
                         Mintmark__V1__LedgerRecord **ret_record, struct mm_errinfo *ei) MM_MUST_USE;
 
-/* Reads up to limit records on. 1: there are more; 0: the walk is at the head, and what the records
- * say agrees with the database's counters. MM_ERR_CORRUPT: LEDGER_GAP, a record is missing;
- * LEDGER_EDITED, a record or a counter is not what the chain says. The walk starts zeroed; done
- * frees what it holds, and zeroes it. */
-int mm_ledger_walk(struct mm_store *s, struct mm_ledger_walk *walk, unsigned limit,
-                   struct mm_errinfo *ei) MM_MUST_USE;
+/* Reads up to so many records on, and no further than the one that brings so many devices. 1: there
+ * are more; 0: the walk is at the head, and what the records say agrees with the database's
+ * counters. MM_ERR_CORRUPT: LEDGER_GAP, a record is missing; LEDGER_EDITED, a record or a counter
+ * is not what the chain says. The walk starts zeroed; done frees what it holds, and zeroes it. */
+int mm_ledger_walk(struct mm_store *s, struct mm_ledger_walk *walk, unsigned records,
+                   uint64_t devices, struct mm_errinfo *ei) MM_MUST_USE;
 /* For ledger_verify.c and ledger_orders.c: what records say of orders, and whether the database
  * says the same. MM_ERR_CORRUPT LEDGER_EDITED. */
 int mm_ledger_edited(struct mm_errinfo *ei, uint64_t sequence, const char *what);

@@ -208,16 +208,17 @@ static int compare(struct mm_store *s, const struct mm_ledger_walk *walk, struct
     return mm_ledger_compare_orders(s, walk, ei);
 }
 
-int mm_ledger_walk(struct mm_store *s, struct mm_ledger_walk *walk, unsigned limit,
-                   struct mm_errinfo *ei)
+int mm_ledger_walk(struct mm_store *s, struct mm_ledger_walk *walk, unsigned records,
+                   uint64_t devices, struct mm_errinfo *ei)
 {
     MM_ARENA_CLEANUP struct mm_arena arena = MM_ARENA_INIT;
     MM_SQL_CLEANUP struct mm_sql q = mm_sql_start(s, MM_SQL_LEDGER_PAGE);
+    const uint64_t before = walk->at.devices;
     unsigned n = 0;
     int r;
 
     mm_sql_bind_uint(&q, walk->at.sequence + 1);
-    mm_sql_bind_uint(&q, limit);
+    mm_sql_bind_uint(&q, records);
     while ((r = mm_sql_step(&q, ei)) > 0) {
         const uint64_t sequence = mm_sql_uint(&q, 0);
 
@@ -226,12 +227,14 @@ int mm_ledger_walk(struct mm_store *s, struct mm_ledger_walk *walk, unsigned lim
             return r;
         mm_arena_reset(&arena);
         n++;
+        if (walk->at.devices - before >= devices)
+            return 1;
     }
     if (r == MM_OK)
         r = mm_sql_end(&q, ei);
     if (r < 0)
         return r;
-    return n == limit ? 1 : compare(s, walk, ei);
+    return n == records ? 1 : compare(s, walk, ei);
 }
 
 void mm_ledger_walk_done(struct mm_ledger_walk *walk)

@@ -134,7 +134,7 @@ void fixture_check_ledger(struct fixture *f)
     int r;
 
     do
-        r = mm_ledger_walk(f->store, &walk, 7, &ei);
+        r = mm_ledger_walk(f->store, &walk, 7, UINT64_MAX, &ei);
     while (r > 0);
     ck_assert_msg(r == MM_OK, "%s: %s", ei.reason, ei.text);
 }

@@ -36,7 +36,7 @@ static int verify(unsigned nth, bool *ret_failed)
 
     memory_fail_at(nth);
     do
-        r = mm_ledger_walk(f.store, &walk, 7, &ei);
+        r = mm_ledger_walk(f.store, &walk, 7, UINT64_MAX, &ei);
     while (r > 0);
     *ret_failed = memory_failed();
     memory_fail_at(0);

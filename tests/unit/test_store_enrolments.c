@@ -202,7 +202,7 @@ START_TEST(ledger_finds_an_exchanged_certificate)
     record("r1", 1, 1, 1, true);
     done(give(1));
     ck_assert_int_eq(mm_sql_exec(f.store, "UPDATE enrolments SET serial = x'0102'", &ei), MM_OK);
-    ck_assert_int_eq(mm_ledger_walk(f.store, &walk, 1000, &ei), MM_ERR_CORRUPT);
+    ck_assert_int_eq(mm_ledger_walk(f.store, &walk, 1000, UINT64_MAX, &ei), MM_ERR_CORRUPT);
     ck_assert_str_eq(ei.reason, "LEDGER_EDITED");
     ck_assert_int_eq(mm_sql_exec(f.store, "UPDATE enrolments SET serial = x'03e9'", &ei), MM_OK);
 }

@@ -234,11 +234,30 @@ START_TEST(an_edit_is_noticed)
     ck_assert_int_eq(records(), 6);
     ck_assert_int_eq(mm_sql_exec(f.store, edits[_i].sql, &ei), MM_OK);
     do
-        r = mm_ledger_walk(f.store, &walk, 2, &ei);
+        r = mm_ledger_walk(f.store, &walk, 2, UINT64_MAX, &ei);
     while (r > 0);
     ck_assert_int_eq(r, MM_ERR_CORRUPT);
     ck_assert_str_eq(ei.reason, edits[_i].reason);
     ck_assert_msg(strstr(ei.text, edits[_i].part_of_text) != NULL, "%s", ei.text);
+}
+END_TEST
+
+START_TEST(a_page_of_a_walk_ends_with_its_records_or_its_devices)
+{
+    MM_LEDGER_WALK_CLEANUP struct mm_ledger_walk walk = {0};
+    struct mm_errinfo ei = {0};
+
+    fixture_populate(&f, 100);
+    fixture_spend(&f, 1, "r1", 3, 1, 3);
+    fixture_spend(&f, 1, "r2", 3, 4, 3);
+    fixture_spend(&f, 1, "r3", 3, 7, 3);
+    ck_assert_int_eq(mm_ledger_walk(f.store, &walk, 1, 4, &ei), 1);
+    ck_assert_uint_eq(walk.at.sequence, 1);
+    ck_assert_int_eq(mm_ledger_walk(f.store, &walk, 1000, 4, &ei), 1);
+    ck_assert_uint_eq(walk.at.devices, 6);
+    ck_assert_int_eq(mm_ledger_walk(f.store, &walk, 1000, 3, &ei), 1);
+    ck_assert_uint_eq(walk.at.devices, 9);
+    ck_assert_int_eq(mm_ledger_walk(f.store, &walk, 1000, 1, &ei), 0);
 }
 END_TEST
 
@@ -307,6 +326,7 @@ int main(void)
     tcase_add_test(entering, spent_hashes_the_devices_as_documented);
     tcase_add_test(entering, a_refused_verb_enters_nothing);
     tcase_add_test(entering, a_report_that_changes_nothing_is_not_entered);
+    tcase_add_test(entering, a_page_of_a_walk_ends_with_its_records_or_its_devices);
     tcase_add_test(entering, a_database_of_version_1_is_taken_over_with_what_it_holds);
     tcase_add_test(entering, times_never_go_back);
     suite_add_tcase(suite, entering);

@@ -141,7 +141,7 @@ static double walk(bool whole)
 
     check(mm_checkpoint_begin_walk(store, whole, &w, &ei));
     do {
-        r = mm_ledger_walk(store, &w, PAGE, &ei);
+        r = mm_ledger_walk(store, &w, PAGE, UINT64_MAX, &ei);
         check(r);
     } while (r > 0);
     return (double)(mm_clock_mono_us() - began_us) / 1e6;

@@ -27,13 +27,19 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LATENCIES_MAX = 1 << 20, CONNECTIONS_MAX = 64 };
+enum { LATENCIES_MAX = 1 << 20, CONNECTIONS_MAX = 256 };
 
 struct settings {
     struct mintmark_options client;
     const char *batch;
     double seconds, rate;
     unsigned connections, per_call, warm;
+};
+
+/* Connections begin together, once all are there: each says so by a byte, and the parent's end of
+ * go is closed. */
+struct start {
+    int ready[2], go[2];
 };
 
 /* What a connection's process leaves behind, in memory shared with the parent. */
@@ -142,8 +148,31 @@ static void seed_of(unsigned index, unsigned short ret_seed[3])
     memcpy(ret_seed, digest, 3 * sizeof(*ret_seed));
 }
 
+static bool await_others(const struct start *start)
+{
+    char byte = 0;
+    bool told;
+
+    close(start->go[1]);
+    told = write(start->ready[1], &byte, 1) == 1;
+    close(start->ready[1]);
+    return told && read(start->go[0], &byte, 1) == 0;
+}
+
+/* In the parent. A connection that fails says nothing, and closes what it could say it by. */
+static void let_go(struct start *start, unsigned connections)
+{
+    char byte;
+
+    close(start->ready[1]);
+    while (connections > 0 && read(start->ready[0], &byte, 1) == 1)
+        connections--;
+    close(start->go[1]);
+}
+
 /* One connection's process: calls at exponentially distributed times, or back to back. */
-static void single_connection(const struct settings *s, unsigned index, struct tally *tally)
+static void single_connection(const struct settings *s, unsigned index, const struct start *start,
+                              struct tally *tally)
 {
     struct mintmark *client = open_client(s);
     unsigned short seed[3];
@@ -152,7 +181,7 @@ static void single_connection(const struct settings *s, unsigned index, struct t
     double due, end;
 
     seed_of(index, seed);
-    if (provision(client, s, 1, &devices) != 0)
+    if (provision(client, s, 1, &devices) != 0 || !await_others(start))
         exit(EXIT_FAILURE);
     due = now_s();
     end = due + s->seconds;
@@ -208,15 +237,19 @@ static int single(const struct settings *s)
 {
     const size_t size = sizeof(struct tally) + LATENCIES_MAX * sizeof(uint32_t);
     struct tally *tallies[CONNECTIONS_MAX];
+    struct start start;
     int status, bad = 0;
 
+    if (pipe(start.ready) < 0 || pipe(start.go) < 0)
+        return EXIT_FAILURE;
     for (unsigned i = 0; i < s->connections; i++) {
         tallies[i] = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (tallies[i] == MAP_FAILED)
             return EXIT_FAILURE;
         if (fork() == 0)
-            single_connection(s, i, tallies[i]);
+            single_connection(s, i, &start, tallies[i]);
     }
+    let_go(&start, s->connections);
     for (unsigned i = 0; i < s->connections; i++) {
         if (wait(&status) < 0 || status != 0)
             bad = 1;

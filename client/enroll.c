@@ -35,6 +35,7 @@ struct enroll {
     size_t n_sent;
     size_t next; /* of the devices: where the next message begins */
     bool first_sent;
+    bool all_answered; /* there was nothing left to send in it */
 };
 
 static void begin_stream(void *arg)
@@ -74,8 +75,9 @@ static int next_message(void *arg, struct mm_buf *out, struct mintmark_error *er
         message.n_devices++;
         e->sent[e->n_sent++] = (uint32_t)e->next;
     }
+    e->all_answered = message.n_devices == 0 && !e->first_sent;
     if (message.n_devices == 0)
-        return e->first_sent ? 0 : ALL_ANSWERED;
+        return e->all_answered ? ALL_ANSWERED : 0;
     if (!e->first_sent) {
         message.batch_uid = mm_station_text(e->request->batch_uid);
         message.request_id = e->request_id;
@@ -205,7 +207,8 @@ static int run(struct mintmark *client, struct enroll *e, struct mintmark_error 
     const struct mm_rpc_sink sink = {begin_stream, take_message, e};
     int r = mm_rpc_stream(client, &method_enroll, &source, &sink, error);
 
-    if (r == ALL_ANSWERED && e->n_answered == e->request->n_devices)
+    /* The caller's own word for the last device may be the same number. */
+    if (r == ALL_ANSWERED && e->all_answered)
         r = 0;
     if (r == 0 && e->n_answered != e->request->n_devices)
         r = fail_answer(error, "fewer devices than it was asked about");

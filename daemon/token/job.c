@@ -361,6 +361,17 @@ static void log_refusal(struct mm_worker *w, const struct mm_errinfo *why)
            MM_STR("text", why->text), MM_UINT("refused", ++s->forged));
 }
 
+/* A key that an officer has just made: SoftHSM may have come upon its file while it was written,
+ * and does not look again until it is started anew. */
+static int look_again(struct state *s, const Mintmark__Internal__TokenJob *job,
+                      struct mm_appliance_room *room, Mintmark__Internal__TokenResult *result,
+                      struct mm_errinfo *why)
+{
+    const int r = mm_minter_renew(s->minter, why);
+
+    return r < 0 ? r : mm_appliance_job(s->minter->appliance, job, room, result, why);
+}
+
 /* For the ledger, and in the appliance's name. */
 static int appliance_job(struct mm_worker *w, const Mintmark__Internal__TokenJob *job,
                          struct mm_errinfo *ei)
@@ -372,7 +383,10 @@ static int appliance_job(struct mm_worker *w, const Mintmark__Internal__TokenJob
     int r;
 
     mintmark__internal__token_result__init(&result);
-    if (mm_appliance_job(s->minter->appliance, job, &room, &result, &why) < 0) {
+    r = mm_appliance_job(s->minter->appliance, job, &room, &result, &why);
+    if (r == MM_ERR_NOT_FOUND && job->job_case == MINTMARK__INTERNAL__TOKEN_JOB__JOB_AUDIT_KEY_READ)
+        r = look_again(s, job, &room, &result, &why);
+    if (r < 0) {
         log_refusal(w, &why);
         r = fail_job(w, job->id, &why, ei);
     } else {

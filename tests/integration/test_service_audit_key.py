@@ -18,7 +18,7 @@ import token_kind  # noqa: E402, F401  first: it may become another user
 import audit  # noqa: E402
 from demo_site import OnDemoSite  # noqa: E402
 from service_site import Client, Users  # noqa: E402
-from site_under_test import OFFICER, Failed, run  # noqa: E402
+from site_under_test import BUILD, OFFICER, Failed, run  # noqa: E402
 from cryptography import x509  # noqa: E402
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
@@ -108,6 +108,17 @@ class AuditKey(OnDemoSite):
         self.start()
         self.assertEqual(self.ledger()['state'], 'open')
         self.prove(changes=2)
+
+    def test_a_key_that_is_not_seen_at_first_is_looked_for_again(self):
+        rules, calls = self.site.base / 'rules', self.site.base / 'calls'
+        self.site.conf.write_text(token_kind.behind(self.site.conf.read_text(), BUILD / 'tests/faults/p11fault.so',
+                                                    MM_FAULT_RULES=rules, MM_FAULT_CALLS=calls))
+        self.begin()
+        self.name_key('audit-2', self.ceremony())
+        # As SoftHSM does that came upon the key's file while it was written.
+        rules.write_text('C_FindObjects:1=lie')
+        self.assertIn('event=reloaded', self.reload())
+        self.assertIn('C_Initialize', calls.read_text().split())
 
     def certificate(self, name, public, issuer, days):
         """Of that key, by a stranger's CA."""

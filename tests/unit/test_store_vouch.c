@@ -1,51 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the store gives out to be signed comes with its proof, and it hashes it itself. */
-#include "tests/unit/guard_support.h"
-
-#include "daemon/ipc/seal.h"
+#include "tests/unit/sealed_support.h"
 
 #include <openssl/sha.h>
 
-static struct mm_secret *key;
-static uint8_t audit_key[MM_SEAL_SIGNER];
-
-static void use_key(void)
-{
-    mm_store_set_seal(f.store, key);
-}
-
 static void setup_sealed(void)
 {
-    struct mm_errinfo ei;
-
-    setup();
-    ck_assert_int_eq(mm_secret_new(MM_HANDED_KEY, &key), MM_OK);
-    memset(mm_secret_data(key), 9, MM_HANDED_KEY);
-    ck_assert_int_eq(mm_document_key_hash(audit.certificate, audit_key, &ei), MM_OK);
+    setup_key();
     start();
     use_key();
-}
-
-static void teardown_sealed(void)
-{
-    teardown();
-    mm_secret_free(key);
-}
-
-static void proven(enum mm_seal_use use, const ProtobufCBinaryData *data,
-                   const ProtobufCBinaryData *proof)
-{
-    const struct mm_bytes part = {data->data, data->len};
-    const struct mm_sealed what = {.use = use,
-                                   .signer = use == MM_SEAL_ANCHOR ? NULL : audit_key,
-                                   .parts = &part,
-                                   .n_parts = 1};
-    struct mm_errinfo ei;
-
-    ck_assert_uint_gt(data->len, 0);
-    ck_assert_msg(mm_seal_check(key, &what, (struct mm_bytes){proof->data, proof->len}, &ei) ==
-                      MM_OK,
-                  "%s", ei.text);
 }
 
 static const Mintmark__Internal__Guard *prepare(void)
@@ -258,7 +221,7 @@ int main(void)
     Suite *suite = suite_create("store_vouch");
     TCase *t = tcase_create("all");
 
-    tcase_add_checked_fixture(t, setup_sealed, teardown_sealed);
+    tcase_add_checked_fixture(t, setup_sealed, teardown_key);
     tcase_add_test(t, anchors_and_checkpoints_have_proofs);
     tcase_add_test(t, without_a_key_nothing_has_a_proof);
     tcase_add_test(t, an_export_is_hashed_as_it_was_given_out);

@@ -5,11 +5,10 @@
  * others have under way goes on; and the launcher is told only of what has been taken.
  */
 #include "tests/support/trusted_set.h"
-#include "tests/unit/guard_support.h"
+#include "tests/unit/sealed_support.h"
 #include "tests/unit/store_sweep.h"
 
 #include "daemon/base/log.h"
-#include "daemon/ipc/seal.h"
 #include "daemon/store/audit_key.h"
 #include "daemon/store/message.h"
 #include "daemon/store/trusted.h"
@@ -20,29 +19,21 @@
 
 enum { DEVICES = 300 }; /* more than a piece of a report has */
 
-static struct mm_secret *key;
-static uint8_t audit_key[MM_SEAL_SIGNER];
 static Mintmark__Internal__StoreResult *result;
 
 static void setup_sealed(void)
 {
-    struct mm_errinfo ei;
-
-    setup();
-    ck_assert_int_eq(mm_secret_new(MM_HANDED_KEY, &key), MM_OK);
-    memset(mm_secret_data(key), 9, MM_HANDED_KEY);
-    ck_assert_int_eq(mm_document_key_hash(audit.certificate, audit_key, &ei), MM_OK);
+    setup_key();
     conf.anchor_devices = 2 * DEVICES;
     start();
-    mm_store_set_seal(f.store, key);
+    use_key();
 }
 
 static void teardown_sealed(void)
 {
     mm_message_free(result);
     result = NULL;
-    teardown();
-    mm_secret_free(key);
+    teardown_key();
 }
 
 /* The job, while the nth allocation fails; its result, when it is done, is `result`. */
@@ -65,21 +56,6 @@ static int attempt(const Mintmark__Internal__StoreJob *job, unsigned nth, bool *
     ck_assert_msg(code == MM_OK || (code == MM_ERR_MEMORY && *ret_failed), "allocation %u: %s", nth,
                   mm_err_name(code));
     return code;
-}
-
-static void proven(enum mm_seal_use use, const ProtobufCBinaryData *data,
-                   const ProtobufCBinaryData *proof)
-{
-    const struct mm_bytes part = {data->data, data->len};
-    const struct mm_sealed what = {.use = use,
-                                   .signer = use == MM_SEAL_ANCHOR ? NULL : audit_key,
-                                   .parts = &part,
-                                   .n_parts = 1};
-    struct mm_errinfo ei;
-
-    ck_assert_uint_gt(data->len, 0);
-    ck_assert_int_eq(mm_seal_check(key, &what, (struct mm_bytes){proof->data, proof->len}, &ei),
-                     MM_OK);
 }
 
 START_TEST(anchors_short_of_memory_have_their_proofs_or_are_not_given_out)

@@ -170,13 +170,13 @@ class Calls(Base):
         request = station_pb2.SignRequest(signing_profile='firmware', mechanism=SHA256, message=b'm' * MESSAGE)
         sign = station.channel.unary_unary('/mintmark.v1.StationService/Sign',
                                            request_serializer=station_pb2.SignRequest.SerializeToString)
-        calls = []
-        # Each has arrived before the next one is sent, for a connection may have only so much under way; and none has
-        # a deadline, so that all wait for as long as the test takes.
+        calls, end = [], time.monotonic() + WAIT_S
+        # Each has arrived before the next one is sent, for a connection may have only so much under way.
         while (len(calls) + 1) * MESSAGE <= WAITING:
-            calls.append(sign.future(request))
+            calls.append(sign.future(request, timeout=WAIT_S))
             self.eventually(lambda: calls[-1].done() or self.jobs() == len(calls))
             self.assertFalse(calls[-1].done(), calls[-1])
+            self.assertLess(time.monotonic(), end)
         with self.assertRaises(grpc.RpcError) as caught:
             sign(request, timeout=WAIT_S)
         refused = Refused(caught.exception)

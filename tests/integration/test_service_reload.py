@@ -171,6 +171,8 @@ class Trust(Base):
         self.service.daemon.send_signal(signal.SIGHUP)
         os.kill(pid, signal.SIGKILL)
         self.service.wait_log('event=reloaded ', mark)
+        # The new store has the certificates; orders it takes once the anchor agrees with its ledger.
+        self.service.wait_log('event=ledger_open ', mark)
         self.bring_refused(self.service.oem)
         self.bring(self.acme)
 

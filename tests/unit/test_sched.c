@@ -387,6 +387,57 @@ START_TEST(costs_of_lone_units_do_not_make_chunks_look_dear)
 }
 END_TEST
 
+/* ---- what waits -------------------------------------------------------------------------- */
+
+static bool wants_one; /* of the flow below */
+
+static bool wants(const struct mm_mint_flow *flow)
+{
+    (void)flow;
+    return wants_one;
+}
+
+/* A single job that a worker was given is still in the queue when no other worker has room. */
+START_TEST(mint_single_job_that_a_worker_has_does_not_wait_as_well)
+{
+    enum { JOB_US = 1000000 };
+    const struct mm_job_limits limits = {.client_queued = 1, .queued = 1};
+    struct mm_cost cost = {.job_us = JOB_US};
+    struct mm_mints mints = {.accounts = accounts};
+    struct mm_mint mint = {.mints = &mints};
+    struct mm_mint_flow single = {.wants = wants, .cost = &cost}, next = single;
+    struct mm_charge charge;
+    struct mm_errinfo ei;
+
+    mm_accounts_limit(accounts, &limits);
+    mm_sched_init(&mint.sched, accounts);
+    LIST_INSERT_HEAD(&mints.all, &mint, link);
+    mm_mint_join(&mint, &single);
+    wants_one = true;
+    ck_assert_int_eq(mm_mint_want(&single, "a", MM_SCHED_INTERACTIVE), MM_OK);
+    ck_assert_uint_eq(mm_mint_queued(&mint, NULL, MM_SCHED_INTERACTIVE), 1);
+    ck_assert_uint_eq(mm_mint_wait_us(&mint, MM_SCHED_INTERACTIVE), JOB_US);
+    ck_assert_int_eq(mm_mint_admit(&mint, &next, "a", MM_SCHED_INTERACTIVE, 1, INT64_MAX, &ei),
+                     MM_ERR_EXHAUSTED);
+    /* A worker is given it. */
+    mm_sched_charge(&mint.sched, &single.flow, JOB_US, &charge);
+    wants_one = false;
+    ck_assert_ptr_nonnull(single.flow.station);
+    ck_assert_uint_eq(mm_mint_queued(&mint, NULL, MM_SCHED_INTERACTIVE), 0);
+    ck_assert_uint_eq(mm_mint_queued(&mint, single.account, MM_SCHED_INTERACTIVE), 0);
+    ck_assert_uint_eq(mm_mint_wait_us(&mint, MM_SCHED_INTERACTIVE), JOB_US / 2);
+    /* The limits have room for another, of this client or of any. */
+    for (unsigned i = 0; i < 2; i++) {
+        next.account = NULL;
+        ck_assert_int_eq(
+            mm_mint_admit(&mint, &next, i ? "b" : "a", MM_SCHED_INTERACTIVE, 1, INT64_MAX, &ei),
+            MM_OK);
+    }
+    mm_sched_settle(&mint.sched, &charge, JOB_US);
+    mm_sched_done(&mint.sched);
+}
+END_TEST
+
 /* ---- how many workers a token gets ------------------------------------------------------- */
 
 START_TEST(mint_workers_of_hardware_is_by_its_sessions)
@@ -446,6 +497,7 @@ int main(void)
     tcase_add_test(tc, costs_of_jobs_of_one_size_are_told_apart_by_bigger_ones);
     tcase_add_test(tc, costs_follow_what_changes);
     tcase_add_test(tc, costs_of_lone_units_do_not_make_chunks_look_dear);
+    tcase_add_test(tc, mint_single_job_that_a_worker_has_does_not_wait_as_well);
     tcase_add_test(tc, mint_chunks_are_short_while_small_calls_come);
     tcase_add_test(tc, mint_workers_of_hardware_is_by_its_sessions);
     tcase_add_test(tc, mint_workers_of_software_is_by_the_processors);

@@ -166,7 +166,11 @@ class Connection:
         finally:
             self.service.note('closed')
             with contextlib.suppress(OSError):
-                self.sock.close()
+                # What is unread would make the kernel reset the connection, and the client lose what was sent.
+                self.sock.shutdown(socket.SHUT_WR)
+                while self.sock.recv(65536):
+                    pass
+            self.sock.close()
 
     def answer(self, stream):
         headers, data = self.requests[stream]

@@ -15,10 +15,7 @@ static const struct mm_method method_enroll = {"/mintmark.v1.StationService/Enro
                                                &mintmark__v1__enroll_response__descriptor,
                                                MM_REPEAT_SAFE /* it carries a request id */, true};
 
-enum {
-    RANDOM_ID_BYTES = 16,
-    ALL_ANSWERED = 1, /* a stream that broke off needs no repetition */
-};
+enum { RANDOM_ID_BYTES = 16 };
 
 struct enroll {
     const struct mintmark_enroll *request;
@@ -35,7 +32,6 @@ struct enroll {
     size_t n_sent;
     size_t next; /* of the devices: where the next message begins */
     bool first_sent;
-    bool all_answered; /* there was nothing left to send in it */
 };
 
 static void begin_stream(void *arg)
@@ -49,6 +45,13 @@ static void begin_stream(void *arg)
 }
 
 /* ---- out --------------------------------------------------------------------------------- */
+
+static bool is_unanswered(void *arg)
+{
+    const struct enroll *e = arg;
+
+    return e->n_answered < e->request->n_devices;
+}
 
 static void fill(Mintmark__V1__DeviceCsr *to, const struct mintmark_csr *from)
 {
@@ -75,9 +78,8 @@ static int next_message(void *arg, struct mm_buf *out, struct mintmark_error *er
         message.n_devices++;
         e->sent[e->n_sent++] = (uint32_t)e->next;
     }
-    e->all_answered = message.n_devices == 0 && !e->first_sent;
     if (message.n_devices == 0)
-        return e->all_answered ? ALL_ANSWERED : 0;
+        return 0;
     if (!e->first_sent) {
         message.batch_uid = mm_station_text(e->request->batch_uid);
         message.request_id = e->request_id;
@@ -203,14 +205,11 @@ static int choose_id(struct enroll *e, struct mintmark_error *error)
 
 static int run(struct mintmark *client, struct enroll *e, struct mintmark_error *error)
 {
-    const struct mm_rpc_source source = {next_message, e};
+    const struct mm_rpc_source source = {is_unanswered, next_message, e};
     const struct mm_rpc_sink sink = {begin_stream, take_message, e};
     int r = mm_rpc_stream(client, &method_enroll, &source, &sink, error);
 
-    /* The caller's own word for the last device may be the same number. */
-    if (r == ALL_ANSWERED && e->all_answered)
-        r = 0;
-    if (r == 0 && e->n_answered != e->request->n_devices)
+    if (r == 0 && is_unanswered(e))
         r = fail_answer(error, "fewer devices than it was asked about");
     return r;
 }

@@ -54,7 +54,7 @@ static int feed(struct call *call, struct mm_client_call *running, struct mintma
 
         if (call->source && request.len == 0) {
             r = call->source->next(call->source->arg, &call->request, error);
-            if (r != 0)
+            if (r < 0)
                 return r;
             if (call->request.len > 0)
                 continue;
@@ -73,6 +73,15 @@ static int feed(struct call *call, struct mm_client_call *running, struct mintma
         call->half_closed = true;
     }
     return 0;
+}
+
+/* A cancellation is forgotten where it was heeded: by a number it could not be told from what a
+ * callback returned, or the server answered. */
+static int heed_cancel(struct call *call, int r)
+{
+    if (r == -MINTMARK_CANCELLED)
+        mm_client_clear_cancel(call->client);
+    return r;
 }
 
 /* Runs a call to its end: 0, and *ret_end says how it ended. Or what ends all attempts: the
@@ -104,7 +113,7 @@ static int run_call(struct call *call, struct mm_client_call *running,
         }
         if (mm_clock_mono_us() >= limit_us)
             return mm_client_fail_deadline(error);
-        r = mm_client_wait(call->client, limit_us, error);
+        r = heed_cancel(call, mm_client_wait(call->client, limit_us, error));
         if (r < 0 && r != -MINTMARK_DEADLINE_EXCEEDED)
             return r;
     }
@@ -147,26 +156,31 @@ static int pause_before_retry(struct call *call, const struct mm_stream_end *end
     ms = mm_retry_pause_ms(call->failures, end->error.retry_ms, random);
     if (mm_clock_mono_us() + (int64_t)ms * 1000 >= wait_limit(call))
         return -(int)end->error.status;
-    return mm_client_sleep(call->client, ms, error);
+    return heed_cancel(call, mm_client_sleep(call->client, ms, error));
+}
+
+static bool is_wanted(const struct call *call)
+{
+    return !call->source || call->source->wanted(call->source->arg);
 }
 
 /* model: RETRY */
 static int run_attempts(struct call *call, struct mintmark_error *error)
 {
-    for (;;) {
+    while (is_wanted(call)) {
         struct mm_stream_end end;
         int r = attempt(call, &end, error);
 
         if (r != 0)
             return r;
-        if (end.error.status == MINTMARK_OK) {
-            *error = end.error;
-            return 0;
-        }
+        if (end.error.status == MINTMARK_OK)
+            break;
         r = pause_before_retry(call, &end, error);
         if (r < 0)
             return r;
     }
+    *error = (struct mintmark_error){.status = MINTMARK_OK};
+    return 0;
 }
 
 int mm_rpc_pack(const ProtobufCMessage *request, struct mm_buf *out, struct mintmark_error *error)
@@ -186,13 +200,8 @@ int mm_rpc_pack(const ProtobufCMessage *request, struct mm_buf *out, struct mint
 
 static int start(struct call *call, struct mintmark_error *error)
 {
-    int r;
-
     call->deadline_us = call->method->streams ? INT64_MAX : from_now(call);
-    r = run_attempts(call, error);
-    if (r == -MINTMARK_CANCELLED)
-        mm_client_clear_cancel(call->client);
-    return r;
+    return run_attempts(call, error);
 }
 
 int mm_rpc_call(struct mintmark *client, const struct mm_method *method,

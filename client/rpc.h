@@ -38,9 +38,10 @@ struct mm_rpc_sink {
     /* A response begins: the first, or one that takes the place of a response that broke off. */
     void (*begin)(void *arg);
     /* One message in its serialised form, valid during the call. 0: go on. Anything else cancels
-     * the call and is handed on, a negative value with *error filled. *ret_progress is set when the
-     * message brought what none before had brought: attempts are then counted anew. Other calls
-     * of the client may be made from here. */
+     * the call and is handed on: minus a status with *error filled, or the word of a caller's
+     * callback, which may be any number, so that nothing is read from it here. *ret_progress is set
+     * when the message brought what none before had brought: attempts are then counted anew. Other
+     * calls of the client may be made from here. */
     int (*message)(void *arg, const struct mm_bytes *message, int *ret_progress,
                    struct mintmark_error *error);
     void *arg;
@@ -53,9 +54,13 @@ int mm_rpc_call(struct mintmark *client, const struct mm_method *method,
 
 /* Where the requests of a call come from. */
 struct mm_rpc_source {
+    /* Is there anything to ask for, or has it all been answered? Asked before every try, so also
+     * before one that is to take the place of a try that broke off: if not, the call has
+     * succeeded. */
+    bool (*wanted)(void *arg);
     /* Appends the next request, in serialised form, to out, which is empty; what stays empty ends
-     * the requests. Anything but 0 cancels the call and is handed on, a negative value with *error
-     * filled. After the sink's begin the requests begin anew: those that are still to be sent. */
+     * the requests. 0, or minus the status, which cancels the call. After the sink's begin the
+     * requests begin anew: those that are still to be sent. */
     int (*next)(void *arg, struct mm_buf *out, struct mintmark_error *error);
     void *arg;
 };

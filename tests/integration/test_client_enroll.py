@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """mintmark enroll, and with it mintmark_enroll, against a service that misbehaves on command."""
 import base64
+import ctypes
 import json
 import os
 import struct
@@ -279,6 +280,72 @@ class Enroll(EnrollTest):
         self.refuse = {b'x': self.service.error(INVALID, 'INVALID_FIELD', 'no', 'hw_serial')}
         self.enroll(self.csrs, '--serial-names', code=1)
         self.assertEqual(self.outcomes()[0]['reason'], 'INVALID_FIELD')
+
+
+class Data(ctypes.Structure):
+    _fields_ = [('data', ctypes.c_char_p), ('len', ctypes.c_size_t)]
+
+
+class Csr(ctypes.Structure):
+    _fields_ = [('hw_serial', ctypes.c_char_p), ('csr', Data)]
+
+
+class Request(ctypes.Structure):
+    _fields_ = [('batch_uid', ctypes.c_char_p), ('request_id', ctypes.c_char_p),
+                ('devices', ctypes.POINTER(Csr)), ('n_devices', ctypes.c_size_t)]
+
+
+class Options(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_char_p) for name in ('target', 'server_name', 'ca', 'certificate', 'key')] + [
+        (name, ctypes.c_uint32) for name in ('timeout_ms', 'attempts', 'keepalive_ms', 'keepalive_timeout_ms')] + [
+        ('compress', ctypes.c_int)]
+
+
+EACH = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_void_p] * 3)
+
+
+@unittest.skipIf(os.environ.get('MINTMARK_SANITIZED'), 'Python cannot load a library with a sanitizer')
+class Word(EnrollTest):
+    """mintmark_enroll by itself, whose callback has a number of its own to say."""
+
+    def setUp(self):
+        super().setUp()
+        self.library = ctypes.CDLL(str(test_client.BUILD / 'client/libmintmark.so'))
+        shared = test_client.shared
+        options = Options(f'127.0.0.1:{self.service.port}'.encode(), None, *(
+            bytes(shared / name) for name in ('ca.pem', 'station.pem', 'station.key')))
+        self.client = ctypes.c_void_p()
+        self.assertEqual(self.library.mintmark_new(ctypes.byref(options), ctypes.byref(self.client), None), 0)
+        self.addCleanup(self.library.mintmark_free, self.client)
+
+    def enroll_until(self, count, last, word):
+        """What the call returns whose callback says the word for that device, and 0 before."""
+        devices = (Csr * count)(*[Csr(None, Data(b'csr', 3)) for _ in range(count)])
+        request = Request(self.service.batch.encode(), None, devices, count)
+        given = []
+
+        def each(_arg, index, *_outcome):
+            given.append(index)
+            return word if index == last else 0
+        result = self.library.mintmark_enroll(self.client, ctypes.byref(request), EACH(each), None, None)
+        self.assertEqual(given, list(range(len(given))))
+        return result, len(given)
+
+    def test_any_word_for_any_device_is_handed_on(self):
+        unavailable = lambda call: fake.fail(UNAVAILABLE, 'SHUTTING_DOWN')(self.service, call)  # noqa: E731
+        for word in (1, 2**31 - 1, -2**31, -1):
+            for last in (0, 63, 99):
+                for act in ([], [(2, unavailable)], [(1, unavailable)]):
+                    with self.subTest(word=word, last=last, act=act):
+                        self.acts = list(act)
+                        self.assertEqual(self.enroll_until(100, last, word), (word, last + 1))
+
+    def test_all_answered_is_success_however_the_stream_ended(self):
+        self.acts = [(2, lambda c: c.cut()), (1, lambda c: c.cut()), (1, lambda c: c.cut())]
+        self.assertEqual(self.enroll_until(100, None, 1), (0, 100))
+        self.assertEqual(len(self.streams), 1)
+        self.assertEqual(self.enroll_until(100, None, 1), (0, 100))
+        self.assertEqual(len(self.streams), 3)
 
 
 if __name__ == '__main__':

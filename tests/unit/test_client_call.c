@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls side by side, connections that come and go, and servers that misbehave. */
 #include "client/retry.h"
-#include "client/rpc.h"
 #include "daemon/base/limits.h"
 #include "tests/unit/client_server.h"
-
-#include "mintmark/v1/station.pb-c.h"
-#include <sys/wait.h>
 
 static void begin_with(enum manner manner, struct mintmark_options options)
 {
@@ -270,62 +266,6 @@ START_TEST(wait_ends_at_the_first_deadline_of_a_call)
 }
 END_TEST
 
-/* Calls in callbacks: these wait, so the server runs in a process of its own. */
-
-static void serve_until_closed(void)
-{
-    while (!server.accepted || server.connections[0].fd >= 0) {
-        struct pollfd fds[] = {{.fd = server.fd, .events = POLLIN},
-                               {.fd = server.connections[0].fd, .events = POLLIN}};
-
-        (void)poll(fds, server.accepted ? 2 : 1, 1000);
-        server_turn();
-    }
-    _exit((int)(10 * server.accepted + server.calls));
-}
-
-static int take_inner(void *arg, MM_UNUSED const struct mm_bytes *message,
-                      MM_UNUSED int *ret_progress, MM_UNUSED struct mintmark_error *error)
-{
-    ++*(unsigned *)arg;
-    return 0;
-}
-
-static int take_outer(void *arg, MM_UNUSED const struct mm_bytes *message,
-                      MM_UNUSED int *ret_progress, struct mintmark_error *error)
-{
-    static const struct mm_method inner = {"/S/Inner", NULL, MM_REPEAT_SAFE, false};
-    const Mintmark__V1__PingRequest request = MINTMARK__V1__PING_REQUEST__INIT;
-    const struct mm_rpc_sink sink = {NULL, take_inner, arg};
-
-    return mm_rpc_call(client, &inner, &request.base, &sink, error);
-}
-
-START_TEST(callback_makes_calls_of_its_own_on_the_same_connection)
-{
-    static const struct mm_method outer = {"/S/Outer", NULL, MM_REPEAT_SAFE, true};
-    const Mintmark__V1__PingRequest request = MINTMARK__V1__PING_REQUEST__INIT;
-    unsigned taken = 0;
-    const struct mm_rpc_sink sink = {NULL, take_outer, &taken};
-    struct mintmark_error error;
-    int status;
-    pid_t pid;
-
-    begin(ANSWER);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0)
-        serve_until_closed();
-    ck_assert_int_eq(mm_rpc_call(client, &outer, &request.base, &sink, &error), 0);
-    ck_assert_uint_eq(taken, 1);
-    mintmark_free(client);
-    client = NULL;
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert(WIFEXITED(status));
-    ck_assert_int_eq(WEXITSTATUS(status), 12); /* one connection, two calls */
-}
-END_TEST
-
 START_TEST(deadline_that_nobody_looks_at_ends_one_wait)
 {
     struct mm_client_call *late;
@@ -561,7 +501,6 @@ static void add_tests(TCase *tcase)
     tcase_add_test(tcase, cancelled_call_is_told_to_the_server);
     tcase_add_test(tcase, cancelled_client_ends_the_wait);
     tcase_add_test(tcase, wait_ends_at_the_first_deadline_of_a_call);
-    tcase_add_test(tcase, callback_makes_calls_of_its_own_on_the_same_connection);
     tcase_add_test(tcase, deadline_that_nobody_looks_at_ends_one_wait);
     tcase_add_test(tcase, garbage_breaks_the_connection);
     tcase_add_test(tcase, floods_break_the_connection);

@@ -3,8 +3,9 @@
 #include "daemon/store/chains.h"
 
 #include "daemon/store/message.h"
+#include "proto/grpc/unpack.h"
 
-#include <openssl/sha.h>
+#include <openssl/evp.h>
 #include <string.h>
 
 static int find(struct mm_store *s, const ProtobufCBinaryData *sha256, int64_t *ret_row,
@@ -20,25 +21,41 @@ static int find(struct mm_store *s, const ProtobufCBinaryData *sha256, int64_t *
     return r;
 }
 
-Mintmark__Internal__Chain *mm_chain_unpack(const uint8_t *data, size_t len)
+static int fail_chain(struct mm_errinfo *ei)
 {
-    MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *chain =
-        mintmark__internal__chain__unpack(NULL, len, data);
+    return mm_fail_field(ei, "chain", "chain is not a list of certificates");
+}
 
-    return chain && chain->n_certificates > 0 && chain->sha256.len == 0 ? MM_TAKE(chain) : NULL;
+int mm_chain_unpack(struct mm_bytes data, Mintmark__Internal__Chain **ret_chain,
+                    struct mm_errinfo *ei)
+{
+    MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *chain = NULL;
+    struct mm_errinfo why;
+
+    if (data.len == 0 ||
+        mm_grpc_scan(&mintmark__internal__chain__descriptor, data.data, data.len, NULL, &why) < 0)
+        return fail_chain(ei);
+    chain = mintmark__internal__chain__unpack(NULL, data.len, data.data);
+    if (!chain)
+        return mm_fail_memory(ei);
+    if (chain->n_certificates == 0 || chain->sha256.len > 0)
+        return fail_chain(ei);
+    *ret_chain = MM_TAKE(chain);
+    return MM_OK;
 }
 
 /* Only what is new is looked at: it is given out again for as long as there are devices of it. */
 static int check(const ProtobufCBinaryData *chain, const ProtobufCBinaryData *sha256,
                  struct mm_errinfo *ei)
 {
-    MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *unpacked =
-        mm_chain_unpack(chain->data, chain->len);
-    uint8_t hash[SHA256_DIGEST_LENGTH];
+    MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *unpacked = NULL;
+    uint8_t hash[MM_SHA256_BYTES];
+    const int r = mm_chain_unpack((struct mm_bytes){chain->data, chain->len}, &unpacked, ei);
 
-    if (!unpacked)
-        return mm_fail_field(ei, "chain", "chain is not a list of certificates");
-    SHA256(chain->data, chain->len, hash);
+    if (r < 0)
+        return r;
+    if (EVP_Digest(chain->data, chain->len, hash, NULL, EVP_sha256(), NULL) != 1)
+        return mm_fail_memory(ei);
     if (sha256->len != sizeof(hash) || memcmp(hash, sha256->data, sizeof(hash)) != 0)
         return mm_fail_field(ei, "chain_sha256", "chain_sha256 is not the hash of chain");
     return MM_OK;
@@ -78,12 +95,12 @@ int mm_chain_record(struct mm_store *s, const ProtobufCBinaryData *chain,
 static int read_chain(struct mm_sql *q, Mintmark__Internal__Chain **ret_chain,
                       struct mm_errinfo *ei)
 {
-    const struct mm_bytes certificates = mm_sql_blob(q, 1);
-    MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *chain =
-        mm_chain_unpack(certificates.data, certificates.len);
-    int r;
+    MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *chain = NULL;
+    int r = mm_chain_unpack(mm_sql_blob(q, 1), &chain, ei);
 
-    if (!chain)
+    if (r == MM_ERR_MEMORY)
+        return r;
+    if (r < 0)
         return mm_fail(ei, MM_ERR_CORRUPT, "STORE_CORRUPT", "a recorded chain is none");
     chain->sha256 = mm_sql_dup_blob(q, 0);
     r = mm_sql_end(q, ei);

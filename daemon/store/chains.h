@@ -18,8 +18,9 @@ int mm_chain_record(struct mm_store *s, const ProtobufCBinaryData *chain,
 int mm_chain_get(struct mm_store *s, int64_t row, Mintmark__Internal__Chain **ret_chain,
                  struct mm_errinfo *ei) MM_MUST_USE;
 
-/* NULL: that is no list of certificates. The caller's, to free with mm_message_free. */
-Mintmark__Internal__Chain *mm_chain_unpack(const uint8_t *data, size_t len);
+/* MM_ERR_INVALID: that is no list of certificates. The caller's, to free with mm_message_free. */
+int mm_chain_unpack(struct mm_bytes data, Mintmark__Internal__Chain **ret_chain,
+                    struct mm_errinfo *ei) MM_MUST_USE;
 
 /* A row for a column that may be NULL, and such a column. */
 void mm_chain_bind(struct mm_sql *q, int64_t row);

@@ -403,11 +403,14 @@ static void take_issuer(struct page *p, const Mintmark__Internal__Chain *chain)
 static int fill_under(struct page *p, const ProtobufCBinaryData *in_force, int64_t batch,
                       struct mm_errinfo *ei)
 {
-    MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *chain =
-        in_force->len > 0 ? mm_chain_unpack(in_force->data, in_force->len) : NULL;
+    MM_MESSAGE_CLEANUP Mintmark__Internal__Chain *chain = NULL;
+    const int r =
+        in_force->len > 0
+            ? mm_chain_unpack((struct mm_bytes){in_force->data, in_force->len}, &chain, ei)
+            : MM_OK;
 
-    if (in_force->len > 0 && !chain)
-        return mm_fail_field(ei, "chain", "chain is not a list of certificates");
+    if (r < 0)
+        return r;
     if (chain)
         take_issuer(p, chain);
     return fill(p, batch, ei);

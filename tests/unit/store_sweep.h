@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Jobs of a store of store_fixture.h while every allocation fails in turn, SQLite's and ours. For
- * programs with dep_memory; main calls hook_sqlite before anything else. */
+ * programs with dep_memory_messages; main calls hook_sqlite before anything else. */
 #pragma once
 
 #include "daemon/base/io.h"
@@ -9,6 +9,7 @@
 
 #include <check.h>
 #include <malloc.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,29 @@ static void hook_sqlite(void)
         abort();
 }
 
+static inline void *openssl_malloc(size_t size, MM_UNUSED const char *file, MM_UNUSED int at)
+{
+    return malloc(size);
+}
+
+static inline void *openssl_realloc(void *p, size_t size, MM_UNUSED const char *file,
+                                    MM_UNUSED int at)
+{
+    return realloc(p, size);
+}
+
+static inline void openssl_free(void *p, MM_UNUSED const char *file, MM_UNUSED int at)
+{
+    free(p);
+}
+
+/* And OpenSSL's, for programs whose main calls this first of all. */
+static inline void hook_openssl(void)
+{
+    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
+        abort();
+}
+
 /* The last answer. Nothing is allocated for it: the failure is the job's own. */
 static struct {
     int code;
@@ -96,6 +120,13 @@ static int do_short_of_memory(struct fixture *on, const Mintmark__Internal__Stor
     return r < 0 ? r : answered.code;
 }
 
+/* What came of it, and nothing else may. */
+static inline void done_or_short_of_memory(int code, unsigned nth, bool failed)
+{
+    ck_assert_msg(code == MM_OK || (code == MM_ERR_MEMORY && failed), "allocation %u: %s", nth,
+                  mm_err_name(code));
+}
+
 static inline char *dump_afresh(struct fixture *on)
 {
     fixture_close(on);
@@ -130,8 +161,7 @@ sweep_job_and_answer(struct fixture *on, const Mintmark__Internal__StoreJob *job
         char *before = dump_afresh(on), *after;
         const int code = do_short_of_memory(on, job, nth, &failed);
 
-        ck_assert_msg(code == MM_OK || (code == MM_ERR_MEMORY && failed), "allocation %u: %s", nth,
-                      mm_err_name(code));
+        done_or_short_of_memory(code, nth, failed);
         after = fixture_dump(on);
         if (code != MM_OK)
             ck_assert_str_eq(before, after);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A manifest's pages: each device's x5c has the chain that it was issued under. */
+/* A manifest's pages: each device's x5c has the chain that it was issued under. Chains also
+ * while every allocation fails in turn: ours, SQLite's, OpenSSL's and libprotobuf-c's. */
 #include "daemon/base/json.h"
 #include "daemon/base/text.h"
 #include "tests/unit/guard_support.h"
+#include "tests/unit/store_sweep.h"
 
 #include <stdlib.h>
 
@@ -76,8 +78,8 @@ static size_t make_bundle(const uint8_t raw[16], uint8_t ret_bundle[1024])
     return (size_t)len;
 }
 
-static void spend_under(const struct chain *chain, const char *request_id, unsigned count,
-                        unsigned first, unsigned n)
+static void make_spend_under(const struct chain *chain, const char *request_id, unsigned count,
+                             unsigned first, unsigned n)
 {
     static uint8_t bundles[MM_CHUNK_DEVICES][1024];
 
@@ -91,6 +93,12 @@ static void spend_under(const struct chain *chain, const char *request_id, unsig
     }
     for (unsigned i = 0; i < n; i++)
         j.devices[i].bundle = (ProtobufCBinaryData){make_bundle(j.uids[i], bundles[i]), bundles[i]};
+}
+
+static void spend_under(const struct chain *chain, const char *request_id, unsigned count,
+                        unsigned first, unsigned n)
+{
+    make_spend_under(chain, request_id, count, first, n);
     ck_assert_msg(fixture_do(&f, &j.job) == MM_OK, "%s", fixture_reason(&f, 0));
 }
 
@@ -294,17 +302,55 @@ START_TEST(a_chain_that_is_none_is_refused)
 }
 END_TEST
 
+/* ---- short of memory --------------------------------------------------------------------- */
+
+static int attempt(const Mintmark__Internal__StoreJob *job, unsigned nth, bool *ret_failed)
+{
+    const int code = do_short_of_memory(&f, job, nth, ret_failed);
+
+    done_or_short_of_memory(code, nth, *ret_failed);
+    return code;
+}
+
+/* Each time a new one, whose certificate has a byte more. */
+START_TEST(chains_short_of_memory_are_recorded_or_not)
+{
+    static uint8_t der[1000];
+    int64_t recorded = 0;
+    bool failed = true;
+    unsigned nth;
+
+    begin();
+    for (nth = 1; failed; nth++) {
+        const ProtobufCBinaryData one = {nth, der};
+
+        ck_assert_uint_le(nth, sizeof(der));
+        make_chain(&of_b, &one, 1);
+        make_spend_under(&of_b, "r1", 1000, nth, 1);
+        recorded += attempt(&j.job, nth, &failed) == MM_OK;
+        ck_assert_int_eq(fixture_int(&f, "SELECT count(*) FROM chains"), recorded);
+    }
+    ck_assert_uint_gt(nth, 30);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_manifest");
-    TCase *pages = tcase_create("pages");
+    TCase *pages = tcase_create("pages"), *memory = tcase_create("memory");
 
+    hook_sqlite();
+    hook_openssl();
+    tcase_set_timeout(memory, 180);
     tcase_add_checked_fixture(pages, setup, end);
+    tcase_add_checked_fixture(memory, setup, end);
     tcase_add_test(pages, each_device_has_the_chain_that_is_recorded_with_it);
     tcase_add_test(pages,
                    a_device_that_none_is_recorded_with_has_the_one_in_force_if_that_issued_it);
     tcase_add_test(pages, a_page_of_long_chains_has_fewer_devices);
     tcase_add_test(pages, a_chain_that_is_none_is_refused);
+    tcase_add_test(memory, chains_short_of_memory_are_recorded_or_not);
     suite_add_tcase(suite, pages);
+    suite_add_tcase(suite, memory);
     return run_suite(suite);
 }

@@ -46,6 +46,7 @@ START_TEST(writing_jobs_short_of_memory_change_nothing)
     sweep(&batch.job);
     make_spend(&spend, 1, "r1", 10, 10, 5);
     set_hw_serial(&spend, 3, "SN-4");
+    fixture_chain(2, &spend.spend.chain, &spend.spend.chain_sha256); /* a new one */
     sweep(&spend.job);
     make_enroll(&spend, 1, "r2", 20, 4); /* new, again, refused, new */
     set_key(&spend, 1, 20);

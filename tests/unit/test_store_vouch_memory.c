@@ -13,7 +13,6 @@
 #include "daemon/store/message.h"
 #include "daemon/store/trusted.h"
 
-#include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <sys/socket.h>
 
@@ -53,8 +52,7 @@ static int attempt(const Mintmark__Internal__StoreJob *job, unsigned nth, bool *
 {
     const int code = do_and_fail(job, nth, ret_failed);
 
-    ck_assert_msg(code == MM_OK || (code == MM_ERR_MEMORY && *ret_failed), "allocation %u: %s", nth,
-                  mm_err_name(code));
+    done_or_short_of_memory(code, nth, *ret_failed);
     return code;
 }
 
@@ -461,29 +459,13 @@ END_TEST
 
 /* ---- all of them ------------------------------------------------------------------------- */
 
-static void *openssl_malloc(size_t size, MM_UNUSED const char *file, MM_UNUSED int at)
-{
-    return malloc(size);
-}
-
-static void *openssl_realloc(void *p, size_t size, MM_UNUSED const char *file, MM_UNUSED int at)
-{
-    return realloc(p, size);
-}
-
-static void openssl_free(void *p, MM_UNUSED const char *file, MM_UNUSED int at)
-{
-    free(p);
-}
-
 int main(void)
 {
     Suite *suite = suite_create("store_vouch_memory");
     TCase *hashed = tcase_create("hashed"), *trusted = tcase_create("trusted");
 
     hook_sqlite();
-    if (CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free) != 1)
-        return EXIT_FAILURE;
+    hook_openssl();
     mm_log_setup("test", MM_LOG_ERROR);
     tcase_set_timeout(hashed, 180);
     tcase_set_timeout(trusted, 180);

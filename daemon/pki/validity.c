@@ -20,15 +20,15 @@ int mm_validity_time(const ASN1_TIME *time, int64_t *ret_s)
 
 int mm_validity_parse_time(const char *text, int64_t *ret_s)
 {
-    ASN1_GENERALIZEDTIME *time = ASN1_GENERALIZEDTIME_new();
-    int r = MM_ERR_INVALID;
+    const ASN1_GENERALIZEDTIME time = {.type = V_ASN1_GENERALIZEDTIME,
+                                       .length = (int)strlen(text),
+                                       .data = (unsigned char *)(uintptr_t)text};
+    int64_t s;
 
-    if (!time)
-        return MM_ERR_MEMORY;
-    if (strlen(text) == 15 && text[14] == 'Z' && ASN1_GENERALIZEDTIME_set_string(time, text))
-        r = mm_validity_time(time, ret_s);
-    ASN1_GENERALIZEDTIME_free(time);
-    return r == MM_OK && *ret_s < 0 ? MM_ERR_INVALID : r;
+    if (time.length != 15 || text[14] != 'Z' || mm_validity_time(&time, &s) < 0 || s < 0)
+        return MM_ERR_INVALID;
+    *ret_s = s;
+    return MM_OK;
 }
 
 static int parse_duration(const char *text, struct mm_validity *v)

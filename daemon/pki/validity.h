@@ -24,7 +24,8 @@ int mm_validity_parse(const char *not_before, const char *validity,
 int mm_validity_at(const struct mm_validity *v, int64_t now_ms, int64_t *ret_not_before_s,
                    int64_t *ret_not_after_s, struct mm_errinfo *ei) MM_MUST_USE;
 
-/* YYYYMMDDHHMMSSZ, a time that the calendar has, from 1970 on. */
+/* YYYYMMDDHHMMSSZ, a time that the calendar has, from 1970 on. Allocates nothing: what it returns
+ * is a verdict on the text. */
 int mm_validity_parse_time(const char *text, int64_t *ret_s) MM_MUST_USE;
 /* A certificate's time as seconds. */
 int mm_validity_time(const ASN1_TIME *time, int64_t *ret_s) MM_MUST_USE;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The verbs of devices whose certificates come from elsewhere, with every allocation failing in
- * turn: the job is refused or done, never half done, and nothing leaks.
+ * turn, OpenSSL's too: the job is refused or done, never half done, and nothing leaks.
  */
 #include "tests/unit/enrolments_support.h"
 #include "tests/unit/store_sweep.h"
@@ -167,6 +167,7 @@ int main(void)
     TCase *memory = tcase_create("memory");
 
     hook_sqlite();
+    hook_openssl();
     tcase_set_timeout(memory, 180);
     tcase_add_unchecked_fixture(memory, setup_keys, teardown_keys);
     tcase_add_checked_fixture(memory, setup, teardown);

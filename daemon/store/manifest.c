@@ -13,8 +13,6 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-MM_DEFINE_CLEANUP(X509_REQ *, X509_REQ_free)
-
 /* A page ends before the device that would come after PIECE_BYTES of payloads: it is one message to
  * a client, and those take 4 MiB as a rule. */
 enum { PAYLOAD_MAX = 128 * 1024, PIECE_BYTES = 1024 * 1024, PROTECTED_MAX = 1024 };
@@ -28,11 +26,10 @@ struct rest {
 struct page {
     struct mm_store *s;
     const char *batch_uid;
-    X509 *issuer; /* of the chain in force; NULL: none is known */
-    struct mm_bytes issuer_subject;
-    struct rest in_force, recorded; /* recorded: that of the device before */
-    struct mm_buf head;             /* of every payload, up to the time */
-    size_t bytes;                   /* of payloads */
+    struct mm_bytes issuer, issuer_key_id; /* of the chain in force: subject; empty: not known */
+    struct rest in_force, recorded;        /* recorded: that of the device before */
+    struct mm_buf head;                    /* of every payload, up to the time */
+    size_t bytes;                          /* of payloads */
     Mintmark__Internal__ManifestPiece *piece;
     Mintmark__Internal__ReportPlace *at;
 };
@@ -101,7 +98,8 @@ static int put_head(struct page *p, int64_t batch, struct mm_errinfo *ei)
     mm_json_string(&p->head, p->s->site.name ? p->s->site.name : "");
     mm_buf_append_str(&p->head, "},\"groupId\":");
     mm_json_string(&p->head, p->batch_uid);
-    return mm_sql_end(&q, ei);
+    r = mm_sql_end(&q, ei);
+    return r == MM_OK && mm_buf_err(&p->head) < 0 ? mm_fail_memory(ei) : r;
 }
 
 static void put_certificate(struct mm_buf *b, struct mm_bytes der)
@@ -143,47 +141,65 @@ static int put_point(struct mm_buf *b, struct mm_bytes spki, struct mm_errinfo *
 
 static int put_request_key(struct mm_buf *b, const ProtobufCBinaryData *csr, struct mm_errinfo *ei)
 {
-    const unsigned char *at = csr->data;
-    MM_CLEANUP(X509_REQ_free_p) X509_REQ *request = d2i_X509_REQ(NULL, &at, (long)csr->len);
-    uint8_t *spki = NULL;
-    const int len = request ? i2d_X509_PUBKEY(X509_REQ_get_X509_PUBKEY(request), &spki) : 0;
-    int r = len > 0 ? put_point(b, (struct mm_bytes){spki, (size_t)len}, ei) : fail_bundle(ei);
+    struct mm_bytes in = {csr->data, csr->len};
+    struct mm_der request, info, version, subject, spki;
 
-    OPENSSL_free(spki);
-    return r;
+    if (!mm_der_part(&in, MM_DER_SEQUENCE, &request) ||
+        !mm_der_part(&request.content, MM_DER_SEQUENCE, &info) ||
+        !mm_der_part(&info.content, MM_DER_INTEGER, &version) ||
+        !mm_der_part(&info.content, MM_DER_SEQUENCE, &subject) ||
+        !mm_der_part(&info.content, MM_DER_SEQUENCE, &spki))
+        return fail_bundle(ei);
+    return put_point(b, spki.whole, ei);
 }
 
-/* The issuer's key as the certificate names it (RFC 5280 section 4.2.1.1); empty when it does not.
- */
-static struct mm_bytes authority_key_id(struct mm_bytes extensions)
+/* The value of the extension 2.5.29.arc that is not critical; empty when there is none. */
+static struct mm_bytes extension_value(struct mm_bytes extensions, uint8_t arc)
 {
-    static const uint8_t oid[] = {0x55, 0x1d, 0x23};
-    enum { KEY_IDENTIFIER = 0x80 };
-    struct mm_der extension, id, value, body, key;
+    const uint8_t oid[] = {0x55, 0x1d, arc};
+    struct mm_der extension, id, value;
 
     while (mm_der_part(&extensions, MM_DER_SEQUENCE, &extension)) {
         if (mm_der_part(&extension.content, MM_DER_OID, &id) &&
             mm_bytes_equal(id.content, (struct mm_bytes){oid, sizeof(oid)}) &&
-            mm_der_part(&extension.content, MM_DER_OCTET_STRING, &value) &&
-            mm_der_part(&value.content, MM_DER_SEQUENCE, &body) &&
-            mm_der_part(&body.content, KEY_IDENTIFIER, &key))
-            return key.content;
+            mm_der_part(&extension.content, MM_DER_OCTET_STRING, &value))
+            return value.content;
     }
     return (struct mm_bytes){0};
+}
+
+/* The issuer's key as the certificate names it (RFC 5280 section 4.2.1.1); empty when it does not.
+ */
+static struct mm_bytes authority_key_id(const struct mm_issued *cert)
+{
+    enum { AUTHORITY_KEY_IDENTIFIER = 35, KEY_IDENTIFIER = 0x80 };
+    struct mm_bytes value = extension_value(cert->extensions, AUTHORITY_KEY_IDENTIFIER);
+    struct mm_der body, key;
+
+    return mm_der_part(&value, MM_DER_SEQUENCE, &body) &&
+                   mm_der_part(&body.content, KEY_IDENTIFIER, &key)
+               ? key.content
+               : (struct mm_bytes){0};
+}
+
+/* Its own (section 4.2.1.2); likewise. */
+static struct mm_bytes subject_key_id(const struct mm_issued *cert)
+{
+    enum { SUBJECT_KEY_IDENTIFIER = 14 };
+    struct mm_bytes value = extension_value(cert->extensions, SUBJECT_KEY_IDENTIFIER);
+    struct mm_der key;
+
+    return mm_der_part(&value, MM_DER_OCTET_STRING, &key) ? key.content : (struct mm_bytes){0};
 }
 
 /* Of a device that no chain is recorded with: is the one in force its? After a CA was renewed, its
  * certificate now is not the one of older devices. */
 static bool is_by(const struct page *p, const struct mm_issued *cert)
 {
-    const ASN1_OCTET_STRING *id = p->issuer ? X509_get0_subject_key_id(p->issuer) : NULL;
-    const struct mm_bytes named = authority_key_id(cert->extensions);
+    const struct mm_bytes named = authority_key_id(cert);
 
-    if (!p->issuer || !mm_bytes_equal(cert->issuer, p->issuer_subject))
-        return false;
-    return !id || named.len == 0 ||
-           mm_bytes_equal(
-               named, (struct mm_bytes){ASN1_STRING_get0_data(id), (size_t)ASN1_STRING_length(id)});
+    return mm_bytes_equal(cert->issuer, p->issuer) &&
+           (named.len == 0 || p->issuer_key_id.len == 0 || mm_bytes_equal(named, p->issuer_key_id));
 }
 
 static void put_rest(struct rest *rest, const Mintmark__Internal__Chain *chain)
@@ -390,13 +406,12 @@ static int fill(struct page *p, int64_t batch, struct mm_errinfo *ei)
 static void take_issuer(struct page *p, const Mintmark__Internal__Chain *chain)
 {
     const ProtobufCBinaryData *der = &chain->certificates[0];
-    const unsigned char *at = der->data;
     struct mm_issued cert;
 
     if (mm_issued_read((struct mm_bytes){der->data, der->len}, &cert, &(struct mm_errinfo){0}) < 0)
         return;
-    p->issuer_subject = cert.subject;
-    p->issuer = d2i_X509(NULL, &at, (long)der->len);
+    p->issuer = cert.subject;
+    p->issuer_key_id = subject_key_id(&cert);
     put_rest(&p->in_force, chain);
 }
 
@@ -421,7 +436,6 @@ static void page_done(struct page *p)
     mm_buf_done(&p->head);
     mm_buf_done(&p->in_force.text);
     mm_buf_done(&p->recorded.text);
-    X509_free(p->issuer);
 }
 
 static int begin(struct mm_store *s, const Mintmark__Internal__ManifestPage *job,

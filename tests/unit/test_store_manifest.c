@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A manifest's pages: each device's x5c has the chain that it was issued under. Chains also
- * while every allocation fails in turn: ours, SQLite's, OpenSSL's and libprotobuf-c's. */
+/* A manifest's pages: each device's x5c has the chain that it was issued under. Chains and pages
+ * also while every allocation fails in turn: ours, SQLite's, OpenSSL's and libprotobuf-c's. */
 #include "daemon/base/json.h"
 #include "daemon/base/text.h"
 #include "tests/unit/guard_support.h"
 #include "tests/unit/store_sweep.h"
 
+#include <openssl/x509v3.h>
 #include <stdlib.h>
 
 /* ---- what there is ----------------------------------------------------------------------- */
@@ -50,6 +51,25 @@ static ProtobufCBinaryData issuer_der(void)
     return (ProtobufCBinaryData){(size_t)len, der};
 }
 
+static ASN1_OCTET_STRING *make_key_id(uint8_t key_id)
+{
+    ASN1_OCTET_STRING *id = ASN1_OCTET_STRING_new();
+
+    ck_assert_int_eq(ASN1_OCTET_STRING_set(id, &key_id, 1), 1);
+    return id;
+}
+
+static uint8_t issuer_key_id; /* of the devices to be; 0: they do not name it */
+
+static void name_issuer_key(X509 *x)
+{
+    AUTHORITY_KEYID *authority = AUTHORITY_KEYID_new();
+
+    authority->keyid = make_key_id(issuer_key_id);
+    ck_assert_int_eq(X509_add1_ext_i2d(x, NID_authority_key_identifier, authority, 0, 0), 1);
+    AUTHORITY_KEYID_free(authority);
+}
+
 static size_t make_bundle(const uint8_t raw[16], uint8_t ret_bundle[1024])
 {
     Mintmark__V1__Bundle bundle = MINTMARK__V1__BUNDLE__INIT;
@@ -67,6 +87,8 @@ static size_t make_bundle(const uint8_t raw[16], uint8_t ret_bundle[1024])
     ASN1_TIME_set(X509_getm_notBefore(x), 1);
     ASN1_TIME_set(X509_getm_notAfter(x), 86400 * 365);
     X509_set_pubkey(x, audit.key);
+    if (issuer_key_id)
+        name_issuer_key(x);
     ck_assert_int_gt(X509_sign(x, officer.key, EVP_sha256()), 0);
     len = i2d_X509(x, &der);
     ck_assert_int_gt(len, 0);
@@ -250,6 +272,42 @@ START_TEST(a_device_that_none_is_recorded_with_has_the_one_in_force_if_that_issu
 }
 END_TEST
 
+/* Of the issuer, as if this were its key. */
+static void make_chain_of_key(struct chain *c, uint8_t key_id)
+{
+    X509 *x = X509_dup(officer.certificate);
+    ASN1_OCTET_STRING *id = make_key_id(key_id);
+    ProtobufCBinaryData one = {0};
+
+    ck_assert_int_eq(X509_add1_ext_i2d(x, NID_subject_key_identifier, id, 0, 0), 1);
+    ck_assert_int_gt(X509_sign(x, officer.key, EVP_sha256()), 0);
+    one.len = (size_t)i2d_X509(x, &one.data);
+    make_chain(c, &one, 1);
+    OPENSSL_free(one.data);
+    ASN1_OCTET_STRING_free(id);
+    X509_free(x);
+}
+
+START_TEST(a_device_of_before_the_ca_has_a_new_key_has_not_the_chain_in_force)
+{
+    struct place at = {0};
+
+    begin();
+    issuer_key_id = 1;
+    spend_under(NULL, "r1", 1, 1, 1);
+    issuer_key_id = 0;
+    release();
+    make_chain_of_key(&of_b, 1);
+    page(&at, &of_b);
+    is_under(0, &of_b);
+    make_chain_of_key(&of_b, 2);
+    page(&at, &of_b);
+    is_under(0, NULL);
+    page(&at, &of_a); /* that does not say which its key is */
+    is_under(0, &of_a);
+}
+END_TEST
+
 enum { LONG = 2 * K };
 
 START_TEST(a_page_of_long_chains_has_fewer_devices)
@@ -334,6 +392,71 @@ START_TEST(chains_short_of_memory_are_recorded_or_not)
 }
 END_TEST
 
+/* A device that waits for its certificate. */
+static void spend_with_request(const char *request_id, unsigned number)
+{
+    static uint8_t packed[1024];
+    Mintmark__V1__Bundle bundle = MINTMARK__V1__BUNDLE__INIT;
+    X509_REQ *request = X509_REQ_new();
+    uint8_t *der = NULL;
+    char uid[MM_UID_LEN + 1];
+
+    make_spend(&j, 1, request_id, 1, number, 1);
+    mm_uuid_format(j.uids[0], uid);
+    bundle.device_uid = uid;
+    X509_REQ_set_pubkey(request, audit.key);
+    ck_assert_int_gt(X509_REQ_sign(request, audit.key, EVP_sha256()), 0);
+    bundle.csr.len = (size_t)i2d_X509_REQ(request, &der);
+    bundle.csr.data = der;
+    ck_assert_uint_le(mintmark__v1__bundle__get_packed_size(&bundle), sizeof(packed));
+    j.devices[0].bundle.len = mintmark__v1__bundle__pack(&bundle, packed);
+    j.devices[0].bundle.data = packed;
+    ck_assert_msg(fixture_do(&f, &j.job) == MM_OK, "%s", fixture_reason(&f, 0));
+    OPENSSL_free(der);
+    X509_REQ_free(request);
+}
+
+static char *payloads[3];
+
+static void check_payloads(const Mintmark__Internal__StoreResult *result)
+{
+    const Mintmark__Internal__ManifestPiece *piece = result->manifest_piece;
+
+    ck_assert_uint_eq(piece->n_entries, MM_ARRAY_SIZE(payloads));
+    for (size_t i = 0; i < piece->n_entries; i++)
+        ck_assert_str_eq(piece->entries[i]->payload, payloads[i]);
+}
+
+/* With a chain that is recorded, with the one in force, and with a request. */
+START_TEST(pages_short_of_memory_say_all_or_are_not_given_out)
+{
+    struct small_job small;
+    struct place at = {0};
+    bool failed = true;
+    unsigned nth;
+
+    begin();
+    spend_under(&of_b, "r1", 1, 1, 1);
+    spend_under(NULL, "r2", 1, 2, 1);
+    spend_with_request("r3", 3);
+    release();
+    page(&at, &of_a);
+    is_under(0, &of_b);
+    is_under(1, &of_a);
+    for (size_t i = 0; i < MM_ARRAY_SIZE(payloads); i++)
+        payloads[i] = strdup(f.results[0]->manifest_piece->entries[i]->payload);
+    make_manifest_page(&small, 1);
+    small.manifest_page.chain = (ProtobufCBinaryData){of_a.len, of_a.packed};
+    for (nth = 1; failed; nth++) {
+        if (attempt(&small.job, nth, &failed) == MM_OK)
+            check_answer(check_payloads);
+    }
+    ck_assert_uint_gt(nth, 50);
+    for (size_t i = 0; i < MM_ARRAY_SIZE(payloads); i++)
+        free(payloads[i]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_manifest");
@@ -347,9 +470,11 @@ int main(void)
     tcase_add_test(pages, each_device_has_the_chain_that_is_recorded_with_it);
     tcase_add_test(pages,
                    a_device_that_none_is_recorded_with_has_the_one_in_force_if_that_issued_it);
+    tcase_add_test(pages, a_device_of_before_the_ca_has_a_new_key_has_not_the_chain_in_force);
     tcase_add_test(pages, a_page_of_long_chains_has_fewer_devices);
     tcase_add_test(pages, a_chain_that_is_none_is_refused);
     tcase_add_test(memory, chains_short_of_memory_are_recorded_or_not);
+    tcase_add_test(memory, pages_short_of_memory_say_all_or_are_not_given_out);
     suite_add_tcase(suite, pages);
     suite_add_tcase(suite, memory);
     return run_suite(suite);

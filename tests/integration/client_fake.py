@@ -106,14 +106,7 @@ class Call:
         self.connection.flush()
 
     def cut(self):
-        """Ends the connection, but lets what was sent arrive: over what lies here unread, closing would
-        have the kernel throw that away."""
         self.connection.flush()
-        sock = self.connection.sock
-        sock.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(OSError):
-            while socket.socket.recv(sock, 65536):
-                pass
         raise Gone
 
 

@@ -256,10 +256,7 @@ static void on_trusted(void *arg, const struct mm_errinfo *failure)
  */
 static void take_next(struct mm_daemon *d)
 {
-    if (d->next.trusted)
-        mm_trusting_take(&d->trusting, on_trusted, d);
-    else
-        on_trusted(d, NULL);
+    mm_trusting_take(&d->trusting, d->next.trusted, on_trusted, d);
 }
 
 /* From here on the store must not be started with the configuration before. */

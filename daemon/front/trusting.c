@@ -40,10 +40,12 @@ static void on_done(struct mm_job *job, const ProtobufCMessage *result, const st
         mm_fail(&wrong, MM_ERR_INTERNAL, "STORE_ANSWER", "the store gave another kind of answer");
         ei = &wrong;
     }
-    if (ei)
+    if (ei) {
         failed(t, ei);
-    else
-        end(t, NULL);
+        return;
+    }
+    t->owed = false;
+    end(t, NULL);
 }
 
 static void try(struct mm_trusting *t)
@@ -59,7 +61,7 @@ static void try(struct mm_trusting *t)
     if (r == MM_ERR_AGAIN)
         mm_fail(&ei, MM_ERR_AGAIN, "STORE_BUSY", "the store has no room for the certificates");
     if (r == MM_OK)
-        t->running = true;
+        t->running = t->owed = true;
     else
         failed(t, &ei);
 }
@@ -81,11 +83,15 @@ int mm_trusting_start(struct mm_trusting *t, struct mm_app *app)
     return MM_OK;
 }
 
-void mm_trusting_take(struct mm_trusting *t, void (*done)(void *arg, const struct mm_errinfo *ei),
-                      void *arg)
+void mm_trusting_take(struct mm_trusting *t, bool changed,
+                      void (*done)(void *arg, const struct mm_errinfo *ei), void *arg)
 {
     t->done = done;
     t->arg = arg;
+    if (!changed && !t->owed) {
+        end(t, NULL);
+        return;
+    }
     t->by_us = mm_clock_mono_us() + PATIENCE_US;
     uv_timer_start(&t->timer, on_tick, TICK_MS, TICK_MS);
     try(t);

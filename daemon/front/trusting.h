@@ -16,6 +16,7 @@ struct mm_trusting {
     struct mm_app *app;
     uv_timer_t timer;
     bool running;           /* the store has the job */
+    bool owed;              /* it was told to, and has not said that it has them */
     int64_t by_us;          /* then a store that is away is not waited for any more */
     struct mm_errinfo last; /* why the last try came to nothing */
     void (*done)(void *arg, const struct mm_errinfo *ei); /* NULL: nothing is wanted */
@@ -23,10 +24,13 @@ struct mm_trusting {
 };
 
 int mm_trusting_start(struct mm_trusting *t, struct mm_app *app) MM_MUST_USE;
-/* Has the store take them. done is called once, later or at once: with NULL when they are in force,
- * or with why those before still are. One at a time. A store that is away, or ends over it, is
- * waited for, for ten seconds: to take them twice changes nothing. */
-void mm_trusting_take(struct mm_trusting *t, void (*done)(void *arg, const struct mm_errinfo *ei),
-                      void *arg);
+/* Has the store take them, if they have changed, or if it has not said that it took those before:
+ * the launcher may have been told, and the store not have heard so, and then the launcher, which
+ * compares with what it was told, finds no change. done is called once, later or at once: with NULL
+ * when they are in force, or with why the store still judges by those before. One at a time. A
+ * store that is away, or ends over it, is waited for, for ten seconds: to take them twice changes
+ * nothing. */
+void mm_trusting_take(struct mm_trusting *t, bool changed,
+                      void (*done)(void *arg, const struct mm_errinfo *ei), void *arg);
 /* The service ends: done is not called any more. */
 void mm_trusting_stop(struct mm_trusting *t);

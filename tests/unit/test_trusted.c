@@ -142,6 +142,28 @@ START_TEST(take_puts_in_force_what_this_store_was_given)
 }
 END_TEST
 
+/* And then nothing has changed, for the launcher: the front must know better (test_trusting). */
+START_TEST(take_that_the_store_does_not_hear_of_is_done_and_may_be_repeated)
+{
+    static const struct timeval soon = {0, 1000};
+    struct mm_asker l = {.fd = peer, .last_id = 1000};
+    struct mm_answer late;
+    int fd;
+
+    mm_trusted_offer(&keeper, make_set("second"));
+    ck_assert_int_eq(request(NEXT, "second"), MM_OK);
+    ck_assert_int_eq(setsockopt(peer, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon)), 0);
+    ck_assert_int_eq(mm_trusted_take(&l, &ei), MM_ERR_UNAVAILABLE);
+    mm_trusted_serve(&keeper, line);
+    expect_set(keeper.in_force, "second");
+    ck_assert(!mm_trusted_differs(&keeper, (struct mm_bytes){(const uint8_t *)"second", 6}));
+    ck_assert_int_eq(mm_descriptor_receive(peer, &late, sizeof(late), &fd), (ssize_t)sizeof(late));
+    ck_assert_int_eq(request(NEXT, "second"), MM_OK);
+    ck_assert_int_eq(request(TAKE, NULL), MM_OK);
+    expect_set(keeper.in_force, "second");
+}
+END_TEST
+
 START_TEST(offer_of_nothing_forgets_what_was_there)
 {
     mm_trusted_offer(&keeper, make_set("second"));
@@ -226,6 +248,7 @@ int main(void)
     tcase_add_test(tc, fill_is_the_last_that_is_written);
     tcase_add_test(tc, read_of_too_much_is_refused);
     tcase_add_test(tc, take_puts_in_force_what_this_store_was_given);
+    tcase_add_test(tc, take_that_the_store_does_not_hear_of_is_done_and_may_be_repeated);
     tcase_add_test(tc, offer_of_nothing_forgets_what_was_there);
     tcase_add_test(tc, differs_compares_with_what_is_in_force);
     tcase_add_test(tc, serve_hangs_up_over_a_malformed_request);

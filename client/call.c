@@ -190,8 +190,7 @@ static bool place_calls(struct mintmark *client)
     struct mintmark_error error;
     bool moved = false;
 
-    LIST_FOREACH(call, &client->calls, entry)
-    {
+    LIST_FOREACH(call, &client->calls, entry) {
         struct mm_client_link *link = usable_link(client);
         const int64_t now = mm_clock_mono_us();
 
@@ -323,8 +322,7 @@ static int64_t earliest_deadline(const struct mintmark *client)
     const struct mm_client_call *call;
     int64_t at = INT64_MAX;
 
-    LIST_FOREACH(call, &client->calls, entry)
-    {
+    LIST_FOREACH(call, &client->calls, entry) {
         if (!call->over && !call->expired && call->deadline_us < at)
             at = call->deadline_us;
     }
@@ -338,8 +336,7 @@ static bool note_expired(struct mintmark *client)
     struct mm_client_call *call;
     bool noted = false;
 
-    LIST_FOREACH(call, &client->calls, entry)
-    {
+    LIST_FOREACH(call, &client->calls, entry) {
         if (!call->over && !call->expired && now >= call->deadline_us)
             noted = call->expired = true;
     }
@@ -369,8 +366,7 @@ static int poll_links(const struct mintmark *client, int64_t until_us, struct mi
 
     if (until_us < at_us)
         at_us = until_us;
-    LIST_FOREACH(link, &client->links, entry)
-    {
+    LIST_FOREACH(link, &client->links, entry) {
         int64_t link_at_us;
 
         if (n < MM_ARRAY_SIZE(fds))

@@ -166,8 +166,7 @@ static int on_frame_not_send(nghttp2_session *http2, const nghttp2_frame *frame,
         return 0;
     mm_client_fail(&error, MINTMARK_UNAVAILABLE, "NOT_SENT", "the call was not sent: %s",
                    nghttp2_strerror(code));
-    LIST_FOREACH(stream, &session->streams, entry)
-    {
+    LIST_FOREACH(stream, &session->streams, entry) {
         if (stream->id == frame->hd.stream_id)
             mm_stream_end_with(stream, &error, true);
     }
@@ -291,8 +290,7 @@ bool mm_session_busy(const struct mm_session *session)
 {
     const struct mm_stream *stream;
 
-    LIST_FOREACH(stream, &session->streams, entry)
-    {
+    LIST_FOREACH(stream, &session->streams, entry) {
         if (!stream->ended)
             return true;
     }
@@ -320,8 +318,7 @@ void mm_session_lost(struct mm_session *session, const struct mintmark_error *wh
     struct mm_stream *stream;
 
     session->unusable = true;
-    LIST_FOREACH(stream, &session->streams, entry)
-    {
+    LIST_FOREACH(stream, &session->streams, entry) {
         mm_stream_end_with(stream, why, !stream->sent);
     }
 }

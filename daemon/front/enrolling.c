@@ -26,8 +26,7 @@ static struct mm_enrolling_profile *find(const struct mm_enrolling *e, const cha
 {
     struct mm_enrolling_profile *p;
 
-    TAILQ_FOREACH(p, &e->profiles, link)
-    {
+    TAILQ_FOREACH(p, &e->profiles, link) {
         if (strcmp(p->name, name) == 0)
             return p;
     }
@@ -56,7 +55,8 @@ int mm_enrolling_configure(struct mm_enrolling *e)
     const struct mm_conf *conf = e->app->conf;
     struct mm_enrolling_profile *p;
 
-    TAILQ_FOREACH(p, &e->profiles, link) p->configured = false;
+    TAILQ_FOREACH(p, &e->profiles, link)
+        p->configured = false;
     for (size_t i = 0; i < conf->n_profiles; i++) {
         if (!conf->profiles[i].ejbca)
             continue;
@@ -95,7 +95,8 @@ void mm_enrolling_store_ready(struct mm_enrolling *e, const Mintmark__Internal__
         if (p)
             mm_enrolling_learn(p, c);
     }
-    TAILQ_FOREACH(p, &e->profiles, link) p->due_ms = 0;
+    TAILQ_FOREACH(p, &e->profiles, link)
+        p->due_ms = 0;
     e->revocations_due_ms = 0;
     mm_enrolling_kick(e);
 }
@@ -124,8 +125,7 @@ void mm_enrolling_each(const struct mm_enrolling *e,
 {
     const struct mm_enrolling_profile *p;
 
-    TAILQ_FOREACH(p, &e->profiles, link)
-    {
+    TAILQ_FOREACH(p, &e->profiles, link) {
         struct mm_errinfo ignored;
         const struct mm_enrolling_info info = {
             .profile = p->name,
@@ -286,8 +286,7 @@ static unsigned promised(const struct mm_enrolling *e, const char *issuer)
     const struct mm_enrolling_profile *p;
     unsigned n = 0;
 
-    TAILQ_FOREACH(p, &e->profiles, link)
-    {
+    TAILQ_FOREACH(p, &e->profiles, link) {
         if (p->taking && strcmp(p->issuer, issuer) == 0)
             n += p->limit;
     }
@@ -347,7 +346,8 @@ void mm_enrolling_kick(struct mm_enrolling *e)
     struct mm_enrolling_profile *p;
 
     if (is_open(e)) {
-        TAILQ_FOREACH(p, &e->profiles, link) look(p, now_ms);
+        TAILQ_FOREACH(p, &e->profiles, link)
+            look(p, now_ms);
         mm_enrolling_revoke(e, now_ms);
     }
     mm_enrolling_plan(e);
@@ -390,8 +390,7 @@ void mm_enrolling_plan(struct mm_enrolling *e)
         return;
     if (!is_open(e))
         soonest_ms = RETRY_MS;
-    TAILQ_FOREACH(p, &e->profiles, link)
-    {
+    TAILQ_FOREACH(p, &e->profiles, link) {
         const int64_t wait_ms = wait_of(p, now_ms);
 
         if (wait_ms < soonest_ms)

@@ -362,8 +362,7 @@ static int send_group(struct mm_enrolling_group *g, struct mm_errinfo *ei)
     struct mm_enrol *d;
 
     body.certificates = list;
-    TAILQ_FOREACH(d, &g->devices, link)
-    {
+    TAILQ_FOREACH(d, &g->devices, link) {
         Mintmark__Internal__CertifyDevices__Certificate *c = &all[body.n_certificates];
 
         mintmark__internal__certify_devices__certificate__init(c);

@@ -21,8 +21,7 @@ static struct mm_health_entry *find(const struct mm_core *core, const char *serv
 {
     struct mm_health_entry *entry;
 
-    TAILQ_FOREACH(entry, &core->more_health, link)
-    {
+    TAILQ_FOREACH(entry, &core->more_health, link) {
         if (strcmp(entry->service, service) == 0)
             return entry;
     }
@@ -96,8 +95,7 @@ static void list(struct mm_call *call, MM_UNUSED const ProtobufCMessage *message
     }
     for (size_t i = 0; i <= core->n_services; i++)
         add(&l, &core->health[i]);
-    TAILQ_FOREACH(entry, &core->more_health, link)
-    {
+    TAILQ_FOREACH(entry, &core->more_health, link) {
         add(&l, entry);
     }
     response.n_statuses = l.n;
@@ -258,8 +256,7 @@ void mm_health_replace(struct mm_core *core, const struct mm_health_state *state
 {
     struct mm_health_entry *entry, *next;
 
-    TAILQ_FOREACH(entry, &core->more_health, link)
-    {
+    TAILQ_FOREACH(entry, &core->more_health, link) {
         entry->wanted = false;
     }
     for (size_t i = 0; i < n; i++)
@@ -280,8 +277,7 @@ void mm_health_shutdown(struct mm_core *core)
 
     for (size_t i = 0; i <= core->n_services; i++)
         set(&core->health[i], false);
-    TAILQ_FOREACH(entry, &core->more_health, link)
-    {
+    TAILQ_FOREACH(entry, &core->more_health, link) {
         set(entry, false);
     }
 }

@@ -50,8 +50,7 @@ static struct issuer *find(const struct mm_issuers *m, const char *section)
 {
     struct issuer *i;
 
-    LIST_FOREACH(i, &m->list, link)
-    {
+    LIST_FOREACH(i, &m->list, link) {
         if (!i->removed && strcmp(i->section, section) == 0)
             return i;
     }
@@ -442,8 +441,7 @@ const char *mm_issuers_away(const struct mm_issuers *m, const char **ret_why)
 {
     const struct issuer *i;
 
-    LIST_FOREACH(i, &m->list, link)
-    {
+    LIST_FOREACH(i, &m->list, link) {
         if (i->removed || works(i))
             continue;
         *ret_why = i->n_nodes > 0 && i->known ? i->nodes[0].last_error
@@ -459,8 +457,7 @@ void mm_issuers_each_node(const struct mm_issuers *m, const char *section,
 {
     const struct issuer *i;
 
-    LIST_FOREACH(i, &m->list, link)
-    {
+    LIST_FOREACH(i, &m->list, link) {
         if (i->removed || (section && strcmp(section, i->section) != 0))
             continue;
         for (size_t k = 0; k < i->n_nodes; k++)
@@ -474,8 +471,7 @@ void mm_issuers_each_worker(const struct mm_issuers *m,
 {
     const struct issuer *i;
 
-    LIST_FOREACH(i, &m->list, link)
-    {
+    LIST_FOREACH(i, &m->list, link) {
         for (size_t k = 0; k < POOLS; k++) {
             if (i->pools[k])
                 mm_pool_each(i->pools[k], each, arg);

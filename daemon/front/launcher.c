@@ -21,8 +21,7 @@ static struct mm_process *find(struct mm_launcher *l, uint64_t id)
 {
     struct mm_process *p;
 
-    LIST_FOREACH(p, &l->processes, link)
-    {
+    LIST_FOREACH(p, &l->processes, link) {
         if (p->id == id)
             return p;
     }

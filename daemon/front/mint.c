@@ -14,8 +14,7 @@ struct mm_mint *mm_mint_get(struct mm_mints *m, const char *section)
 {
     struct mm_mint *mint;
 
-    LIST_FOREACH(mint, &m->all, link)
-    {
+    LIST_FOREACH(mint, &m->all, link) {
         if (!mint->removed && strcmp(mint->section, section) == 0)
             return mint;
     }
@@ -36,8 +35,7 @@ unsigned mm_mints_ready(const struct mm_mints *m)
     const struct mm_mint *mint;
     unsigned n = 0;
 
-    LIST_FOREACH(mint, &m->all, link)
-    {
+    LIST_FOREACH(mint, &m->all, link) {
         n += mm_mint_ready(mint);
     }
     return n;
@@ -52,8 +50,7 @@ bool mm_mints_profile_ready(const struct mm_mints *m, const struct mm_conf_profi
 {
     const struct mm_mint *mint;
 
-    LIST_FOREACH(mint, &m->all, link)
-    {
+    LIST_FOREACH(mint, &m->all, link) {
         if (!mint->removed && mm_mint_ready(mint) > 0 &&
             mm_conf_profile_in_token(profile, mint->section))
             return true;
@@ -80,8 +77,7 @@ const char *mm_mints_away(const struct mm_mints *m, const struct mm_errinfo **re
 {
     const struct mm_mint *mint;
 
-    LIST_FOREACH(mint, &m->all, link)
-    {
+    LIST_FOREACH(mint, &m->all, link) {
         if (mint->removed || mm_mint_ready(mint) > 0)
             continue;
         *ret_why = why(mint);
@@ -101,8 +97,7 @@ void mm_mints_each_worker(const struct mm_mints *m,
 {
     const struct mm_mint *mint;
 
-    LIST_FOREACH(mint, &m->all, link)
-    {
+    LIST_FOREACH(mint, &m->all, link) {
         for (size_t i = 0; i < MM_MINT_POOLS; i++) {
             if (mint->pools[i])
                 mm_pool_each(mint->pools[i], each, arg);
@@ -116,8 +111,7 @@ void mm_mints_each(const struct mm_mints *m,
 {
     const struct mm_mint *mint;
 
-    LIST_FOREACH(mint, &m->all, link)
-    {
+    LIST_FOREACH(mint, &m->all, link) {
         if (!mint->removed)
             each(arg, mint, mint->section);
     }
@@ -128,8 +122,7 @@ unsigned mm_mints_capacity(const struct mm_mints *m)
     const struct mm_mint *mint;
     unsigned jobs = 0;
 
-    LIST_FOREACH(mint, &m->all, link)
-    {
+    LIST_FOREACH(mint, &m->all, link) {
         if (!mint->removed && mint->pools[0])
             jobs += mm_pool_workers(mint->pools[0]) * mm_pool_depth(mint->pools[0]);
     }

@@ -60,18 +60,15 @@ static uint64_t others_us(const struct mm_mint *mint, const struct mm_account *m
     const struct mm_mint_flow *flow;
     uint64_t sum = 0;
 
-    LIST_FOREACH(flow, &mint->flows, link)
-    {
+    LIST_FOREACH(flow, &mint->flows, link) {
         if (flow->account)
             flow->account->queued_us = 0;
     }
-    LIST_FOREACH(flow, &mint->flows, link)
-    {
+    LIST_FOREACH(flow, &mint->flows, link) {
         if (flow->account && flow->account != me && stands_before(flow, class))
             flow->account->queued_us += waiting_us(flow);
     }
-    LIST_FOREACH(flow, &mint->flows, link)
-    {
+    LIST_FOREACH(flow, &mint->flows, link) {
         if (!flow->account)
             continue;
         sum += least(flow->account->queued_us, mine_us);
@@ -87,8 +84,7 @@ static uint64_t own_us(const struct mm_mint *mint, const struct mm_account *me,
     const struct mm_mint_flow *flow;
     uint64_t sum = cost_us;
 
-    LIST_FOREACH(flow, &mint->flows, link)
-    {
+    LIST_FOREACH(flow, &mint->flows, link) {
         if (flow->account == me && stands_before(flow, class))
             sum += least(waiting_us(flow), cost_us);
     }
@@ -110,8 +106,7 @@ uint64_t mm_mint_wait_us(const struct mm_mint *mint, enum mm_sched_class class)
     const struct mm_mint_flow *flow;
     uint64_t sum = mint->sched.running_us / 2;
 
-    LIST_FOREACH(flow, &mint->flows, link)
-    {
+    LIST_FOREACH(flow, &mint->flows, link) {
         if (stands_before(flow, class))
             sum += waiting_us(flow);
     }
@@ -123,8 +118,7 @@ uint64_t mm_mints_wait_us(const struct mm_mints *m, enum mm_sched_class class)
     const struct mm_mint *mint;
     uint64_t longest = 0;
 
-    LIST_FOREACH(mint, &m->all, link)
-    {
+    LIST_FOREACH(mint, &m->all, link) {
         const uint64_t us = mm_mint_wait_us(mint, class);
 
         longest = us > longest ? us : longest;
@@ -138,8 +132,7 @@ uint64_t mm_mint_queued(const struct mm_mint *mint, const struct mm_account *acc
     const struct mm_mint_flow *flow;
     uint64_t jobs = 0;
 
-    LIST_FOREACH(flow, &mint->flows, link)
-    {
+    LIST_FOREACH(flow, &mint->flows, link) {
         if (flow->flow.class == class && (!account || flow->account == account))
             jobs += jobs_for(waiting_units(flow));
     }
@@ -152,8 +145,7 @@ static uint64_t queued_everywhere(const struct mm_mints *m, const struct mm_acco
     const struct mm_mint *mint;
     uint64_t jobs = 0;
 
-    LIST_FOREACH(mint, &m->all, link)
-    {
+    LIST_FOREACH(mint, &m->all, link) {
         jobs += mm_mint_queued(mint, account, class);
     }
     return jobs;

@@ -11,8 +11,7 @@ struct mm_cost *mm_mint_cost(struct mm_mint *mint, const char *kind)
 {
     struct mm_cost *cost;
 
-    LIST_FOREACH(cost, &mint->costs, link)
-    {
+    LIST_FOREACH(cost, &mint->costs, link) {
         if (strcmp(cost->kind, kind) == 0)
             return cost;
     }

@@ -21,8 +21,7 @@ static struct mm_shared *find_shared(const struct mm_mints *m, const char *profi
 {
     struct mm_shared *s;
 
-    LIST_FOREACH(s, &m->shared, link)
-    {
+    LIST_FOREACH(s, &m->shared, link) {
         if (strcmp(s->profile, profile) == 0)
             return s;
     }
@@ -215,8 +214,7 @@ void mm_mint_doubt_shared(struct mm_mint *mint)
 {
     struct mm_shared *s;
 
-    LIST_FOREACH(s, &mint->mints->shared, link)
-    {
+    LIST_FOREACH(s, &mint->mints->shared, link) {
         for (unsigned i = 0; i < s->n_by; i++)
             s->by[i].in_force = s->by[i].in_force && s->by[i].mint != mint;
     }

@@ -102,8 +102,7 @@ static struct mm_job *find_job(struct mm_pool_worker *w, uint64_t id)
 {
     struct mm_job *job;
 
-    TAILQ_FOREACH(job, &w->jobs, link)
-    {
+    TAILQ_FOREACH(job, &w->jobs, link) {
         if (job->id == id)
             return job;
     }

@@ -30,8 +30,7 @@ void mm_sched_done(struct mm_sched *s)
 
     while ((station = TAILQ_FIRST(&s->known))) {
         for (size_t i = 0; i < MM_SCHED_CLASSES; i++) {
-            TAILQ_FOREACH(flow, &station->flows[i], link)
-            {
+            TAILQ_FOREACH(flow, &station->flows[i], link) {
                 flow->station = NULL;
             }
         }
@@ -89,8 +88,7 @@ static void catch_up(struct mm_sched *s)
 
     if (!TAILQ_EMPTY(&s->waiting))
         return;
-    TAILQ_FOREACH(station, &s->known, link)
-    {
+    TAILQ_FOREACH(station, &s->known, link) {
         if (station->running > 0 && station->virtual_us < least)
             least = station->virtual_us;
     }
@@ -175,8 +173,7 @@ struct mm_flow *mm_sched_next(struct mm_sched *s)
     struct mm_sched_station *station, *best = NULL;
     uint64_t least = UINT64_MAX;
 
-    TAILQ_FOREACH(station, &s->waiting, waiting_link)
-    {
+    TAILQ_FOREACH(station, &s->waiting, waiting_link) {
         if (!turn_of(s, station))
             continue;
         if (station->virtual_us < least)

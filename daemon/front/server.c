@@ -249,8 +249,7 @@ static void make_room(struct mm_server *s)
 
     if (s->handshakes < MM_HANDSHAKES_MAX)
         return;
-    TAILQ_FOREACH(c, &s->conns, entry)
-    {
+    TAILQ_FOREACH(c, &s->conns, entry) {
         if (c->state == MM_CONN_HANDSHAKE)
             break;
     }

@@ -153,8 +153,7 @@ int mm_answer_enrolled(struct mm_bytes body, struct mm_ders *ret_ders, struct mm
         return MM_OK;
     if (!json_is_array(chain) || json_array_size(chain) > 1 + MM_CHAIN_MAX)
         return bad(ei, "the answer's chain is no list of a few certificates");
-    json_array_foreach(chain, i, element)
-    {
+    json_array_foreach(chain, i, element) {
         if (!add(ret_ders, element))
             return bad(ei, "the answer's chain has something that is no certificate in DER");
     }
@@ -173,8 +172,7 @@ int mm_answer_found(struct mm_bytes body, struct mm_ders *ret_ders, bool *ret_mo
     list = json_object_get(json, "certificates");
     if (!json_is_array(list))
         return bad(ei, "the answer has no list of certificates");
-    json_array_foreach(list, i, element)
-    {
+    json_array_foreach(list, i, element) {
         if (!json_is_object(element) || !is_der_format(element) ||
             !add(ret_ders, json_object_get(element, "certificate")))
             return bad(ei, "the answer's list has something that is no certificate in DER");
@@ -230,8 +228,7 @@ int mm_answer_hits(struct mm_bytes body, struct mm_hits *ret_hits, struct mm_err
     if (!json_is_array(list) || json_array_size(list) > MM_ISSUER_PAGE_MAX)
         return bad(ei, "the answer has no list of certificates, or one longer than was asked for");
     ret_hits->n = 0;
-    json_array_foreach(list, i, element)
-    {
+    json_array_foreach(list, i, element) {
         if (!json_is_object(element) ||
             !read_hit(element, &ret_hits->bytes, &ret_hits->hits[ret_hits->n++]))
             return bad(ei, "the answer's list has something that is no certificate");
@@ -279,8 +276,7 @@ int mm_answer_ca(struct mm_bytes body, const char *name, char *ret_dn, size_t si
 
     if (!json_is_array(list))
         return bad(ei, "the answer has no list of CAs");
-    json_array_foreach(list, i, element)
-    {
+    json_array_foreach(list, i, element) {
         const char *its_name = json_string_value(json_object_get(element, "name"));
         const char *dn = json_string_value(json_object_get(element, "subject_dn"));
 

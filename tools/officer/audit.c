@@ -310,8 +310,7 @@ static void print(const json_t *answer)
     const json_t *key;
     size_t i;
 
-    json_array_foreach(json_object_get(answer, "keys"), i, key)
-    {
+    json_array_foreach(json_object_get(answer, "keys"), i, key) {
         const char *const reason = json_string_value(json_object_get(key, "reason"));
 
         printf("%s key '%s' (%s %s): %s%s%s\n", json_string_value(json_object_get(key, "use")),

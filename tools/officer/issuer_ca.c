@@ -63,7 +63,8 @@ static int take_chain(struct mm_officer *o, const Mintmark__V1__GetCaChainRespon
     if (r < 0)
         return r;
     if (!o->args.json)
-        json_array_foreach(list, i, each) mm_cert_print(each);
+        json_array_foreach(list, i, each)
+            mm_cert_print(each);
     if (response->pinned)
         return MM_OK;
     return mm_fail(ei, MM_ERR_PRECONDITION, "NOT_PINNED",

@@ -88,8 +88,7 @@ void mm_out_table(FILE *out, const json_t *rows, const struct mm_column *columns
 
     for (size_t i = 0; i < n; i++) {
         widths[i] = width_of(columns[i].title);
-        json_array_foreach(rows, row, object)
-        {
+        json_array_foreach(rows, row, object) {
             const int w = width_of(cell_text(json_object_get(object, columns[i].key), cell));
 
             if (w > widths[i])
@@ -98,8 +97,7 @@ void mm_out_table(FILE *out, const json_t *rows, const struct mm_column *columns
     }
     for (size_t i = 0; i < n; i++)
         put_cell(out, columns[i].title, widths[i], i + 1 == n);
-    json_array_foreach(rows, row, object)
-    {
+    json_array_foreach(rows, row, object) {
         for (size_t i = 0; i < n; i++)
             put_cell(out, cell_text(json_object_get(object, columns[i].key), cell), widths[i],
                      i + 1 == n);

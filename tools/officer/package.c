@@ -186,8 +186,7 @@ static int take_all(json_t *json, struct mm_package *p, struct mm_errinfo *ei)
     p->items = calloc(json_array_size(items), sizeof(*p->items));
     if (!p->items)
         return mm_fail_memory(ei);
-    json_array_foreach(items, i, item)
-    {
+    json_array_foreach(items, i, item) {
         r = take_item(item, p, ei);
         if (r < 0)
             return r;

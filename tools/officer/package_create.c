@@ -58,8 +58,7 @@ static int put_files(json_t *spec, struct mm_errinfo *ei)
     size_t i;
     int r = MM_OK;
 
-    json_array_foreach(json_object_get(spec, "items"), i, item)
-    {
+    json_array_foreach(json_object_get(spec, "items"), i, item) {
         const json_t *const file = json_object_get(item, "file");
         const json_t *const password = json_object_get(item, "password_file");
 

@@ -172,8 +172,7 @@ static void print_text(const struct verdict *v)
     const char *name;
     json_t *value;
 
-    json_object_foreach(v->facts, name, value)
-    {
+    json_object_foreach(v->facts, name, value) {
         if (json_is_integer(value))
             printf("%-26s %lld\n", name, (long long)json_integer_value(value));
         else

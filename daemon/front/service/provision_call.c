@@ -323,8 +323,7 @@ static struct mm_provision *find_same(struct mm_app *app, const char *station,
 {
     struct mm_provision *p;
 
-    LIST_FOREACH(p, &app->provisions, link)
-    {
+    LIST_FOREACH(p, &app->provisions, link) {
         if (strcmp(p->station, station) == 0 && strcmp(p->args.request_id, request_id) == 0)
             return p;
     }
@@ -338,8 +337,7 @@ static unsigned in_flight(const struct mm_app *app, const char *station,
     const struct mm_provision *p;
     unsigned n = 0;
 
-    LIST_FOREACH(p, &app->provisions, link)
-    {
+    LIST_FOREACH(p, &app->provisions, link) {
         if (p != except && strcmp(p->station, station) == 0)
             n += (p->call ? 1u : 0) + (p->successor ? 1u : 0);
     }

@@ -70,8 +70,7 @@ static struct mm_chunk *first_for(const struct mm_provision *p, const struct mm_
 {
     struct mm_chunk *c;
 
-    TAILQ_FOREACH(c, &p->to_mint, link)
-    {
+    TAILQ_FOREACH(c, &p->to_mint, link) {
         if (c->avoid_mint != mint || !mm_lanes_other(p, mint))
             return c;
     }
@@ -187,8 +186,7 @@ static uint64_t flow_waiting(const struct mm_mint_flow *flow)
     uint64_t devices = p->to_make - p->planned;
     const struct mm_chunk *c;
 
-    TAILQ_FOREACH(c, &p->to_mint, link)
-    {
+    TAILQ_FOREACH(c, &p->to_mint, link) {
         devices += c->count;
     }
     return mm_lane_share(lane, devices);
@@ -277,14 +275,12 @@ void mm_provisions_waiting(const struct mm_app *app, uint64_t *ret_devices, uint
     const struct mm_chunk *c;
     uint64_t devices = 0, chunks = 0;
 
-    LIST_FOREACH(p, &app->provisions, link)
-    {
+    LIST_FOREACH(p, &app->provisions, link) {
         if (p->stage != MM_PROVISION_MINTING)
             continue;
         devices += p->to_make - p->planned;
         chunks += (p->to_make - p->planned + MM_CHUNK_DEVICES - 1) / MM_CHUNK_DEVICES;
-        TAILQ_FOREACH(c, &p->to_mint, link)
-        {
+        TAILQ_FOREACH(c, &p->to_mint, link) {
             devices += c->count;
             chunks++;
         }

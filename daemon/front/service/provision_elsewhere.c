@@ -173,8 +173,7 @@ static void settled_in_chunks(struct mm_provision *p, const uint8_t uid[16])
 {
     struct mm_chunk *c;
 
-    TAILQ_FOREACH(c, &p->awaiting, link)
-    {
+    TAILQ_FOREACH(c, &p->awaiting, link) {
         if (!has_device(c, uid))
             continue;
         if (--c->awaited == 0)

@@ -66,8 +66,7 @@ bool call_may(const struct call *call, const char *rule)
     json_t *granted;
     size_t i;
 
-    json_array_foreach(setting_in(call->fake->scenario, "roles", call->who.name), i, granted)
-    {
+    json_array_foreach(setting_in(call->fake->scenario, "roles", call->who.name), i, granted) {
         if (json_is_string(granted) && grants(json_string_value(granted), rule))
             return true;
     }

@@ -145,8 +145,7 @@ bool criteria_check(struct call *call, const json_t *criteria)
         call_error(call, 400, "Invalid search criteria content, cannot be null or empty.");
         return false;
     }
-    json_array_foreach(criteria, i, criterion)
-    {
+    json_array_foreach(criteria, i, criterion) {
         const char *wrong = check_one(call, criterion);
 
         if (wrong) {
@@ -225,8 +224,7 @@ static bool fits_all(const struct issued *row, const json_t *criteria)
     json_t *criterion;
     size_t i;
 
-    json_array_foreach(criteria, i, criterion)
-    {
+    json_array_foreach(criteria, i, criterion) {
         const size_t p = find_property(text_in(criterion, "property"));
         const bool fits = fits_one(row, criterion);
 
@@ -279,8 +277,7 @@ static const struct user *exact_user(const struct call *call, const json_t *crit
     json_t *criterion;
     size_t i;
 
-    json_array_foreach(criteria, i, criterion)
-    {
+    json_array_foreach(criteria, i, criterion) {
         if (strcmp(text_in(criterion, "property"), "QUERY") == 0 &&
             strcmp(text_in(criterion, "operation"), "EQUAL") == 0)
             return state_user(call->fake->state, text_in(criterion, "value"));

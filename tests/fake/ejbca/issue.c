@@ -24,8 +24,7 @@ static bool lists(const json_t *list, const char *name)
     json_t *entry;
     size_t i;
 
-    json_array_foreach(list, i, entry)
-    {
+    json_array_foreach(list, i, entry) {
         if (json_is_string(entry) && strcmp(json_string_value(entry), name) == 0)
             return true;
     }

@@ -186,8 +186,7 @@ static bool check_faults(const json_t *names)
 
     if (json_is_string(names))
         return find_fault(json_string_value(names)) != FAULT_NONE;
-    json_array_foreach(names, i, name)
-    {
+    json_array_foreach(names, i, name) {
         if (find_fault(json_string_value(name)) == FAULT_NONE)
             return false;
     }
@@ -201,8 +200,7 @@ static bool check_rule(json_t *rule, char *text, size_t size)
     bool good = json_is_object(rule) && check_faults(json_object_get(rule, "fault"));
 
     snprintf(text, size, "a rule needs a fault that exists");
-    json_object_foreach(rule, key, value)
-    {
+    json_object_foreach(rule, key, value) {
         const json_t *like = json_object_get(example, key);
 
         if (good && (!like || (!json_is_null(like) && !same_type(value, like)))) {
@@ -223,8 +221,7 @@ static bool check_rules(json_t *rules, char *text, size_t size)
         snprintf(text, size, "too many rules");
         return false;
     }
-    json_array_foreach(rules, i, rule)
-    {
+    json_array_foreach(rules, i, rule) {
         if (!check_rule(rule, text, size))
             return false;
     }
@@ -249,8 +246,7 @@ static bool check_changes(json_t *settings, json_t *changes, char *text, size_t 
     const char *key;
     json_t *value;
 
-    json_object_foreach(changes, key, value)
-    {
+    json_object_foreach(changes, key, value) {
         json_t *old = json_object_get(settings, key);
 
         if (!old || !same_type(value, old)) {
@@ -270,8 +266,7 @@ static void fill_profiles(struct scenario *s, const char *table, const char *lik
     const char *name;
     json_t *value;
 
-    json_object_foreach(json_object_get(changes, table), name, value)
-    {
+    json_object_foreach(json_object_get(changes, table), name, value) {
         if (!json_object_get(profiles, name))
             json_object_set_new(
                 profiles, name,
@@ -338,8 +333,7 @@ static bool matches_call(const json_t *calls, const char *call)
         return strcmp(call, "pkcs10enroll") == 0;
     if (json_is_string(calls))
         return fnmatch(json_string_value(calls), call, 0) == 0;
-    json_array_foreach(calls, i, name)
-    {
+    json_array_foreach(calls, i, name) {
         if (json_is_string(name) && fnmatch(json_string_value(name), call, 0) == 0)
             return true;
     }
@@ -425,8 +419,7 @@ void scenario_plan(struct scenario *s, const char *call, const char *username, u
     if (jitter)
         ret_plan->latency_ms +=
             (unsigned)(dice(seed, key, tries << 8 | 0xff) * (double)(jitter + 1));
-    json_array_foreach(rules, i, rule)
-    {
+    json_array_foreach(rules, i, rule) {
         const char *pattern = json_string_value(json_object_get(rule, "username"));
 
         if (!matches_call(json_object_get(rule, "calls"), call) ||

@@ -22,6 +22,7 @@ int mm_recipient_load(const char *path, EVP_PKEY **ret_key, struct mintmark_erro
 {
     MM_BUF_CLEANUP struct mm_buf pem = MM_BUF_INIT(MM_PEM_FILE_MAX);
     MM_CLEANUP(BIO_free_p) BIO *bio = NULL;
+    bool encrypted = false;
     struct mm_errinfo ei;
     EVP_PKEY *key;
 
@@ -30,8 +31,10 @@ int mm_recipient_load(const char *path, EVP_PKEY **ret_key, struct mintmark_erro
     bio = BIO_new_mem_buf(pem.len ? (const void *)pem.data : "", (int)pem.len);
     if (!bio)
         return mm_client_fail_memory(error);
-    key = PEM_read_bio_PrivateKey(bio, NULL, mm_tls_no_passphrase, NULL);
+    key = PEM_read_bio_PrivateKey(bio, NULL, mm_tls_no_passphrase, &encrypted);
     ERR_clear_error();
+    if (!key && encrypted)
+        return mm_tls_fail_encrypted(path, error);
     if (!key)
         return mm_client_fail(error, MINTMARK_INVALID_ARGUMENT, "BAD_FILE",
                               "%s: not a private key in PEM, not encrypted", path);

@@ -45,8 +45,15 @@ int mm_tls_no_passphrase(char *buf, int size, int writing, void *arg)
     (void)buf;
     (void)size;
     (void)writing;
-    (void)arg;
+    if (arg)
+        *(bool *)arg = true;
     return -1;
+}
+
+int mm_tls_fail_encrypted(const char *path, struct mintmark_error *error)
+{
+    return mm_client_fail(error, MINTMARK_INVALID_ARGUMENT, "BAD_FILE",
+                          "%s: has a passphrase; a key that is not encrypted is needed", path);
 }
 
 static int fail_file(const char *path, const char *what, struct mintmark_error *error)
@@ -58,21 +65,34 @@ static int fail_file(const char *path, const char *what, struct mintmark_error *
                           path, what, text);
 }
 
+/* Loading the key checks it against the certificate, too. */
+static int load_key(SSL_CTX *context, const char *path, struct mintmark_error *error)
+{
+    bool encrypted = false;
+    int r;
+
+    SSL_CTX_set_default_passwd_cb(context, mm_tls_no_passphrase);
+    SSL_CTX_set_default_passwd_cb_userdata(context, &encrypted);
+    r = SSL_CTX_use_PrivateKey_file(context, path, SSL_FILETYPE_PEM);
+    SSL_CTX_set_default_passwd_cb_userdata(context, NULL);
+    if (r == 1)
+        return 0;
+    if (!encrypted)
+        return fail_file(path, "the certificate's private key (PEM, not encrypted)", error);
+    ERR_clear_error();
+    return mm_tls_fail_encrypted(path, error);
+}
+
 static int load_files(SSL_CTX *context, const struct mintmark_options *options,
                       struct mintmark_error *error)
 {
-    SSL_CTX_set_default_passwd_cb(context, mm_tls_no_passphrase);
     if (SSL_CTX_load_verify_file(context, options->ca_file) != 1)
         return fail_file(options->ca_file, "CA certificates", error);
     if (!options->certificate_file)
         return 0;
     if (SSL_CTX_use_certificate_chain_file(context, options->certificate_file) != 1)
         return fail_file(options->certificate_file, "a certificate", error);
-    /* Loading the key checks it against the certificate, too. */
-    if (SSL_CTX_use_PrivateKey_file(context, options->key_file, SSL_FILETYPE_PEM) != 1)
-        return fail_file(options->key_file, "the certificate's private key (PEM, not encrypted)",
-                         error);
-    return 0;
+    return load_key(context, options->key_file, error);
 }
 
 int mm_tls_context_new(const struct mintmark_options *options, SSL_CTX **ret_context,

@@ -19,8 +19,10 @@ int mm_tls_new(SSL_CTX *context, int fd, const char *server_name, SSL **ret_tls,
 int mm_tls_check_protocol(const SSL *tls, struct mintmark_error *error) MM_MUST_USE;
 
 /* For keys in PEM files: gives no passphrase, where OpenSSL's own callback would ask on the
- * terminal. */
+ * terminal. arg: NULL, or a bool that is set when one was asked for. */
 int mm_tls_no_passphrase(char *buf, int size, int writing, void *arg);
+/* Of a key's file, when that was so. */
+int mm_tls_fail_encrypted(const char *path, struct mintmark_error *error);
 
 /* Makes a failed SSL_ call into an error: UNAUTHENTICATED for what no repetition heals (the peer's
  * certificate or ours is refused), else UNAVAILABLE. errno_value is that of the call. */

@@ -33,6 +33,7 @@ struct mm_folder {
     char *path;
     int fd;
     int items_fd; /* -1 until there is an item */
+    bool made;    /* it was not there before */
     bool resumed;
     bool items_written;
     enum of_first wrap, of_chain;     /* key-wrap.json, chain.pem */
@@ -55,13 +56,15 @@ static int fail_other(const struct mm_folder *folder, const char *name, struct m
 
 static int open_folder(struct mm_folder *folder, struct mm_errinfo *ei)
 {
-    if (mkdir(folder->path, 0700) < 0 && errno != EEXIST)
-        return mm_fail_errno(ei, errno, "%s", folder->path);
+    folder->made = mkdir(folder->path, 0700) == 0;
+    if (!folder->made && errno != EEXIST)
+        return mm_fail_errno(ei, errno, "%s: cannot make the folder", folder->path);
     folder->fd = open(folder->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder->fd < 0)
         return mm_fail_errno(ei, errno, "%s", folder->path);
     if (flock(folder->fd, LOCK_EX | LOCK_NB) == 0)
         return MM_OK;
+    folder->made = false; /* it is another's by now */
     if (errno == EWOULDBLOCK)
         return mm_fail(ei, MM_ERR_PRECONDITION, "FOLDER_BUSY", "%s: another process writes to it",
                        folder->path);
@@ -104,6 +107,8 @@ void mm_folder_free(struct mm_folder *folder)
         close(folder->fd);
     if (folder->items_fd >= 0)
         close(folder->items_fd);
+    if (folder->made)
+        (void)rmdir(folder->path); /* which leaves one alone that something is in */
     free(folder->path);
     free(folder);
 }
@@ -165,10 +170,10 @@ static int write_new(const struct mm_folder *folder, int dir, const char *name, 
     snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
     /* Left by a run that was cut off: nobody else writes here. */
     if (unlinkat(dir, temporary, 0) < 0 && errno != ENOENT)
-        return fail_name(folder, temporary, ei);
+        return fail_name(folder, name, ei);
     fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (fd < 0)
-        return fail_name(folder, temporary, ei);
+        return fail_name(folder, name, ei);
     r = mm_io_write_all(fd, data, len, ei);
     if (r < 0) {
         (void)unlinkat(dir, temporary, 0);
@@ -227,10 +232,10 @@ int mm_folder_begin(struct mm_folder *folder, const char *name, mode_t mode, int
 
     snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
     if (unlinkat(folder->fd, temporary, 0) < 0 && errno != ENOENT)
-        return fail_name(folder, temporary, ei);
+        return fail_name(folder, name, ei);
     fd = openat(folder->fd, temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (fd < 0)
-        return fail_name(folder, temporary, ei);
+        return fail_name(folder, name, ei);
     *ret_fd = fd;
     return MM_OK;
 }

@@ -15,10 +15,11 @@
 
 struct mm_folder;
 
-/* Makes the folder (mode 0700) if it is not there; one process at a time may have it open:
- * MM_ERR_PRECONDITION FOLDER_BUSY. */
+/* Makes the folder (mode 0700) if it is not there, but not the one that it is to be in; one process
+ * at a time may have it open: MM_ERR_PRECONDITION FOLDER_BUSY. */
 int mm_folder_open(const char *path, struct mm_folder **ret_folder,
                    struct mm_errinfo *ei) MM_MUST_USE;
+/* A folder that was made goes again if nothing came into it. NULL is fine. */
 void mm_folder_free(struct mm_folder *folder);
 MM_DEFINE_CLEANUP(struct mm_folder *, mm_folder_free)
 

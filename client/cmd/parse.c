@@ -147,6 +147,9 @@ static int take_options(struct mm_cmd *cmd, int argc, char **argv, const char *h
             return mm_cmd_usage(cmd, "%s needs an argument", argv[optind - 1]);
         if (c == '?')
             return mm_cmd_usage(cmd, "%s is not an option here", argv[optind - 1]);
+        /* As of a shell's variable that is not set. */
+        if (optarg && !*optarg)
+            return mm_cmd_usage(cmd, "--%s is empty", infos[c].name);
         cmd->value[c] = optarg ? optarg : "";
     }
     return 0;

@@ -6,6 +6,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 bool mm_cmd_wants_json(const struct mm_cmd *cmd)
 {
@@ -68,10 +69,18 @@ void mm_cmd_say_name(const struct mm_cmd *cmd)
             c ? " " : "", c ? c->name : "");
 }
 
+/* Most messages begin with the field. */
+static bool names_field(const struct mintmark_error *error)
+{
+    const size_t len = strlen(error->field);
+
+    return strncmp(error->message, error->field, len) == 0 && error->message[len] == ' ';
+}
+
 static void print_error(const struct mm_cmd *cmd, const struct mintmark_error *error)
 {
     mm_cmd_say_name(cmd);
-    if (error->field[0])
+    if (error->field[0] && !names_field(error))
         fprintf(stderr, "%s: ", error->field);
     fprintf(stderr, "%s", error->message);
     if (error->reason[0])

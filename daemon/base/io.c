@@ -69,21 +69,22 @@ static int sync_directory_of(const char *path, struct mm_errinfo *ei)
     return MM_OK;
 }
 
-static int write_temporary(const char *tmp, mode_t mode, const void *data, size_t len,
-                           struct mm_errinfo *ei)
+/* Errors name the file that it is for. */
+static int write_temporary(const char *tmp, const char *path, mode_t mode, const void *data,
+                           size_t len, struct mm_errinfo *ei)
 {
     MM_CLOSE int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     int r;
 
     if (fd < 0)
-        return mm_fail_errno(ei, errno, "%s", tmp);
+        return mm_fail_errno(ei, errno, "%s", path);
     if (fchmod(fd, mode) < 0)
-        return mm_fail_errno(ei, errno, "%s", tmp);
+        return mm_fail_errno(ei, errno, "%s", path);
     r = mm_io_write_all(fd, data, len, ei);
     if (r < 0)
-        return mm_err_prefix(ei, "%s", tmp);
+        return mm_err_prefix(ei, "%s", path);
     if (fsync(fd) < 0)
-        return mm_fail_errno(ei, errno, "%s", tmp);
+        return mm_fail_errno(ei, errno, "%s", path);
     return MM_OK;
 }
 
@@ -120,7 +121,7 @@ static int write_file(const char *path, mode_t mode, const void *data, size_t le
 
     if (snprintf(tmp, sizeof(tmp), "%s.tmp%d", path, (int)getpid()) >= (int)sizeof(tmp))
         return mm_fail(ei, MM_ERR_INVALID, "PATH_TOO_LONG", "%s: path too long", path);
-    r = write_temporary(tmp, mode, data, len, ei);
+    r = write_temporary(tmp, path, mode, data, len, ei);
     if (r == MM_OK)
         r = publish(tmp, path, replace, ei);
     if (r < 0)

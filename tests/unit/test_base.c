@@ -297,6 +297,15 @@ START_TEST(create_file_does_without_the_flag_or_without_links)
 }
 END_TEST
 
+START_TEST(create_file_names_the_file_that_it_is_for)
+{
+    struct mm_errinfo ei = {0};
+
+    ck_assert_int_lt(mm_io_create_file("missing/file", 0600, "one", 3, &ei), 0);
+    ck_assert_str_eq(ei.text, "missing/file: No such file or directory");
+}
+END_TEST
+
 START_TEST(create_file_never_overwrites)
 {
     struct mm_errinfo ei = {0};
@@ -425,6 +434,7 @@ int main(void)
     tcase_add_test(plain, json_that_does_not_fit_says_so);
     tcase_add_test(plain, log_escapes_values_into_one_line);
     tcase_add_checked_fixture(files, make_folder, remove_folder);
+    tcase_add_test(files, create_file_names_the_file_that_it_is_for);
     tcase_add_test(files, create_file_never_overwrites);
     tcase_add_loop_test(files, create_file_does_without_the_flag_or_without_links, 0, 4);
     tcase_add_test(files, read_file_names_what_is_missing);

@@ -4,9 +4,12 @@
 #include "daemon/base/limits.h"
 #include "daemon/base/secret.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { TIMEOUT_S_MAX = 24 * 3600 };
@@ -22,13 +25,15 @@ static void on_signal(int number)
         mintmark_cancel(running);
 }
 
-/* The first signal ends the call in good order, a second one the program. */
-static void catch_signals(void)
+/* The first signal ends the call in good order, a second one the program. One that whoever started
+ * us has us ignore, as a shell does for what runs in its background, stays ignored. */
+static void catch_signal(int number)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    const struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction before;
 
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
+    if (sigaction(number, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        (void)sigaction(number, &action, NULL);
 }
 
 /* The path of the user's own site file; false if there is none. */
@@ -131,11 +136,37 @@ static int run(struct mm_cmd *cmd)
     if (r)
         return r;
     running = cmd->client;
-    if (cmd->client)
-        catch_signals();
+    if (cmd->client) {
+        catch_signal(SIGINT);
+        catch_signal(SIGTERM);
+    }
     r = cmd->command->run(cmd);
     running = NULL;
     return r;
+}
+
+/* A standard descriptor that is closed would be given to the next file or socket, which then got
+ * what is printed. What takes its place can neither be read from nor written to. */
+static bool fill_standard(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return false;
+    return true;
+}
+
+/* What was printed may still be in a buffer, or have been lost from one. An exit code. */
+static int end_output(int r)
+{
+    const bool lost = ferror(stdout) != 0;
+
+    errno = 0;
+    if (fflush(stdout) == 0 && !lost)
+        return r;
+    fprintf(stderr, "mintmark: cannot write the result%s%s\n", errno ? ": " : "",
+            errno ? strerror(errno) : "");
+    return r == MM_CMD_DONE ? MM_CMD_FAILED : r;
 }
 
 int main(int argc, char **argv)
@@ -144,6 +175,8 @@ int main(int argc, char **argv)
     struct mm_errinfo ei;
     int r;
 
+    if (!fill_standard())
+        return MM_CMD_INTERNAL;
     if (mm_secret_harden_process(&ei) < 0) {
         fprintf(stderr, "mintmark: %s\n", ei.text);
         return MM_CMD_INTERNAL;
@@ -152,10 +185,7 @@ int main(int argc, char **argv)
     r = r ? r - 1 : run(&cmd);
     mintmark_free(cmd.client);
     mm_site_done(&cmd.site);
-    if (fflush(stdout) != 0 && r == MM_CMD_DONE) {
-        fprintf(stderr, "mintmark: cannot write the result\n");
-        r = MM_CMD_FAILED;
-    }
+    r = end_output(r);
     /* So that a shell's loop around us ends as well. */
     if (caught && r != MM_CMD_DONE)
         (void)raise(caught);

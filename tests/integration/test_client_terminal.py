@@ -1,9 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """mintmark as people meet it at a terminal: bad input, full disks, output that goes nowhere, signals."""
+import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import unittest
 
 try:
@@ -19,6 +22,14 @@ setUpModule, tearDownModule = test_client.setUpModule, test_client.tearDownModul
 
 
 class Terminal(test_client.ClientTest):
+    def shell(self, script, *args):
+        """Runs a script whose "$@" is mintmark with these arguments; its status."""
+        done = subprocess.run(
+            ['sh', '-c', script, 'sh', test_client.MINTMARK, '--site', self.site, *map(str, args)],
+            capture_output=True, text=True, env=test_client.ENVIRONMENT, timeout=60)
+        self.out, self.err = done.stdout, done.stderr
+        return done.returncode
+
     # -- bad input ---------------------------------------------------------------------------------
 
     def test_empty_value_is_no_value(self):
@@ -67,7 +78,42 @@ class Terminal(test_client.ClientTest):
                 self.assertEqual(out.exists(), there)
             out.mkdir(exist_ok=True)  # one that was there before stays
 
-    # -- disks -------------------------------------------------------------------------------------
+    # -- output ------------------------------------------------------------------------------------
+
+    def test_result_that_cannot_be_written(self):
+        self.assertEqual(self.shell('exec "$@" >/dev/full', 'ping'), 1)
+        self.assertEqual(self.err, 'mintmark: cannot write the result: No space left on device\n')
+
+    def long_lists(self):
+        """Two pages, each longer than a buffer of stdio."""
+        def answer(service, call):
+            last = service.pb.ListBatchesRequest.FromString(call.data).page_token == 'next'
+            service.reply(call, service.pb.ListBatchesResponse(
+                batches=[service.the_batch()] * 100, next_page_token='' if last else 'next'))
+        self.service.plan['ListBatches'] = [answer, answer]
+
+    def test_closed_descriptors_do_not_become_the_connection(self):
+        for closed in ('<&- >&-', '<&- >&- 2>&-', '>&-'):
+            with self.subTest(closed):
+                self.long_lists()
+                before = self.service.calls('ListBatches')
+                self.assertEqual(self.shell(f'exec "$@" {closed}', 'batch', 'list'), 1)
+                self.assertEqual(self.service.calls('ListBatches') - before, 2)
+                if '2>' not in closed:
+                    self.assertEqual(self.err, 'mintmark: cannot write the result: Bad file descriptor\n')
+        self.assertEqual(self.shell('exec "$@" <&-', 'ping'), 0)
+
+    def test_nobody_reads_the_result(self):
+        read, write = os.pipe()
+        os.close(read)
+        process = subprocess.Popen(
+            [test_client.MINTMARK, '--site', self.site, 'provision', '--batch', self.service.batch, '--count',
+             '100', '--out', self.dir / 'out'], stdout=write, env=test_client.ENVIRONMENT)
+        os.close(write)
+        self.assertEqual(process.wait(60), -signal.SIGPIPE)
+        self.assert_all_there(100)
+
+    # -- disks and signals -------------------------------------------------------------------------
 
     def test_full_disk(self):
         """A small file system in a mount namespace of the test's own."""
@@ -96,6 +142,24 @@ class Terminal(test_client.ClientTest):
                                       'the same command again goes on\n$')
         self.assert_all_there(100)
         self.assertEqual(len(self.service.requests), 1)
+
+    def test_ignored_interrupt_stays_ignored(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            called, go_on = threading.Event(), threading.Event()
+
+            def wait(service, call):
+                called.set()
+                go_on.wait(20)
+                service.GetBatch(call)
+            self.service.plan['GetBatch'] = [wait]
+            process = self.start('batch', 'show', '--json', self.service.batch,
+                                 preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
+            self.assertTrue(called.wait(20))
+            process.send_signal(number)
+            go_on.set()
+            out, err = process.communicate(timeout=20)
+            self.assertEqual((process.returncode, err), (0, ''))
+            self.assertEqual(json.loads(out)['batch_uid'], self.service.batch)
 
 
 if __name__ == '__main__':

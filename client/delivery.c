@@ -3,6 +3,7 @@
 
 #include "client/error.h"
 #include "client/rpc.h"
+#include "client/station.h"
 #include "daemon/base/text.h"
 
 #include <openssl/sha.h>
@@ -10,13 +11,7 @@
 
 static int fail_delivery(struct mintmark_error *error, const char *what)
 {
-    return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE", "the server delivered %s",
-                          what);
-}
-
-static struct mintmark_data data_of(const ProtobufCBinaryData *data)
-{
-    return (struct mintmark_data){.data = data->data, .len = data->len};
+    return mm_client_fail_response(error, "the server delivered %s", what);
 }
 
 void mm_delivery_begin(struct mm_delivery *delivery)
@@ -42,7 +37,7 @@ static int take_chain(struct mm_delivery *delivery, const Mintmark__V1__Delivery
     for (size_t i = 0; i < message->n_chain; i++) {
         if (message->chain[i].len == 0 || message->chain[i].len > MM_CERT_DER_MAX)
             return fail_delivery(error, "a chain with a certificate of an impossible size");
-        delivery->chain[i] = data_of(&message->chain[i]);
+        delivery->chain[i] = mm_station_data(&message->chain[i]);
     }
     delivery->shared.chain = delivery->chain;
     delivery->shared.n_chain = message->n_chain;
@@ -91,7 +86,7 @@ static int take_item(struct mintmark_item *item, const Mintmark__V1__Item *from,
     *item = (struct mintmark_item){.name = from->name,
                                    .size = from->size,
                                    .sha256 = from->sha256.data,
-                                   .content = data_of(&from->content),
+                                   .content = mm_station_data(&from->content),
                                    .reference = from->reference};
     return 0;
 }
@@ -127,7 +122,7 @@ static int take_shared(struct mm_delivery *delivery, const Mintmark__V1__Deliver
         return r;
     delivery->shared.transport_key = wrap->transport_key;
     delivery->shared.wrap_algorithm = wrap->algorithm;
-    delivery->shared.check_value = data_of(&wrap->check_value);
+    delivery->shared.check_value = mm_station_data(&wrap->check_value);
     return 0;
 }
 
@@ -204,7 +199,7 @@ static int take_key(const Mintmark__V1__Bundle *from, struct mintmark_bundle *bu
         bundle->key_delivery = MINTMARK_KEY_WRAPPED;
         if (from->check_value.len > 0) { /* what it was made under, whatever is in force now */
             bundle->transport_key = from->transport_key;
-            bundle->check_value = data_of(&from->check_value);
+            bundle->check_value = mm_station_data(&from->check_value);
         }
         break;
     case MINTMARK__V1__KEY_DELIVERY__KEY_DELIVERY_PLAIN:
@@ -225,7 +220,7 @@ static int take_key(const Mintmark__V1__Bundle *from, struct mintmark_bundle *bu
     default:
         return fail_delivery(error, "a key in a way that this client does not know");
     }
-    bundle->private_key = data_of(&from->private_key);
+    bundle->private_key = mm_station_data(&from->private_key);
     bundle->key_id = from->key_id;
     return 0;
 }
@@ -252,8 +247,8 @@ int mm_delivery_bundle(const struct mm_delivery *delivery, const Mintmark__V1__B
     b.hw_serial = bundle->hw_serial;
     b.number = bundle->number;
     b.issued_time_ms = bundle->issued_time_ms;
-    b.certificate = data_of(&bundle->certificate);
-    b.csr = data_of(&bundle->csr);
+    b.certificate = mm_station_data(&bundle->certificate);
+    b.csr = mm_station_data(&bundle->csr);
     *ret_bundle = b;
     return 0;
 }

@@ -5,17 +5,13 @@
 #include "client/response.h"
 #include "client/rpc.h"
 #include "client/station.h"
-#include "daemon/base/text.h"
 
-#include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct mm_method method_enroll = {"/mintmark.v1.StationService/Enroll",
+static const struct mm_method method_enroll = {MM_STATION "Enroll",
                                                &mintmark__v1__enroll_response__descriptor,
                                                MM_REPEAT_SAFE /* it carries a request id */, true};
-
-enum { RANDOM_ID_BYTES = 16 };
 
 struct enroll {
     const struct mintmark_enroll *request;
@@ -58,7 +54,7 @@ static void fill(Mintmark__V1__DeviceCsr *to, const struct mintmark_csr *from)
     mintmark__v1__device_csr__init(to);
     if (from->hw_serial)
         to->hw_serial = mm_station_text(from->hw_serial);
-    to->csr = (ProtobufCBinaryData){from->csr.len, (uint8_t *)(uintptr_t)from->csr.data};
+    to->csr = mm_station_bytes(&from->csr);
 }
 
 /* Up to 64 devices that have no answer yet. */
@@ -92,8 +88,7 @@ static int next_message(void *arg, struct mm_buf *out, struct mintmark_error *er
 
 static int fail_answer(struct mintmark_error *error, const char *what)
 {
-    return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE", "the server answered %s",
-                          what);
+    return mm_client_fail_response(error, "the server answered %s", what);
 }
 
 static bool is_of(const struct enroll *e, size_t index, const char *hw_serial)
@@ -178,31 +173,6 @@ static int take_message(void *arg, const struct mm_bytes *bytes, int *ret_progre
 
 /* ---- the whole --------------------------------------------------------------------------- */
 
-static int fail_field(struct mintmark_error *error, const char *field, const char *text)
-{
-    const int r = mm_client_fail(error, MINTMARK_INVALID_ARGUMENT, "INVALID_FIELD", "%s", text);
-
-    if (error)
-        mm_client_copy_text(error->field, sizeof(error->field), field);
-    return r;
-}
-
-static int choose_id(struct enroll *e, struct mintmark_error *error)
-{
-    uint8_t random[RANDOM_ID_BYTES];
-    const char *given = e->request->request_id;
-
-    if (given && strlen(given) > MM_REQUEST_ID_MAX)
-        return fail_field(error, "request_id", "request_id is too long");
-    if (!given && RAND_bytes(random, sizeof(random)) != 1)
-        return mm_client_fail(error, MINTMARK_INTERNAL, "NO_RANDOM", "no random bytes");
-    if (given)
-        memcpy(e->request_id, given, strlen(given) + 1);
-    else
-        mm_hex_encode(random, sizeof(random), e->request_id);
-    return 0;
-}
-
 static int run(struct mintmark *client, struct enroll *e, struct mintmark_error *error)
 {
     const struct mm_rpc_source source = {is_unanswered, next_message, e};
@@ -224,8 +194,9 @@ int mintmark_enroll(struct mintmark *client, const struct mintmark_enroll *reque
     int r;
 
     if (request->n_devices < 1 || request->n_devices > MM_PROVISION_MAX)
-        return fail_field(error, "devices", "devices must be 1 to 100000");
-    r = choose_id(&e, error);
+        return mm_client_fail_field(error, "devices", "devices must be 1 to %d: %zu",
+                                    MM_PROVISION_MAX, request->n_devices);
+    r = mm_station_request_id(request->request_id, e.request_id, error);
     if (r < 0)
         return r;
     e.answered = calloc(request->n_devices, sizeof(*e.answered));

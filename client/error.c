@@ -41,21 +41,54 @@ void mm_client_copy_text(char *to, size_t size, const char *text)
     to[used] = 0;
 }
 
-int mm_client_fail(struct mintmark_error *error, enum mintmark_status status, const char *reason,
-                   const char *fmt, ...)
+static int fail(struct mintmark_error *error, enum mintmark_status status, const char *reason,
+                const char *fmt, va_list ap)
 {
     char text[sizeof(error->message)];
-    va_list ap;
 
     if (error) {
         *error = (struct mintmark_error){.status = status};
-        va_start(ap, fmt);
         vsnprintf(text, sizeof(text), fmt, ap);
-        va_end(ap);
         mm_client_copy_text(error->reason, sizeof(error->reason), reason);
         mm_client_copy_text(error->message, sizeof(error->message), text);
     }
     return -(int)status;
+}
+
+int mm_client_fail(struct mintmark_error *error, enum mintmark_status status, const char *reason,
+                   const char *fmt, ...)
+{
+    va_list ap;
+    int r;
+
+    va_start(ap, fmt);
+    r = fail(error, status, reason, fmt, ap);
+    va_end(ap);
+    return r;
+}
+
+int mm_client_fail_field(struct mintmark_error *error, const char *field, const char *fmt, ...)
+{
+    va_list ap;
+    int r;
+
+    va_start(ap, fmt);
+    r = fail(error, MINTMARK_INVALID_ARGUMENT, "INVALID_FIELD", fmt, ap);
+    va_end(ap);
+    if (error)
+        mm_client_copy_text(error->field, sizeof(error->field), field);
+    return r;
+}
+
+int mm_client_fail_response(struct mintmark_error *error, const char *fmt, ...)
+{
+    va_list ap;
+    int r;
+
+    va_start(ap, fmt);
+    r = fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE", fmt, ap);
+    va_end(ap);
+    return r;
 }
 
 int mm_client_fail_memory(struct mintmark_error *error)

@@ -10,6 +10,11 @@
 int mm_client_fail(struct mintmark_error *error, enum mintmark_status status, const char *reason,
                    const char *fmt, ...) MM_PRINTF(4, 5);
 int mm_client_fail_memory(struct mintmark_error *error);
+/* INVALID_ARGUMENT: that field of the caller's request. */
+int mm_client_fail_field(struct mintmark_error *error, const char *field, const char *fmt, ...)
+    MM_PRINTF(3, 4);
+/* DATA_LOSS: what the server sent cannot be. */
+int mm_client_fail_response(struct mintmark_error *error, const char *fmt, ...) MM_PRINTF(2, 3);
 
 /* From what base/ reports about files and values. */
 int mm_client_fail_base(struct mintmark_error *error, const struct mm_errinfo *ei);

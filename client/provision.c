@@ -5,19 +5,14 @@
 #include "client/rpc.h"
 #include "client/station.h"
 #include "client/uidset.h"
-#include "daemon/base/text.h"
 
-#include <openssl/rand.h>
 #include <string.h>
 
 static const struct mm_method method_provision = {
-    "/mintmark.v1.StationService/Provision", &mintmark__v1__delivery__descriptor,
+    MM_STATION "Provision", &mintmark__v1__delivery__descriptor,
     MM_REPEAT_SAFE /* it carries a request id */, true};
 static const struct mm_method method_get_device = {
-    "/mintmark.v1.StationService/GetProvisioningData", &mintmark__v1__delivery__descriptor,
-    MM_REPEAT_SAFE, false};
-
-enum { RANDOM_ID_BYTES = 16 };
+    MM_STATION "GetProvisioningData", &mintmark__v1__delivery__descriptor, MM_REPEAT_SAFE, false};
 
 struct provision {
     const struct mintmark_provision *request;
@@ -44,15 +39,15 @@ static int give(struct provision *p, const uint8_t uid[16], const struct mintmar
     const char *device_uid = bundle ? bundle->device_uid : withheld->device_uid;
 
     if (p->device_uid && strcmp(p->device_uid, device_uid) != 0)
-        return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
-                              "the server delivered another device than the one asked for");
+        return mm_client_fail_response(
+            error, "the server delivered another device than the one asked for");
     /* The call was repeated, and this device came before. */
     if (mm_uidset_has(p->seen, uid))
         return 0;
     if (!mm_uidset_add(p->seen, uid))
-        return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
-                              "the server delivered more than the %u devices asked for",
-                              (unsigned)p->request->count);
+        return mm_client_fail_response(error,
+                                       "the server delivered more than the %u devices asked for",
+                                       (unsigned)p->request->count);
     *ret_progress = 1;
     return p->each(p->arg, bundle, withheld);
 }
@@ -91,19 +86,6 @@ static int take_message(void *arg, const struct mm_bytes *bytes, int *ret_progre
     return r;
 }
 
-static int check_count(const struct mintmark_provision *request, struct mintmark_error *error)
-{
-    int r;
-
-    if (request->count >= 1 && request->count <= MM_PROVISION_MAX)
-        return 0;
-    r = mm_client_fail(error, MINTMARK_INVALID_ARGUMENT, "INVALID_FIELD",
-                       "count must be 1 to %d: %u", MM_PROVISION_MAX, (unsigned)request->count);
-    if (error)
-        mm_client_copy_text(error->field, sizeof(error->field), "count");
-    return r;
-}
-
 /* All devices, each once, whatever happened in between. */
 static int run(struct mintmark *client, struct provision *p,
                const Mintmark__V1__ProvisionRequest *request, struct mintmark_error *error)
@@ -113,9 +95,8 @@ static int run(struct mintmark *client, struct provision *p,
 
     if (r != 0 || mm_uidset_count(p->seen) == p->request->count)
         return r;
-    return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
-                          "the server ended the call after %zu of %u devices",
-                          mm_uidset_count(p->seen), (unsigned)p->request->count);
+    return mm_client_fail_response(error, "the server ended the call after %zu of %u devices",
+                                   mm_uidset_count(p->seen), (unsigned)p->request->count);
 }
 
 int mintmark_provision(struct mintmark *client, const struct mintmark_provision *request,
@@ -125,17 +106,17 @@ int mintmark_provision(struct mintmark *client, const struct mintmark_provision 
 {
     struct provision p = {.request = request, .each = each, .arg = arg};
     Mintmark__V1__ProvisionRequest message;
-    char random_id[2 * RANDOM_ID_BYTES + 1];
-    uint8_t random[RANDOM_ID_BYTES];
-    int r = check_count(request, error);
+    char request_id[MM_REQUEST_ID_MAX + 1];
+    int r;
 
+    if (request->count < 1 || request->count > MM_PROVISION_MAX)
+        return mm_client_fail_field(error, "count", "count must be 1 to %d: %u", MM_PROVISION_MAX,
+                                    (unsigned)request->count);
+    r = mm_station_request_id(request->request_id, request_id, error);
     if (r < 0)
         return r;
-    if (!request->request_id && RAND_bytes(random, sizeof(random)) != 1)
-        return mm_client_fail(error, MINTMARK_INTERNAL, "NO_RANDOM", "no random bytes");
     mintmark__v1__provision_request__init(&message);
-    message.request_id = request->request_id ? mm_station_text(request->request_id)
-                                             : mm_hex_encode(random, sizeof(random), random_id);
+    message.request_id = request_id;
     message.batch_uid = mm_station_text(request->batch_uid);
     message.count = request->count;
     message.n_hw_serials = request->hw_serials ? request->count : 0;
@@ -167,8 +148,7 @@ int mintmark_get_device(struct mintmark *client, const char *device_uid,
         return mm_client_fail_memory(error);
     r = mm_rpc_call(client, &method_get_device, &message.base, &sink, error);
     if (r == 0 && mm_uidset_count(p.seen) != 1)
-        r = mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
-                           "the server's answer lacks the device");
+        r = mm_client_fail_response(error, "the server's answer lacks the device");
     mm_delivery_done(&p.delivery);
     mm_uidset_free(p.seen);
     return r;

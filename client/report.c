@@ -9,9 +9,8 @@
 
 enum { HASH_BYTES = 32 };
 
-static const struct mm_method method_get_report = {"/mintmark.v1.StationService/GetReport",
-                                                   &mintmark__v1__get_report_response__descriptor,
-                                                   MM_REPEAT_SAFE, true};
+static const struct mm_method method_get_report = {
+    MM_STATION "GetReport", &mintmark__v1__get_report_response__descriptor, MM_REPEAT_SAFE, true};
 
 struct fetch {
     int (*begin)(void *arg, const struct mintmark_report_info *info);
@@ -22,11 +21,6 @@ struct fetch {
     uint8_t sha256[HASH_BYTES];
     uint64_t size, came;
 };
-
-static int fail_response(struct mintmark_error *error, const char *what)
-{
-    return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE", "%s", what);
-}
 
 static void begin_stream(void *arg)
 {
@@ -41,12 +35,13 @@ static int take_info(struct fetch *f, const Mintmark__V1__ReportInfo *info,
     const struct mintmark_report_info given = {
         .size = info->size,
         .sha256 = f->sha256,
-        .signature = {.data = info->signature.data, .len = info->signature.len},
+        .signature = mm_station_data(&info->signature),
         .manifest = info->manifest,
     };
 
     if (info->sha256.len != HASH_BYTES || info->signature.len == 0)
-        return fail_response(error, "the server's answer lacks the report's hash or signature");
+        return mm_client_fail_response(error,
+                                       "the server's answer lacks the report's hash or signature");
     if (EVP_DigestInit_ex2(f->digest, EVP_sha256(), NULL) != 1)
         return mm_client_fail_memory(error);
     memcpy(f->sha256, info->sha256.data, HASH_BYTES);
@@ -58,10 +53,10 @@ static int take_info(struct fetch *f, const Mintmark__V1__ReportInfo *info,
 
 static int take_data(struct fetch *f, const ProtobufCBinaryData *data, struct mintmark_error *error)
 {
-    const struct mintmark_data piece = {.data = data->data, .len = data->len};
+    const struct mintmark_data piece = mm_station_data(data);
 
     if (data->len > f->size - f->came)
-        return fail_response(error, "the server sent more of the report than it said");
+        return mm_client_fail_response(error, "the server sent more of the report than it said");
     if (EVP_DigestUpdate(f->digest, data->data, data->len) != 1)
         return mm_client_fail_memory(error);
     f->came += data->len;
@@ -83,7 +78,8 @@ static int take_message(void *arg, const struct mm_bytes *bytes, int *ret_progre
         return r;
     response = (const Mintmark__V1__GetReportResponse *)message;
     if (f->begun == (response->info != NULL))
-        return fail_response(error, "the server's answer does not begin with what the report is");
+        return mm_client_fail_response(
+            error, "the server's answer does not begin with what the report is");
     return response->info ? take_info(f, response->info, error)
                           : take_data(f, &response->data, error);
 }
@@ -93,11 +89,12 @@ static int check(struct fetch *f, struct mintmark_error *error)
     uint8_t sha256[HASH_BYTES];
 
     if (!f->begun)
-        return fail_response(error, "the server's answer lacks the report");
+        return mm_client_fail_response(error, "the server's answer lacks the report");
     if (EVP_DigestFinal_ex(f->digest, sha256, NULL) != 1)
         return mm_client_fail_memory(error);
     if (f->came != f->size || memcmp(sha256, f->sha256, HASH_BYTES) != 0)
-        return fail_response(error, "the report that came is not the one that was signed");
+        return mm_client_fail_response(error,
+                                       "the report that came is not the one that was signed");
     return 0;
 }
 
@@ -124,8 +121,8 @@ int mintmark_get_report(struct mintmark *client, const char *batch_uid,
 /* ---- the manifest ------------------------------------------------------------------------ */
 
 static const struct mm_method method_get_manifest = {
-    "/mintmark.v1.StationService/GetManifest", &mintmark__v1__get_manifest_response__descriptor,
-    MM_REPEAT_SAFE, true};
+    MM_STATION "GetManifest", &mintmark__v1__get_manifest_response__descriptor, MM_REPEAT_SAFE,
+    true};
 
 struct manifest {
     int (*begin)(void *arg);
@@ -156,8 +153,7 @@ static int take_manifest(void *arg, const struct mm_bytes *bytes, int *ret_progr
     m->begun = true;
     if (r != 0)
         return r;
-    piece.data = ((const Mintmark__V1__GetManifestResponse *)message)->data.data;
-    piece.len = ((const Mintmark__V1__GetManifestResponse *)message)->data.len;
+    piece = mm_station_data(&((const Mintmark__V1__GetManifestResponse *)message)->data);
     return m->data(m->arg, &piece);
 }
 
@@ -172,5 +168,7 @@ int mintmark_get_manifest(struct mintmark *client, const char *batch_uid, int (*
 
     request.batch_uid = mm_station_text(batch_uid);
     r = mm_rpc_call(client, &method_get_manifest, &request.base, &sink, error);
-    return r == 0 && !m.begun ? fail_response(error, "the server's answer lacks the manifest") : r;
+    return r == 0 && !m.begun
+               ? mm_client_fail_response(error, "the server's answer lacks the manifest")
+               : r;
 }

@@ -282,6 +282,6 @@ int mm_rpc_unpack(const ProtobufCMessageDescriptor *descriptor, const struct mm_
 
     if (mm_grpc_unpack(descriptor, message->data, message->len, arena, ret_message, &ei) == MM_OK)
         return 0;
-    return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
-                          "the server sent a message that can't be read: %s", ei.text);
+    return mm_client_fail_response(error, "the server sent a message that can't be read: %s",
+                                   ei.text);
 }

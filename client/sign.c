@@ -7,19 +7,11 @@
 
 #include <string.h>
 
-#define STATION "/mintmark.v1.StationService/"
-
 /* Another signature, or other random bytes, do no harm. */
 static const struct mm_method method_sign = {
-    STATION "Sign", &mintmark__v1__sign_response__descriptor, MM_REPEAT_SAFE, false};
+    MM_STATION "Sign", &mintmark__v1__sign_response__descriptor, MM_REPEAT_SAFE, false};
 static const struct mm_method method_random = {
-    STATION "Random", &mintmark__v1__random_response__descriptor, MM_REPEAT_SAFE, false};
-
-/* protobuf-c has no const bytes, and packing only reads them. */
-static ProtobufCBinaryData for_packing(const struct mintmark_data *data)
-{
-    return (ProtobufCBinaryData){data->len, (uint8_t *)(uintptr_t)data->data};
-}
+    MM_STATION "Random", &mintmark__v1__random_response__descriptor, MM_REPEAT_SAFE, false};
 
 static int fill(const struct mintmark_sign *sign, Mintmark__V1__SignRequest *request,
                 struct mintmark_error *error)
@@ -32,17 +24,12 @@ static int fill(const struct mintmark_sign *sign, Mintmark__V1__SignRequest *req
     request->mechanism = (Mintmark__V1__SignMechanism)sign->mechanism;
     if (sign->digest.len > 0) {
         request->input_case = MINTMARK__V1__SIGN_REQUEST__INPUT_DIGEST;
-        request->digest = for_packing(&sign->digest);
+        request->digest = mm_station_bytes(&sign->digest);
     } else {
         request->input_case = MINTMARK__V1__SIGN_REQUEST__INPUT_MESSAGE;
-        request->message = for_packing(&sign->message);
+        request->message = mm_station_bytes(&sign->message);
     }
     return 0;
-}
-
-static struct mintmark_data data_of(ProtobufCBinaryData from)
-{
-    return (struct mintmark_data){.data = from.data, .len = from.len};
 }
 
 static int give(const Mintmark__V1__SignResponse *response,
@@ -51,19 +38,19 @@ static int give(const Mintmark__V1__SignResponse *response,
 {
     struct mintmark_data chain[MM_CHAIN_MAX];
     const struct mintmark_signature signature = {
-        .signature = data_of(response->signature),
-        .digest = data_of(response->digest),
-        .certificate = data_of(response->certificate),
+        .signature = mm_station_data(&response->signature),
+        .digest = mm_station_data(&response->digest),
+        .certificate = mm_station_data(&response->certificate),
         .chain = chain,
         .n_chain = response->n_chain,
     };
 
     if (response->signature.len == 0 || response->digest.len == 0 ||
         response->n_chain > MM_CHAIN_MAX)
-        return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
-                              "the server's answer lacks the signature, or has too long a chain");
+        return mm_client_fail_response(
+            error, "the server's answer lacks the signature, or has too long a chain");
     for (size_t i = 0; i < response->n_chain; i++)
-        chain[i] = data_of(response->chain[i]);
+        chain[i] = mm_station_data(&response->chain[i]);
     return done(arg, &signature);
 }
 
@@ -98,9 +85,8 @@ int mintmark_random(struct mintmark *client, const char *token, uint8_t *ret_dat
         return r;
     response = (const Mintmark__V1__RandomResponse *)message;
     if (response->data.len != length)
-        return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE",
-                              "the server gave %zu random bytes in place of %u", response->data.len,
-                              (unsigned)length);
+        return mm_client_fail_response(error, "the server gave %zu random bytes in place of %u",
+                                       response->data.len, (unsigned)length);
     memcpy(ret_data, response->data.data, length);
     return 0;
 }

@@ -4,26 +4,29 @@
 #include "client/error.h"
 #include "client/rpc.h"
 #include "daemon/base/limits.h"
+#include "daemon/base/text.h"
 
+#include <openssl/rand.h>
 #include <string.h>
 
-#define STATION "/mintmark.v1.StationService/"
+enum { REQUEST_ID_BYTES = 16 };
 
 static const struct mm_method method_ping = {
-    STATION "Ping", &mintmark__v1__ping_response__descriptor, MM_REPEAT_SAFE, false};
-static const struct mm_method method_open_batch = {STATION "OpenBatch",
+    MM_STATION "Ping", &mintmark__v1__ping_response__descriptor, MM_REPEAT_SAFE, false};
+static const struct mm_method method_open_batch = {MM_STATION "OpenBatch",
                                                    &mintmark__v1__open_batch_response__descriptor,
                                                    MM_REPEAT_UNPROCESSED, false};
 static const struct mm_method method_get_batch = {
-    STATION "GetBatch", &mintmark__v1__get_batch_response__descriptor, MM_REPEAT_SAFE, false};
+    MM_STATION "GetBatch", &mintmark__v1__get_batch_response__descriptor, MM_REPEAT_SAFE, false};
 static const struct mm_method method_list_batches = {
-    STATION "ListBatches", &mintmark__v1__list_batches_response__descriptor, MM_REPEAT_SAFE, false};
+    MM_STATION "ListBatches", &mintmark__v1__list_batches_response__descriptor, MM_REPEAT_SAFE,
+    false};
 /* Taking the same report again is fine, says the service. */
 static const struct mm_method method_report_devices = {
-    STATION "ReportDevices", &mintmark__v1__report_devices_response__descriptor, MM_REPEAT_SAFE,
+    MM_STATION "ReportDevices", &mintmark__v1__report_devices_response__descriptor, MM_REPEAT_SAFE,
     false};
 static const struct mm_method method_release_batch = {
-    STATION "ReleaseBatch", &mintmark__v1__release_batch_response__descriptor,
+    MM_STATION "ReleaseBatch", &mintmark__v1__release_batch_response__descriptor,
     MM_REPEAT_UNPROCESSED, false};
 
 char *mm_station_text(const char *text)
@@ -33,10 +36,38 @@ char *mm_station_text(const char *text)
     return text ? (char *)(uintptr_t)text : empty;
 }
 
+/* protobuf-c has no const bytes, and packing only reads them. */
+ProtobufCBinaryData mm_station_bytes(const struct mintmark_data *data)
+{
+    return (ProtobufCBinaryData){data->len, (uint8_t *)(uintptr_t)data->data};
+}
+
+struct mintmark_data mm_station_data(const ProtobufCBinaryData *data)
+{
+    return (struct mintmark_data){.data = data->data, .len = data->len};
+}
+
+int mm_station_request_id(const char *given, char ret_id[MM_REQUEST_ID_MAX + 1],
+                          struct mintmark_error *error)
+{
+    uint8_t random[REQUEST_ID_BYTES];
+
+    if (given && strlen(given) > MM_REQUEST_ID_MAX)
+        return mm_client_fail_field(error, "request_id", "request_id is longer than %d characters",
+                                    MM_REQUEST_ID_MAX);
+    if (given) {
+        memcpy(ret_id, given, strlen(given) + 1);
+        return 0;
+    }
+    if (RAND_bytes(random, sizeof(random)) != 1)
+        return mm_client_fail(error, MINTMARK_INTERNAL, "NO_RANDOM", "no random bytes");
+    mm_hex_encode(random, sizeof(random), ret_id);
+    return 0;
+}
+
 static int fail_missing(const char *what, struct mintmark_error *error)
 {
-    return mm_client_fail(error, MINTMARK_DATA_LOSS, "BAD_RESPONSE", "the server's answer lacks %s",
-                          what);
+    return mm_client_fail_response(error, "the server's answer lacks %s", what);
 }
 
 #define COPY_TEXT(to, from) mm_client_copy_text((to), sizeof(to), (from))
@@ -191,8 +222,8 @@ int mintmark_report_devices(struct mintmark *client, const char *batch_uid,
     int r;
 
     if (n_reports == 0 || n_reports > MM_REPORT_MAX)
-        return mm_client_fail(error, MINTMARK_INVALID_ARGUMENT, "INVALID_FIELD",
-                              "1 to %d devices can be reported at once", MM_REPORT_MAX);
+        return mm_client_fail_field(error, "devices", "1 to %d devices can be reported at once",
+                                    MM_REPORT_MAX);
     devices = calloc(n_reports, sizeof(*devices));
     pointers = calloc(n_reports, sizeof(*pointers));
     if (!devices || !pointers)

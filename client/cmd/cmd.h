@@ -98,11 +98,12 @@ int mm_cmd_parse(struct mm_cmd *cmd, int argc, char **argv);
 int mm_cmd_number(const struct mm_cmd *cmd, enum mm_cmd_option option, uint64_t min, uint64_t max,
                   uint64_t *ret_value) MM_MUST_USE;
 
-/* print.c. One line on stderr, and with --json an object with the member "error" on stdout. Both
+/* print.c. One line on stderr, and with --json an object with the member "error" on stdout. All
  * return the exit code. */
 int mm_cmd_usage(const struct mm_cmd *cmd, const char *fmt, ...) MM_PRINTF(2, 3);
 int mm_cmd_fail(const struct mm_cmd *cmd, const struct mintmark_error *error);
 int mm_cmd_fail_file(const struct mm_cmd *cmd, const struct mm_errinfo *ei);
+int mm_cmd_fail_memory(const struct mm_cmd *cmd);
 /* What a line on stderr begins with: the command's name. */
 void mm_cmd_say_name(const struct mm_cmd *cmd);
 /* Prints the object as one line and frees it; NULL: there was no memory. */

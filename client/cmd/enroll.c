@@ -2,26 +2,19 @@
 /* enroll: requests from files, certificates into a folder. */
 #include "client/cmd/cmd.h"
 #include "client/cmd/csrs.h"
-#include "client/cmd/folder.h"
-#include "client/cmd/progress.h"
-#include "client/cmd/request.h"
+#include "client/cmd/output.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
 
 #include <stdio.h>
 #include <string.h>
 
-struct output {
+struct enrolled {
+    struct mm_output out;
     const struct mm_csrs *csrs;
-    struct mm_folder *folder;
-    struct mm_progress progress;
     char **lines; /* of enrolled.jsonl, in the order of the files */
     size_t refused;
-    struct mm_errinfo ei; /* why writing failed */
 };
-
-/* What the callback returns to end the call: the error is in the output. */
-enum { WRITE_FAILED = 1 };
 
 /* ---- what became of each file ------------------------------------------------------------ */
 
@@ -52,33 +45,32 @@ static int take_device(void *arg, size_t index, const struct mintmark_bundle *bu
                        const struct mintmark_withheld *withheld,
                        const struct mintmark_error *refusal)
 {
-    struct output *out = arg;
+    struct enrolled *e = arg;
+    const int r = refusal ? 0 : mm_output_write(&e->out, bundle, withheld);
 
-    if (bundle && mm_folder_add(out->folder, bundle, &out->ei) < 0)
-        return WRITE_FAILED;
-    if (withheld && mm_folder_withhold(out->folder, withheld, &out->ei) < 0)
-        return WRITE_FAILED;
-    out->lines[index] = line_of(out->csrs->names[index], bundle, withheld, refusal);
-    if (!out->lines[index]) {
-        mm_fail_memory(&out->ei);
-        return WRITE_FAILED;
+    if (r != 0)
+        return r;
+    e->lines[index] = line_of(e->csrs->names[index], bundle, withheld, refusal);
+    if (!e->lines[index]) {
+        mm_fail_memory(&e->out.ei);
+        return MM_OUTPUT_FAILED;
     }
-    out->refused += refusal ? 1 : 0;
-    mm_progress_step(&out->progress);
+    e->refused += refusal ? 1 : 0;
+    mm_progress_step(&e->out.progress);
     return 0;
 }
 
-static int put_lines(struct output *out)
+static int put_lines(struct enrolled *e)
 {
     MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT((size_t)MM_PROVISION_MAX * 1024);
 
-    for (size_t i = 0; i < out->csrs->n; i++) {
-        mm_buf_append_str(&text, out->lines[i]);
+    for (size_t i = 0; i < e->csrs->n; i++) {
+        mm_buf_append_str(&text, e->lines[i]);
         mm_buf_append_str(&text, "\n");
     }
     if (mm_buf_err(&text) < 0)
-        return mm_fail_memory(&out->ei);
-    return mm_folder_put_list(out->folder, "enrolled.jsonl", &text, &out->ei);
+        return mm_fail_memory(&e->out.ei);
+    return mm_folder_put_list(e->out.folder, "enrolled.jsonl", &text, &e->out.ei);
 }
 
 /* ---- the command line -------------------------------------------------------------------- */
@@ -113,11 +105,11 @@ static int take_request(const struct mm_cmd *cmd, const struct mm_csrs *csrs,
 
 /* ---- the call ---------------------------------------------------------------------------- */
 
-static int print_summary(const struct mm_cmd *cmd, const struct output *out,
+static int print_summary(const struct mm_cmd *cmd, const struct enrolled *e,
                          const struct mm_request *request, double seconds)
 {
-    const struct mm_withheld_counts *withheld = mm_folder_withheld(out->folder);
-    const size_t enrolled = out->csrs->n - out->refused - mm_withheld_total(withheld);
+    const struct mm_withheld_counts *withheld = mm_folder_withheld(e->out.folder);
+    const size_t enrolled = e->csrs->n - e->refused - mm_withheld_total(withheld);
     const char *folder = cmd->value[MM_OPT_OUT];
     int r = MM_CMD_DONE;
 
@@ -125,7 +117,7 @@ static int print_summary(const struct mm_cmd *cmd, const struct output *out,
         r = mm_cmd_print_json(
             cmd, json_pack("{s:s, s:s, s:I, s:I, s:o, s:s, s:f}", "batch_uid", request->batch_uid,
                            "request_id", request->request_id, "enrolled", (json_int_t)enrolled,
-                           "refused", (json_int_t)out->refused, "withheld",
+                           "refused", (json_int_t)e->refused, "withheld",
                            mm_withheld_counts_json(withheld), "out", folder, "seconds", seconds));
     else
         printf("%zu devices in %s (%.1f s; request id %s)\n", enrolled, folder, seconds,
@@ -133,64 +125,56 @@ static int print_summary(const struct mm_cmd *cmd, const struct output *out,
     if (r != MM_CMD_DONE)
         return r;
     r = mm_withheld_say(cmd, withheld);
-    if (out->refused == 0)
+    if (e->refused == 0)
         return r;
     if (!mm_cmd_wants_json(cmd))
-        fprintf(stderr, "mintmark enroll: %zu refused: see %s/enrolled.jsonl\n", out->refused,
+        fprintf(stderr, "mintmark enroll: %zu refused: see %s/enrolled.jsonl\n", e->refused,
                 folder);
     return MM_CMD_FAILED;
 }
 
-static int enroll(const struct mm_cmd *cmd, struct output *out, const struct mm_request *request)
+static int enroll(const struct mm_cmd *cmd, struct enrolled *e, const struct mm_request *request)
 {
     const struct mintmark_enroll call = {
         .batch_uid = request->batch_uid,
         .request_id = request->request_id,
-        .devices = out->csrs->devices,
-        .n_devices = out->csrs->n,
+        .devices = e->csrs->devices,
+        .n_devices = e->csrs->n,
     };
     const int64_t began_us = mm_clock_mono_us();
     struct mintmark_error error;
     int r;
 
-    mm_progress_begin(&out->progress, request->count, !mm_cmd_wants_json(cmd));
-    r = mintmark_enroll(cmd->client, &call, take_device, out, &error);
-    mm_progress_end(&out->progress);
-    if (r == 0 && (put_lines(out) < 0 || mm_folder_finish(out->folder, &out->ei) < 0))
-        r = WRITE_FAILED;
-    if (r == 0)
-        return print_summary(cmd, out, request, (double)(mm_clock_mono_us() - began_us) / 1e6);
-    r = r < 0 ? mm_cmd_fail(cmd, &error) : mm_cmd_fail_file(cmd, &out->ei);
-    if (out->progress.done > 0)
-        fprintf(stderr, "mintmark enroll: %u of %u are answered; the same command again goes on\n",
-                out->progress.done, (unsigned)request->count);
-    return r;
+    mm_progress_begin(&e->out.progress, request->count, !mm_cmd_wants_json(cmd));
+    r = mintmark_enroll(cmd->client, &call, take_device, e, &error);
+    mm_progress_end(&e->out.progress);
+    if (r == 0 && (put_lines(e) < 0 || mm_folder_finish(e->out.folder, &e->out.ei) < 0))
+        r = MM_OUTPUT_FAILED;
+    if (r != 0)
+        return mm_output_fail_for(cmd, &e->out, r, &error, request, "are answered");
+    return print_summary(cmd, e, request, (double)(mm_clock_mono_us() - began_us) / 1e6);
+}
+
+static void done(struct enrolled *e)
+{
+    for (size_t i = 0; e->lines && i < e->csrs->n; i++)
+        free(e->lines[i]);
+    free(e->lines);
+    mm_output_done(&e->out);
 }
 
 static int run(struct mm_cmd *cmd, const struct mm_csrs *csrs)
 {
-    MM_CLEANUP(mm_folder_free_p) struct mm_folder *folder = NULL;
     MM_CLEANUP(mm_request_done) struct mm_request request = {.count = 0};
-    struct output out = {.csrs = csrs};
-    struct mm_errinfo ei;
+    MM_CLEANUP(done) struct enrolled e = {.csrs = csrs};
     int r = take_request(cmd, csrs, &request);
 
+    if (r == 0)
+        r = mm_output_open_for(cmd, &e.out, &request);
     if (r)
         return r;
-    if (mm_folder_open(cmd->value[MM_OPT_OUT], &folder, &ei) < 0 ||
-        mm_request_settle(&request, folder, &ei) < 0)
-        return mm_cmd_fail_file(cmd, &ei);
-    out.folder = folder;
-    out.lines = calloc(csrs->n, sizeof(*out.lines));
-    if (!out.lines) {
-        mm_fail_memory(&ei);
-        return mm_cmd_fail_file(cmd, &ei);
-    }
-    r = enroll(cmd, &out, &request);
-    for (size_t i = 0; i < csrs->n; i++)
-        free(out.lines[i]);
-    free(out.lines);
-    return r;
+    e.lines = calloc(csrs->n, sizeof(*e.lines));
+    return e.lines ? enroll(cmd, &e, &request) : mm_cmd_fail_memory(cmd);
 }
 
 int mm_cmd_enroll(struct mm_cmd *cmd)

@@ -104,6 +104,14 @@ int mm_cmd_fail_file(const struct mm_cmd *cmd, const struct mm_errinfo *ei)
     return mm_cmd_fail(cmd, &error);
 }
 
+int mm_cmd_fail_memory(const struct mm_cmd *cmd)
+{
+    struct mm_errinfo ei;
+
+    mm_fail_memory(&ei);
+    return mm_cmd_fail_file(cmd, &ei);
+}
+
 int mm_cmd_usage(const struct mm_cmd *cmd, const char *fmt, ...)
 {
     char text[sizeof(((struct mintmark_error *)NULL)->message)];

@@ -1,36 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* provision, and device get. */
 #include "client/cmd/cmd.h"
-#include "client/cmd/folder.h"
-#include "client/cmd/progress.h"
-#include "client/cmd/request.h"
+#include "client/cmd/output.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
 
 #include <stdio.h>
-#include <string.h>
-
-/* What a callback needs to write a device. */
-struct output {
-    struct mm_folder *folder;
-    struct mm_progress progress;
-    struct mm_errinfo ei; /* why writing failed */
-};
-
-/* What the callbacks return to end a call: the error is in the output. */
-enum { WRITE_FAILED = 1 };
 
 static int write_device(void *arg, const struct mintmark_bundle *bundle,
                         const struct mintmark_withheld *withheld)
 {
-    struct output *out = arg;
-    const int r = bundle ? mm_folder_add(out->folder, bundle, &out->ei)
-                         : mm_folder_withhold(out->folder, withheld, &out->ei);
+    struct mm_output *out = arg;
+    const int r = mm_output_write(out, bundle, withheld);
 
-    if (r < 0)
-        return WRITE_FAILED;
-    mm_progress_step(&out->progress);
-    return 0;
+    if (r == 0)
+        mm_progress_step(&out->progress);
+    return r;
 }
 
 /* What the command line says, into a request. */
@@ -51,36 +36,6 @@ static int take_request(const struct mm_cmd *cmd, struct mm_request *request)
     return 0;
 }
 
-/* The same request stays wrong however often it is sent. */
-static bool will_be_refused_again(const struct mintmark_error *error)
-{
-    switch (error->status) {
-    case MINTMARK_INVALID_ARGUMENT:
-    case MINTMARK_NOT_FOUND:
-    case MINTMARK_ALREADY_EXISTS:
-        return true;
-    case MINTMARK_FAILED_PRECONDITION:
-        return strcmp(error->reason, "DEVICES_PARKED") != 0; /* until an officer has decided */
-    case MINTMARK_RESOURCE_EXHAUSTED:
-        return !strcmp(error->reason, "BATCH_FULL") || !strcmp(error->reason, "QUOTA_EXHAUSTED");
-    default:
-        return false;
-    }
-}
-
-static void say_how_to_go_on(const struct mm_cmd *cmd, const struct output *out,
-                             const struct mm_request *request, bool refused)
-{
-    if (out->progress.done == 0 && refused)
-        fprintf(stderr,
-                "mintmark provision: no device is in %s; another request takes another folder\n",
-                cmd->value[MM_OPT_OUT]);
-    else if (out->progress.done < request->count)
-        fprintf(stderr,
-                "mintmark provision: %u of %u devices are in %s; the same command again goes on\n",
-                out->progress.done, (unsigned)request->count, cmd->value[MM_OPT_OUT]);
-}
-
 static int print_summary(const struct mm_cmd *cmd, const struct mm_withheld_counts *withheld,
                          const struct mm_request *request, double seconds)
 {
@@ -99,7 +54,8 @@ static int print_summary(const struct mm_cmd *cmd, const struct mm_withheld_coun
     return r == MM_CMD_DONE ? mm_withheld_say(cmd, withheld) : r;
 }
 
-static int provision(const struct mm_cmd *cmd, struct output *out, const struct mm_request *request)
+static int provision(const struct mm_cmd *cmd, struct mm_output *out,
+                     const struct mm_request *request)
 {
     const struct mintmark_provision call = {
         .batch_uid = request->batch_uid,
@@ -115,33 +71,22 @@ static int provision(const struct mm_cmd *cmd, struct output *out, const struct 
     r = mintmark_provision(cmd->client, &call, write_device, out, &error);
     mm_progress_end(&out->progress);
     if (r == 0 && mm_folder_finish(out->folder, &out->ei) < 0)
-        r = WRITE_FAILED;
-    if (r != 0) {
-        const bool refused = r < 0 && will_be_refused_again(&error);
-
-        r = r < 0 ? mm_cmd_fail(cmd, &error) : mm_cmd_fail_file(cmd, &out->ei);
-        say_how_to_go_on(cmd, out, request, refused);
-        return r;
-    }
+        r = MM_OUTPUT_FAILED;
+    if (r != 0)
+        return mm_output_fail_for(cmd, out, r, &error, request, "devices are in the folder");
     return print_summary(cmd, mm_folder_withheld(out->folder), request,
                          (double)(mm_clock_mono_us() - began_us) / 1e6);
 }
 
 int mm_cmd_provision(struct mm_cmd *cmd)
 {
-    MM_CLEANUP(mm_folder_free_p) struct mm_folder *folder = NULL;
+    MM_CLEANUP(mm_output_done) struct mm_output out = {.folder = NULL};
     MM_CLEANUP(mm_request_done) struct mm_request request = {.count = 0};
-    struct output out = {.folder = NULL};
-    struct mm_errinfo ei;
     int r = take_request(cmd, &request);
 
-    if (r)
-        return r;
-    if (mm_folder_open(cmd->value[MM_OPT_OUT], &folder, &ei) < 0 ||
-        mm_request_settle(&request, folder, &ei) < 0)
-        return mm_cmd_fail_file(cmd, &ei);
-    out.folder = folder;
-    return provision(cmd, &out, &request);
+    if (r == 0)
+        r = mm_output_open_for(cmd, &out, &request);
+    return r ? r : provision(cmd, &out, &request);
 }
 
 static int print_device(const struct mm_cmd *cmd, const struct mm_withheld_counts *withheld)
@@ -159,18 +104,16 @@ static int print_device(const struct mm_cmd *cmd, const struct mm_withheld_count
 
 int mm_cmd_device_get(struct mm_cmd *cmd)
 {
-    MM_CLEANUP(mm_folder_free_p) struct mm_folder *folder = NULL;
-    struct output out = {.folder = NULL};
+    MM_CLEANUP(mm_output_done) struct mm_output out = {.folder = NULL};
     struct mintmark_error error;
-    int r;
+    int r = mm_output_open(cmd, &out);
 
-    if (mm_folder_open(cmd->value[MM_OPT_OUT], &folder, &out.ei) < 0)
-        return mm_cmd_fail_file(cmd, &out.ei);
-    out.folder = folder;
+    if (r)
+        return r;
     r = mintmark_get_device(cmd->client, cmd->args[0], write_device, &out, &error);
-    if (r < 0)
-        return mm_cmd_fail(cmd, &error);
-    if (r > 0 || mm_folder_finish(folder, &out.ei) < 0)
-        return mm_cmd_fail_file(cmd, &out.ei);
-    return print_device(cmd, mm_folder_withheld(folder));
+    if (r == 0 && mm_folder_finish(out.folder, &out.ei) < 0)
+        r = MM_OUTPUT_FAILED;
+    if (r != 0)
+        return mm_output_fail(cmd, &out, r, &error);
+    return print_device(cmd, mm_folder_withheld(out.folder));
 }

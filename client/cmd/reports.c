@@ -20,7 +20,7 @@ void mm_reports_done(struct mm_reports *reports)
     *reports = (struct mm_reports){.list = NULL};
 }
 
-/* NULL if it can't be; the line's error is in *ret_what. */
+/* false if it can't be; the line's error is in *ret_what. */
 static bool read_report(json_t *object, struct mintmark_report *ret_report, const char **ret_what)
 {
     const char *uid, *state, *reason = "";
@@ -107,6 +107,18 @@ int mm_reports_read(const char *path, struct mm_reports *ret_reports, struct mm_
     return MM_OK;
 }
 
+static int fail_part(const struct mm_cmd *cmd, const struct mintmark_error *error, size_t done,
+                     size_t n)
+{
+    const int exit_code = mm_cmd_fail(cmd, error);
+
+    if (done > 0) {
+        mm_cmd_say_name(cmd);
+        fprintf(stderr, "%zu of %zu are reported; reporting them again does no harm\n", done, n);
+    }
+    return exit_code;
+}
+
 /* All of them, in calls of as many as one may have. */
 static int send(struct mm_cmd *cmd, const struct mintmark_report *reports, size_t n)
 {
@@ -118,7 +130,7 @@ static int send(struct mm_cmd *cmd, const struct mintmark_report *reports, size_
 
         if (mintmark_report_devices(cmd->client, cmd->value[MM_OPT_BATCH], reports + at, chunk,
                                     &counts, &error) < 0)
-            return mm_cmd_fail(cmd, &error);
+            return fail_part(cmd, &error, at, n);
     }
     if (mm_cmd_wants_json(cmd))
         return mm_cmd_print_json(cmd, json_pack("{s:s, s:I, s:o}", "batch_uid",
@@ -149,12 +161,8 @@ static int send_ok(struct mm_cmd *cmd)
     if (cmd->n_args == 0)
         return mm_cmd_usage(cmd, "--ok needs the UIDs of devices");
     reports = calloc(cmd->n_args, sizeof(*reports));
-    if (!reports) {
-        struct mm_errinfo ei;
-
-        mm_fail_memory(&ei);
-        return mm_cmd_fail_file(cmd, &ei);
-    }
+    if (!reports)
+        return mm_cmd_fail_memory(cmd);
     for (size_t i = 0; i < cmd->n_args; i++)
         reports[i] = (struct mintmark_report){.device_uid = cmd->args[i], .ok = 1};
     return send(cmd, reports, cmd->n_args);

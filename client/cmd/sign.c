@@ -174,12 +174,9 @@ static int print(const struct mm_cmd *cmd, const struct mintmark_signature *s)
 {
     char digest[2 * DIGEST_MAX + 1];
     MM_FREE char *hex = malloc(2 * s->signature.len + 1);
-    struct mm_errinfo ei;
 
-    if (!hex) {
-        mm_fail_memory(&ei);
-        return mm_cmd_fail_file(cmd, &ei);
-    }
+    if (!hex)
+        return mm_cmd_fail_memory(cmd);
     mm_hex_encode(s->digest.data, s->digest.len, digest);
     mm_hex_encode(s->signature.data, s->signature.len, hex);
     if (mm_cmd_wants_json(cmd))
@@ -237,12 +234,9 @@ static int print_random(const struct mm_cmd *cmd, const uint8_t *data, size_t le
 {
     MM_BUF_CLEANUP struct mm_buf text = MM_BUF_INIT(2 * MM_RANDOM_MAX + 1);
     char *hex = (char *)mm_buf_reserve(&text, 2 * len + 1);
-    struct mm_errinfo ei;
 
-    if (!hex) {
-        mm_fail_memory(&ei);
-        return mm_cmd_fail_file(cmd, &ei);
-    }
+    if (!hex)
+        return mm_cmd_fail_memory(cmd);
     mm_hex_encode(data, len, hex);
     mm_buf_grew(&text, 2 * len + 1);
     if (mm_cmd_wants_json(cmd))
@@ -268,16 +262,13 @@ int mm_cmd_random(struct mm_cmd *cmd)
 {
     MM_SECRET_CLEANUP struct mm_secret *data = NULL;
     struct mintmark_error error;
-    struct mm_errinfo ei;
     uint64_t length;
     const int r = mm_cmd_number(cmd, MM_OPT_LENGTH, 1, MM_RANDOM_MAX, &length);
 
     if (r)
         return r;
-    if (mm_secret_new((size_t)length, &data) < 0) {
-        mm_fail_memory(&ei);
-        return mm_cmd_fail_file(cmd, &ei);
-    }
+    if (mm_secret_new((size_t)length, &data) < 0)
+        return mm_cmd_fail_memory(cmd);
     if (mintmark_random(cmd->client, cmd->value[MM_OPT_TOKEN], mm_secret_data(data),
                         (uint32_t)length, &error) < 0)
         return mm_cmd_fail(cmd, &error);

@@ -15,10 +15,8 @@ static int unwrap(struct mm_cmd *cmd, struct mintmark_transport_key *key,
     struct mm_errinfo ei;
     size_t len;
 
-    if (mm_secret_new(WRAPPED_MAX, &plain) < 0) {
-        mm_fail_memory(&ei);
-        return mm_cmd_fail_file(cmd, &ei);
-    }
+    if (mm_secret_new(WRAPPED_MAX, &plain) < 0)
+        return mm_cmd_fail_memory(cmd);
     if (mintmark_unwrap(key, &data, mm_secret_data(plain), WRAPPED_MAX, &len, &error) < 0)
         return mm_cmd_fail(cmd, &error);
     if (mm_io_create_file(cmd->args[1], 0600, mm_secret_data(plain), len, &ei) < 0)

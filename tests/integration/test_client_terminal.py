@@ -78,6 +78,27 @@ class Terminal(test_client.ClientTest):
                 self.assertEqual(out.exists(), there)
             out.mkdir(exist_ok=True)  # one that was there before stays
 
+    def test_what_to_do_next_is_said(self):
+        out = self.dir / 'out'
+        out.mkdir()
+        (out / 'devices.jsonl').write_text('mine\n')  # all can be there but the list
+        self.provision(3, code=1)
+        self.assertIn('3 of 3 devices are in the folder; once that file is elsewhere, the same command again goes on',
+                      self.err)
+        (out / 'devices.jsonl').unlink()
+        self.provision(3)
+        self.assert_all_there(3)
+
+    def test_how_much_of_a_large_report_was_taken_is_said(self):
+        self.provision(1)
+        uid = self.lines()[0]['device_uid']
+        (self.dir / 'r.jsonl').write_text((json.dumps({'device_uid': uid, 'state': 'OK'}) + '\n') * 10001)
+        report = ['device', 'report', '--batch', self.service.batch, '--file', self.dir / 'r.jsonl']
+        self.service.plan['ReportDevices'] = [None, fake.fail(NOT_FOUND, 'UNKNOWN_DEVICE')]
+        self.run_command(*report, code=1)
+        self.assertIn('10000 of 10001 are reported; reporting them again does no harm', self.err)
+        self.assertIn('10001 reported', self.run_command(*report))
+
     # -- output ------------------------------------------------------------------------------------
 
     def test_result_that_cannot_be_written(self):

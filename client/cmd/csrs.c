@@ -5,7 +5,9 @@
 #include "daemon/base/limits.h"
 
 #include <dirent.h>
+#include <endian.h>
 #include <errno.h>
+#include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,4 +176,26 @@ int mm_csrs_read(char *const *paths, size_t n_paths, bool serial_names, struct m
     else
         *ret_csrs = csrs;
     return r;
+}
+
+/* Each with its length before it, so that no two lists look the same. */
+static bool hash_one(EVP_MD_CTX *ctx, const void *data, size_t len)
+{
+    const uint64_t bytes = htobe64(len);
+
+    return EVP_DigestUpdate(ctx, &bytes, sizeof(bytes)) == 1 &&
+           EVP_DigestUpdate(ctx, data, len) == 1;
+}
+
+int mm_csrs_hash(const struct mm_csrs *csrs, uint8_t ret_sha256[32], struct mm_errinfo *ei)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool good = ctx && EVP_DigestInit_ex2(ctx, EVP_sha256(), NULL) == 1;
+
+    for (size_t i = 0; good && i < csrs->n; i++)
+        good = hash_one(ctx, csrs->names[i], strlen(csrs->names[i])) &&
+               hash_one(ctx, csrs->devices[i].csr.data, csrs->devices[i].csr.len);
+    good = good && EVP_DigestFinal_ex(ctx, ret_sha256, NULL) == 1;
+    EVP_MD_CTX_free(ctx);
+    return good ? MM_OK : mm_fail_memory(ei);
 }

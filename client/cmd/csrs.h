@@ -21,3 +21,7 @@ struct mm_csrs {
 int mm_csrs_read(char *const *paths, size_t n_paths, bool serial_names, struct mm_csrs *ret_csrs,
                  struct mm_errinfo *ei) MM_MUST_USE;
 void mm_csrs_done(struct mm_csrs *csrs);
+
+/* SHA-256 over names and contents, in their order. */
+int mm_csrs_hash(const struct mm_csrs *csrs, uint8_t ret_sha256[32],
+                 struct mm_errinfo *ei) MM_MUST_USE;

@@ -92,12 +92,16 @@ static int take_serials(const struct mm_csrs *csrs, struct mm_request *request,
 static int take_request(const struct mm_cmd *cmd, const struct mm_csrs *csrs,
                         struct mm_request *request)
 {
+    uint8_t sha256[MM_REQUEST_HASH];
     struct mm_errinfo ei;
     const int r = mm_request_take_names(request, cmd);
 
     if (r)
         return r;
     request->count = (uint32_t)csrs->n;
+    if (mm_csrs_hash(csrs, sha256, &ei) < 0)
+        return mm_cmd_fail_file(cmd, &ei);
+    mm_hex_encode(sha256, sizeof(sha256), request->csrs_sha256);
     if (cmd->value[MM_OPT_SERIAL_NAMES] && take_serials(csrs, request, &ei) < 0)
         return mm_cmd_fail_file(cmd, &ei);
     return 0;
@@ -110,6 +114,7 @@ static int print_summary(const struct mm_cmd *cmd, const struct enrolled *e,
 {
     const struct mm_withheld_counts *withheld = mm_folder_withheld(e->out.folder);
     const size_t enrolled = e->csrs->n - e->refused - mm_withheld_total(withheld);
+    const size_t repeated = mm_folder_repeated(e->out.folder);
     const char *folder = cmd->value[MM_OPT_OUT];
     int r = MM_CMD_DONE;
 
@@ -120,10 +125,14 @@ static int print_summary(const struct mm_cmd *cmd, const struct enrolled *e,
                            "refused", (json_int_t)e->refused, "withheld",
                            mm_withheld_counts_json(withheld), "out", folder, "seconds", seconds));
     else
-        printf("%zu devices in %s (%.1f s; request id %s)\n", enrolled, folder, seconds,
+        printf("%zu devices in %s (%.1f s; request id %s)\n", enrolled - repeated, folder, seconds,
                request->request_id);
     if (r != MM_CMD_DONE)
         return r;
+    if (repeated > 0)
+        fprintf(stderr,
+                "mintmark enroll: %zu with the key of another request: see %s/enrolled.jsonl\n",
+                repeated, folder);
     r = mm_withheld_say(cmd, withheld);
     if (e->refused == 0)
         return r;

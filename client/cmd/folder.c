@@ -438,6 +438,11 @@ const struct mm_withheld_counts *mm_folder_withheld(const struct mm_folder *fold
     return &folder->counts;
 }
 
+size_t mm_folder_repeated(const struct mm_folder *folder)
+{
+    return folder->devices.repeated;
+}
+
 /* The file may become this text. */
 static int check_list(struct mm_folder *folder, const char *name, const struct mm_buf *text,
                       struct mm_errinfo *ei)

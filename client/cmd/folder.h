@@ -59,6 +59,10 @@ const struct mm_withheld_counts *mm_folder_withheld(const struct mm_folder *fold
 int mm_folder_put_list(struct mm_folder *folder, const char *name, const struct mm_buf *text,
                        struct mm_errinfo *ei) MM_MUST_USE;
 
+/* Of the devices that were added, how many had been added before; known when the folder is
+ * finished. */
+size_t mm_folder_repeated(const struct mm_folder *folder);
+
 /* Puts everything on disk, and then the list of the devices, which says that all are there but
  * those that are withheld; withheld.jsonl goes when there are none. MM_ERR_EXISTS also for what an
  * earlier run cannot have written: chain.pem or key-wrap.json of no device that was added. */

@@ -58,7 +58,12 @@ int mm_list_text(struct mm_list *list, struct mm_buf *out, struct mm_errinfo *ei
 {
     if (list->n > 0)
         qsort(list->lines, list->n, sizeof(*list->lines), by_number);
+    list->repeated = 0;
     for (size_t i = 0; i < list->n; i++) {
+        if (i > 0 && by_number(&list->lines[i - 1], &list->lines[i]) == 0) {
+            list->repeated++;
+            continue;
+        }
         mm_buf_append_str(out, list->lines[i].text);
         mm_buf_append_str(out, "\n");
     }

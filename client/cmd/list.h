@@ -10,6 +10,7 @@
 struct mm_list {
     struct mm_list_line *lines;
     size_t n, max;
+    size_t repeated; /* lines that mm_list_text left out last */
 };
 
 void mm_list_done(struct mm_list *list);
@@ -17,7 +18,7 @@ void mm_list_done(struct mm_list *list);
 int mm_list_add(struct mm_list *list, uint64_t number, char *text,
                 struct mm_errinfo *ei) MM_MUST_USE;
 /* Appends the lines to out, by number: the service promises no order, and a repetition must find
- * the same text. */
+ * the same text. What is there twice, as for two requests with one key, is one line. */
 int mm_list_text(struct mm_list *list, struct mm_buf *out, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* Whether now takes nothing back that then says: its lines are all in now, in their order, but for

@@ -145,23 +145,26 @@ static int take_serials(json_t *array, struct mm_request *stored, struct mm_erri
 static int take_stored(json_t *root, struct mm_request *stored, struct mm_errinfo *ei)
 {
     const char *format, *batch_uid, *request_id;
+    const char *csrs_sha256 = "";
     json_t *serials = NULL;
     json_error_t problem;
     uint8_t uid[16];
     json_int_t count;
     int version;
 
-    if (json_unpack_ex(root, &problem, JSON_STRICT, "{s:s, s:i, s:s, s:I, s:s, s?o}", "format",
+    if (json_unpack_ex(root, &problem, JSON_STRICT, "{s:s, s:i, s:s, s:I, s:s, s?o, s?s}", "format",
                        &format, "version", &version, "batch_uid", &batch_uid, "count", &count,
-                       "request_id", &request_id, "hw_serials", &serials) < 0)
+                       "request_id", &request_id, "hw_serials", &serials, "csrs_sha256",
+                       &csrs_sha256) < 0)
         return fail_stored(ei, problem.text);
     if (strcmp(format, "mintmark-request") != 0 || version != 1)
         return fail_stored(ei, "not a request of version 1");
     if (mm_uuid_parse(batch_uid, uid) < 0 || !mm_name_valid(request_id, MM_REQUEST_ID_MAX) ||
-        count < 1 || count > MM_PROVISION_MAX)
+        count < 1 || count > MM_PROVISION_MAX || strlen(csrs_sha256) > 2 * MM_REQUEST_HASH)
         return fail_stored(ei, "a value is out of its range");
     snprintf(stored->batch_uid, sizeof(stored->batch_uid), "%s", batch_uid);
     snprintf(stored->request_id, sizeof(stored->request_id), "%s", request_id);
+    snprintf(stored->csrs_sha256, sizeof(stored->csrs_sha256), "%s", csrs_sha256);
     stored->count = (uint32_t)count;
     return take_serials(serials, stored, ei);
 }
@@ -213,6 +216,9 @@ static int compare(const struct mm_request *given, const struct mm_request *stor
         differs = "request id";
     else if (given->hw_serials && !same_serials(given, stored))
         differs = "list of hardware serial numbers";
+    else if (*given->csrs_sha256 && *stored->csrs_sha256 &&
+             strcmp(given->csrs_sha256, stored->csrs_sha256) != 0)
+        differs = "set of files (names and contents count)";
     if (!differs)
         return MM_OK;
     return mm_fail(ei, MM_ERR_PRECONDITION, "OTHER_REQUEST",
@@ -239,9 +245,10 @@ static json_t *to_json(const struct mm_request *request)
         serials = json_array();
     for (size_t i = 0; serials && i < request->count; i++)
         json_array_append_new(serials, json_string(request->hw_serials[i]));
-    return json_pack("{s:s, s:i, s:s, s:I, s:s, s:o*}", "format", "mintmark-request", "version", 1,
-                     "batch_uid", request->batch_uid, "count", (json_int_t)request->count,
-                     "request_id", request->request_id, "hw_serials", serials);
+    return json_pack("{s:s, s:i, s:s, s:I, s:s, s:o*, s:s*}", "format", "mintmark-request",
+                     "version", 1, "batch_uid", request->batch_uid, "count",
+                     (json_int_t)request->count, "request_id", request->request_id, "hw_serials",
+                     serials, "csrs_sha256", *request->csrs_sha256 ? request->csrs_sha256 : NULL);
 }
 
 static int store(struct mm_request *request, struct mm_folder *folder, struct mm_errinfo *ei)

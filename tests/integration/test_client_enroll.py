@@ -153,6 +153,37 @@ class Enroll(EnrollTest):
         (self.csrs / 'one-more.csr').write_bytes(b'x')
         self.assertIn('another count', self.enroll(code=1)['error']['message'])
 
+    def test_other_files_in_the_same_folder_are_refused(self):
+        self.write(3)
+        self.enroll()
+        before = (self.csrs / 'SN-0001.csr').read_bytes()
+        for change in (lambda: (self.csrs / 'SN-0001.csr').write_bytes(before[:-1] + b'?'),
+                       lambda: (self.csrs / 'SN-0001.csr').rename(self.csrs / 'SN-0009.csr')):
+            change()
+            error = self.enroll(code=1)['error']
+            self.assertEqual((error['reason'], 'set of files' in error['message']), ('OTHER_REQUEST', True))
+            (self.csrs / 'SN-0001.csr').write_bytes(before)
+            self.assertEqual((len(self.streams), len(self.known)), (1, 3))
+        (self.csrs / 'SN-0009.csr').unlink()
+        self.enroll()
+        # Of a folder that says nothing of it nothing is asked.
+        request = json.loads((self.dir / 'out/request.json').read_text())
+        del request['csrs_sha256']
+        (self.dir / 'out/request.json').write_text(json.dumps(request))
+        self.enroll()
+
+    def test_two_requests_of_one_key_are_one_device(self):
+        self.write(2)
+        for copy in ('copy', 'more'):
+            (self.csrs / f'{copy}.csr').write_bytes((self.csrs / 'SN-0001.csr').read_bytes())
+        for _ in range(2):
+            out = self.run_command('enroll', '--batch', self.service.batch, '--out', self.dir / 'out', self.csrs)
+            self.assertIn('2 devices in', out)
+            self.assertIn('2 with the key of another request: see', self.err)
+            self.assertEqual(len({line['device_uid'] for line in self.lines()}), len(self.lines()))
+        self.assertEqual(len({o['device_uid'] for o in self.outcomes()}), 2)
+        self.assertEqual(len(self.outcomes()), 4)
+
     def test_refused_devices_are_named_and_the_others_enrolled(self):
         self.write(5)
         csrs = [p.read_bytes() for p in sorted(self.csrs.iterdir())]

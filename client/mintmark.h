@@ -4,7 +4,9 @@
  * which is made when first needed and made again when it was lost.
  *
  * One struct mintmark is used by one thread at a time. Strings are UTF-8. Nothing here prints or
- * ends the process. SIGPIPE is never raised.
+ * ends the process. SIGPIPE is never raised. What a request points to stays the caller's, and must
+ * stay as it is until the call returns. Limits stand with what they limit; the service holds them
+ * too (docs/integration.md). Times are milliseconds since 1970, UTC; 0: it has not come to that.
  *
  * Functions that return int return 0, or, when they fail, minus the status, which also stands in
  * *error; error may be NULL. A callback ends its call by returning something other than 0, which
@@ -57,7 +59,8 @@ struct mintmark;
 
 /* target is "host:port" or "[address]:port"; the files are PEM, the key without a passphrase.
  * server_name is what the server's certificate must be for; NULL: the host of target. Opens no
- * connection yet; reads and checks the files. */
+ * connection yet; reads and checks the files. Nothing of the options is needed afterwards. On
+ * success the client is the caller's, for mintmark_free(). */
 struct mintmark_options {
     const char *target;
     const char *server_name;
@@ -82,15 +85,16 @@ void mintmark_free(struct mintmark *client);
 void mintmark_cancel(struct mintmark *client);
 
 struct mintmark_ping {
-    int64_t time_ms;
-    int ready;
-    char version[32];
-    char detail[256];
-    char client[65];
+    int64_t time_ms;  /* the service's clock */
+    int ready;        /* it can work */
+    char version[32]; /* the service's */
+    char detail[256]; /* why it is not ready */
+    char client[65];  /* the name that the service knows the caller by */
 };
 int mintmark_ping(struct mintmark *client, struct mintmark_ping *ret_ping,
                   struct mintmark_error *error);
 
+/* Devices of a batch: issued are ok, ko and unreported together. */
 struct mintmark_counts {
     uint64_t issued, ok, ko, unreported;
 };
@@ -108,11 +112,13 @@ struct mintmark_batch {
     struct mintmark_counts counts;
 };
 struct mintmark_open_batch {
-    const char *name, *profile, *device_type;
-    const char *order_id; /* NULL: the live order that expires first */
-    uint64_t quantity;
-    uint32_t heads;
+    const char *name, *profile, *device_type; /* 1 to 64 letters, digits, '.', '_', '-' */
+    const char *order_id;                     /* NULL: the live order that expires first */
+    uint64_t quantity; /* the most devices that it may hold: 1 to 10,000,000 */
+    uint32_t heads;    /* sockets of the station: 1 to 4,096 */
 };
+/* Not repeated when the connection is lost with the call on its way, so that no second batch is
+ * opened: UNAVAILABLE then leaves open whether there is one. mintmark_list_batches() tells. */
 int mintmark_open_batch(struct mintmark *client, const struct mintmark_open_batch *request,
                         struct mintmark_batch *ret_batch, struct mintmark_error *error);
 int mintmark_get_batch(struct mintmark *client, const char *batch_uid,
@@ -140,7 +146,8 @@ struct mintmark_item {
     struct mintmark_data content; /* empty when referred to */
     const char *reference;
 };
-/* One device; everything is borrowed and valid during the callback only. Items are those of the
+/* One device, with at most 4 certificates in its chain, 16 items, and 8 KiB of certificate or CSR;
+ * everything is borrowed and valid during the callback only. Items are those of the
  * stream, repeated here for every device. The chain is what the device's certificate was issued
  * under, transport_key and check_value are those that its key was wrapped under; both may be others
  * than the next one's: an older device is delivered as it was made. */
@@ -183,9 +190,10 @@ struct mintmark_withheld {
 
 struct mintmark_provision {
     const char *batch_uid;
-    uint32_t count;
-    const char *request_id;        /* NULL: a random one. Keep it to repeat after a crash */
-    const char *const *hw_serials; /* NULL or count of them */
+    uint32_t count;         /* 1 to 100,000 */
+    const char *request_id; /* at most 64 letters, digits, '.', '_', '-'. NULL: a random one. Keep
+                             * it to repeat after a crash */
+    const char *const *hw_serials; /* NULL or count of them: 1 to 64 printable ASCII characters */
 };
 /* Makes count devices; each gets every device exactly once, also when the connection was lost and
  * the call repeated with the same request id in between: with a bundle, or, when it has
@@ -197,12 +205,12 @@ int mintmark_provision(struct mintmark *client, const struct mintmark_provision 
                        void *arg, struct mintmark_error *error);
 
 struct mintmark_csr {
-    const char *hw_serial;    /* NULL: none */
-    struct mintmark_data csr; /* PKCS#10, DER */
+    const char *hw_serial;    /* as mintmark_provision's; NULL: none */
+    struct mintmark_data csr; /* PKCS#10, DER; at most 8 KiB */
 };
 struct mintmark_enroll {
     const char *batch_uid;
-    const char *request_id; /* NULL: a random one. Keep it to repeat after a crash */
+    const char *request_id; /* as mintmark_provision's */
     const struct mintmark_csr *devices;
     size_t n_devices; /* 1 to 100,000 */
 };
@@ -225,8 +233,10 @@ int mintmark_get_device(struct mintmark *client, const char *device_uid,
 struct mintmark_report {
     const char *device_uid;
     int ok;
-    const char *reason; /* KO: why; OK: NULL */
+    const char *reason; /* KO: why, 1 to 200 bytes; OK: NULL */
 };
+/* Reports 1 to 10,000 devices: all are taken or none. The same report again is fine. ret_counts may
+ * be NULL. */
 int mintmark_report_devices(struct mintmark *client, const char *batch_uid,
                             const struct mintmark_report *reports, size_t n_reports,
                             struct mintmark_counts *ret_counts, struct mintmark_error *error);
@@ -237,7 +247,7 @@ struct mintmark_production_report {
     uint64_t refunded;  /* units given back to the order for KO devices of the batch */
     int report_pending; /* released, but the report could not be signed yet: get it later */
     int64_t first_issued_time_ms, last_issued_time_ms;
-    size_t n_failures;
+    size_t n_failures; /* the most frequent reasons, each with its devices */
     struct {
         char reason[201];
         uint64_t devices;
@@ -302,11 +312,14 @@ int mintmark_random(struct mintmark *client, const char *token, uint8_t *ret_dat
 
 struct mintmark_transport_key;
 /* Opens an exported transport key (docs/transport-key.md) with the recipient's private key (PEM
- * file), and unwraps device keys with it. The result is DER PKCS#8; returns its length in *ret_len.
- */
+ * file, without a passphrase). It is the caller's, for mintmark_transport_free(), which wipes it;
+ * by one thread at a time. */
 int mintmark_transport_open(const char *export_file, const char *recipient_key_file,
                             struct mintmark_transport_key **ret_key, struct mintmark_error *error);
+/* NULL is fine. */
 void mintmark_transport_free(struct mintmark_transport_key *key);
+/* Unwraps a device's key: ret_pkcs8, of size bytes, gets it as DER PKCS#8, and *ret_len its length,
+ * which is below wrapped->len. The caller wipes it. */
 int mintmark_unwrap(struct mintmark_transport_key *key, const struct mintmark_data *wrapped,
                     uint8_t *ret_pkcs8, size_t size, size_t *ret_len, struct mintmark_error *error);
 

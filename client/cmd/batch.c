@@ -138,19 +138,33 @@ static void print_account(const struct mintmark_production_report *report)
         puts("report       not signed yet: mintmark report fetches it");
 }
 
+/* An exit code. */
+static int fetch_report(struct mm_cmd *cmd)
+{
+    const int r = mm_cmd_fetch_report(cmd, cmd->args[0]);
+
+    if (r != MM_CMD_DONE) {
+        mm_cmd_say_name(cmd);
+        fprintf(stderr, "the batch is released; mintmark report %s --out DIR fetches its report\n",
+                cmd->args[0]);
+    }
+    return r;
+}
+
 int mm_cmd_batch_release(struct mm_cmd *cmd)
 {
     struct mintmark_production_report report;
     struct mintmark_error error;
-    int r;
+    int r = MM_CMD_DONE;
 
     if (mintmark_release_batch(cmd->client, cmd->args[0], &report, &error) < 0)
         return mm_cmd_fail(cmd, &error);
-    r = cmd->value[MM_OPT_OUT] ? mm_cmd_fetch_report(cmd, cmd->args[0]) : MM_CMD_DONE;
-    if (r)
-        return r;
-    if (mm_cmd_wants_json(cmd))
-        return mm_cmd_print_json(cmd, report_json(&report));
-    print_account(&report);
-    return MM_CMD_DONE;
+    /* A batch is released once, and this is its account: not to be lost with the report. */
+    if (!mm_cmd_wants_json(cmd))
+        print_account(&report);
+    if (cmd->value[MM_OPT_OUT])
+        r = fetch_report(cmd);
+    if (r == MM_CMD_DONE && mm_cmd_wants_json(cmd))
+        r = mm_cmd_print_json(cmd, report_json(&report));
+    return r;
 }

@@ -240,6 +240,22 @@ int mm_folder_begin(struct mm_folder *folder, const char *name, mode_t mode, int
     return MM_OK;
 }
 
+int mm_folder_append(struct mm_folder *folder, const char *name, int fd, const void *data,
+                     size_t len, struct mm_errinfo *ei)
+{
+    if (mm_io_write_all(fd, data, len, ei) < 0)
+        return mm_err_prefix(ei, "%s/%s", folder->path, name);
+    return MM_OK;
+}
+
+void mm_folder_drop(struct mm_folder *folder, const char *name)
+{
+    char temporary[NAME_BYTES + 8];
+
+    snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
+    (void)unlinkat(folder->fd, temporary, 0);
+}
+
 /* Are the two files, read from their beginnings, the same? -1: one cannot be read. */
 static int is_same(int a, int b)
 {

@@ -33,10 +33,14 @@ int mm_folder_put(struct mm_folder *folder, const char *name, mode_t mode, const
                   size_t len, struct mm_errinfo *ei) MM_MUST_USE;
 
 /* The same for one that is written bit by bit: first to a file without its name, which is open for
- * reading too and the caller's to close; commit gives it its name. One that is there already stays
- * when it has the same content, and is replaced or (MM_ERR_EXISTS) not when it has another. */
+ * reading too and the caller's to close; append adds to it, commit gives it its name, and drop
+ * removes what was not committed. One that is there already stays when it has the same content, and
+ * is replaced or (MM_ERR_EXISTS) not when it has another. */
 int mm_folder_begin(struct mm_folder *folder, const char *name, mode_t mode, int *ret_fd,
                     struct mm_errinfo *ei) MM_MUST_USE;
+int mm_folder_append(struct mm_folder *folder, const char *name, int fd, const void *data,
+                     size_t len, struct mm_errinfo *ei) MM_MUST_USE;
+void mm_folder_drop(struct mm_folder *folder, const char *name);
 int mm_folder_commit(struct mm_folder *folder, const char *name, int fd, bool replace,
                      struct mm_errinfo *ei) MM_MUST_USE;
 

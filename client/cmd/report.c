@@ -46,7 +46,7 @@ static int add(void *arg, const struct mintmark_data *data)
 {
     struct files *f = arg;
 
-    return mm_io_write_all(f->fd, data->data, data->len, &f->ei) < 0;
+    return mm_folder_append(f->folder, "report.json", f->fd, data->data, data->len, &f->ei) < 0;
 }
 
 /* A stream of its own on an open file, from its beginning. */
@@ -80,7 +80,11 @@ static int write_page(struct files *f)
 
     if (r == MM_OK)
         r = fill_page(f, fd);
-    return r < 0 ? r : mm_folder_commit(f->folder, "report.html", fd, true, &f->ei);
+    if (r == MM_OK)
+        r = mm_folder_commit(f->folder, "report.html", fd, true, &f->ei);
+    if (r < 0)
+        mm_folder_drop(f->folder, "report.html");
+    return r;
 }
 
 static int finish(struct files *f)
@@ -107,7 +111,8 @@ static int add_manifest(void *arg, const struct mintmark_data *data)
 {
     struct files *f = arg;
 
-    return mm_io_write_all(f->manifest_fd, data->data, data->len, &f->ei) < 0;
+    return mm_folder_append(f->folder, "manifest.json", f->manifest_fd, data->data, data->len,
+                            &f->ei) < 0;
 }
 
 /* Its signatures are made anew each time, so that a file that is there is replaced. An exit code.
@@ -141,12 +146,17 @@ static int fetch(struct mm_cmd *cmd, const char *batch_uid, struct files *f)
     return f->manifest ? fetch_manifest(cmd, batch_uid, f) : MM_CMD_DONE;
 }
 
+/* What was begun and not committed goes. */
 static void done(struct files *f)
 {
-    if (f->fd >= 0)
+    if (f->fd >= 0) {
         close(f->fd);
-    if (f->manifest_fd >= 0)
+        mm_folder_drop(f->folder, "report.json");
+    }
+    if (f->manifest_fd >= 0) {
         close(f->manifest_fd);
+        mm_folder_drop(f->folder, "manifest.json");
+    }
     mm_buf_done(&f->signature);
     mm_folder_free(f->folder);
 }

@@ -164,6 +164,26 @@ class Terminal(test_client.ClientTest):
         self.assert_all_there(100)
         self.assertEqual(len(self.service.requests), 1)
 
+    def test_report_that_does_not_fit(self):
+        out = self.dir / 'out'
+        report = os.urandom(200000)
+        info = self.service.pb.ReportInfo(size=len(report), sha256=fake.sha256(report), signature=b'signed')
+
+        def answer(service, call):
+            call.message(service.pb.GetReportResponse(info=info).SerializeToString())
+            for at in range(0, len(report), 50000):
+                call.message(service.pb.GetReportResponse(data=report[at:at + 50000]).SerializeToString())
+            call.end()
+        limit = 'ulimit -f 100; trap "" XFSZ; exec "$@"'
+        for command in (['batch', 'release', self.service.batch], ['report', self.service.batch]):
+            self.service.plan['GetReport'] = [answer]
+            self.assertEqual(self.shell(limit, *command, '--out', out), 1)
+            self.assertIn('out/report.json: write: File too large', self.err)
+            self.assertFalse(out.exists())  # nothing is left of what was begun
+            if command[0] == 'batch':
+                self.assertIn('order used   4711 of 10000', self.out)
+                self.assertIn(f'the batch is released; mintmark report {self.service.batch} --out DIR', self.err)
+
     def test_ignored_interrupt_stays_ignored(self):
         for number in (signal.SIGINT, signal.SIGTERM):
             called, go_on = threading.Event(), threading.Event()

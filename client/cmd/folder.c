@@ -159,34 +159,65 @@ static int look(const struct mm_folder *folder, int dir, const char *name, const
     return MM_OK;
 }
 
-/* Writes under another name, and gives it its own at the end. */
-static int write_new(const struct mm_folder *folder, int dir, const char *name, mode_t mode,
-                     const void *data, size_t len, bool sync, struct mm_errinfo *ei)
-{
-    char temporary[NAME_BYTES + 8];
-    MM_CLOSE int fd = -1;
-    int r;
+/* What a file is called while it is written. */
+struct temporary {
+    char name[NAME_BYTES + 8];
+};
 
-    snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
+static struct temporary temporary_of(const char *name)
+{
+    struct temporary temporary;
+
+    snprintf(temporary.name, sizeof(temporary.name), ".%s.tmp", name);
+    return temporary;
+}
+
+static int open_temporary(const struct mm_folder *folder, int dir, const char *name, mode_t mode,
+                          int *ret_fd, struct mm_errinfo *ei)
+{
+    const struct temporary temporary = temporary_of(name);
+    int fd;
+
     /* Left by a run that was cut off: nobody else writes here. */
-    if (unlinkat(dir, temporary, 0) < 0 && errno != ENOENT)
+    if (unlinkat(dir, temporary.name, 0) < 0 && errno != ENOENT)
         return fail_name(folder, name, ei);
-    fd = openat(dir, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    fd = openat(dir, temporary.name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (fd < 0)
         return fail_name(folder, name, ei);
-    r = mm_io_write_all(fd, data, len, ei);
-    if (r < 0) {
-        (void)unlinkat(dir, temporary, 0);
-        return mm_err_prefix(ei, "%s/%s", folder->path, name);
-    }
-    if ((sync && fsync(fd) < 0) || renameat(dir, temporary, dir, name) < 0 ||
+    *ret_fd = fd;
+    return MM_OK;
+}
+
+/* Gives it its name; on disk when this returns if sync says so. */
+static int name_temporary(const struct mm_folder *folder, int dir, const char *name, int fd,
+                          bool sync, struct mm_errinfo *ei)
+{
+    const struct temporary temporary = temporary_of(name);
+
+    if ((sync && fsync(fd) < 0) || renameat(dir, temporary.name, dir, name) < 0 ||
         (sync && fsync(dir) < 0))
         return fail_name(folder, name, ei);
     return MM_OK;
 }
 
-static int put(const struct mm_folder *folder, int dir, const char *name, mode_t mode,
-               const void *data, size_t len, bool sync, struct mm_errinfo *ei)
+static int write_new(struct mm_folder *folder, int dir, const char *name, mode_t mode,
+                     const void *data, size_t len, bool sync, struct mm_errinfo *ei)
+{
+    MM_CLOSE int fd = -1;
+    int r = open_temporary(folder, dir, name, mode, &fd, ei);
+
+    if (r < 0)
+        return r;
+    r = mm_folder_append(folder, name, fd, data, len, ei);
+    if (r == MM_OK)
+        r = name_temporary(folder, dir, name, fd, sync, ei);
+    if (r < 0)
+        (void)unlinkat(dir, temporary_of(name).name, 0);
+    return r;
+}
+
+static int put(struct mm_folder *folder, int dir, const char *name, mode_t mode, const void *data,
+               size_t len, bool sync, struct mm_errinfo *ei)
 {
     enum found found;
     int r = look(folder, dir, name, data, len, &found, ei);
@@ -227,17 +258,7 @@ int mm_folder_put(struct mm_folder *folder, const char *name, mode_t mode, const
 int mm_folder_begin(struct mm_folder *folder, const char *name, mode_t mode, int *ret_fd,
                     struct mm_errinfo *ei)
 {
-    char temporary[NAME_BYTES + 8];
-    int fd;
-
-    snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
-    if (unlinkat(folder->fd, temporary, 0) < 0 && errno != ENOENT)
-        return fail_name(folder, name, ei);
-    fd = openat(folder->fd, temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
-    if (fd < 0)
-        return fail_name(folder, name, ei);
-    *ret_fd = fd;
-    return MM_OK;
+    return open_temporary(folder, folder->fd, name, mode, ret_fd, ei);
 }
 
 int mm_folder_append(struct mm_folder *folder, const char *name, int fd, const void *data,
@@ -250,10 +271,7 @@ int mm_folder_append(struct mm_folder *folder, const char *name, int fd, const v
 
 void mm_folder_drop(struct mm_folder *folder, const char *name)
 {
-    char temporary[NAME_BYTES + 8];
-
-    snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
-    (void)unlinkat(folder->fd, temporary, 0);
+    (void)unlinkat(folder->fd, temporary_of(name).name, 0);
 }
 
 /* Are the two files, read from their beginnings, the same? -1: one cannot be read. */
@@ -278,23 +296,18 @@ static int is_same(int a, int b)
 int mm_folder_commit(struct mm_folder *folder, const char *name, int fd, bool replace,
                      struct mm_errinfo *ei)
 {
-    char temporary[NAME_BYTES + 8];
     MM_CLOSE int there = openat(folder->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     int same;
 
-    snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
     if (there < 0 && errno != ENOENT)
         return fail_name(folder, name, ei);
     if (there >= 0 && !replace) {
         same = is_same(there, fd);
-        if (same < 0 || unlinkat(folder->fd, temporary, 0) < 0)
+        if (same < 0 || unlinkat(folder->fd, temporary_of(name).name, 0) < 0)
             return fail_name(folder, name, ei);
         return same ? MM_OK : fail_other(folder, name, ei);
     }
-    if (fsync(fd) < 0 || renameat(folder->fd, temporary, folder->fd, name) < 0 ||
-        fsync(folder->fd) < 0)
-        return fail_name(folder, name, ei);
-    return MM_OK;
+    return name_temporary(folder, folder->fd, name, fd, true, ei);
 }
 
 int mm_folder_read(struct mm_folder *folder, const char *name, struct mm_buf *buf,

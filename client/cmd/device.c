@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/device.h"
 
+#include "client/cmd/list.h"
 #include "daemon/base/text.h"
 
 #include <jansson.h>
@@ -49,7 +50,6 @@ char *mm_device_json_line(const struct mintmark_bundle *bundle, const char *chai
     const bool certificate = bundle->certificate.len > 0;
     char hex[2 * SHA256_DIGEST_LENGTH + 1];
     json_t *object;
-    char *line;
 
     digest_hex(certificate ? &bundle->certificate : &bundle->csr, hex);
     object = json_pack("{s:s, s:I, s:s, s:s, s:s, s:s, s:I}", "device_uid", bundle->device_uid,
@@ -63,25 +63,20 @@ char *mm_device_json_line(const struct mintmark_bundle *bundle, const char *chai
         json_decref(object);
         return NULL;
     }
-    line = object ? json_dumps(object, JSON_PRESERVE_ORDER) : NULL;
-    json_decref(object);
-    return line;
+    return mm_list_json(object);
 }
 
 int mm_device_key_wrap_json(const struct mintmark_bundle *bundle, struct mm_buf *out,
                             struct mm_errinfo *ei)
 {
     char hex[2 * CHECK_VALUE_MAX + 1];
-    json_t *object;
     char *text;
 
     if (bundle->check_value.len > CHECK_VALUE_MAX)
         return mm_fail(ei, MM_ERR_CORRUPT, "BAD_RESPONSE", "the check value is too long");
     mm_hex_encode(bundle->check_value.data, bundle->check_value.len, hex);
-    object = json_pack("{s:s, s:s, s:s}", "transport_key", bundle->transport_key, "algorithm",
-                       bundle->wrap_algorithm, "check_value", hex);
-    text = object ? json_dumps(object, JSON_PRESERVE_ORDER) : NULL;
-    json_decref(object);
+    text = mm_list_json(json_pack("{s:s, s:s, s:s}", "transport_key", bundle->transport_key,
+                                  "algorithm", bundle->wrap_algorithm, "check_value", hex));
     if (!text)
         return mm_fail_memory(ei);
     mm_buf_append_str(out, text);

@@ -2,6 +2,7 @@
 /* enroll: requests from files, certificates into a folder. */
 #include "client/cmd/cmd.h"
 #include "client/cmd/csrs.h"
+#include "client/cmd/list.h"
 #include "client/cmd/output.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/text.h"
@@ -31,16 +32,6 @@ static json_t *outcome_of(const char *file, const struct mintmark_bundle *bundle
                      refusal->message);
 }
 
-static char *line_of(const char *file, const struct mintmark_bundle *bundle,
-                     const struct mintmark_withheld *withheld, const struct mintmark_error *refusal)
-{
-    json_t *object = outcome_of(file, bundle, withheld, refusal);
-    char *line = object ? json_dumps(object, JSON_PRESERVE_ORDER) : NULL;
-
-    json_decref(object);
-    return line;
-}
-
 static int take_device(void *arg, size_t index, const struct mintmark_bundle *bundle,
                        const struct mintmark_withheld *withheld,
                        const struct mintmark_error *refusal)
@@ -50,7 +41,7 @@ static int take_device(void *arg, size_t index, const struct mintmark_bundle *bu
 
     if (r != 0)
         return r;
-    e->lines[index] = line_of(e->csrs->names[index], bundle, withheld, refusal);
+    e->lines[index] = mm_list_json(outcome_of(e->csrs->names[index], bundle, withheld, refusal));
     if (!e->lines[index]) {
         mm_fail_memory(&e->out.ei);
         return MM_OUTPUT_FAILED;

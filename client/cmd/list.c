@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/list.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +8,14 @@ struct mm_list_line {
     uint64_t number;
     char *text;
 };
+
+char *mm_list_json(json_t *object)
+{
+    char *text = object ? json_dumps(object, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6)) : NULL;
+
+    json_decref(object);
+    return text;
+}
 
 void mm_list_done(struct mm_list *list)
 {

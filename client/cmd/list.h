@@ -4,7 +4,12 @@
 
 #include "daemon/base/buf.h"
 
+#include <jansson.h>
 #include <stdbool.h>
+
+/* The object as the text of a line, without the line's end, to be freed; frees the object. NULL:
+ * there was no memory for either. */
+char *mm_list_json(json_t *object);
 
 /* Zeroed at first. */
 struct mm_list {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/cmd.h"
+#include "client/cmd/list.h"
 #include "client/error.h"
 #include "daemon/base/clock.h"
 #include "proto/grpc/status.h"
@@ -39,9 +40,8 @@ static int exit_code(enum mintmark_status status)
 
 int mm_cmd_print_json(const struct mm_cmd *cmd, json_t *object)
 {
-    char *text = object ? json_dumps(object, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6)) : NULL;
+    char *text = mm_list_json(object);
 
-    json_decref(object);
     if (!text) {
         fprintf(stderr, "mintmark %s: out of memory\n", cmd->command ? cmd->command->name : "");
         return MM_CMD_INTERNAL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/request.h"
 
+#include "client/cmd/list.h"
 #include "daemon/base/io.h"
 #include "daemon/base/text.h"
 
@@ -253,7 +254,6 @@ static json_t *to_json(const struct mm_request *request)
 
 static int store(struct mm_request *request, struct mm_folder *folder, struct mm_errinfo *ei)
 {
-    json_t *root;
     char *text;
     int r;
 
@@ -262,9 +262,7 @@ static int store(struct mm_request *request, struct mm_folder *folder, struct mm
     r = choose_id(request, ei);
     if (r < 0)
         return r;
-    root = to_json(request);
-    text = root ? json_dumps(root, JSON_PRESERVE_ORDER) : NULL;
-    json_decref(root);
+    text = mm_list_json(to_json(request));
     if (!text)
         return mm_fail_memory(ei);
     r = mm_folder_put(folder, file_name, 0600, text, strlen(text), ei);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/cmd/withheld.h"
 
+#include "client/cmd/list.h"
+
 #include <stdio.h>
 
 void mm_withheld_count(struct mm_withheld_counts *counts, const struct mintmark_withheld *withheld)
@@ -35,14 +37,10 @@ const char *mm_withheld_state(const struct mintmark_withheld *withheld)
 
 char *mm_withheld_json_line(const struct mintmark_withheld *w)
 {
-    json_t *object = json_pack(
+    return mm_list_json(json_pack(
         "{s:s, s:I, s:s, s:s, s:s, s:I, s:I}", "device_uid", w->device_uid, "number",
         (json_int_t)w->number, "hw_serial", w->hw_serial, "state", mm_withheld_state(w), "message",
-        w->text, "attempts", (json_int_t)w->attempts, "next_time_ms", (json_int_t)w->next_time_ms);
-    char *line = object ? json_dumps(object, JSON_PRESERVE_ORDER) : NULL;
-
-    json_decref(object);
-    return line;
+        w->text, "attempts", (json_int_t)w->attempts, "next_time_ms", (json_int_t)w->next_time_ms));
 }
 
 int mm_withheld_say(const struct mm_cmd *cmd, const struct mm_withheld_counts *counts)

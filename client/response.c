@@ -166,18 +166,16 @@ int mm_response_check(struct mm_response *response, struct mintmark_error *error
     return 0;
 }
 
-static void read_details(struct mm_response *response, struct mintmark_error *error)
+/* What a google.rpc.Status says beside status and message. */
+static void read_details(const struct mm_buf *details, struct mintmark_error *error)
 {
     struct mm_errinfo ei = {.code = MM_OK};
 
-    if (response->details.len > 0 &&
-        mm_grpc_details_unpack(response->details.data, response->details.len, &ei) == MM_OK) {
-        mm_client_copy_text(error->reason, sizeof(error->reason), ei.reason);
-        mm_client_copy_text(error->field, sizeof(error->field), ei.field);
-        error->retry_ms = ei.retry_ms;
-    }
-    if (response->has_pushback && response->pushback_ms > 0)
-        error->retry_ms = (uint32_t)response->pushback_ms;
+    if (details->len == 0 || mm_grpc_details_unpack(details->data, details->len, &ei) < 0)
+        return;
+    mm_client_copy_text(error->reason, sizeof(error->reason), ei.reason);
+    mm_client_copy_text(error->field, sizeof(error->field), ei.field);
+    error->retry_ms = ei.retry_ms;
 }
 
 void mm_response_end(struct mm_response *response, struct mintmark_error *ret_error)
@@ -195,14 +193,15 @@ void mm_response_end(struct mm_response *response, struct mintmark_error *ret_er
     mm_client_copy_text(
         ret_error->message, sizeof(ret_error->message),
         message && *message ? message : mm_grpc_status_name((enum mm_grpc_status)response->status));
-    read_details(response, ret_error);
+    read_details(&response->details, ret_error);
+    if (response->has_pushback && response->pushback_ms > 0)
+        ret_error->retry_ms = (uint32_t)response->pushback_ms;
 }
 
 int mm_response_status(const Google__Rpc__Status *status, struct mintmark_error *ret_error)
 {
     MM_BUF_CLEANUP struct mm_buf packed = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX);
     struct mintmark_error error = {.status = MINTMARK_OK};
-    struct mm_errinfo ei = {.code = MM_OK};
     uint8_t *to = mm_buf_reserve(&packed, google__rpc__status__get_packed_size(status));
 
     if (!to)
@@ -213,11 +212,7 @@ int mm_response_status(const Google__Rpc__Status *status, struct mintmark_error 
     mm_buf_grew(&packed, google__rpc__status__pack(status, to));
     error.status = (enum mintmark_status)status->code;
     mm_client_copy_text(error.message, sizeof(error.message), status->message);
-    if (mm_grpc_details_unpack(packed.data, packed.len, &ei) == MM_OK) {
-        mm_client_copy_text(error.reason, sizeof(error.reason), ei.reason);
-        mm_client_copy_text(error.field, sizeof(error.field), ei.field);
-        error.retry_ms = ei.retry_ms;
-    }
+    read_details(&packed, &error);
     *ret_error = error;
     return 0;
 }

@@ -9,10 +9,8 @@
 #include <nghttp2/nghttp2.h>
 #include <sys/queue.h>
 
-enum {
-    MM_STREAM_WINDOW = 1024 * 1024
-}; /* the default of 64 KiB would stop a stream of bundles
-    * once in every round trip */
+/* The default of 64 KiB would stop a stream of bundles once in every round trip. */
+enum { MM_STREAM_WINDOW = 1024 * 1024 };
 
 struct mm_stream {
     LIST_ENTRY(mm_stream) entry;

@@ -46,9 +46,9 @@ static int add(struct mm_trust *trust, X509 *cert, struct mm_errinfo *ei)
     return MM_OK;
 }
 
-static int end_of_pem(const struct mm_trust *trust, struct mm_errinfo *ei)
+static int end_of_pem(const struct mm_trust *trust, struct mm_bytes pem, struct mm_errinfo *ei)
 {
-    const int r = mm_pem_end("TRUST_INVALID", ei);
+    const int r = mm_pem_end(pem, "TRUST_INVALID", ei);
 
     if (r == MM_ERR_INVALID)
         return mm_fail(ei, r, "TRUST_INVALID", "certificate %d is damaged",
@@ -69,7 +69,7 @@ static int read_all(struct mm_trust *trust, struct mm_bytes pem, struct mm_errin
     while (r == MM_OK && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)))
         r = add(trust, cert, ei);
     if (r == MM_OK)
-        r = end_of_pem(trust, ei);
+        r = end_of_pem(trust, pem, ei);
     ERR_clear_error();
     if (r == MM_OK && sk_X509_num(trust->certificates) == 0)
         r = mm_fail(ei, MM_ERR_INVALID, "TRUST_INVALID", "no certificate in PEM");

@@ -49,9 +49,9 @@ static int push_certificate(STACK_OF(X509) * chain, const struct pem_block *bloc
     return MM_OK;
 }
 
-static int end_chain(STACK_OF(X509) * chain, struct mm_errinfo *ei)
+static int end_chain(struct mm_bytes pem, STACK_OF(X509) * chain, struct mm_errinfo *ei)
 {
-    const int r = mm_pem_end("CHAIN_INVALID", ei);
+    const int r = mm_pem_end(pem, "CHAIN_INVALID", ei);
 
     if (r < 0)
         return r;
@@ -70,7 +70,7 @@ static int read_chain(struct mm_bytes pem, STACK_OF(X509) * chain, struct mm_err
     ERR_clear_error();
     while (r == MM_OK) {
         if (!PEM_read_bio(bio, &block.name, &block.header, &block.data, &block.len))
-            return end_chain(chain, ei);
+            return end_chain(pem, chain, ei);
         r = push_certificate(chain, &block, ei);
         pem_block_done(&block);
     }

@@ -67,7 +67,7 @@ static int take_changes(struct mm_audit_keys *keys, struct mm_bytes pem, struct 
     ERR_clear_error();
     while (r == MM_OK) {
         if (!PEM_read_bio(bio, &name, &header, &data, &len))
-            return mm_pem_end("AUDIT_CHANGE_BAD", ei);
+            return mm_pem_end(pem, "AUDIT_CHANGE_BAD", ei);
         if (strcmp(name, BLOCK) == 0)
             r = take_change(keys, data, (size_t)len, ei);
         OPENSSL_free(name);

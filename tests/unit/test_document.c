@@ -233,6 +233,33 @@ START_TEST(trust_new_bad_pem_is_refused)
 }
 END_TEST
 
+/* Without memory it would be MM_ERR_MEMORY, and a reload tried again. */
+START_TEST(trust_new_each_character_damaged_is_no_lack_of_memory)
+{
+    static const char other[] = {'A', '/', '0', 'z', '!', '\n'};
+    struct mm_bytes pem;
+    unsigned refused = 0;
+
+    read_file("tests/data/documents", "oem-p256.pem");
+    pem = (struct mm_bytes){file.data, file.len};
+    for (size_t i = 0; i < file.len; i++)
+        for (size_t k = 0; k < sizeof(other); k++) {
+            const uint8_t was = file.data[i];
+            struct mm_trust *trust = NULL;
+            int r;
+
+            file.data[i] = (uint8_t)other[k];
+            r = mm_trust_new(pem, &trust, &ei);
+            file.data[i] = was;
+            ck_assert_msg(r == MM_OK || r == MM_ERR_INVALID, "character %zu as '%c': %s", i,
+                          other[k], ei.text);
+            refused += r < 0;
+            mm_trust_free(trust);
+        }
+    ck_assert_uint_gt(refused, file.len);
+}
+END_TEST
+
 /* ---- terms ------------------------------------------------------------------------------- */
 
 static Mintmark__V1__ProductionOrder *terms(void)
@@ -482,6 +509,7 @@ int main(void)
     tcase_add_test(tc, check_signer_by_its_own_certificate_or_its_ca);
     tcase_add_test(tc, check_signer_out_of_date_is_refused);
     tcase_add_test(tc, trust_new_bad_pem_is_refused);
+    tcase_add_test(tc, trust_new_each_character_damaged_is_no_lack_of_memory);
     tcase_add_test(tc, terms_check_out_of_range_is_refused);
     tcase_add_test(tc, terms_check_bad_names_and_lengths_are_refused);
     tcase_add_test(tc, sign_then_open_gives_the_same_terms);

@@ -5,7 +5,6 @@
 #include "daemon/base/secret.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -145,17 +144,6 @@ static int run(struct mm_cmd *cmd)
     return r;
 }
 
-/* A standard descriptor that is closed would be given to the next file or socket, which then got
- * what is printed. What takes its place can neither be read from nor written to. */
-static bool fill_standard(void)
-{
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 &&
-            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
-            return false;
-    return true;
-}
-
 /* What was printed may still be in a buffer, or have been lost from one. An exit code. */
 static int end_output(int r)
 {
@@ -175,8 +163,6 @@ int main(int argc, char **argv)
     struct mm_errinfo ei;
     int r;
 
-    if (!fill_standard())
-        return MM_CMD_INTERNAL;
     if (mm_secret_harden_process(&ei) < 0) {
         fprintf(stderr, "mintmark: %s\n", ei.text);
         return MM_CMD_INTERNAL;

@@ -2,6 +2,7 @@
 #include "daemon/base/secret.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -68,6 +69,15 @@ void mm_secret_truncate(struct mm_secret *s, size_t len)
     s->len = len;
 }
 
+static int fill_standard(struct mm_errinfo *ei)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return mm_fail_errno(ei, errno, "cannot open /dev/null");
+    return MM_OK;
+}
+
 int mm_secret_harden_process(struct mm_errinfo *ei)
 {
     const struct rlimit none = {0, 0};
@@ -78,5 +88,5 @@ int mm_secret_harden_process(struct mm_errinfo *ei)
         return mm_fail_errno(ei, errno, "cannot become undumpable");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return mm_fail_errno(ei, errno, "cannot give up new privileges");
-    return MM_OK;
+    return fill_standard(ei);
 }

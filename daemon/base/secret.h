@@ -24,5 +24,7 @@ size_t mm_secret_len(const struct mm_secret *s);
 /* Makes the secret shorter; what is cut off is wiped. */
 void mm_secret_truncate(struct mm_secret *s, size_t len);
 
-/* Process-wide: no core dumps, not dumpable, no new privileges. First thing in every main. */
+/* Process-wide: no core dumps, not dumpable, no new privileges; and standard descriptors that are
+ * closed are not left to the next file or socket, which would get what is printed: what takes their
+ * place can neither be read from nor written to. First thing in every main. */
 int mm_secret_harden_process(struct mm_errinfo *ei) MM_MUST_USE;

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 START_TEST(buf_append_over_max_sticks_and_keeps_content)
@@ -360,6 +361,34 @@ START_TEST(read_secret_takes_one_line_within_bounds)
 }
 END_TEST
 
+static int run_without_standard_descriptors(void)
+{
+    struct mm_errinfo ei;
+
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        close(fd);
+    if (mm_secret_harden_process(&ei) < 0)
+        return 1;
+    if (open("/dev/null", O_RDWR) <= STDERR_FILENO)
+        return 2;
+    if (write(STDOUT_FILENO, "x", 1) == 1 || write(STDERR_FILENO, "x", 1) == 1)
+        return 3;
+    return 0;
+}
+
+START_TEST(harden_process_leaves_no_standard_descriptor_to_a_file)
+{
+    const pid_t child = fork();
+    int status;
+
+    ck_assert_int_ge(child, 0);
+    if (child == 0)
+        _exit(run_without_standard_descriptors());
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
 START_TEST(fail_cuts_long_texts_and_prefixes)
 {
     struct mm_errinfo ei = {0};
@@ -428,6 +457,7 @@ int main(void)
     tcase_add_test(plain, uuid_round_trips_and_refuses_other_forms);
     tcase_add_test(plain, hex_decode_wants_the_exact_length);
     tcase_add_test(plain, read_secret_takes_one_line_within_bounds);
+    tcase_add_test(plain, harden_process_leaves_no_standard_descriptor_to_a_file);
     tcase_add_test(plain, fail_cuts_long_texts_and_prefixes);
     tcase_add_test(plain, json_has_one_form_for_each_value);
     tcase_add_test(plain, json_base64_pads_or_does_not);

@@ -41,6 +41,7 @@ void mm_client_copy_text(char *to, size_t size, const char *text)
     to[used] = 0;
 }
 
+MM_PRINTF(4, 0)
 static int fail(struct mintmark_error *error, enum mintmark_status status, const char *reason,
                 const char *fmt, va_list ap)
 {

@@ -116,7 +116,7 @@ static void on_done(struct mm_job *job, const ProtobufCMessage *result,
 
 /* No room now, or no worker, is no failure: the next tick, or a worker that has room, comes back to
  * it. What cannot be sent at all shows in the log, and is tried again later. */
-static void submit(struct mm_anchoring *a, int step, struct mm_pool *pool,
+static void submit(struct mm_anchoring *a, enum mm_anchoring_step step, struct mm_pool *pool,
                    ProtobufCMessage *message)
 {
     struct mm_errinfo ei = {0};
@@ -145,7 +145,8 @@ static struct mm_pool *token_pool(struct mm_anchoring *a)
     return mint ? mm_mint_pool_with_room(mint) : NULL;
 }
 
-static void submit_token(struct mm_anchoring *a, int step, Mintmark__Internal__TokenJob *job)
+static void submit_token(struct mm_anchoring *a, enum mm_anchoring_step step,
+                         Mintmark__Internal__TokenJob *job)
 {
     submit(a, step, token_pool(a), &job->base);
 }
@@ -184,7 +185,8 @@ static void submit_key(struct mm_anchoring *a)
     submit_token(a, MM_ANCHORING_KEY, &MM_TOKEN_JOB(AUDIT_KEY_READ, audit_key_read, &body));
 }
 
-static void submit_store(struct mm_anchoring *a, int step, Mintmark__Internal__StoreJob *job)
+static void submit_store(struct mm_anchoring *a, enum mm_anchoring_step step,
+                         Mintmark__Internal__StoreJob *job)
 {
     submit(a, step, a->app->store, &job->base);
 }
@@ -311,7 +313,7 @@ static void store_done(struct mm_anchoring *a, const Mintmark__Internal__StoreRe
 static void token_done(struct mm_anchoring *a, const Mintmark__Internal__TokenResult *r,
                        struct mm_errinfo *ei)
 {
-    const int step = (int)a->step;
+    const enum mm_anchoring_step step = a->step;
 
     if (step == MM_ANCHORING_READ &&
         r->result_case == MINTMARK__INTERNAL__TOKEN_RESULT__RESULT_ANCHOR_FOUND)
@@ -330,13 +332,13 @@ static void token_done(struct mm_anchoring *a, const Mintmark__Internal__TokenRe
         mm_fail(ei, MM_ERR_UNAVAILABLE, "STORE_BUSY", "the store takes no job");
 }
 
-static bool is_tokens(int step)
+static bool is_tokens(enum mm_anchoring_step step)
 {
     return step == MM_ANCHORING_READ || step == MM_ANCHORING_SIGN || step == MM_ANCHORING_WRITE ||
            step == MM_ANCHORING_KEY;
 }
 
-static bool is_change(int step)
+static bool is_change(enum mm_anchoring_step step)
 {
     return step == MM_ANCHORING_KEY || step == MM_ANCHORING_CHANGE;
 }
@@ -359,9 +361,9 @@ static void on_done(struct mm_job *job, const ProtobufCMessage *result,
     if (a->job_run != a->run) {
         /* The store that this was for is gone; its successor is checked from the beginning. */
         drop(&a->prepared);
-        if (is_change((int)a->step))
+        if (is_change(a->step))
             mm_fail(&ei, MM_ERR_UNAVAILABLE, mm_pool_store.away, "the store was lost meanwhile");
-    } else if (ei.code == MM_OK && is_tokens((int)a->step)) {
+    } else if (ei.code == MM_OK && is_tokens(a->step)) {
         token_done(a, (const Mintmark__Internal__TokenResult *)result, &ei);
     } else if (ei.code == MM_OK &&
                r->result_case == MINTMARK__INTERNAL__STORE_RESULT__RESULT_GUARD) {
@@ -369,7 +371,7 @@ static void on_done(struct mm_job *job, const ProtobufCMessage *result,
     } else if (ei.code == MM_OK) {
         mm_fail(&ei, MM_ERR_INTERNAL, "STORE_ANSWER", "the store gave another kind of answer");
     }
-    if (ei.code != MM_OK && is_change((int)a->step))
+    if (ei.code != MM_OK && is_change(a->step))
         end_change(a, is_unknown(a, &ei) ? NULL : &ei);
     else if (ei.code != MM_OK)
         failed(a, &ei);
@@ -445,7 +447,7 @@ static void on_tick(uv_timer_t *timer)
     const int64_t now_us = mm_clock_mono_us();
 
     see_what_is_due(a, now_us);
-    if (a->changed && now_us >= a->change_by_us && !(a->running && is_change((int)a->step)))
+    if (a->changed && now_us >= a->change_by_us && !(a->running && is_change(a->step)))
         fail_change(a);
     /* A token that is away is not waited for: the next start will be an unclean one. */
     if (a->closed && now_us >= a->close_by_us + CLOSE_US)

@@ -19,24 +19,27 @@
 
 struct mm_app;
 
+/* What is under way. */
+enum mm_anchoring_step {
+    MM_ANCHORING_IDLE,
+    MM_ANCHORING_READ,    /* the token's anchor */
+    MM_ANCHORING_CHECK,   /* by the store */
+    MM_ANCHORING_PREPARE, /* by the store */
+    MM_ANCHORING_SIGN,    /* the checkpoint, by the token */
+    MM_ANCHORING_ADD,     /* the checkpoint, to the store */
+    MM_ANCHORING_WRITE,   /* by the token */
+    MM_ANCHORING_CONFIRM, /* to the store */
+    MM_ANCHORING_VERIFY,  /* a page, by the store */
+    MM_ANCHORING_KEY,     /* the next audit key, by the token */
+    MM_ANCHORING_CHANGE,  /* the change of it, by the store */
+};
+
 /* A plain value in struct mm_app; zeroed it is one that has not begun. */
 struct mm_anchoring {
     struct mm_app *app;
     struct mm_job job;
     bool running; /* a step is under way */
-    enum {
-        MM_ANCHORING_IDLE,
-        MM_ANCHORING_READ,    /* the token's anchor */
-        MM_ANCHORING_CHECK,   /* by the store */
-        MM_ANCHORING_PREPARE, /* by the store */
-        MM_ANCHORING_SIGN,    /* the checkpoint, by the token */
-        MM_ANCHORING_ADD,     /* the checkpoint, to the store */
-        MM_ANCHORING_WRITE,   /* by the token */
-        MM_ANCHORING_CONFIRM, /* to the store */
-        MM_ANCHORING_VERIFY,  /* a page, by the store */
-        MM_ANCHORING_KEY,     /* the next audit key, by the token */
-        MM_ANCHORING_CHANGE,  /* the change of it, by the store */
-    } step;
+    enum mm_anchoring_step step;
     bool checked;             /* since the store was started last */
     int64_t close_by_us;      /* then nothing more is waited for */
     bool final;               /* the cycle under way is the service's last */

@@ -55,7 +55,7 @@ int mm_login_first(struct mm_login *l, const struct mm_conf_token *section, stru
                    struct mm_errinfo *ei)
 {
     MM_SECRET_CLEANUP struct mm_secret *pin = NULL;
-    MM_CLOSE int held = hold(section);
+    MM_UNUSED MM_CLOSE int held = hold(section);
     int r = read_pin(section, &pin, ei);
 
     if (r == MM_OK)
@@ -68,7 +68,7 @@ int mm_login_again(struct mm_login *l, const struct mm_conf_token *section, stru
                    int (*how)(struct mm_token *t, struct mm_errinfo *ei), struct mm_errinfo *ei)
 {
     MM_SECRET_CLEANUP struct mm_secret *pin = NULL;
-    MM_CLOSE int held = hold(section);
+    MM_UNUSED MM_CLOSE int held = hold(section);
     struct mm_errinfo ignored;
     int r;
 

@@ -231,7 +231,7 @@ END_TEST
 
 START_TEST(sign_key_of_another_configuration_is_refused)
 {
-    MM_CONF_CLEANUP struct mm_conf *old = MM_TAKE(conf);
+    MM_UNUSED MM_CONF_CLEANUP struct mm_conf *old = MM_TAKE(conf);
 
     edit("pkcs11:object=small' clients", "pkcs11:object=new' clients");
     parse();

@@ -79,6 +79,7 @@ static json_t *clean(const char *text)
     return json_string(copy);
 }
 
+PRINTF(1, 0)
 static json_t *format(const char *fmt, va_list ap)
 {
     char text[TEXT_MAX];
@@ -102,6 +103,7 @@ void finding(struct verdict *v, const char *code, const char *where, const char 
     va_end(ap);
 }
 
+PRINTF(2, 0)
 static void say(json_t *sentences, const char *fmt, va_list ap)
 {
     if (json_array_size(sentences) < SENTENCES_MAX)

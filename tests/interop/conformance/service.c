@@ -178,7 +178,6 @@ static void finish_with_error(struct work *w)
 {
     const char *text = w->error->message ? w->error->message : "";
     MM_BUF_CLEANUP struct mm_buf details = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX);
-    MM_BUF_CLEANUP struct mm_buf packed = MM_BUF_INIT(MM_GRPC_MESSAGE_MAX);
     const size_t n = w->error->n_details;
     any **all = needed(calloc(n + 1, sizeof(*all))), *own = NULL;
     Google__Rpc__Status status = GOOGLE__RPC__STATUS__INIT;

@@ -41,10 +41,12 @@ START_TEST(element_is_libcryptos)
 {
     ASN1_OCTET_STRING *octets = ASN1_OCTET_STRING_new();
     uint8_t *expected = NULL;
+    int len;
 
     ck_assert_int_eq(ASN1_OCTET_STRING_set(octets, content, (int)lengths[_i]), 1);
     mm_der_append(&der, MM_DER_OCTET_STRING, content, lengths[_i]);
-    check_is(expected, i2d_ASN1_OCTET_STRING(octets, &expected));
+    len = i2d_ASN1_OCTET_STRING(octets, &expected);
+    check_is(expected, len);
     ASN1_OCTET_STRING_free(octets);
 }
 END_TEST
@@ -102,9 +104,11 @@ START_TEST(number_is_libcryptos)
     BIGNUM *n = BN_bin2bn((const uint8_t *)numbers[_i].magnitude, (int)numbers[_i].len, NULL);
     ASN1_INTEGER *integer = BN_to_ASN1_INTEGER(n, NULL);
     uint8_t *expected = NULL;
+    int len;
 
     mm_der_append_unsigned(&der, (const uint8_t *)numbers[_i].magnitude, numbers[_i].len);
-    check_is(expected, i2d_ASN1_INTEGER(integer, &expected));
+    len = i2d_ASN1_INTEGER(integer, &expected);
+    check_is(expected, len);
     ASN1_INTEGER_free(integer);
     BN_free(n);
 }

@@ -187,7 +187,8 @@ static bool hash_one(EVP_MD_CTX *ctx, const void *data, size_t len)
            EVP_DigestUpdate(ctx, data, len) == 1;
 }
 
-int mm_csrs_hash(const struct mm_csrs *csrs, uint8_t ret_sha256[32], struct mm_errinfo *ei)
+int mm_csrs_hash(const struct mm_csrs *csrs, uint8_t ret_sha256[MM_CSRS_HASH],
+                 struct mm_errinfo *ei)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     bool good = ctx && EVP_DigestInit_ex2(ctx, EVP_sha256(), NULL) == 1;

@@ -22,6 +22,8 @@ int mm_csrs_read(char *const *paths, size_t n_paths, bool serial_names, struct m
                  struct mm_errinfo *ei) MM_MUST_USE;
 void mm_csrs_done(struct mm_csrs *csrs);
 
+enum { MM_CSRS_HASH = 32 }; /* bytes */
+
 /* SHA-256 over names and contents, in their order. */
-int mm_csrs_hash(const struct mm_csrs *csrs, uint8_t ret_sha256[32],
+int mm_csrs_hash(const struct mm_csrs *csrs, uint8_t ret_sha256[MM_CSRS_HASH],
                  struct mm_errinfo *ei) MM_MUST_USE;

@@ -83,7 +83,7 @@ static int take_serials(const struct mm_csrs *csrs, struct mm_request *request,
 static int take_request(const struct mm_cmd *cmd, const struct mm_csrs *csrs,
                         struct mm_request *request)
 {
-    uint8_t sha256[MM_REQUEST_HASH];
+    uint8_t sha256[MM_CSRS_HASH];
     struct mm_errinfo ei;
     const int r = mm_request_take_names(request, cmd);
 

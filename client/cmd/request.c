@@ -161,7 +161,7 @@ static int take_stored(json_t *root, struct mm_request *stored, struct mm_errinf
     if (strcmp(format, "mintmark-request") != 0 || version != 1)
         return fail_stored(ei, "not a request of version 1");
     if (mm_uuid_parse(batch_uid, uid) < 0 || !mm_name_valid(request_id, MM_REQUEST_ID_MAX) ||
-        count < 1 || count > MM_PROVISION_MAX || strlen(csrs_sha256) > 2 * MM_REQUEST_HASH)
+        count < 1 || count > MM_PROVISION_MAX || strlen(csrs_sha256) > 2 * MM_CSRS_HASH)
         return fail_stored(ei, "a value is out of its range");
     snprintf(stored->batch_uid, sizeof(stored->batch_uid), "%s", batch_uid);
     snprintf(stored->request_id, sizeof(stored->request_id), "%s", request_id);

@@ -7,17 +7,16 @@
 #pragma once
 
 #include "client/cmd/cmd.h"
+#include "client/cmd/csrs.h"
 #include "client/cmd/folder.h"
 #include "daemon/base/limits.h"
 
-enum { MM_REQUEST_HASH = 32 }; /* bytes */
-
 struct mm_request {
     char batch_uid[MM_UID_LEN + 1];
-    char request_id[MM_REQUEST_ID_MAX + 1];    /* "": not chosen yet */
-    uint32_t count;                            /* 0: not given */
-    char **hw_serials;                         /* NULL, or count of them */
-    char csrs_sha256[2 * MM_REQUEST_HASH + 1]; /* of enroll's files; "": not given */
+    char request_id[MM_REQUEST_ID_MAX + 1]; /* "": not chosen yet */
+    uint32_t count;                         /* 0: not given */
+    char **hw_serials;                      /* NULL, or count of them */
+    char csrs_sha256[2 * MM_CSRS_HASH + 1]; /* of enroll's files; "": not given */
 };
 
 void mm_request_done(struct mm_request *request);
